@@ -1,0 +1,74 @@
+"""Every key of a run: its default, its unit, and what it does. `--help` prints this page."""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    """The locked base that every config starts from."""
+    cfg = ConfigDict()
+    cfg.schema = 1  # version of this layout; a folder made with another version is refused
+    cfg.seed = 0  # drives initialisation, batches and sampling
+    cfg.stages = ("operator",)  # what is trained, in this order
+
+    cfg.pde = ConfigDict()  # a name of PDES and that factory's arguments
+    cfg.pde.name = "burgers"  # advection | burgers
+
+    cfg.data = ConfigDict()
+    cfg.data.path = config_dict.placeholder(str)  # PDEBench HDF5 or npz file; none: simulate
+    cfg.data.seed = 0  # fixes all data: sample i depends on (data.seed, split, i) alone
+    cfg.data.cells = (1024,)  # solver cells along each axis, subsampled to pde.points
+    cfg.data.steps = 40  # saved intervals: steps + 1 frames
+    cfg.data.train = 4096  # training trajectories
+    cfg.data.val = 256  # validation trajectories, which alone choose the shipped parameters
+    cfg.data.test = 1000  # test trajectories, read once
+    cfg.data.space_stride = 4  # of a file: every so many points
+    cfg.data.time_stride = 5  # of a file: every so many frames
+    cfg.data.nu = config_dict.placeholder(float)  # of a file without a Nu of its own
+
+    cfg.operator = ConfigDict()  # a name of OPERATORS and that factory's arguments
+    cfg.operator.name = "resnet"  # fno | resnet
+
+    cfg.fit = ConfigDict()
+    cfg.fit.operator = fit()
+
+    cfg.eval = ConfigDict()
+    cfg.eval.modes = ("persistence", "mean", "solver", "operator")  # forecasters in the table
+    cfg.eval.ship = "operator"  # the mode that eval/<metric> stands for
+    cfg.eval.protocol = "p1"  # p1: from frame 0; p10: from the last of `context` frames
+    cfg.eval.context = 10  # frames given in P10
+    cfg.eval.horizons = (0.5, 1.0, 2.0)  # times since the given frame of nrmse@t, in time units
+    cfg.eval.batch = 100  # trajectories a call
+    cfg.eval.examples = 3  # trajectories kept for the figures
+    cfg.eval.save_predictions = False  # write every prediction to predictions.npz
+
+    cfg.log = ConfigDict()
+    cfg.log.project = "ups_jax"  # W&B project
+    cfg.log.entity = config_dict.placeholder(str)  # W&B entity; none: the account's default
+    cfg.log.name = config_dict.placeholder(str)  # W&B run name; none: the workdir's name
+    cfg.log.group = config_dict.placeholder(str)  # W&B group
+    cfg.log.tags = ()  # W&B tags
+    cfg.log.progress = True  # progress bar, where stderr is a terminal
+
+    cfg.report = ConfigDict()
+    cfg.report.dpi = 110  # pixels an inch of the figures
+    return cfg.lock()
+
+
+def fit() -> ConfigDict:
+    """Keys of one training stage."""
+    fit = ConfigDict()
+    fit.steps = 12000  # optimiser updates
+    fit.batch = 32  # windows an update
+    fit.lr = 3e-3  # peak learning rate
+    fit.schedule = "cosine"  # cosine | wsd (warm-up, stable, decay) | constant
+    fit.warmup = 500  # updates of linear warm-up
+    fit.weight_decay = 1e-5  # of AdamW
+    fit.clip = 1.0  # global gradient norm
+    fit.ema = 0.998  # decay of the shipped average, warmed up
+    fit.unroll = (1, 2, 4)  # steps a window is rolled out, one phase each
+    fit.shares = (0.6, 0.25, 0.15)  # of `steps` each phase takes
+    fit.loss = "nrmse"  # nrmse (per sample, as it is judged) | mse
+    fit.augment = True  # draw the PDE's symmetries
+    fit.chunk = 50  # updates a call; a chunk should take at most 5 s
+    fit.val_every = 1000  # updates between validations, a multiple of chunk
+    return fit

@@ -1,0 +1,25 @@
+"""Burgers at Nu = .001 on 256 points and 41 frames: the golden run, and its one-minute taste."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+VARIANTS = ("default", "smoke")
+
+
+def get_config(variant: str = "default") -> ConfigDict:
+    """`default`: the golden run. `smoke`: the whole pipeline within a minute on two cores."""
+    cfg = base.get_config()
+    cfg.pde = ConfigDict(dict(name="burgers", nu=1e-3, points=256))
+    cfg.operator = ConfigDict(
+        dict(name="resnet", width=40, blocks=3, dilations=(1, 2, 4, 8, 2))
+    )
+    if variant == "smoke":
+        cfg.pde.points = 64
+        cfg.data.cells = (256,)
+        cfg.data.update(train=128, val=32, test=32)
+        cfg.operator.update(width=16, blocks=1, dilations=(1, 2, 4))
+        cfg.fit.operator.update(steps=400, warmup=50, chunk=50, val_every=200, unroll=(1, 2))
+        cfg.fit.operator.shares = (0.75, 0.25)
+        cfg.eval.batch = 32
+    return cfg

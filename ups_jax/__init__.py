@@ -1,0 +1,1 @@
+"""Neural PDE operators, diffusion refinement and physics metrics in JAX."""

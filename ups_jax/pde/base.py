@@ -1,0 +1,136 @@
+"""What a PDE is to the rest of the library: a value made of functions, and time as combinators."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ups_jax.types import Array, Key
+
+Step = Callable[[Array, Array], Array]
+
+
+class Law(NamedTuple):
+    """A functional of the field that the PDE constrains, and the name of its violation.
+
+    `value` and `scale`: (..., *s, c) -> (...). `conserved` functionals keep the given frame's
+    value, `decaying` ones never grow from one frame to the next, `bounded` ones never exceed the
+    given frame's value. Violations are divided by `scale` of the given frame.
+    """
+
+    value: Callable[[Array], Array]
+    kind: Literal["conserved", "decaying", "bounded"]
+    metric: str
+    scale: Callable[[Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class PDE:
+    """A PDE on a periodic box, with the solver that makes its data. Static under `jit`.
+
+    `step` advances one saved interval `dt` on the grid it is given, whatever its size;
+    `initial` draws an initial condition on any grid of `cells`; `residual` is the pointwise flux
+    balance of a frame pair; `features` maps parameters to what a network should see of them.
+    `spec` holds the arguments of the factory: with `name`, the identity of the value.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    cells: tuple[int, ...]
+    points: tuple[int, ...]
+    extent: tuple[float, ...]
+    dt: float
+    params: tuple[str, ...]
+    initial: Callable[[Key, Array, tuple[int, ...]], Array]
+    sample_cond: Callable[[Key], Array]
+    step: Step
+    residual: Callable[[Array, Array, Array], Array]
+    features: Callable[[Array], Array] = lambda cond: cond
+    symmetries: tuple[Callable[[Key, Array, Array], tuple[Array, Array]], ...] = ()
+    laws: Mapping[str, Law] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ndim(self) -> int:
+        """Number of space axes."""
+        return len(self.points)
+
+
+def rollout(step: Step, n: int) -> Callable[[Array, Array], Array]:
+    """Turn a step into `n` of them: u (b, *s, c), cond (b, p) -> (b, n, *s, c), given frame left out."""
+
+    def run(u: Array, cond: Array) -> Array:
+        def body(u: Array, _: None) -> tuple[Array, Array]:
+            u = step(u, cond)
+            return u, u
+
+        frames = jax.lax.scan(body, u, None, length=n)[1]
+        return jnp.moveaxis(frames, 0, 1)
+
+    return run
+
+
+def repeat(step: Step, n: int) -> Step:
+    """Turn a step into one that goes `n` times as far."""
+
+    def run(u: Array, cond: Array) -> Array:
+        return jax.lax.fori_loop(0, n, lambda _, u: step(u, cond), u)
+
+    return run
+
+
+def roll_symmetry(ndim: int) -> Callable[[Key, Array, Array], tuple[Array, Array]]:
+    """Translation by whole grid points: a symmetry of every autonomous PDE on a periodic box."""
+
+    def translate(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
+        """Shift one window u (t, *s, c) by the same random number of points in every frame."""
+        shape = u.shape[-1 - ndim : -1]
+        shifts = [
+            jax.random.randint(k, (), 0, n)
+            for k, n in zip(jax.random.split(key, ndim), shape, strict=True)
+        ]
+        for axis, shift in enumerate(shifts):
+            u = jnp.roll(u, shift, axis=u.ndim - 1 - ndim + axis)
+        return u, cond
+
+    return translate
+
+
+def mean(u: Array, ndim: int) -> Array:
+    """Mean over space and channels: (..., *s, c) -> (...)."""
+    return jnp.mean(u, axis=tuple(range(-1 - ndim, 0)))
+
+
+def total_variation(u: Array, ndim: int) -> Array:
+    """Sum of absolute differences between neighbours, seam included: (..., *s, c) -> (...)."""
+    axes = tuple(range(-1 - ndim, 0))
+    return sum(
+        jnp.sum(jnp.abs(u - jnp.roll(u, 1, axis)), axis=axes) for axis in axes[:-1]
+    )  # pyright: ignore[reportReturnType]
+
+
+def transport_laws(ndim: int) -> dict[str, Law]:
+    """Laws of scalar conservation laws: mass, energy, total variation, maximum principle."""
+    axes = tuple(range(-1 - ndim, 0))
+
+    def rms(u: Array) -> Array:
+        return jnp.sqrt(mean(u**2, ndim))
+
+    def span(u: Array) -> Array:
+        return jnp.max(u, axes) - jnp.min(u, axes)
+
+    def energy(u: Array) -> Array:
+        return 0.5 * mean(u**2, ndim)
+
+    def variation(u: Array) -> Array:
+        return total_variation(u, ndim)
+
+    return {
+        "mass": Law(lambda u: mean(u, ndim), "conserved", "conservation_gap", rms),
+        "energy": Law(energy, "decaying", "energy_growth", energy),
+        "total_variation": Law(variation, "bounded", "total_variation_growth", variation),
+        "maximum": Law(lambda u: jnp.max(u, axes), "bounded", "max_principle_excess", span),
+        "minimum": Law(lambda u: -jnp.min(u, axes), "bounded", "max_principle_excess", span),
+    }

@@ -1,0 +1,132 @@
+"""One-dimensional viscous Burgers with PDEBench's convention and initial-condition law."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from ups_jax.lookup import lookup
+from ups_jax.pde import finite_volume as fv
+from ups_jax.pde.base import PDE, roll_symmetry, transport_laws
+from ups_jax.types import Array, Key
+
+CFL = 0.5
+STAGES = 4
+FASTEST = 50.0
+"""Largest |u| that the substep cap allows for; the initial-condition law stays below 4."""
+
+
+def make(
+    *,
+    nu: float | Sequence[float] = 1e-3,
+    points: int = 256,
+    cells: int = 1024,
+    dt: float = 0.05,
+    length: float = 1.0,
+    limiter: str = "mc",
+) -> PDE:
+    """u_t + (u^2/2)_x = (nu/pi) u_xx on a periodic interval. `cond` is (nu,), PDEBench's number.
+
+    Several values of `nu` are drawn with equal chance. Data come from `cells` cells, of which
+    `points` are kept; `limiter` is a name of `finite_volume.LIMITERS`. PDEBench (2022), app. D.2.
+    """
+    values = jnp.atleast_1d(jnp.asarray(nu, jnp.float32))
+    if values.size == 0 or not bool(jnp.all(values > 0)):
+        raise ValueError(f"pde.nu is {nu}; every viscosity must be positive")
+    return PDE(
+        name="burgers",
+        channels=("u",),
+        cells=(cells,),
+        points=(points,),
+        extent=(length,),
+        dt=dt,
+        params=("nu",),
+        initial=partial(initial, length=length),
+        sample_cond=lambda key: jax.random.choice(key, values, (1,)),
+        step=partial(
+            step, dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter")
+        ),
+        residual=partial(residual, dt=dt, length=length),
+        features=jnp.log10,
+        symmetries=(roll_symmetry(1), reflect),
+        laws=transport_laws(1),
+        spec=dict(nu=nu, points=points, cells=cells, dt=dt, length=length, limiter=limiter),
+    )
+
+
+def initial(key: Key, cond: Array, cells: tuple[int, ...], *, length: float) -> Array:
+    """PDEBench's law: two of four sine modes, then at times |u|, a sign, a window. -> (*s, 1).
+
+    A mode drawn twice doubles its wavenumber; one not drawn adds a constant, so means are not
+    zero. Wavenumbers refer to the distance between the first and the last cell centre.
+    """
+    (n,) = cells
+    k_mode, k_amp, k_phase, k_abs, k_sign, k_win, k_left, k_right = jax.random.split(key, 8)
+    x = (jnp.arange(n) + 0.5) / n * length
+    drawn = jax.random.randint(k_mode, (2,), 0, 4)
+    count = jnp.sum(jax.nn.one_hot(drawn, 4), axis=0)
+    wave = 2 * jnp.pi * jnp.arange(1, 5) * count / (length * (1 - 1 / n))
+    amp = jax.random.uniform(k_amp, (4, 1))
+    phase = jax.random.uniform(k_phase, (4, 1), maxval=2 * jnp.pi)
+    u = jnp.sum(amp * jnp.sin(wave[:, None] * x + phase), axis=0)
+    u = jnp.where(jax.random.bernoulli(k_abs, 0.1), jnp.abs(u), u)
+    u = jnp.where(jax.random.bernoulli(k_sign), u, -u)
+    left = jax.random.uniform(k_left, minval=0.1, maxval=0.45) * length
+    right = jax.random.uniform(k_right, minval=0.55, maxval=0.9) * length
+    width = 0.01 * length
+    window = 0.5 * (jnp.tanh((x - left) / width) - jnp.tanh((x - right) / width))
+    return jnp.where(jax.random.bernoulli(k_win, 0.1), u * window, u)[:, None]
+
+
+def step(u: Array, cond: Array, *, dt: float, length: float, limiter) -> Array:
+    """Advance u (..., x, 1) by dt: Strang splitting of MUSCL-Godunov transport and exact diffusion.
+
+    Each sample takes as many substeps as its own speed asks for; those that are done stand still
+    (their substep is zero long) while the slowest of the batch finishes.
+    """
+    v = u[..., 0]
+    n = v.shape[-1]
+    dx = length / n
+    reach = CFL * (STAGES - 1) * dx
+    count = fv.substeps(dt, jnp.max(jnp.abs(v), -1, keepdims=True) / reach, cap=_cap(dt, reach))
+    h = dt / count
+    decay = cond[..., :1] / jnp.pi * fv.laplacian_symbol(n, dx, v.dtype)
+    half, full = jnp.expm1(0.5 * h * decay), jnp.expm1(h * decay)
+
+    def rhs(v: Array) -> Array:
+        return -fv.flux_difference(v, fv.godunov_burgers, limiter=limiter) / dx
+
+    def body(carry):
+        i, v, lost = carry
+        running = (i < count).astype(v.dtype)
+        v, lost = fv.compensated_add(v, lost, fv.ssp_increment(rhs, v, running * h, STAGES))
+        growth = running * jnp.where(i + 1 < count, full, half)
+        return i + 1, *fv.compensated_add(v, lost, fv.diffusion_increment(v, growth))
+
+    start = fv.compensated_add(v, jnp.zeros_like(v), fv.diffusion_increment(v, half))
+    most = jnp.max(count)
+    v = jax.lax.while_loop(lambda carry: carry[0] < most, body, (0, *start))[1]
+    return v[..., None]
+
+
+def _cap(dt: float, reach: float) -> int:
+    return int(dt * FASTEST / reach) + 1
+
+
+def residual(prev: Array, next: Array, cond: Array, *, dt: float, length: float) -> Array:
+    """Flux balance of a frame pair by the trapezoid rule in time, central in space. (..., x, 1)."""
+    dx = length / prev.shape[-2]
+    nu = cond[..., None, :1] / jnp.pi
+
+    def divergence(u: Array) -> Array:
+        ahead = jnp.roll(u, -1, -2)
+        flux = 0.25 * (u**2 + ahead**2) - nu * (ahead - u) / dx
+        return (flux - jnp.roll(flux, 1, -2)) / dx
+
+    return (next - prev) / dt + 0.5 * (divergence(prev) + divergence(next))
+
+
+def reflect(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
+    """(x, u) -> (-x, -u) with even chance, the same for every frame of one window (t, x, 1)."""
+    return jnp.where(jax.random.bernoulli(key), -jnp.flip(u, -2), u), cond
