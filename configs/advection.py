@@ -7,7 +7,7 @@ from configs import base
 VARIANTS = ("default", "2d", "smoke")
 
 
-def get_config(variant: str = "default") -> ConfigDict:
+def get_config(variant: str = "default") -> base.Config:
     """`default`: 64 points. `2d`: 32 x 32 points. `smoke`: the same code in seconds."""
     cfg = base.get_config()
     cfg.pde = ConfigDict(dict(name="advection", points=(64,)))
@@ -22,6 +22,7 @@ def get_config(variant: str = "default") -> ConfigDict:
         cfg.pde.points = (32,)
         cfg.data.update(cells=(64,), steps=20, train=32, val=8, test=8)
         cfg.operator.update(width=8, modes=4, layers=2)
-        cfg.fit.operator.update(steps=40, warmup=5, chunk=20, val_every=20)
+        cfg.fit.operator.update(steps=40, warmup=5, chunk=20, val_every=20, unroll=(1, 2))
+        cfg.fit.operator.shares = (0.5, 0.5)
         cfg.eval.update(batch=8, horizons=(0.5, 1.0))
     return cfg

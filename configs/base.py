@@ -1,9 +1,14 @@
 """Every key of a run: its default, its unit, and what it does. `--help` prints this page."""
 
+from typing import Any
+
 from ml_collections import ConfigDict, config_dict
 
+Config = Any
+"""A ConfigDict. Its annotations give every value one wide union, which no checker can follow."""
 
-def get_config() -> ConfigDict:
+
+def get_config() -> Config:
     """The locked base that every config starts from."""
     cfg = ConfigDict()
     cfg.schema = 1  # version of this layout; a folder made with another version is refused
@@ -21,8 +26,8 @@ def get_config() -> ConfigDict:
     cfg.data.train = 4096  # training trajectories
     cfg.data.val = 256  # validation trajectories, which alone choose the shipped parameters
     cfg.data.test = 1000  # test trajectories, read once
-    cfg.data.space_stride = 4  # of a file: every so many points
-    cfg.data.time_stride = 5  # of a file: every so many frames
+    cfg.data.space_stride = config_dict.placeholder(int)  # of a file; none: 4 of HDF5, 1 of npz
+    cfg.data.time_stride = config_dict.placeholder(int)  # of a file; none: 5 of HDF5, 1 of npz
     cfg.data.nu = config_dict.placeholder(float)  # of a file without a Nu of its own
 
     cfg.operator = ConfigDict()  # a name of OPERATORS and that factory's arguments
@@ -54,7 +59,7 @@ def get_config() -> ConfigDict:
     return cfg.lock()
 
 
-def fit() -> ConfigDict:
+def fit() -> Config:
     """Keys of one training stage."""
     fit = ConfigDict()
     fit.steps = 12000  # optimiser updates

@@ -7,13 +7,11 @@ from configs import base
 VARIANTS = ("default", "smoke")
 
 
-def get_config(variant: str = "default") -> ConfigDict:
+def get_config(variant: str = "default") -> base.Config:
     """`default`: the golden run. `smoke`: the whole pipeline within a minute on two cores."""
     cfg = base.get_config()
     cfg.pde = ConfigDict(dict(name="burgers", nu=1e-3, points=256))
-    cfg.operator = ConfigDict(
-        dict(name="resnet", width=40, blocks=3, dilations=(1, 2, 4, 8, 2))
-    )
+    cfg.operator = ConfigDict(dict(name="resnet", width=40, blocks=3, dilations=(1, 2, 4, 8, 2)))
     if variant == "smoke":
         cfg.pde.points = 64
         cfg.data.cells = (256,)

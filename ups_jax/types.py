@@ -4,7 +4,7 @@ Axes: `n` sample, `b` batch, `t` time, `*s` one or two space axes, `c` channel, 
 `m` member, `w` beam, `k` candidate. Channels are last, space stays a grid, leading axes are free.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,12 +17,18 @@ Params = dict[str, Any]
 """Nested dicts of arrays: one entry a model, and `stats` from the training split."""
 
 
+class Interrupted(Exception):
+    """Asked to stop; what was computed is safe."""
+
+
 class LossFn(Protocol):
     """Loss of a batch of windows: `u` (b, 1+unroll, *s, c), `cond` (b, p) -> scalar, scalars."""
 
     def __call__(
         self, params: Params, batch: Mapping[str, Array], key: Key
-    ) -> tuple[Array, dict[str, Array]]: ...
+    ) -> tuple[Array, dict[str, Array]]:
+        """Loss, and scalars to log beside it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -112,4 +118,6 @@ def check_field(
         return
     lead = shape[: len(shape) - ndim - 1]
     if np.shape(cond) != (*lead, params):
-        raise ValueError(f"cond has shape {np.shape(cond)}; expected {(*lead, params)} beside {name} {shape}")
+        raise ValueError(
+            f"cond has shape {np.shape(cond)}; expected {(*lead, params)} beside {name} {shape}"
+        )

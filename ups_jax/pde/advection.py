@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax.pde import finite_volume as fv
-from ups_jax.pde.base import PDE, roll_symmetry, transport_laws
+from ups_jax.pde.base import PDE, grid, roll_symmetry, transport_laws
 from ups_jax.types import Array, Key
 
 CFL = 0.5
@@ -30,16 +30,13 @@ def make(
     Each component of v is uniform in `velocity`. Initial conditions are `modes` random sines of
     wavenumber at most 4 along each axis. `points` and `cells` give one number or one an axis.
     """
-    shape = tuple(jnp.atleast_1d(jnp.asarray(points)).tolist())
-    grid = tuple(jnp.atleast_1d(jnp.asarray(cells)).tolist())
-    if len(shape) not in (1, 2) or len(grid) != len(shape):
-        raise ValueError(f"pde.points {points} and data.cells {cells}: one or two axes, and as many")
+    shape = grid(points, None, "pde.points")
     low, high = velocity
     ndim = len(shape)
     return PDE(
         name="advection",
         channels=("u",),
-        cells=grid,
+        cells=grid(cells, len(shape), "data.cells"),
         points=shape,
         extent=(length,) * ndim,
         dt=dt,
@@ -50,9 +47,7 @@ def make(
         residual=partial(residual, dt=dt, length=length),
         symmetries=(roll_symmetry(ndim),),
         laws=transport_laws(ndim),
-        spec=dict(
-            points=points, cells=cells, velocity=velocity, modes=modes, dt=dt, length=length
-        ),
+        spec=dict(points=points, cells=cells, velocity=velocity, modes=modes, dt=dt, length=length),
     )
 
 
@@ -60,15 +55,17 @@ def initial(key: Key, cond: Array, cells: tuple[int, ...], *, modes: int) -> Arr
     """Sum of `modes` plane waves with random whole wavenumbers, amplitudes and phases: (*s, 1)."""
     k_wave, k_amp, k_phase = jax.random.split(key, 3)
     axes = [(jnp.arange(n) + 0.5) / n for n in cells]
-    x = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), -1)
+    x = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), -1)[..., None, :]
     wave = jax.random.randint(k_wave, (modes, len(cells)), 0, 5)
     phase = jax.random.uniform(k_phase, (modes,), maxval=2 * jnp.pi)
-    angle = 2 * jnp.pi * jnp.einsum("...d,md->...m", x, wave) + phase
-    return jnp.einsum("...m,m->...", jnp.sin(angle), jax.random.uniform(k_amp, (modes,)))[..., None]
+    amp = jax.random.uniform(k_amp, (modes,))
+    shape = (1,) * len(cells) + (modes,)
+    angle = 2 * jnp.pi * jnp.sum(x * wave.reshape(*shape, -1), -1) + phase.reshape(shape)
+    return jnp.sum(jnp.sin(angle) * amp.reshape(shape), -1, keepdims=True)
 
 
 def step(u: Array, cond: Array, *, dt: float, length: float) -> Array:
-    """Advance u (..., *s, 1) by dt with MUSCL-upwind finite volumes, substepped to the CFL limit."""
+    """Advance u (..., *s, 1) by dt by MUSCL-upwind finite volumes, substepped to the CFL limit."""
     v = u[..., 0]
     ndim = cond.shape[-1]
     dx = [length / n for n in v.shape[-ndim:]]
@@ -98,7 +95,8 @@ def exact(u: Array, cond: Array, time: float, *, length: float) -> Array:
     axes = tuple(range(-1 - ndim, -1))
     angle = jnp.zeros(())
     for i, n in enumerate(u.shape[-1 - ndim : -1]):
-        wave = jnp.fft.fftfreq(n, length / n).reshape(-1, *(1,) * (ndim - i))
+        shape = (*(1,) * (cond.ndim - 1 + i), n, *(1,) * (ndim - i))
+        wave = jnp.fft.fftfreq(n, length / n).reshape(shape)
         angle = angle + wave * cond[..., i].reshape(*cond.shape[:-1], *(1,) * (ndim + 1))
     shifted = jnp.fft.fftn(u, axes=axes) * jnp.exp(-2j * jnp.pi * angle * time)
     return jnp.fft.ifftn(shifted, axes=axes).real.astype(u.dtype)

@@ -1,11 +1,12 @@
 """What a PDE is to the rest of the library: a value made of functions, and time as combinators."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ups_jax.types import Array, Key
 
@@ -58,8 +59,17 @@ class PDE:
         return len(self.points)
 
 
+def grid(points: int | Sequence[int], ndim: int | None, name: str) -> tuple[int, ...]:
+    """Points along each axis from one number or several; ValueError unless `ndim` of them fit."""
+    sizes = (points,) if isinstance(points, int) else tuple(int(n) for n in points)
+    if (len(sizes) not in (1, 2) if ndim is None else len(sizes) != ndim) or min(sizes) < 4:
+        wanted = "one or two axes" if ndim is None else f"{ndim} axes" if ndim > 1 else "one axis"
+        raise ValueError(f"{name} is {points}; expected {wanted} of at least 4 points")
+    return sizes
+
+
 def rollout(step: Step, n: int) -> Callable[[Array, Array], Array]:
-    """Turn a step into `n` of them: u (b, *s, c), cond (b, p) -> (b, n, *s, c), given frame left out."""
+    """Turn a step into `n`: u (..., *s, c), cond (..., p) -> (..., n, *s, c), u itself left out."""
 
     def run(u: Array, cond: Array) -> Array:
         def body(u: Array, _: None) -> tuple[Array, Array]:
@@ -67,7 +77,7 @@ def rollout(step: Step, n: int) -> Callable[[Array, Array], Array]:
             return u, u
 
         frames = jax.lax.scan(body, u, None, length=n)[1]
-        return jnp.moveaxis(frames, 0, 1)
+        return jnp.moveaxis(frames, 0, cond.ndim - 1)
 
     return run
 
@@ -98,6 +108,17 @@ def roll_symmetry(ndim: int) -> Callable[[Key, Array, Array], tuple[Array, Array
     return translate
 
 
+def wavenumber_shells(points: tuple[int, ...]) -> tuple[np.ndarray, int]:
+    """Whole radial wavenumber (*s) of every coefficient of `fftn`, and how many there are.
+
+    A wavenumber is a ring k <= |k| < k + 1, counted in whole periods of each axis.
+    """
+    waves = [np.fft.fftfreq(n, 1 / n) for n in points]
+    squares = sum(wave**2 for wave in np.meshgrid(*waves, indexing="ij"))
+    shell = np.floor(np.sqrt(squares) + 1e-9).astype(int)
+    return shell, int(shell.max()) + 1
+
+
 def mean(u: Array, ndim: int) -> Array:
     """Mean over space and channels: (..., *s, c) -> (...)."""
     return jnp.mean(u, axis=tuple(range(-1 - ndim, 0)))
@@ -106,9 +127,8 @@ def mean(u: Array, ndim: int) -> Array:
 def total_variation(u: Array, ndim: int) -> Array:
     """Sum of absolute differences between neighbours, seam included: (..., *s, c) -> (...)."""
     axes = tuple(range(-1 - ndim, 0))
-    return sum(
-        jnp.sum(jnp.abs(u - jnp.roll(u, 1, axis)), axis=axes) for axis in axes[:-1]
-    )  # pyright: ignore[reportReturnType]
+    parts = [jnp.sum(jnp.abs(u - jnp.roll(u, 1, axis)), axis=axes) for axis in axes[:-1]]
+    return sum(parts[1:], parts[0])
 
 
 def transport_laws(ndim: int) -> dict[str, Law]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ups_jax.lookup import lookup
 from ups_jax.pde import finite_volume as fv
-from ups_jax.pde.base import PDE, roll_symmetry, transport_laws
+from ups_jax.pde.base import PDE, grid, roll_symmetry, transport_laws
 from ups_jax.types import Array, Key
 
 CFL = 0.5
@@ -20,8 +20,8 @@ FASTEST = 50.0
 def make(
     *,
     nu: float | Sequence[float] = 1e-3,
-    points: int = 256,
-    cells: int = 1024,
+    points: int | Sequence[int] = 256,
+    cells: int | Sequence[int] = 1024,
     dt: float = 0.05,
     length: float = 1.0,
     limiter: str = "mc",
@@ -37,16 +37,14 @@ def make(
     return PDE(
         name="burgers",
         channels=("u",),
-        cells=(cells,),
-        points=(points,),
+        cells=grid(cells, 1, "data.cells"),
+        points=grid(points, 1, "pde.points"),
         extent=(length,),
         dt=dt,
         params=("nu",),
         initial=partial(initial, length=length),
         sample_cond=lambda key: jax.random.choice(key, values, (1,)),
-        step=partial(
-            step, dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter")
-        ),
+        step=partial(step, dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter")),
         residual=partial(residual, dt=dt, length=length),
         features=jnp.log10,
         symmetries=(roll_symmetry(1), reflect),
@@ -69,7 +67,7 @@ def initial(key: Key, cond: Array, cells: tuple[int, ...], *, length: float) -> 
     wave = 2 * jnp.pi * jnp.arange(1, 5) * count / (length * (1 - 1 / n))
     amp = jax.random.uniform(k_amp, (4, 1))
     phase = jax.random.uniform(k_phase, (4, 1), maxval=2 * jnp.pi)
-    u = jnp.sum(amp * jnp.sin(wave[:, None] * x + phase), axis=0)
+    u = jnp.sum(amp * jnp.sin(wave[:, None] * x[None, :] + phase), axis=0)
     u = jnp.where(jax.random.bernoulli(k_abs, 0.1), jnp.abs(u), u)
     u = jnp.where(jax.random.bernoulli(k_sign), u, -u)
     left = jax.random.uniform(k_left, minval=0.1, maxval=0.45) * length
@@ -91,7 +89,8 @@ def step(u: Array, cond: Array, *, dt: float, length: float, limiter) -> Array:
     reach = CFL * (STAGES - 1) * dx
     count = fv.substeps(dt, jnp.max(jnp.abs(v), -1, keepdims=True) / reach, cap=_cap(dt, reach))
     h = dt / count
-    decay = cond[..., :1] / jnp.pi * fv.laplacian_symbol(n, dx, v.dtype)
+    symbol = fv.laplacian_symbol(n, dx, v.dtype)
+    decay = cond[..., :1] / jnp.pi * symbol.reshape((1,) * (v.ndim - 1) + (-1,))
     half, full = jnp.expm1(0.5 * h * decay), jnp.expm1(h * decay)
 
     def rhs(v: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Finite volumes on periodic grids: limited reconstruction, fluxes, SSP Runge-Kutta, exact diffusion."""
+"""Finite volumes on periodic grids: limited slopes, fluxes, SSP Runge-Kutta, exact diffusion."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ def minmod(a: Array, b: Array) -> Array:
 
 
 def monotonized_central(a: Array, b: Array) -> Array:
-    """Central slope limited to twice either one-sided slope. van Leer (1977), sharper than minmod."""
+    """Central slope limited to twice either one-sided slope: sharper. van Leer (1977)."""
     centre = 0.5 * (a + b)
     rising = jnp.minimum(jnp.minimum(2 * a, 2 * b), centre)
     falling = jnp.maximum(jnp.maximum(2 * a, 2 * b), centre)
@@ -24,7 +24,9 @@ def monotonized_central(a: Array, b: Array) -> Array:
 LIMITERS = {"minmod": minmod, "mc": monotonized_central}
 
 
-def face_states(u: Array, limiter: Callable[[Array, Array], Array], axis: int) -> tuple[Array, Array]:
+def face_states(
+    u: Array, limiter: Callable[[Array, Array], Array], axis: int
+) -> tuple[Array, Array]:
     """MUSCL states at the n+1 faces of n cells along `axis`: left of each face, right of it."""
     n = u.shape[axis]
 
@@ -96,6 +98,6 @@ def compensated_add(u: Array, lost: Array, increment: Array) -> tuple[Array, Arr
 
 
 def substeps(dt: float, rate: Array, cap: int) -> Array:
-    """Whole substeps so that each is at most 1 / rate long, at least 1; `cap` where rate is not finite."""
+    """Whole substeps, each at most 1 / rate long, 1 to `cap`; `cap` where rate is not finite."""
     wanted = jnp.where(jnp.isfinite(rate), jnp.ceil(dt * rate), cap)
     return jnp.clip(wanted, 1, cap)

@@ -1,0 +1,37 @@
+# `make burgers` and `make test` need only python >= 3.11 and make; they set up the rest themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+WORKDIR ?= runs/burgers
+CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p')
+EXTRA := $(if $(CUDA),dev$(shell [ $(CUDA) -ge 13 ] && echo ",cuda13" || echo ",cuda12"),dev)
+
+.PHONY: burgers smoke test lint bench
+
+burgers: $(READY)
+	@echo '+ $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py --workdir $(WORKDIR)'
+	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py --workdir $(WORKDIR)
+
+smoke: $(READY)
+	@echo '+ $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke'
+	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke
+
+test: $(READY)
+	@echo '+ $(BIN)/python -m pytest'
+	@$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+bench: $(READY)
+	@for script in $$(ls benchmarks/*.py); do echo "+ $(BIN)/python $$script"; $(BIN)/python $$script || exit 1; done
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'python >= 3.11 is needed; name one: make PYTHON=python3.12 burgers'; exit 1; }
+	@echo 'setting up .venv with $(if $(CUDA),CUDA $(CUDA) (nvidia-smi answers),the CPU build of jax)'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRA)]'
+	@touch $(READY)

@@ -1,0 +1,29 @@
+"""Strict from the start: CPU only, no silent broadcasting, no state outside the test's folder."""
+
+import os
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("WANDB_MODE", "offline")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory):
+    """A home and a data cache of the session's own; no key of W&B is seen."""
+    folder = tmp_path_factory.mktemp("home")
+    before = dict(os.environ)
+    for name in ("WANDB_API_KEY", "NETRC"):
+        os.environ.pop(name, None)
+    os.environ.update(
+        HOME=str(folder), WANDB_CONFIG_DIR=str(folder / "wandb"), UPS_DATA=str(folder / "data")
+    )
+    yield folder
+    os.environ.clear()
+    os.environ.update(before)

@@ -1,0 +1,589 @@
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from configs import base
+from ups_jax.run import cli, config
+from ups_jax.run.config import load, rules
+from ups_jax.run.config.kinds import Kind, kind_of
+from ups_jax.run.config.schema import COMPONENTS, flatten
+
+ROOT = Path(__file__).parents[1]
+SMOKE = str(ROOT / "configs/burgers.py:smoke")
+PLANE = str(ROOT / "configs/advection.py:2d")
+
+
+def refused(overrides, path=SMOKE):
+    with pytest.raises(ValueError) as caught:
+        load(path, overrides)
+    return str(caught.value)
+
+
+def written(tmp_path, text):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    return str(file)
+
+
+BODY = """
+from configs import base
+VARIANTS = ("default", "tiny")
+def get_config(variant="default"):
+    cfg = base.get_config()
+    {line}
+    return cfg
+"""
+
+
+# Files and variants
+
+
+@pytest.mark.parametrize(
+    "name", ["burgers.py", "burgers.py:smoke", "advection.py:2d", "advection.py:smoke"]
+)
+def test_shipped_configs_load_locked_and_bound(name):
+    cfg = load(f"{ROOT}/configs/{name}")
+    assert cfg.is_locked and cfg.pde.is_locked and cfg.operator.zero_mean is False
+    assert cfg.pde.dt == 0.05 and "cells" not in cfg.pde
+
+
+def test_default_variant_has_three_spellings():
+    path = str(ROOT / "configs/burgers.py")
+    prints = {config.fingerprint(load(path + end)) for end in ("", ":", ":default")}
+    assert len(prints) == 1 and config.fingerprint(load(SMOKE)) not in prints
+
+
+def test_unknown_variant_is_answered_with_the_close_one():
+    with pytest.raises(ValueError) as caught:
+        load(str(ROOT / "configs/burgers.py:smoek"))
+    known = "known: default, smoke"
+    assert str(caught.value) == f"unknown variant 'smoek'; did you mean 'smoke'? {known}"
+
+
+def test_missing_file_is_answered_with_the_close_one(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ValueError) as caught:
+        load("configs/burger.py:smoke")
+    assert str(caught.value) == (
+        "no config file 'configs/burger.py'; did you mean 'configs/burgers.py'? "
+        "known: configs/advection.py, configs/burgers.py"
+    )
+
+
+def test_file_without_get_config_says_so(tmp_path):
+    with pytest.raises(ValueError, match=r"mine.py has no get_config\(variant\)"):
+        load(written(tmp_path, "x = 1\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("x = 1\ny = 1 / 0\n", "mine.py, line 2: ZeroDivisionError: division by zero"),
+        ("x = (\n", "mine.py, line 1: SyntaxError"),
+        (BODY.format(line="cfg.fit.operator.stepz = 3"), "mine.py, line 6: AttributeError"),
+        (BODY.format(line="cfg.fit.operator.steps = 'many'"), "mine.py, line 6: TypeError"),
+    ],
+)
+def test_errors_in_the_file_are_one_line_with_its_place(tmp_path, text, told):
+    with pytest.raises(ValueError) as caught:
+        load(written(tmp_path, text))
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "cfg.pde = dict(name='burgers', nuu=1.0)",
+            "unknown key 'pde.nuu'; did you mean 'pde.nu'?",
+        ),
+        ("cfg.pde = dict(name='burgers', nu='x')", "pde.nu is 'x'; it must be a finite number or"),
+        ("cfg.pde = dict(nu=1.0)", "pde has no name; add pde.name"),
+        ("cfg.eval.modes = (1, 2)", "eval.modes is (1, 2); it must be a list of strings"),
+        ("cfg.seed = True", "seed is True; it must be a whole number"),
+        ("cfg.data.train = None", "data.train is None; it must be a whole number"),
+        ("cfg.unlock(); cfg.extra = 1", "unknown key 'extra'; known: data, eval, fit,"),
+        ("cfg.unlock(); del cfg.eval.batch", "eval.batch is missing; start the config from"),
+        ("cfg.data.steps = 0", "data.steps is 0; it must be at least 1"),
+    ],
+)
+def test_what_a_file_may_not_say(tmp_path, line, told):
+    with pytest.raises(ValueError) as caught:
+        load(written(tmp_path, BODY.format(line=line)))
+    assert told in str(caught.value)
+
+
+def test_an_edited_file_counts_at_once(tmp_path):
+    for seed in (1, 2):
+        assert load(written(tmp_path, BODY.format(line=f"cfg.seed = {seed}"))).seed == seed
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_files_stay_loadable_by_config_flags(monkeypatch):
+    values = flags.FlagValues()
+    held = config_flags.DEFINE_config_file("config", flag_values=values)
+    argv = ["prog", f"--config={SMOKE}", "--config.fit.operator.lr=1e-4"]
+    monkeypatch.setattr(sys, "argv", argv)
+    values(argv)
+    assert held.value.fit.operator.lr == 1e-4 and held.value.pde.points == 64
+
+
+# Names, and the keys they bring
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "told"),
+    [
+        (
+            "pde.name",
+            "burger",
+            "unknown pde 'burger'; did you mean 'burgers'? known: advection, bur",
+        ),
+        ("operator.name", "resnt", "unknown operator 'resnt'; did you mean 'resnet'? known: "),
+        ("operator.name", "zzz", "unknown operator 'zzz'; known: "),
+    ],
+)
+def test_unknown_names_are_answered_with_the_close_one(key, name, told):
+    assert refused({key: name}).startswith(told)
+
+
+def test_a_name_swaps_in_its_defaults_wherever_it_stands():
+    first = load(SMOKE, {"operator.name": "fno", "operator.width": "12"})
+    last = load(SMOKE, {"operator.width": "12", "operator.name": "fno"})
+    assert config.to_dict(first) == config.to_dict(last)
+    assert first.operator.width == 12 and "dilations" not in first.operator
+    again = load(SMOKE, {"operator.name": "resnet"})
+    assert again.operator.blocks == load(SMOKE).operator.blocks + 2
+
+
+def test_arguments_without_default_are_no_keys(monkeypatch, tmp_path):
+    def still(*, channels: int, rate: float = 1.0, when: Literal["a", "b"] = "a"): ...
+
+    table = COMPONENTS["operator"]._replace(table=lambda: {"still": still})
+    monkeypatch.setitem(COMPONENTS, "operator", table)
+    path = written(tmp_path, BODY.format(line="cfg.operator = dict(name='still')"))
+    cfg = load(path, {"operator.when": "b"})
+    assert cfg.operator.to_dict() == dict(name="still", rate=1.0, when="b", zero_mean=False)
+    told = "unknown key 'operator.channels'; known in operator: name, rate, when, zero_mean"
+    assert refused({"operator.channels": 1}, path) == told
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("fit.operator.lrr", "unknown key 'fit.operator.lrr'; did you mean 'fit.operator.lr'? kno"),
+        ("fit.lr", "unknown key 'fit.lr'; did you mean 'fit.operator.lr'? known in fit: operator"),
+        ("fit.steps", "unknown key 'fit.steps'; did you mean 'fit.operator.steps'?"),
+        ("lr", "unknown key 'lr'; did you mean 'fit.operator.lr'? known: data, eval, fit, log,"),
+        ("eval", "unknown key 'eval'; known in eval: batch, context, examples,"),
+        ("sead", "unknown key 'sead'; did you mean 'seed'? known: "),
+        ("operator.zzz", "unknown key 'operator.zzz'; known in operator: "),
+        ("pde.cells", "unknown key 'pde.cells'; did you mean 'data.cells'?"),
+    ],
+)
+def test_unknown_keys_are_answered_with_the_close_one(key, told):
+    assert refused({key: "1"}).startswith(told)
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("fit.operator.steps", "1e3", 1000),
+        ("seed", "100000000000000000001", 100000000000000000001),
+        ("fit.operator.lr", "1e-4", 1e-4),
+        ("fit.operator.lr", "1", 1.0),
+        ("fit.operator.augment", "False", False),
+        ("fit.operator.augment", "1", True),
+        ("pde.nu", "0.001,0.01", (0.001, 0.01)),
+        ("pde.nu", "0.001,", (0.001,)),
+        ("pde.nu", "0.002", 0.002),
+        ("data.cells", "512", (512,)),
+        ("eval.horizons", "(1, 2)", (1.0, 2.0)),
+        ("eval.horizons", "", ()),
+        ("log.tags", "a,b c", ("a", "b c")),
+        ("log.tags", "", ()),
+        ("log.entity", "me", "me"),
+        ("log.entity", "none", None),
+        ("log.project", "none", "none"),
+        ("data.nu", "1e-2", 0.01),
+    ],
+)
+def test_text_is_parsed_by_the_declared_type(key, text, value):
+    got = flatten(load(SMOKE, [f"{key}={text}"]))[key]
+    assert got == value and type(got) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "must"),
+    [
+        ("fit.operator.steps", "1.5", "a whole number"),
+        ("fit.operator.steps", "1e999999999", "a whole number"),
+        ("fit.operator.steps", "none", "a whole number"),
+        ("fit.operator.steps", "", "a whole number"),
+        ("fit.operator.steps", True, "a whole number"),
+        ("fit.operator.steps", 10.5, "a whole number"),
+        ("fit.operator.steps", (10,), "a whole number"),
+        ("fit.operator.lr", "nan", "a finite number"),
+        ("fit.operator.lr", float("inf"), "a finite number"),
+        ("fit.operator.lr", 10**400, "a finite number"),
+        ("fit.operator.lr", None, "a finite number"),
+        ("fit.operator.augment", "yes", "true or false"),
+        ("fit.operator.augment", 1, "true or false"),
+        ("fit.operator.unroll", "1,2.5", "a list of whole numbers"),
+        ("fit.operator.unroll", 1, "a list of whole numbers"),
+        ("eval.modes", ["solver", 3], "a list of strings"),
+        ("log.project", 3, "a string"),
+        ("data.nu", "thin", "a finite number or none"),
+        ("pde.nu", "a,b", "a finite number or a list of finite numbers"),
+    ],
+)
+def test_values_of_another_type_are_refused(key, value, must):
+    assert refused({key: value}) == f"{key} is {value!r}; it must be {must}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kept"),
+    [
+        ("fit.operator.steps", 1e3, 1000),
+        ("fit.operator.steps", np.int64(1000), 1000),
+        ("fit.operator.lr", 1, 1.0),
+        ("fit.operator.lr", np.float32(0.25), 0.25),
+        ("fit.operator.augment", np.bool_(False), False),
+        ("fit.operator.unroll", [1, 4], (1, 4)),
+        ("eval.horizons", np.array([0.5, 1.0]), (0.5, 1.0)),
+        ("pde.nu", [0.01, 1], (0.01, 1.0)),
+        ("log.name", None, None),
+    ],
+)
+def test_python_values_keep_their_number(key, value, kept):
+    got = flatten(load(SMOKE, {key: value}))[key]
+    assert got == kept and type(got) is type(kept)
+    json.dumps(got)
+
+
+def test_sections_may_be_nested():
+    nested = load(SMOKE, {"fit": {"operator": {"lr": 1e-3}}, "operator": {"name": "fno"}})
+    assert nested.fit.operator.lr == 1e-3 and nested.operator.name == "fno"
+
+
+def test_a_list_of_overrides_needs_values():
+    assert (
+        refused(["fit.operator.lr"]) == "override 'fit.operator.lr' has no value; write KEY=VALUE"
+    )
+
+
+@pytest.mark.parametrize(
+    ("hint", "default", "kind"),
+    [
+        (float | Sequence[float], 1, Kind(float, many=True)),
+        (tuple[int, ...] | None, None, Kind(int, one=False, many=True, optional=True)),
+        (int | float, 1, Kind(float)),
+        (Literal["a"], "a", Kind(str)),
+        (None, (), Kind(str, one=False, many=True)),
+        (dict, 3, Kind(int)),
+        ("unread", True, Kind(bool)),
+    ],
+)
+def test_kind_comes_from_annotation_then_default(hint, default, kind):
+    assert kind_of(default, hint) == kind
+
+
+def test_a_factory_that_tells_no_type_is_its_authors_mistake():
+    with pytest.raises(TypeError, match="tells no type"):
+        kind_of(None, dict)
+
+
+# Rules
+
+
+FIT = "fit.operator."
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"schema": 2}, "schema is 2, this version of ups_jax reads 1;"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"stages": ""}, "stages is (); it must be one or more of"),
+        ({"stages": "operator,operator"}, "stages is ('operator', 'operator'); it must be"),
+        ({"stages": "operater"}, "unknown stage 'operater'; did you mean 'operator'?"),
+        (
+            {FIT + "val_every": 70},
+            "val_every is 70; it must be a multiple of fit.operator.chunk (50)",
+        ),
+        (
+            {FIT + "steps": 430},
+            "steps is 430; it must be a multiple of fit.operator.chunk (50), 400",
+        ),
+        ({FIT + "shares": (0.95, 0.05)}, "(0.95, 0.05) leave phase 2 no whole chunk of 50 in 400"),
+        ({FIT + "shares": (0.05, 0.95)}, "(0.05, 0.95) leave phase 1 no whole chunk"),
+        ({FIT + "unroll": (1, 2, 4)}, "shares is (0.75, 0.25); it must be one share a phase, 3 as"),
+        ({FIT + "unroll": ()}, "unroll is (); it must be one number a phase"),
+        ({FIT + "unroll": (0, 2)}, "unroll is (0, 2); it must be from 1 to data.steps (40)"),
+        ({FIT + "unroll": (1, 41)}, "unroll is (1, 41); it must be from 1 to data.steps (40)"),
+        (
+            {FIT + "shares": (0.7, 0.2)},
+            "shares is (0.7, 0.2); it must be positive numbers that sum",
+        ),
+        ({FIT + "shares": (1.2, -0.2)}, "it must be positive numbers that sum to 1"),
+        ({FIT + "batch": 129}, "batch is 129; it must be at most data.train (128)"),
+        ({FIT + "batch": 0}, "batch is 0; it must be positive"),
+        ({FIT + "chunk": 0}, "chunk is 0; it must be positive"),
+        ({FIT + "steps": 0}, "steps is 0; it must be positive"),
+        ({FIT + "val_every": 0}, "val_every is 0; it must be positive"),
+        ({FIT + "lr": 0.0}, "lr is 0.0; it must be positive"),
+        ({FIT + "clip": -1.0}, "clip is -1.0; it must be positive"),
+        ({FIT + "weight_decay": -0.1}, "weight_decay is -0.1; it must be at least 0"),
+        ({FIT + "ema": 1.0}, "ema is 1.0; it must be at least 0 and below 1"),
+        ({FIT + "ema": -0.1}, "ema is -0.1; it must be at least 0 and below 1"),
+        ({FIT + "warmup": 400}, "warmup is 400; it must be at least 0 and below"),
+        ({FIT + "schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'?"),
+        ({FIT + "loss": "nrsme"}, "unknown loss 'nrsme'; did you mean 'nrmse'? known: mse, nrmse"),
+        ({"data.train": 0}, "data.train is 0; it must be at least 1"),
+        ({"data.val": 0}, "data.val is 0; it must be at least 1"),
+        ({"data.test": -5}, "data.test is -5; it must be at least 1"),
+        ({"data.seed": -1}, "data.seed is -1; it must be at least 0"),
+        ({"data.space_stride": 0}, "data.space_stride is 0; it must be at least 1"),
+        ({"data.time_stride": 0}, "data.time_stride is 0; it must be at least 1"),
+        ({"data.nu": 0.0}, "data.nu is 0.0; it must be positive or none"),
+        (
+            {"data.path": "no/such.hdf5"},
+            "data.path is 'no/such.hdf5'; it must be a file that exists",
+        ),
+        ({"data.cells": 100}, "it must be a list of whole numbers"),
+        ({"data.cells": "100"}, "data.cells is (100,); it must be a multiple of pde.points (64,)"),
+        (
+            {"data.cells": "256,256"},
+            "data.cells is (256, 256); it must be a multiple of pde.points",
+        ),
+        ({"data.cells": ""}, "data.cells is (); it must be positive"),
+        ({"pde.points": 0}, "pde.points is (0,); it must be positive"),
+        ({"pde.dt": 0.0}, "pde.dt is 0.0; it must be positive"),
+        ({"eval.modes": "solver,opperator"}, "unknown mode 'opperator'; did you mean 'operator'?"),
+        ({"eval.modes": "solver"}, "eval.ship is 'operator'; it must be one of eval.modes: solver"),
+        ({"eval.modes": ""}, "eval.modes is (); it must be one or more of"),
+        ({"eval.protocol": "p2"}, "unknown protocol 'p2'; known: p1, p10"),
+        ({"eval.context": 0}, "eval.context is 0; it must be at least 1 and below data.steps (40)"),
+        ({"eval.context": 40}, "eval.context is 40; it must be"),
+        ({"eval.horizons": "0.5,2.05"}, "eval.horizons is (0.5, 2.05); it must be multiples of"),
+        (
+            {"eval.horizons": "0.52"},
+            "eval.horizons is (0.52,); it must be multiples of pde.dt (0.05)",
+        ),
+        ({"eval.horizons": "0"}, "eval.horizons is (0.0,); it must be multiples of pde.dt"),
+        ({"eval.batch": 0}, "eval.batch is 0; it must be positive"),
+        ({"eval.examples": -1}, "eval.examples is -1; it must be at least 0"),
+        ({"report.dpi": 0}, "report.dpi is 0; it must be positive"),
+    ],
+)
+def test_rules_between_keys(overrides, told):
+    assert told in refused(overrides)
+
+
+def test_a_stage_needs_its_keys(monkeypatch):
+    monkeypatch.setattr(rules, "_stages", lambda: ("operator", "diffusion"))
+    told = "stages names 'diffusion'; give it its keys in fit.diffusion"
+    assert refused({"stages": "operator,diffusion"}) == told
+
+
+def test_every_axis_is_a_multiple_of_its_points():
+    assert "data.cells is (128, 100)" in refused({"data.cells": "128,100"}, PLANE)
+
+
+def test_a_file_of_data_frees_the_solver_cells(tmp_path):
+    (tmp_path / "data.npz").touch()
+    load(SMOKE, {"data.path": tmp_path / "data.npz", "data.cells": "100"})
+
+
+def test_phases_are_whole_chunks_and_the_last_takes_the_rest():
+    fit = base.fit()
+    fit.update(steps=1000, chunk=50, shares=(0.61, 0.24, 0.15), unroll=(1, 2, 4))
+    assert config.phases(fit) == ((600, 1), (250, 2), (150, 4))
+
+
+# Identity
+
+
+def test_fingerprint_leaves_out_how_a_run_is_told():
+    plain = load(SMOKE)
+    told = load(SMOKE, {"log.project": "other", "log.tags": "a", "report.dpi": 70})
+    assert config.fingerprint(plain) == config.fingerprint(told)
+    for key, value in {"seed": 1, "eval.batch": 16, "operator.width": 8, "data.nu": 0.1}.items():
+        assert config.fingerprint(plain) != config.fingerprint(load(SMOKE, {key: value}))
+
+
+def test_a_config_survives_json():
+    for path in (SMOKE, PLANE):
+        cfg = load(path, {"log.tags": "a,b", "data.nu": 0.1})
+        back = config.from_dict(json.loads(json.dumps(config.to_dict(cfg))))
+        assert config.fingerprint(back) == config.fingerprint(cfg)
+        assert back.to_dict() == cfg.to_dict() and back.is_locked
+        assert back.data.get_type("path") is str
+
+
+def test_a_saved_config_needs_its_schema_not_its_data(tmp_path):
+    (tmp_path / "data.npz").touch()
+    saved = config.to_dict(load(SMOKE, {"data.path": tmp_path / "data.npz"}))
+    (tmp_path / "data.npz").unlink()
+    assert config.from_dict(saved).data.path == str(tmp_path / "data.npz")
+    with pytest.raises(ValueError, match="schema is 0, this version of ups_jax reads 1"):
+        config.from_dict({**saved, "schema": 0, "older": 1})
+
+
+def test_difference_names_the_keys():
+    old = json.loads(json.dumps(config.to_dict(load(SMOKE))))
+    new = load(SMOKE, {"fit.operator.lr": 1e-4, "log.name": "x", "eval.horizons": "0.5"})
+    assert config.difference(old, old) == config.difference(old, load(SMOKE).to_dict()) == []
+    assert config.difference(old, config.to_dict(new)) == [
+        "eval.horizons: [0.5, 1.0, 2.0] -> [0.5]",
+        "fit.operator.lr: 0.003 -> 0.0001",
+    ]
+    other = config.to_dict(load(SMOKE, {"operator.name": "fno"}))
+    assert "operator.blocks: 1 -> absent" in config.difference(old, other)
+
+
+# The page of keys
+
+
+def test_help_lists_every_key_with_its_comment():
+    page, told = config.describe().splitlines(), config.comments()
+    for key in flatten(base.get_config()):
+        stage = key.split(".")[1] if key.startswith("fit.") else ""
+        name = key.replace(f"fit.{stage}.", "fit.<stage>.")
+        assert told.get(name, "").strip(), f"{name} has no comment in configs/base.py"
+        assert any(line.startswith(f"  {name}=") and told[name] in line for line in page), name
+
+
+def test_help_lists_the_arguments_of_every_factory():
+    page = config.describe()
+    assert "pde.name=burgers: nu=0.001 points=256 dt=0.05" in page
+    assert "operator.name=fno: " in page and "zero_mean=false  remove the mean" in page
+    assert max(map(len, page.splitlines())) <= 140
+
+
+# The command line
+
+
+def parse(*argv, **kw):
+    return cli.parse(argv, prog="run.py", description="Train.", **kw)
+
+
+def test_overrides_stand_anywhere_on_the_line():
+    args = parse(
+        "--config.seed=1", "--config", "a.py:b", "--restart", "--config.data.nu", "-1", "--dry_run",
+        "--config.fit.operator.lr=a=b",
+    )  # fmt: skip
+    assert args.overrides == {"seed": "1", "data.nu": "-1", "fit.operator.lr": "a=b"}
+    assert args.config == "a.py:b" and args.workdir is None
+    flags = (args.restart, args.dry_run, args.fail_on_gate, args.fail_on_regression)
+    assert flags == (True, True, False, False)
+
+
+def test_wandb_mode_follows_the_environment(monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert parse("--config=x").wandb_mode == "online"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert parse("--config=x").wandb_mode == "offline"
+    assert parse("--config=x", "--wandb_mode=disabled").wandb_mode == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--confg", "x"], "unknown flag '--confg'; did you mean '--config'? known: --config,"),
+        (["--config=x", "--dry-run"], "unknown flag '--dry-run'; did you mean '--dry_run'?"),
+        (["--config=x", "--seed=3"], "did you mean '--config.seed'?"),
+        (["--config=x", "--fit.operator.lr=3"], "did you mean '--config.fit.operator.lr'?"),
+        ([], "--config is missing; for example --config configs/burgers.py:smoke"),
+        (["x.py"], "unexpected argument 'x.py'"),
+        (["--config=x", "--config.seed"], "--config.seed has no value; write --config.seed=VALUE"),
+        (["--config=x", "--config.seed", "--restart"], "--config.seed has no value"),
+        (["--config=x", "--wandb_mode=of"], "invalid choice: 'of'"),
+        (["--config"], "expected one argument"),
+    ],
+)
+def test_a_mistake_on_the_line_exits_2_in_two_lines(capsys, argv, told):
+    with pytest.raises(SystemExit) as caught:
+        parse(*argv)
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2 and out == "" and told in err and len(err.splitlines()) <= 2
+
+
+def test_a_runner_of_finished_runs_requires_a_workdir(capsys):
+    args = parse("--workdir", "w", subject="workdir", extra=lambda p: p.add_argument("--modes"))
+    assert args.workdir == Path("w") and args.modes is None and args.overrides == {}
+    for argv in ([], ["--workdir=w", "--config=x"]):
+        with pytest.raises(SystemExit):
+            parse(*argv, subject="workdir")
+    assert "--workdir is missing" in capsys.readouterr().err
+
+
+def test_help_prints_the_keys_and_exits_0(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse("--help")
+    out = capsys.readouterr().out
+    assert caught.value.code == 0 and "--fail_on_gate" in out and config.describe() in out
+
+
+@pytest.mark.parametrize(
+    ("text", "folder"),
+    [
+        ("configs/burgers.py", "runs/burgers"),
+        ("configs/burgers.py:default", "runs/burgers"),
+        ("/a:b/burgers.py:smoke", "runs/burgers-smoke"),
+    ],
+)
+def test_default_workdir(text, folder):
+    assert cli.default_workdir(text) == Path(folder)
+
+
+def raising(error):
+    def act(_):
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("prepare", "execute", "code", "lines"),
+    [
+        (lambda args: 1, lambda plan: plan + 2, 3, 0),
+        (raising(ValueError("a\n  b\n\nc")), None, 2, 2),
+        (raising(FileNotFoundError(2, "gone", "x.h5")), None, 2, 1),
+        (raising(ValueError()), None, 2, 1),
+        (raising(KeyboardInterrupt()), None, 130, 1),
+        (lambda args: 1, raising(FloatingPointError("operator: loss is nan")), 4, 1),
+    ],
+)
+def test_exit_codes(capsys, prepare, execute, code, lines):
+    assert cli.run_main(parse("--config=x"), prepare, execute) == code
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == lines
+
+
+def test_a_defect_inside_the_run_keeps_its_traceback():
+    with pytest.raises(ValueError, match="deep"):
+        cli.run_main(parse("--config=x"), lambda args: args, raising(ValueError("deep")))
+
+
+def test_bad_config_through_a_real_process_has_no_traceback():
+    code = (
+        "import sys; from ups_jax.run import cli, config\n"
+        "args = cli.parse(None, prog='p', description='d')\n"
+        "sys.exit(cli.run_main(args, lambda a: config.load(a.config, a.overrides), lambda c: 0))"
+    )
+    argv = [sys.executable, "-c", code, "--config", f"{ROOT}/configs/burgers.py:smoek"]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and done.stdout == ""
+    assert len(done.stderr.splitlines()) <= 2 and "did you mean 'smoke'?" in done.stderr

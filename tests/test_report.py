@@ -1,0 +1,358 @@
+"""The report: figures show the arrays they were given, the page is safe, complete and true."""
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from ups_jax.run.report import figures, page, plot_forecast, write_report
+from ups_jax.run.report.fields import nrmse, profiles
+from ups_jax.run.report.look import PENS, pens
+
+TIMES = np.linspace(0, 2, 41)
+ERRORS = {"operator": 0.012, "solver": 0.013, "persistence": 1.4, "mean": 0.42}
+SHAPE = {1: (64,), 2: (24, 32)}
+
+
+@dataclass(frozen=True)
+class Made:
+    """The fields of an evaluation's report, made by hand."""
+
+    scalars: dict
+    curves: dict
+    examples: dict
+    times: np.ndarray = field(default_factory=lambda: TIMES)
+    labels: tuple = ("median sample (id <417>)",)
+    columns: tuple = ("forecaster", "nrmse", "nrmse p90", "ms")
+    rows: tuple = (
+        ("operator", 0.01376, 0.0229, 1.2),
+        ("mean", 0.425, float("nan"), None),
+    )
+    physics_columns: tuple = ("forecaster", "conservation_gap")
+    physics_rows: tuple = (("operator", 2.3e-4), ("mean", 0.0))
+
+
+def waves(ndim, m, seed=0):
+    """Steepening, decaying waves: (m, t+1, *s, 1)."""
+    rng = np.random.default_rng(seed)
+    grids = np.meshgrid(*(np.arange(n) / n for n in SHAPE[ndim]), indexing="ij")
+    t = TIMES.reshape(-1, *[1] * ndim)
+    made = []
+    for _ in range(m):
+        phase, speed, amp = rng.uniform(0, 1), rng.uniform(0.1, 0.6), rng.uniform(0.6, 1.2)
+        s = (sum(grids) + phase - speed * t) % 1.0 - 0.5
+        sharp = 2 + 30 * np.minimum(t, 0.7)
+        made.append(amp * (-2 * s + np.tanh(sharp * s)) * np.exp(-0.4 * t) + 0.1)
+    return np.stack(made)[..., None]
+
+
+def make(ndim=1, n=60, diverged=False):
+    """A realistic evaluation: an operator near the solver, two trivial predictors, a truth."""
+    rng = np.random.default_rng(1)
+    curves, decay = {}, 1 - np.exp(-0.8 * TIMES)
+    for mode, level in ERRORS.items():
+        grow = level * (1 + TIMES[1:]) / 2
+        curves[f"{mode}/nrmse"] = grow * rng.lognormal(0, 0.45, (n, 1)) * np.ones(40)
+        curves[f"{mode}/p10/nrmse"] = 0.8 * curves[f"{mode}/nrmse"][:, 9:]
+    k = np.arange(129.0)
+    base = 0.05 / (1 + k**2) * np.exp(-k / 40)
+    ripple = 1 + 0.2 * np.sin(k / 5)
+    curves |= {"truth/spectrum": base, "operator/spectrum": base * ripple + 1e-9}
+    curves |= {"solver/spectrum": base * np.exp(-((k / 90) ** 4)), "mean/spectrum": 1e-20 * base}
+    curves |= {"persistence/spectrum": 0.3 * np.exp(-k) + 1e-15}
+    bands = np.array([0.6, 1.0, 1.5])[:, None]
+    for mode, drift in {"truth": 1e-7, "operator": 2e-3, "solver": 1e-7}.items():
+        curves[f"{mode}/law/mass"] = drift * bands * TIMES
+        curves[f"{mode}/law/energy"] = -(0.3 + 20 * drift) * bands * decay
+    curves["mean/law/mass"] = 0 * bands * TIMES
+    curves["mean/law/energy"] = np.where(TIMES > 0, -0.4, 0) * bands
+    if diverged:
+        curves["crps/nrmse"] = np.full((n, 40), 0.5)
+        curves["crps/nrmse"][: n * 3 // 4, 20:] = np.nan
+        curves["ttc/nrmse"] = np.full((n, 40), 0.3)
+        curves["ttc/nrmse"][:2, 5:] = np.inf
+        curves["hybrid/nrmse"] = np.full((n, 40), np.nan)
+        curves["crps/spectrum"] = np.full(129, np.nan)
+        curves["crps/law/mass"] = np.where(TIMES < 1, 10.0 ** (6 * TIMES), np.inf) * bands
+    truth = waves(ndim, 1)
+    noise = 0.03 * np.roll(np.gradient(truth, axis=2), 1, axis=2)
+    examples = {"truth": truth, "operator": (truth + noise)[:, 1:]}
+    examples["solver"] = (truth - 0.5 * noise)[:, 1:]
+    scalars = {f"eval/{m}/nrmse": v for m, v in ERRORS.items()}
+    scalars |= {"eval/operator/p10/nrmse": 0.0101, "eval/truth/physics/conservation_gap": 4e-8}
+    return Made(scalars=scalars, curves=curves, examples=examples)
+
+
+def history(stages=("operator",)):
+    rows = []
+    for stage in stages:
+        for step in range(50, 4001, 50):
+            row = {"step": step, "loss": 0.3 / step**0.7 * (1 + 0.1 * np.sin(step)), "lr": 1e-3}
+            row |= {"grad_norm": 5 / step**0.5, "unroll": 1 + (step > 2500) + 2 * (step > 3300)}
+            row["lr"] *= min(step / 400, (4050 - step) / 3650)
+            if step % 400 == 0:
+                row["val_nrmse"] = 0.02 + 8 / step
+            rows.append({f"{stage}/{key}": value for key, value in row.items()})
+    return rows
+
+
+def write(folder, evidence, **changes):
+    given = dict(
+        title="burgers <golden> & co", series=history(), config={"pde": {"name": "<b>burgers</b>"}},
+        facts=[("protocol", "P1 and P10 at 256 points"), ("data", 'regenerated "x" <script>')],
+        stage_columns=["stage", "steps", "seconds"], stage_rows=[["operator", 4000, 71.2]],
+    )  # fmt: skip
+    return write_report(folder, evidence, **(given | changes))
+
+
+def line(ax, label):
+    return next(x for x in ax.lines if str(x.get_label()).startswith(label))
+
+
+def test_error_figure_plots_the_percentiles_at_the_scored_times():
+    curves = make().curves
+    p1, p10 = figures.error_over_time(curves, TIMES).axes
+    for ax, key, times in ((p1, "solver/nrmse", TIMES[1:]), (p10, "solver/p10/nrmse", TIMES[10:])):
+        np.testing.assert_allclose(line(ax, "solver").get_xdata(), times)
+        np.testing.assert_allclose(line(ax, "solver").get_ydata(), np.median(curves[key], axis=0))
+        band = ax.collections[1].get_paths()[0].get_extents()
+        assert band.y0 == pytest.approx(np.quantile(curves[key], 0.1, axis=0).min())
+        assert band.y1 == pytest.approx(np.quantile(curves[key], 0.9, axis=0).max())
+        assert ax.get_yscale() == "log"
+    assert len(figures.error_over_time({"mean/nrmse": np.ones((3, 40))}, TIMES).axes) == 1
+
+
+def test_diverged_curves_are_told_from_whole_ones():
+    curves = make(diverged=True).curves
+    ax = figures.error_over_time(curves, TIMES).axes[0]
+    labels = " ".join(str(x.get_label()) for x in ax.lines)
+    assert "crps (diverged, from t = 1.05)" in labels
+    assert "ttc (2 of 60 samples diverged)" in labels
+    assert "hybrid (diverged, from t = 0.05)" in labels
+    shown = np.asarray(line(ax, "crps").get_ydata(), float)
+    assert np.isfinite(shown[:20]).all() and np.isnan(shown[20:]).all()
+    assert [x for x in ax.lines if x.get_marker() == "x" and x.get_xdata()[0] == TIMES[20]]
+    assert ax.get_ylim()[1] < 20
+
+
+def test_the_legend_names_each_forecaster_of_any_panel_once():
+    curves = {"mean/nrmse": np.ones((3, 40)), "mean/p10/nrmse": np.ones((3, 31))}
+    curves |= {"ttc/p10/nrmse": np.full((3, 31), np.nan)}
+    (legend,) = figures.error_over_time(curves, TIMES).legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == ["mean", "ttc (diverged, from t = 0.5)"]
+
+
+def test_percentiles_agree_with_numpy_and_count_infinite_errors_as_large():
+    samples = np.random.default_rng(0).lognormal(size=(50, 7))
+    expected = np.quantile(samples, [0.1, 0.5, 0.9], axis=0)
+    np.testing.assert_allclose(figures.percentiles(samples), expected)
+    samples[::5, 3] = np.inf  # a fifth is lost: the 90th percentile is, the median is not
+    low, median, high = figures.percentiles(samples)
+    assert np.isnan(high[3]) and np.isfinite([low[3], median[3]]).all()
+
+
+def test_spectra_start_at_one_and_say_what_lies_below_the_frame():
+    curves = make(diverged=True).curves
+    ax = figures.spectra(curves, 2.0).axes[0]
+    np.testing.assert_allclose(line(ax, "truth").get_xdata(), np.arange(1, 129))
+    np.testing.assert_allclose(line(ax, "operator").get_ydata(), curves["operator/spectrum"][1:])
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    assert str(line(ax, "mean").get_label()) == "mean (no energy, below the frame)"
+    assert str(line(ax, "crps").get_label()) == "crps (diverged)"
+
+
+def test_law_panels_plot_every_forecaster_and_the_truth():
+    curves = make().curves
+    mass, energy = figures.conserved(curves, TIMES).axes
+    for ax, law in ((mass, "mass"), (energy, "energy")):
+        for mode in ("truth", "operator", "mean"):
+            given = curves[f"{mode}/law/{law}"][1]
+            np.testing.assert_allclose(line(ax, mode).get_ydata(), given)
+    assert mass.get_yscale() == "symlog" and energy.get_yscale() == "linear"
+
+
+def test_training_marks_phases_and_the_best_validation():
+    figure = figures.training(history(), "operator")
+    assert len(figure.axes) == 4
+    loss, val = figure.axes[:2]
+    np.testing.assert_allclose(loss.lines[0].get_xdata(), np.arange(50, 4001, 50))
+    assert [text.get_text() for text in loss.texts] == ["unroll 2", "unroll 4"]
+    assert [text.xy[0] for text in loss.texts] == [2500, 3300]
+    assert "best 0.022 at step 4000" in val.get_title(loc="left")
+    rows = [{"d/step": 1, "d/loss": 1.0}, {"d/step": 2, "d/loss": None}]
+    (only,) = figures.training(rows, "d").axes
+    assert "not finite from step 2" in only.get_title(loc="left")
+
+
+@pytest.mark.parametrize("ndim", [1, 2])
+def test_forecast_panels_share_the_truths_scale_and_hold_the_fields(ndim):
+    truth = waves(ndim, 1)[0]
+    pred = truth * 1.5
+    figure = plot_forecast(truth, pred, times=TIMES, extent=(1.0,) * ndim, title="a $b$ $c")
+    images = [image for ax in figure.axes for image in ax.images]
+    assert len(images) == (3 if ndim == 1 else 12)
+    each = len(images) // 3
+    limits = [image.get_clim() for image in images]
+    assert set(limits[: 2 * each]) == {(truth.min(), truth.max())}
+    worst = np.abs(pred - truth).max()
+    assert set(limits[2 * each :]) == {(-worst, worst)}
+    shown = np.asarray(images[2 * each - 1].get_array())
+    np.testing.assert_allclose(shown, pred[..., 0].T if ndim == 1 else pred[-1, ..., 0].T)
+    assert "nRMSE 0.5" in figure.get_suptitle()
+
+
+def test_forecast_of_a_diverged_field_and_of_several_channels():
+    truth = np.concatenate([waves(1, 1)[0]] * 2, axis=-1)
+    pred = truth.copy()
+    pred[10:] *= 1e200
+    pred[20:] = np.nan
+    figure = plot_forecast(truth.astype("f4"), pred)
+    assert "diverged at t = 21" in figure.get_suptitle()
+    assert sum(len(ax.images) for ax in figure.axes) == 6
+    figure = plot_forecast(truth[..., :1], pred[..., :1])
+    assert vars(figure)["_repr_png_"]().startswith(b"\x89PNG")
+
+
+def test_forecast_refuses_what_does_not_fit():
+    truth = waves(1, 1)[0]
+    with pytest.raises(ValueError, match=r"truth\[1:\]"):
+        plot_forecast(truth, truth[1:])
+    with pytest.raises(ValueError, match="one time a frame"):
+        plot_forecast(truth, truth, times=TIMES[1:])
+    with pytest.raises(ValueError, match="one length a space axis"):
+        plot_forecast(truth, truth, extent=(1.0, 1.0))
+
+
+def test_nrmse_and_profiles():
+    truth = waves(1, 1)[0]
+    assert nrmse(truth, 1.25 * truth) == pytest.approx(0.25)
+    figure = profiles(truth, {"operator": truth + 1}, times=TIMES, extent=(2.0,), title="x")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["t = 0.65", "t = 1.35", "t = 2"]
+    last = line(figure.axes[2], "operator")
+    np.testing.assert_allclose(last.get_ydata(), truth[-1, :, 0] + 1)
+    assert last.get_xdata()[0] == pytest.approx(1 / 64)
+
+
+def test_pens_differ_in_colour_or_dash_and_stay_with_the_forecaster():
+    given = pens([*PENS, "mine", "yours"])
+    assert given["operator"] == PENS["operator"] == pens(["x", "operator"])["operator"]
+    assert len({str(pen.dash) for pen in given.values()}) >= len(given) - 1
+    assert len({(to_hex(pen.color), str(pen.dash)) for pen in given.values()}) == len(given)
+
+
+P1 = {"eval/operator/nrmse": 0.0138, "eval/mean/nrmse": 0.425, "eval/persistence/nrmse": 1.46}
+
+
+@pytest.mark.parametrize(
+    ("scalars", "said"),
+    [
+        (
+            P1 | {"eval/solver/nrmse": 0.0141},
+            "is 0.0138 (P1), 31x below the best trivial predictor (mean, 0.425) and "
+            "0.98x the 256-cell solver (0.0141).",
+        ),
+        (
+            P1 | {"eval/operator/nrmse": 0.85, "eval/operator/p10/nrmse": 0.5},
+            "is 0.85 (P1, 0.5 on P10), worse than the best trivial predictor (mean, 0.425): "
+            "2x its error.",
+        ),
+        (P1 | {"eval/operator/nrmse": 0.42}, "no better than the best trivial predictor (mean"),
+        (P1 | {"eval/operator/nrmse": float("nan")}, "is not finite (P1): some forecasts diverged"),
+        (P1 | {"eval/operator/nrmse": None}, "some forecasts diverged; mean 0.425."),
+        (P1 | {"eval/mean/nrmse": float("inf")}, "1.1e+02x below the best trivial"),
+        ({"eval/operator/nrmse": 0.1}, "is 0.1 (P1)."),
+        ({"eval/operator/nrmse": 0.1, "eval/solver/nrmse": 0.0}, "infinitely far"),
+        ({}, "was not measured (P1)."),
+    ],
+)  # fmt: skip
+def test_verdict_is_true(scalars, said):
+    sentence = page.verdict(scalars, grid=(256,))
+    assert said.replace("1.1e+02", "106") in sentence
+    assert sentence.startswith("The operator's test nRMSE ") and sentence.count("\n") == 0
+
+
+def test_a_baseline_is_not_compared_with_itself():
+    sentence = page.verdict(P1 | {"eval/solver/nrmse": 0.01}, ship="mean")
+    assert "persistence" in sentence and "(mean" not in sentence
+    assert "cell solver" not in page.verdict({"eval/solver/nrmse": 0.01}, ship="solver")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return write(folder, make(diverged=True), extent=(1.0,), dpi=60)
+
+
+def test_report_writes_every_figure_and_leaves_no_part_behind(written):
+    names = {path.name for path in (written.parent / "figures").iterdir()}
+    assert names == {
+        "error_over_time.png", "spectra.png", "conserved.png", "training_operator.png",
+        "forecast_0.png", "profile_0.png",
+    }  # fmt: skip
+    assert {path.name for path in written.parent.iterdir()} == {"figures", "report.html"}
+    for path in (written.parent / "figures").iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5_000
+
+
+def test_page_is_self_contained_and_escaped(written):
+    text = written.read_text()
+    links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'> ]{0,30})""", text)
+    assert len(links) == 6 and all(link.startswith("data:image/png;base64,") for link in links)
+    assert "url(" not in text and "@import" not in text and "<script" not in text
+    for raw, safe in (
+        ("<golden>", "&lt;golden&gt;"),
+        ("<417>", "&lt;417&gt;"),
+        ("<b>", "&lt;b&gt;"),
+    ):
+        assert raw not in text and safe in text
+    assert text.count("alt=") == 6 and 'alt=""' not in text
+
+
+def test_page_orders_verdict_tables_figures_and_details(written):
+    text = written.read_text()
+    marks = ["nRMSE is 0.012 (P1", "Evaluation Summary", "Figures", 'id="error_over_time"',
+             'id="training_operator"', "Physics Diagnostics", "Stage Summary",
+             "<summary>Configuration"]  # fmt: skip
+    assert [text.index(mark) for mark in marks] == sorted(text.index(mark) for mark in marks)
+    assert '<tr class="truth"><td>truth</td><td>4e-08</td></tr>' in text
+    assert '<tr class="ship"><td>operator</td><td>0.01376</td>' in text
+    assert "<td>nan</td><td>&ndash;</td>" in text
+
+
+def test_physics_table_keeps_a_truth_it_already_has():
+    table = page.Table("Physics", ("forecaster", "gap"), [("truth", 1.0)])
+    assert page.with_truth(table, {"eval/truth/physics/gap": 2.0}) is table
+
+
+def test_two_dimensional_and_empty_evidence_are_reported(tmp_path):
+    write(tmp_path / "two", replace(make(2), curves={}), series=[], extent=(1.0, 1.0), dpi=40)
+    names = {path.stem for path in (tmp_path / "two" / "figures").iterdir()}
+    assert names == {"forecast_0"}
+    bare = Made(scalars={}, curves={}, examples={}, labels=(), rows=(), physics_rows=())
+    path = write(tmp_path / "bare", bare, series=[], facts=[], stage_rows=[])
+    assert "was not measured" in path.read_text() and "<img" not in path.read_text()
+
+
+def test_a_failed_write_leaves_the_old_page_and_no_part(tmp_path, monkeypatch):
+    evidence = replace(make(), curves={}, examples={}, labels=())
+    first = write(tmp_path, evidence, series=[]).read_bytes()
+
+    def fail(source, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write(tmp_path, evidence, series=[], title="second")
+    assert (tmp_path / "report.html").read_bytes() == first
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
+
+
+def test_config_is_printed_as_json(written):
+    import html
+
+    raw = re.search(r"<pre>(.*?)</pre>", written.read_text(), re.S)
+    assert raw and json.loads(html.unescape(raw[1])) == {"pde": {"name": "<b>burgers</b>"}}

@@ -1,0 +1,560 @@
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+from wandb_records import read, segments
+
+from ups_jax.run.tracking import SERIES, MemoryRun, Schema, WandBContext, reopen, start
+from ups_jax.run.tracking.files import MetricsFile
+from ups_jax.run.tracking.schema import number, plain
+
+SCHEMA = Schema(("operator", "diffusion"))
+NAN = float("nan")
+CFG = {
+    "seed": 3,
+    "fit": {"operator": {"lr": 1e-3, "unroll": (1, 2)}},
+    "log": {
+        "project": "laws",
+        "entity": None,
+        "name": None,
+        "group": "night",
+        "tags": ("smoke",),
+    },
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No account of whoever runs the tests is read or written."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith("WANDB_") or n == "NETRC"]:
+            patch.delenv(name)
+        patch.setenv("HOME", str(home))
+        patch.setenv("WANDB_CONFIG_DIR", str(home / "config"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """One offline run that uses every method, and what its .wandb file holds."""
+    workdir = tmp_path_factory.mktemp("runs") / "burgers"
+    workdir.mkdir()
+    Image.new("RGB", (2, 2)).save(workdir / "field.png")
+    (workdir / "report.html").write_text("<p>shock</p>")
+    with start(CFG, workdir, schema=SCHEMA, mode="offline") as run:
+        run.log_training_metrics("operator", {"loss": 0.5, "lr": NAN}, 50)
+        run.log_training_metric("operator", "val_nrmse", 0.25, 100)
+        run.log_training_metric("diffusion", "loss", 2.0, 50)
+        run.commit()
+        run.log_training_metric("operator", "loss", 0.125, 150)
+        run.log_eval_summary({"nrmse": 0.1 + 0.2, "operator/nrmse@0.5": NAN, "count": 7})
+        run.log_eval_summary({"wall/train_s": 1.5, "params/operator": 123}, prefix="")
+        run.log_table("Evaluation Summary", ["mode", "nrmse"], [["mean", 0.5], ["operator", NAN]])
+        run.log_table("Gates", ["gate", "value"], [["nrmse", 0.5], ["finite", "yes"]])
+        run.log_figure("field", workdir / "field.png")
+        run.log_html("report", workdir / "report.html")
+        run.update_config({"eval_samples": 1000, "git_sha": "abc"})
+        run.alert("diverged", "loss is nan", level="ERROR")
+        run.add_tags(["golden", "smoke"])
+        run.mark_preempting()
+        run.write_summary()
+    (file,) = segments(workdir)
+    return SimpleNamespace(run=run, workdir=workdir, file=file, stored=read(file))
+
+
+def load(path: Path):
+    return json.loads(path.read_text())
+
+
+def lines(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_run_record_carries_identity_and_whole_config(recorded):
+    stored = recorded.stored
+    assert stored.ids[0] == recorded.run.id == (recorded.workdir / "run_id.txt").read_text().strip()
+    assert (stored.run.project, stored.run.run_group) == ("laws", "night")
+    assert stored.run.display_name == "burgers"
+    assert list(stored.run.tags) == ["smoke"] and stored.tags == ["smoke", "golden"]
+    assert stored.config == {**plain(CFG), "eval_samples": 1000, "git_sha": "abc"}
+    assert stored.run.resume and stored.exit_codes == [0] and stored.preempting == 1
+    assert load(recorded.workdir / "wandb_run.json") == {
+        "id": recorded.run.id,
+        "url": None,
+        "project": "laws",
+        "entity": None,
+        "mode": "offline",
+    }
+
+
+def test_committed_rows_are_the_history_and_every_row_is_on_disk(recorded):
+    series = [row for row in recorded.stored.history if any("/step" in key for key in row)]
+    assert series == [
+        {"operator/step": 50, "operator/loss": 0.5, "operator/lr": None},
+        {"operator/step": 100, "operator/val_nrmse": 0.25},
+        {"diffusion/step": 50, "diffusion/loss": 2.0},
+    ]
+    rows = lines(recorded.workdir)
+    assert rows[0] == {"stage": "operator", "step": 50, **series[0]}
+    assert [(row["stage"], row["step"]) for row in rows] == [
+        ("operator", 50),
+        ("operator", 100),
+        ("diffusion", 50),
+        ("operator", 150),
+    ]
+
+
+def test_series_are_defined_against_their_stage(recorded):
+    definitions = recorded.stored.definitions
+    assert set(definitions) == SCHEMA.keys()
+    for stage in SCHEMA.stages:
+        for metric in SERIES:
+            assert definitions[f"{stage}/{metric}"].step_metric == f"{stage}/step"
+    assert all(definition.summary.none for definition in definitions.values())
+
+
+def test_summary_json_is_the_wandb_summary_and_series_leave_no_entry(recorded):
+    local = load(recorded.workdir / "summary.json")
+    assert local == {
+        "eval/count": 7,
+        "eval/nrmse": 0.1 + 0.2,
+        "eval/operator/nrmse@0.5": None,
+        "params/operator": 123,
+        "wall/train_s": 1.5,
+    }
+    assert list(local) == sorted(local)
+    # Of what is logged, W&B adds an entry for each table and picture, and none for a series.
+    shown = {"Evaluation Summary", "Gates", "figures/field", "report"}
+    assert set(recorded.stored.summary) == {*local, *shown}
+    assert {key: recorded.stored.summary[key] for key in local} == local
+
+
+def test_tables_and_media_are_logged_once(recorded):
+    kinds = {
+        key: value["_type"]
+        for row in recorded.stored.history
+        for key, value in row.items()
+        if isinstance(value, dict)
+    }
+    assert kinds == {
+        "Evaluation Summary": "table-file",
+        "Gates": "table-file",
+        "figures/field": "image-file",
+        "report": "html-file",
+    }
+    files = recorded.file.parent / "files"
+    table = load(next(files.glob("media/table/Evaluation*.json")))
+    assert table["columns"] == ["mode", "nrmse"]
+    assert table["data"] == [["mean", 0.5], ["operator", None]]
+    assert next(files.glob("media/html/*.html")).read_text() == "<p>shock</p>"
+    assert load(recorded.workdir / "tables/evaluation-summary.json") == {
+        "name": "Evaluation Summary",
+        "columns": ["mode", "nrmse"],
+        "rows": [["mean", 0.5], ["operator", None]],
+    }
+    assert list((recorded.workdir / "wandb_data").rglob("staging/*"))
+
+
+def test_metadata_has_a_local_copy_and_alerts_stand_in_both_records(recorded):
+    assert load(recorded.workdir / "metadata.json") == {"eval_samples": 1000, "git_sha": "abc"}
+    assert load(recorded.workdir / "alerts.json") == [
+        {"level": "ERROR", "title": "diverged", "text": "loss is nan"}
+    ]
+    (alert,) = recorded.stored.alerts
+    assert (alert.title, alert.text, alert.level) == ("diverged", "loss is nan", "ERROR")
+
+
+@pytest.fixture(params=["disabled", "memory"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WandBContext | MemoryRun]:
+    if request.param == "memory":
+        yield MemoryRun(SCHEMA)
+        return
+    with start(CFG, tmp_path / "run", schema=SCHEMA, mode="disabled") as context:
+        yield context
+
+
+@pytest.mark.parametrize(
+    "stage, metric, message",
+    [
+        ("operatr", "loss", "did you mean 'operator'"),
+        ("operator", "los", "did you mean 'loss'"),
+        ("operator", "step", "unknown series 'step'"),
+        ("eval", "nrmse", "log_eval_summary"),
+        ("eval/operator", "loss", "log_eval_summary"),
+        ("operator", "eval/nrmse", "log_eval_summary"),
+    ],
+)
+def test_unknown_series_raise_and_leave_no_row(run, stage, metric, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run.log_training_metric(stage, metric, 1.0, 1)
+    assert run.offset() == 0
+
+
+@pytest.mark.parametrize("name", ["eval", "step", "a/b", ""])
+def test_schema_refuses_names_that_would_break_the_keys(name):
+    with pytest.raises(ValueError, match="cannot name"):
+        Schema((name,))
+    with pytest.raises(ValueError, match="cannot name"):
+        Schema(("operator",), metrics=(name,))
+
+
+def test_steps_of_a_stage_increase_strictly(run):
+    run.log_training_metric("operator", "loss", 1.0, 0)
+    run.log_training_metric("operator", "loss", 1.0, 10)
+    for step in (10, 9):
+        with pytest.raises(ValueError, match=f"operator: step {step} after step 10"):
+            run.log_training_metric("operator", "lr", 1.0, step)
+    run.log_training_metric("diffusion", "loss", 1.0, 1)
+    run.log_training_metric("operator", "loss", 1.0, 11)
+
+
+def test_rewind_forgets_the_steps_it_cuts(run):
+    run.log_training_metric("operator", "loss", 1.0, 10)
+    kept = run.offset()
+    run.log_training_metric("operator", "loss", 1.0, 20)
+    run.log_training_metric("diffusion", "loss", 1.0, 5)
+    run.rewind(kept)
+    assert run.offset() == kept
+    with pytest.raises(ValueError, match="after step 10"):
+        run.log_training_metric("operator", "loss", 1.0, 10)
+    run.log_training_metric("operator", "loss", 1.0, 11)
+    run.log_training_metric("diffusion", "loss", 1.0, 1)
+    for offset in (-1, kept - 1, 10_000):
+        with pytest.raises(ValueError, match="byte|bytes"):
+            run.rewind(offset)
+
+
+def test_a_name_has_one_meaning(run):
+    with pytest.raises(ValueError, match="'operator/loss' is a series"):
+        run.log_eval_summary({"operator/loss": 1.0}, prefix="")
+    with pytest.raises(ValueError, match="'operator/step' is a series"):
+        run.update_config({"operator/step": 1})
+    with pytest.raises(ValueError, match="log_eval_summary"):
+        run.update_config({"eval/nrmse": 1.0})
+    with pytest.raises(ValueError, match="carries its prefix"):
+        run.log_eval_summary({"eval/nrmse": 1.0})
+    with pytest.raises(ValueError, match="expected a number"):
+        run.log_eval_summary({"nrmse": "0.1"})
+    assert run.summary == {}
+    run.log_table("Gates", ["gate"], [["nrmse"]])
+    with pytest.raises(ValueError, match="logged already"):
+        run.log_table("Gates", ["gate"], [["nrmse"]])
+    with pytest.raises(ValueError, match="does not fit"):
+        run.log_table("Leaderboard", ["a", "b"], [[1]])
+    with pytest.raises(ValueError, match="unknown level 'WARNING'; did you mean 'WARN'"):
+        run.alert("title", "text", level="WARNING")
+    with pytest.raises(FileNotFoundError, match="figures/field"):
+        run.log_figure("field", "nowhere.png")
+
+
+def test_numbers_are_json():
+    np = pytest.importorskip("numpy")
+    assert [number(x, "x") for x in (NAN, float("inf"), None, 2)] == [None, None, None, 2]
+    assert number(np.float32(0.5), "x") == 0.5 and type(number(np.int64(3), "x")) is int
+    assert plain({"a": (np.float32(NAN), Path("b"))}) == {"a": [None, "b"]}
+
+
+def test_memory_run_has_the_methods_of_the_real_one():
+    def methods(kind: type) -> dict[str, str]:
+        found = inspect.getmembers(kind, inspect.isfunction)
+        return {
+            name: str(inspect.signature(f))
+            for name, f in found
+            if not name.startswith("_") or name in ("__enter__", "__exit__")
+        }
+
+    assert methods(MemoryRun) == methods(WandBContext)
+
+
+def test_memory_run_holds_what_the_files_hold(recorded):
+    run = MemoryRun(SCHEMA)
+    for row in lines(recorded.workdir):
+        series = {k.split("/")[1]: v for k, v in row.items() if "/" in k and "/step" not in k}
+        run.log_training_metrics(row["stage"], series, row["step"])
+    assert run.rows == lines(recorded.workdir) and run.sent == []
+    assert run.offset() == (recorded.workdir / "metrics.jsonl").stat().st_size
+    run.commit()
+    assert run.sent == run.rows
+    run.log_eval_summary({"b": NAN, "a": 1.0})
+    run.write_summary()
+    assert list((run.written or {}).items()) == [("eval/a", 1.0), ("eval/b", None)]
+
+
+def test_disabled_imports_no_wandb_and_writes_every_local_file(tmp_path):
+    code = f"""
+import sys
+from ups_jax.run.tracking import Schema, start, reopen
+schema = Schema(("operator",))
+with start({CFG!r}, {str(tmp_path / "run")!r}, schema=schema, mode="disabled") as run:
+    run.log_training_metric("operator", "loss", 1.0, 1)
+    run.commit()
+    run.log_eval_summary({{"nrmse": 1.0}})
+    run.log_table("Gates", ["gate"], [["nrmse"]])
+    run.log_html("report", {__file__!r})
+    run.log_figure("field", {__file__!r})
+    run.update_config({{"eval_samples": 1}})
+    run.alert("title", "text")
+    run.add_tags(["a"])
+    run.mark_preempting()
+    run.write_summary()
+with reopen({str(tmp_path / "run")!r}, schema=schema) as run:
+    run.log_eval_summary({{"nrmse": 1.0}})
+print([name for name in sys.modules if name.split(".")[0] == "wandb"])
+"""
+    env = {**os.environ, "WANDB_API_KEY": "a" * 40}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+    )
+    assert done.stdout == "[]\n" and done.stderr == "WARN: title: text\n"
+    held = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*.*")}
+    assert held == {
+        "alerts.json",
+        "metadata.json",
+        "metrics.jsonl",
+        "run_id.txt",
+        "summary.json",
+        "tables/gates.json",
+        "wandb_run.json",
+    }
+    about = load(tmp_path / "run/wandb_run.json")
+    assert about["mode"] == "disabled"
+    assert about["id"] == (tmp_path / "run/run_id.txt").read_text().strip()
+
+
+@pytest.mark.parametrize(
+    "error, chosen, code",
+    [
+        (FloatingPointError("nan"), 4, 4),
+        (FloatingPointError("nan"), None, 1),
+        (SystemExit(143), None, 143),
+        (KeyboardInterrupt(), None, 130),
+        (None, None, 0),
+    ],
+)
+def test_one_init_one_finish_and_the_exit_code(tmp_path, monkeypatch, error, chosen, code):
+    import wandb
+
+    calls = []
+    init, finish = wandb.init, wandb.Run.finish
+    monkeypatch.setattr(wandb, "init", lambda **kw: calls.append("init") or init(**kw))
+    monkeypatch.setattr(
+        wandb.Run, "finish", lambda *a, **kw: calls.append("finish") or finish(*a, **kw)
+    )
+    try:
+        with start(CFG, tmp_path, schema=SCHEMA, mode="offline") as run:
+            run.exit_code = chosen
+            if error is not None:
+                raise error
+    except BaseException as raised:
+        assert raised is error
+    run.finish()
+    assert calls == ["init", "finish"]
+    (file,) = segments(tmp_path)
+    assert read(file).exit_codes == [code] and run.exit_code == code
+
+
+def test_a_run_that_fails_to_begin_is_finished(tmp_path, monkeypatch):
+    import wandb
+
+    def refuse(*args: object, **kw: object) -> None:
+        raise RuntimeError("refused")
+
+    monkeypatch.setattr(wandb.Run, "define_metric", refuse)
+    with pytest.raises(RuntimeError, match="refused"):
+        start(CFG, tmp_path, schema=SCHEMA, mode="offline")
+    assert wandb.run is None and read(segments(tmp_path)[0]).exit_codes == [1]
+
+
+def test_a_killed_run_goes_on_under_its_id(tmp_path):
+    with start(CFG, tmp_path, schema=SCHEMA, mode="offline") as run:
+        run.log_training_metric("operator", "loss", 3.0, 1)
+        run.update_config({"data_hash": "d1"})
+        run.alert("first", "text")
+        saved = run.offset()
+        run.commit()
+        run.log_training_metric("operator", "loss", 2.0, 2)  # never committed: as if killed
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"stage": "oper')
+    cfg = {**CFG, "seed": 4}
+    with start(cfg, tmp_path, schema=SCHEMA, mode="offline", resume_offset=saved) as run:
+        assert run.offset() == saved
+        with pytest.raises(ValueError, match="after step 1"):
+            run.log_training_metric("operator", "loss", 9.0, 1)
+        run.log_training_metric("operator", "loss", 2.5, 2)
+        run.commit()
+        run.commit()
+        held = run.offset()
+        run.log_training_metric("operator", "loss", 9.0, 3)
+        run.rewind(held)
+        run.commit()  # nothing twice, and nothing that was cut
+        run.update_config({"git_sha": "abc"})
+        run.alert("second", "text")
+        run.log_eval_summary({"nrmse": 0.5})
+        run.write_summary()
+    assert load(tmp_path / "metadata.json") == {"data_hash": "d1", "git_sha": "abc"}
+    assert [alert["title"] for alert in load(tmp_path / "alerts.json")] == ["first", "second"]
+    series = (tmp_path / "metrics.jsonl").read_bytes()
+    about = (tmp_path / "wandb_run.json").read_bytes()
+    for value in (0.25, 0.125):
+        with reopen(tmp_path, schema=SCHEMA, mode="offline") as run:
+            run.log_eval_summary({"nrmse@1024": value})
+            run.log_table("Evaluation Summary", ["mode"], [["operator"]])
+    assert [row["operator/loss"] for row in lines(tmp_path)] == [3.0, 2.5]
+    assert (tmp_path / "metrics.jsonl").read_bytes() == series
+    assert (tmp_path / "wandb_run.json").read_bytes() == about
+    assert load(tmp_path / "summary.json") == {"eval/nrmse": 0.5}
+    stored = [read(file) for file in segments(tmp_path)]
+    assert len(stored) == 4
+    assert {i for s in stored for i in s.ids} == {(tmp_path / "run_id.txt").read_text().strip()}
+    assert [row for s in stored for row in s.history if "operator/step" in row] == [
+        {"operator/step": 1, "operator/loss": 3.0},
+        {"operator/step": 2, "operator/loss": 2.5},
+    ]
+    assert stored[1].config["seed"] == 4 and "seed" not in stored[2].config
+    # A config given to init would replace the stored one, metadata included.
+    assert "seed" not in {item.key for item in stored[1].run.config.update}
+    assert stored[3].summary["eval/nrmse@1024"] == 0.125
+
+
+def test_resume_refuses_an_offset_the_file_does_not_reach(tmp_path):
+    with pytest.raises(ValueError, match="holds 0 bytes"):
+        start(CFG, tmp_path, schema=SCHEMA, mode="offline", resume_offset=10)
+    assert segments(tmp_path) == [] and not (tmp_path / "run_id.txt").exists()
+
+
+def test_reopen_needs_a_run(tmp_path):
+    with pytest.raises(ValueError, match="run_id.txt is missing"):
+        reopen(tmp_path, schema=SCHEMA)
+
+
+def test_a_torn_line_is_cut_before_the_next_row(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"a": 1}\n{"a": ')
+    metrics = MetricsFile(tmp_path / "metrics.jsonl")
+    assert metrics.rows() == [{"a": 1}]
+    metrics.append({"a": 2})
+    # Read before closing: a row is on disk at once.
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"a": 1}\n{"a": 2}\n'
+    metrics.close()
+
+
+def test_sent_rows_reach_the_disk_before_the_run_ends_and_stdout_stays_clean(tmp_path, capfd):
+    with start(CFG, tmp_path, schema=SCHEMA, mode="offline") as run:
+        assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "wandb_data")
+        run.log_training_metric("operator", "loss", 3.0, 1)
+        run.commit()
+        (file,) = segments(tmp_path)
+        deadline = time.monotonic() + 5
+        while not read(file).history and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert read(file).history == [{"operator/step": 1, "operator/loss": 3.0}]
+        run.log_table("Gates", ["gate"], [["nrmse"]])
+    assert "WANDB_DATA_DIR" not in os.environ
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_process_holds_one_run(tmp_path):
+    with start(CFG, tmp_path / "a", schema=SCHEMA, mode="offline"):
+        with pytest.raises(RuntimeError, match="is open in this process"):
+            start(CFG, tmp_path / "b", schema=SCHEMA, mode="offline")
+    assert len(segments(tmp_path / "a")) == 1 and segments(tmp_path / "b") == []
+
+
+KEY = f"machine api.wandb.ai login user password {'a' * 5}"
+
+
+@pytest.mark.parametrize(
+    "flag, env, mode, says",
+    [
+        (None, {}, "offline", "W&B: no API key"),
+        ("online", {}, "offline", "W&B: no API key"),
+        ("offline", {"WANDB_API_KEY": "short"}, "offline", ""),
+        (None, {"WANDB_MODE": "offline"}, "offline", ""),
+        (None, {"WANDB_MODE": "dryrun"}, "offline", ""),
+        (None, {"WANDB_MODE": "disabled"}, "disabled", ""),
+        ("disabled", {"WANDB_MODE": "online"}, "disabled", ""),
+        # W&B itself turns a short key down, without a word to the network.
+        (None, {"WANDB_API_KEY": "short"}, "offline", "W&B: WANDB_API_KEY invalid"),
+        (None, {"NETRC": KEY}, "offline", "W&B: API key must have"),
+    ],
+)
+def test_mode_is_the_flag_then_the_environment_then_the_key(
+    tmp_path, monkeypatch, capfd, flag, env, mode, says
+):
+    if "NETRC" in env:
+        (tmp_path / "netrc").write_text(env["NETRC"])
+        env = {"NETRC": str(tmp_path / "netrc")}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    workdir = tmp_path / "run"
+    with start(CFG, workdir, schema=SCHEMA, mode=flag) as run:
+        pass
+    assert run.mode == load(workdir / "wandb_run.json")["mode"] == mode
+    assert [i for f in segments(workdir) for i in read(f).ids] == [run.id] * (mode == "offline")
+    out, err = capfd.readouterr()
+    assert out == "" and err.startswith(says)
+    assert len(err.splitlines()) == bool(says) and ("wandb sync" in err) == bool(says)
+
+
+def test_a_server_that_cannot_be_reached_costs_one_line_and_keeps_the_id(
+    tmp_path, monkeypatch, capfd
+):
+    import wandb
+
+    asked, init = [], wandb.init
+
+    def refuse_online(**kw):
+        asked.append((kw["settings"].mode, kw["id"]))
+        if kw["settings"].mode == "online":
+            raise wandb.errors.CommError("connection\nrefused")
+        return init(**kw)
+
+    monkeypatch.setattr(wandb, "init", refuse_online)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    with start(CFG, tmp_path, schema=SCHEMA) as run:
+        pass
+    assert asked == [("online", run.id), ("offline", run.id)]
+    assert run.mode == load(tmp_path / "wandb_run.json")["mode"] == "offline"
+    out, err = capfd.readouterr()
+    assert out == "" and err.startswith("W&B: connection refused; this run is offline")
+    assert len(err.splitlines()) == 1
+
+
+def test_unknown_mode_is_answered_before_anything_is_written(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="did you mean 'online'"):
+        start(CFG, tmp_path / "run", schema=SCHEMA, mode="onlin")
+    monkeypatch.setenv("WANDB_MODE", "shared")
+    with pytest.raises(ValueError, match="unknown wandb mode 'shared'"):
+        start(CFG, tmp_path / "run", schema=SCHEMA)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_project_that_wandb_refuses_is_a_value_error(tmp_path):
+    cfg = {**CFG, "log": {**CFG["log"], "project": "a/b"}}
+    with pytest.raises(ValueError, match="project"):
+        start(cfg, tmp_path, schema=SCHEMA, mode="offline")
+
+
+def test_a_failing_wandb_alert_costs_one_line(tmp_path, monkeypatch, capsys):
+    import wandb
+
+    def refuse(*args: object, **kw: object) -> None:
+        raise wandb.Error("unreachable")
+
+    monkeypatch.setattr(wandb.Run, "alert", refuse)
+    with start(CFG, tmp_path, schema=SCHEMA, mode="offline") as run:
+        run.alert("slow", "half the usual speed")
+    assert len(load(tmp_path / "alerts.json")) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "WARN: slow: half the usual speed",
+        "W&B has no copy of this alert: unreachable",
+    ]

@@ -1,0 +1,95 @@
+"""Read a run back from its .wandb files: LevelDB-style blocks of protobuf records."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wandb.proto.wandb_internal_pb2 import Record
+
+BLOCK = 32 * 1024
+FILE_HEADER = 7  # ":W&B", magic, version
+CHUNK_HEADER = struct.Struct("<IHB")  # checksum, length, type: 1 whole, 2 first, 3 middle, 4 last
+
+
+class Stored(NamedTuple):
+    """What one .wandb file holds."""
+
+    ids: list[str]  # one for each run record
+    run: Any  # the first run record
+    tags: list[str]  # of the last run record
+    config: dict[str, Any]  # without W&B's own keys, as the summary and the history
+    summary: dict[str, Any]  # what W&B derives from the history included
+    history: list[dict[str, Any]]
+    definitions: dict[str, Any]  # metric name -> MetricRecord
+    alerts: list[Any]
+    preempting: int
+    exit_codes: list[int]
+
+
+def segments(workdir: Path) -> list[Path]:
+    """Every .wandb file of a workdir, oldest first."""
+    found = (workdir / "wandb").glob("*/*.wandb")
+    return sorted(file for file in found if not file.parent.is_symlink())  # latest-run is a link
+
+
+def records(path: Path) -> Iterator[Record]:
+    """The records of one file, in order."""
+    held = path.read_bytes()
+    assert held[:4] == b":W&B"
+    at, parts = FILE_HEADER, b""
+    while at + CHUNK_HEADER.size <= len(held):
+        if BLOCK - at % BLOCK < CHUNK_HEADER.size:
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = CHUNK_HEADER.unpack_from(held, at)
+        start = at + CHUNK_HEADER.size
+        parts += held[start : start + length]
+        at = start + length
+        if kind in (1, 4):
+            record = Record()
+            record.ParseFromString(parts)
+            yield record
+            parts = b""
+
+
+def read(path: Path) -> Stored:
+    """What one file holds."""
+    stored = Stored([], None, [], {}, {}, [], {}, [], 0, [])
+    for record in records(path):
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            stored.ids.append(record.run.run_id)
+            stored.config.update(_own(_items(record.run.config.update)))
+            stored = stored._replace(run=stored.run or record.run, tags=list(record.run.tags))
+        elif kind == "config":
+            stored.config.update(_own(_items(record.config.update)))
+        elif kind == "summary":
+            stored.summary.update(_own(_items(record.summary.update)))
+        elif kind == "history":
+            stored.history.append(_own(_items(record.history.item)))
+        elif kind == "metric":
+            stored.definitions[record.metric.name] = record.metric
+        elif kind == "alert":
+            stored.alerts.append(record.alert)
+        elif kind == "preempting":
+            stored = stored._replace(preempting=stored.preempting + 1)
+        elif kind == "exit":
+            stored.exit_codes.append(record.exit.exit_code)
+    return stored
+
+
+def _items(items: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for item in items:
+        *outer, last = item.nested_key or [item.key]
+        held = found
+        for key in outer:
+            held = held.setdefault(key, {})
+        held[last] = json.loads(item.value_json)
+    return found
+
+
+def _own(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if not key.startswith("_")}

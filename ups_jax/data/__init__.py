@@ -1,0 +1,24 @@
+"""Trajectories: simulated, read from files, split, scaled, and drawn as windows."""
+
+from ups_jax.data.files import load, load_npz, save_npz, save_predictions
+from ups_jax.data.pdebench import load_pdebench
+from ups_jax.data.simulate import simulate
+from ups_jax.data.splits import check_disjoint, content_hash, initial_hashes, split
+from ups_jax.data.windows import condition, fit_normalizer, normalize, sample_windows
+
+__all__ = [
+    "check_disjoint",
+    "condition",
+    "content_hash",
+    "fit_normalizer",
+    "initial_hashes",
+    "load",
+    "load_npz",
+    "load_pdebench",
+    "normalize",
+    "sample_windows",
+    "save_npz",
+    "save_predictions",
+    "simulate",
+    "split",
+]

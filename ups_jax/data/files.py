@@ -1,0 +1,167 @@
+"""Trajectories and predictions as files: npz in and out, HDF5 out, and the choice by suffix."""
+
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+
+from ups_jax.data.cache import write_atomic
+from ups_jax.data.pdebench import (
+    Samples,
+    check_finite,
+    check_strides,
+    file_hash,
+    load_pdebench,
+    sample_range,
+)
+from ups_jax.types import Array, Trajectories
+
+HDF5 = (".h5", ".hdf5")
+
+
+def load(
+    path: str | Path,
+    *,
+    space_stride: int = 1,
+    time_stride: int = 1,
+    samples: Samples = None,
+    nu: float | None = None,
+) -> Trajectories:
+    """Trajectories of a file by its suffix: .npz (`load_npz`), .h5 or .hdf5 (`load_pdebench`).
+
+    Strides and samples thin either kind. `nu` fills the parameters of an npz file without `cond`.
+    """
+    path = Path(path)
+    if _suffix(path) in HDF5:
+        return load_pdebench(
+            path, space_stride=space_stride, time_stride=time_stride, samples=samples, nu=nu
+        )
+    data = load_npz(path)
+    frames, points = data.u.shape[1], data.points
+    check_strides(frames, points, space_stride=space_stride, time_stride=time_stride)
+    every = slice(None, None, space_stride)
+    chosen = sample_range(samples, len(data))
+    index = slice(chosen.start, chosen.stop, chosen.step)
+    u = data.u[(index, slice(None, None, time_stride), *(every,) * data.ndim)]
+    cond = data.cond
+    assert cond is not None
+    if nu is not None and cond.shape[1] == 0:
+        cond = np.full((len(cond), 1), nu, np.float32)
+    dt = data.dt * time_stride
+    return Trajectories(
+        np.ascontiguousarray(u), cond[index], dt, data.extent, data.channels, data.origin
+    )
+
+
+def load_npz(path: str | Path) -> Trajectories:
+    """Trajectories of an npz file: `u` (n, t, *s, c); `cond`, `dt`, `extent`, `channels` optional.
+
+    `origin` is the file's name and hash, before what the file itself says of its origin. Raises
+    ValueError on a file that is missing, damaged or without `u`, and on values that are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; give an npz file with an array u (n, t, *s, c)")
+    try:
+        with np.load(path) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one bare array; save it with np.savez(path, u=...)")
+            names = sorted(file.files)
+            arrays = {name: file[name] for name in FIELDS if name in names}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a readable npz file of plain arrays ({reason})") from error
+    if "u" not in arrays:
+        raise ValueError(
+            f"{path}: no array 'u' (n, t, *s, c); found {', '.join(names) or 'nothing'}"
+        )
+    u = arrays["u"]
+    if u.dtype.kind != "f":
+        raise ValueError(f"{path}: u holds {u.dtype}; expected floats: u.astype('float32')")
+    if u.size == 0:
+        raise ValueError(f"{path}: u has shape {u.shape} and holds nothing")
+    check_finite(u, np.arange(len(u)), path)
+    cond = arrays.get("cond")
+    origin = f"{path.name}, {file_hash(path)}"
+    try:
+        return Trajectories(
+            u.astype(np.float32),
+            None if cond is None else cond.astype(np.float32),
+            float(arrays.get("dt", 1.0)),
+            tuple(arrays.get("extent", np.zeros(0)).reshape(-1).tolist()),
+            tuple(str(name) for name in arrays.get("channels", np.zeros(0, str)).reshape(-1)),
+            f"{origin} ({arrays['origin']})" if "origin" in arrays else origin,
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def save_npz(path: str | Path, trajectories: Trajectories) -> None:
+    """Write trajectories as `load_npz` reads them, whole or not at all."""
+    path = _target(path, (".npz",))
+    write_atomic(path, _npz(_arrays(trajectories)))
+
+
+def save_predictions(
+    path: str | Path, predictions: Mapping[str, Array | np.ndarray], truth: Trajectories
+) -> None:
+    """Write forecasts by name beside the truth, as .npz, .h5 or .hdf5, whole or not at all.
+
+    Each prediction (n, t, *s, c) ends with the last frame of the truth; the frames it lacks are
+    the given ones. Names in the file: those of `save_npz` for the truth (`load_npz` opens it), and
+    `predictions/<name>`. Raises ValueError on another suffix and on shapes that do not match.
+    """
+    path = _target(path, (".npz", *HDF5))
+    arrays = _arrays(truth)
+    for name, u in predictions.items():
+        got, want = np.shape(u), arrays["u"].shape
+        if len(got) != len(want) or (got[0], *got[2:]) != (want[0], *want[2:]) or got[1] > want[1]:
+            raise ValueError(
+                f"prediction {name!r} has shape {got}; expected that of the truth, {want}, "
+                "with as many frames or fewer"
+            )
+        arrays[f"predictions/{name}"] = np.asarray(u)
+    write_atomic(path, _npz(arrays) if _suffix(path) == ".npz" else _hdf5(arrays))
+
+
+FIELDS = ("u", "cond", "dt", "extent", "channels", "origin")
+
+
+def _arrays(trajectories: Trajectories) -> dict[str, np.ndarray]:
+    return {name: np.asarray(getattr(trajectories, name)) for name in FIELDS}
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> Callable[[IO[bytes]], None]:
+    def save(file: IO[bytes]) -> None:
+        named: dict[str, Any] = dict(arrays)
+        np.savez(file, **named)
+
+    return save
+
+
+def _hdf5(arrays: Mapping[str, np.ndarray]) -> Callable[[IO[bytes]], None]:
+    def save(file: IO[bytes]) -> None:
+        with h5py.File(file, "w") as out:
+            for name, array in arrays.items():
+                text = array.dtype.kind == "U"
+                out[name] = array.astype(h5py.string_dtype()) if text else array
+
+    return save
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in (".npz", *HDF5):
+        raise ValueError(f"{path}: unknown kind of file {suffix!r}; allowed: .npz, .h5, .hdf5")
+    return suffix
+
+
+def _target(path: str | Path, allowed: tuple[str, ...]) -> Path:
+    path = Path(path)
+    if path.suffix.lower() not in allowed:
+        raise ValueError(f"{path}: cannot write {path.suffix!r}; allowed: {', '.join(allowed)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,92 @@
+"""Scales of the training split, and windows of it drawn on the device."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ups_jax.types import Array, Key, Trajectories
+
+BLOCK = 256
+"""Trajectories that are summed at a time."""
+
+
+def fit_normalizer(
+    train: Trajectories, features: Callable[[Array], Array]
+) -> dict[str, np.ndarray]:
+    """Statistics of the training split, float32: of u, of its increments, of features(cond).
+
+    `mean`, `std`, `increment_std` (c,) and `cond_mean`, `cond_std` (p,), taken over samples, frames
+    and space in float64. A deviation of zero is given as one.
+    """
+    n, c = train.u.shape[0], train.u.shape[-1]
+    if train.u.shape[1] < 2:
+        raise ValueError(f"u has shape {train.u.shape}; increments need two frames")
+
+    def fields() -> Iterable[np.ndarray]:
+        for i in range(0, n, BLOCK):
+            yield np.asarray(train.u[i : i + BLOCK])
+
+    mean, std = _moments(u.reshape(-1, c) for u in fields())
+    _, increment_std = _moments(
+        np.diff(u.astype(np.float64), axis=1).reshape(-1, c) for u in fields()
+    )
+    cond_mean, cond_std = _moments([np.asarray(features(jnp.asarray(train.cond)))])
+    stats = dict(
+        mean=mean, std=std, increment_std=increment_std, cond_mean=cond_mean, cond_std=cond_std
+    )
+    return {name: value.astype(np.float32) for name, value in stats.items()}
+
+
+def _moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of the columns of blocks (m, k), merged by Chan, Golub, LeVeque (1979)."""
+    count, mean, square = 0, np.zeros(1), np.zeros(1)
+    for block in blocks:
+        block = block.astype(np.float64)
+        m, here = len(block), block.mean(axis=0)
+        delta = here - mean
+        square = square + ((block - here) ** 2).sum(axis=0) + delta**2 * (count * m / (count + m))
+        mean = mean + delta * (m / (count + m))
+        count += m
+    std = np.sqrt(square / count)
+    return mean, np.where(std <= 1e-7 * np.abs(mean), 1.0, std)
+
+
+def normalize(stats: Mapping[str, Any], u: Array) -> Array:
+    """(u - mean) / std, channel by channel: (..., *s, c) -> (..., *s, c)."""
+    return (u - _beside(stats["mean"], u)) / _beside(stats["std"], u)
+
+
+def condition(stats: Mapping[str, Any], features: Array) -> Array:
+    """Features of the PDE's parameters as a network sees them: (..., p) -> (..., p)."""
+    return (features - _beside(stats["cond_mean"], features)) / _beside(stats["cond_std"], features)
+
+
+def _beside(vector: Any, u: Array) -> Array:
+    return jnp.reshape(vector, (1,) * (jnp.ndim(u) - 1) + (-1,))
+
+
+def sample_windows(
+    key: Key, u: Array, cond: Array, *, batch: int, length: int
+) -> tuple[Array, Array]:
+    """Random windows of `length` frames: u (n, t, *s, c), cond (n, p) -> (b, length, ...), (b, p).
+
+    Sample and first frame are uniform and independent; runs inside `scan`, from arrays that stay
+    on the device. ValueError where no window is that long.
+    """
+    if not 1 <= length <= u.shape[1]:
+        raise ValueError(
+            f"windows of {length} frames from trajectories of {u.shape[1]}; "
+            "lower fit.unroll or raise data.steps"
+        )
+    k_sample, k_start = jax.random.split(key)
+    sample = jax.random.randint(k_sample, (batch,), 0, u.shape[0])
+    start = jax.random.randint(k_start, (batch,), 0, u.shape[1] - length + 1)
+
+    def window(i: Array, t: Array) -> Array:
+        corner = (i, t, *(jnp.zeros((), i.dtype),) * (u.ndim - 2))
+        return jax.lax.dynamic_slice(u, corner, (1, length, *u.shape[2:]))[0]
+
+    return jax.vmap(window)(sample, start), cond[sample]

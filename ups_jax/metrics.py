@@ -1,0 +1,214 @@
+"""Prediction against truth: a statistic of each sample, then one finishing reduction.
+
+Statistics do not know their batch, so a scalar is the same however the samples were batched.
+Channels are scored apart, then averaged. Shapes are (b, t, *s, c) with free leading axes for `b`.
+Definitions: PDEBench (Takamoto et al., 2022), appendix B, without its two quirks.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ups_jax.pde.base import wavenumber_shells
+from ups_jax.types import Array
+
+CORRELATED = 0.8
+"""Pearson correlation below which a forecast counts as lost."""
+BANDS = {"low": (0, 4), "mid": (4, 12), "high": (12, None)}
+"""Whole wavenumbers of each spectral band, the upper one left out."""
+
+
+class Metric(NamedTuple):
+    """`per_sample(pred, true, ndim)` -> (b, ...), and `reduce` of all samples' -> scalar.
+
+    A value in "frames" is multiplied by the time between frames by whoever reports it.
+    """
+
+    per_sample: Callable[[Array, Array, int], Array]
+    reduce: Callable[[Array], Array]
+    unit: Literal["1", "frames"] = "1"
+
+
+def nrmse(pred: Array, true: Array, ndim: int) -> Array:
+    """Error relative to the truth's RMS, per sample and time. (b, t, *s, c) -> (b, t).
+
+    Where the truth is zero everywhere the divisor is the smallest normal float.
+    """
+    axes = _space(ndim)
+    size = jnp.sqrt(jnp.mean(jnp.square(true), axes))
+    return jnp.mean(_ratio(_rms(_error(pred, true), axes), size), -1)
+
+
+def per_sample_nrmse(pred: Array, true: Array, ndim: int) -> Array:
+    """Mean of `nrmse` over time, for medians and percentiles of a test set. -> (b,)."""
+    return jnp.mean(nrmse(pred, true, ndim), -1)
+
+
+def rmse(pred: Array, true: Array, ndim: int) -> Array:
+    """Root mean square error in physical units, per sample and time. -> (b, t)."""
+    return jnp.mean(_rms(_error(pred, true), _space(ndim)), -1)
+
+
+def mse(pred: Array, true: Array, ndim: int) -> Array:
+    """Mean square error, per sample and time. -> (b, t)."""
+    return jnp.mean(jnp.square(_error(pred, true)), (*_space(ndim), -1))
+
+
+def mae(pred: Array, true: Array, ndim: int) -> Array:
+    """Mean absolute error, per sample and time. -> (b, t)."""
+    return jnp.mean(jnp.abs(_error(pred, true)), (*_space(ndim), -1))
+
+
+def rel_l2(pred: Array, true: Array, ndim: int) -> Array:
+    """L2 norm of the error over that of the truth, both over space and time jointly. -> (b,)."""
+    axes = (-2 - ndim, *_space(ndim))
+    return jnp.mean(_ratio(_rms(_error(pred, true), axes), _rms(true, axes)), -1)
+
+
+def max_error(pred: Array, true: Array, ndim: int) -> Array:
+    """Largest absolute error, per sample and time. -> (b, t)."""
+    return jnp.max(jnp.abs(_error(pred, true)), (*_space(ndim), -1))
+
+
+def mean_error_squared(pred: Array, true: Array, ndim: int) -> Array:
+    """Square of the error of the spatial mean, for `cRMSE`. -> (b, t, c)."""
+    return jnp.square(jnp.mean(_error(pred, true), _space(ndim)))
+
+
+def brmse(pred: Array, true: Array, ndim: int) -> Array:
+    """RMS error over the first and last slices along every space axis. -> (b, t).
+
+    In two dimensions all 2 (nx + ny) boundary points weigh the same, so corners count twice.
+    """
+    squares = jnp.square(_error(pred, true))
+    total, count = 0.0, 0
+    for axis in _space(ndim):
+        edges = jnp.take(squares, jnp.array([0, squares.shape[axis] - 1]), axis)
+        total = total + jnp.sum(edges, _space(ndim))
+        count += 2 * prod(squares.shape[-1 - ndim : -1]) // squares.shape[axis]
+    return jnp.mean(jnp.sqrt(total / count), -1)
+
+
+def spectral_error_squared(
+    pred: Array, true: Array, ndim: int, *, band: tuple[int, int | None]
+) -> Array:
+    """Power of the error at each whole wavenumber k of a band, for `fRMSE`. -> (b, t, k, c).
+
+    Coefficients are divided by the number of points, and a wave and its conjugate count once, as in
+    `rfft`. In two dimensions a wavenumber is a ring k <= |k| < k + 1 whose powers are summed;
+    PDEBench does so over one quadrant, here it is the whole plane. A band beyond the grid has no
+    wavenumbers, and its `fRMSE` is NaN.
+    """
+    error = _error(pred, true)
+    points = error.shape[-1 - ndim : -1]
+    power = jnp.square(jnp.abs(jnp.fft.fftn(error, axes=_space(ndim)) / prod(points)))
+    power = power.reshape(*power.shape[: -1 - ndim], -1, power.shape[-1])
+    index = zip(np.indices(points), points, strict=True)
+    own_conjugate = np.all([2 * i % n == 0 for i, n in index], axis=0)
+    share = np.where(own_conjugate, 1.0, 0.5).reshape((1,) * (power.ndim - 2) + (-1, 1))
+    power = power * share.astype(power.dtype)
+    shell, count = wavenumber_shells(points)
+    rings = jnp.zeros((*power.shape[:-2], count, power.shape[-1]), power.dtype)
+    return rings.at[..., shell.ravel(), :].add(power)[..., slice(*band), :]
+
+
+def correlation(pred: Array, true: Array, ndim: int) -> Array:
+    """Centred Pearson correlation over space, mean over channels. -> (b, t).
+
+    A field is constant when its deviation is within a few roundings of its RMS. Two constants are
+    correlated (1), a constant and a field that varies are not (0).
+    """
+    _check(pred, true)
+    axes = _space(ndim)
+    p, q = (u - jnp.mean(u, axes, keepdims=True) for u in (pred, true))
+    size_p, size_q = _rms(p, axes), _rms(q, axes)
+    rounding = 4 * jnp.finfo(p.dtype).eps
+    flat_p, flat_q = size_p <= rounding * _rms(pred, axes), size_q <= rounding * _rms(true, axes)
+    pearson = jnp.mean(_ratio(p, size_p, axes) * _ratio(q, size_q, axes), axes)
+    both = jnp.where(flat_p & flat_q, 1.0, 0.0)
+    return jnp.mean(jnp.where(flat_p | flat_q, both, pearson), -1)
+
+
+def correlation_time(pred: Array, true: Array, ndim: int) -> Array:
+    """Frames after the given one until correlation is first below .8, NaN included. -> (b,).
+
+    Frame i of a forecast is i + 1 frames after the given one; never lost counts as all of them.
+    """
+    lost = _lost(pred, true, ndim)
+    first = jnp.argmax(lost, -1) + 1
+    return jnp.where(jnp.any(lost, -1), first, lost.shape[-1]).astype(float)
+
+
+def correlation_censored(pred: Array, true: Array, ndim: int) -> Array:
+    """1 where correlation never falls below .8 within the forecast, else 0. -> (b,)."""
+    return 1.0 - jnp.any(_lost(pred, true, ndim), -1).astype(float)
+
+
+def root_over_samples(squares: Array) -> Array:
+    """Mean of the root of the sample mean: squares (n, ...) -> scalar; NaN where there are none."""
+    if squares.size == 0:
+        return jnp.full((), jnp.nan, squares.dtype)
+    return jnp.mean(jnp.sqrt(jnp.mean(squares, 0)))
+
+
+def pdebench_compat(value: float, *, batches: int, frames: int = 41, context: int = 10) -> float:
+    """What PDEBench before October 2024 printed where the honest value is `value`.
+
+    Its sum over batches was divided by their number less one, and its mean over time counted the
+    copied context frames as exact. Raises ValueError below two batches.
+    """
+    if batches < 2:
+        raise ValueError(f"batches is {batches}; PDEBench divides by batches - 1: give at least 2")
+    return value * (frames - context) / frames * batches / (batches - 1)
+
+
+def _space(ndim: int) -> tuple[int, ...]:
+    return tuple(range(-1 - ndim, -1))
+
+
+def _error(pred: Array, true: Array) -> Array:
+    _check(pred, true)
+    return pred - true
+
+
+def _check(pred: Array, true: Array) -> None:
+    if pred.shape != true.shape:
+        raise ValueError(
+            f"prediction has shape {pred.shape}, truth {true.shape}; a metric compares equal shapes"
+        )
+
+
+def _rms(u: Array, axes: tuple[int, ...]) -> Array:
+    return jnp.sqrt(jnp.mean(jnp.square(u), axes))
+
+
+def _ratio(above: Array, below: Array, axes: tuple[int, ...] = ()) -> Array:
+    below = jnp.where(below == 0, jnp.finfo(below.dtype).tiny, below)
+    return above / jnp.expand_dims(below, axes)
+
+
+def _lost(pred: Array, true: Array, ndim: int) -> Array:
+    return ~(correlation(pred, true, ndim) >= CORRELATED)
+
+
+METRICS: dict[str, Metric] = {
+    "nrmse": Metric(nrmse, jnp.mean),
+    "rmse": Metric(rmse, jnp.mean),
+    "mse": Metric(mse, jnp.mean),
+    "mae": Metric(mae, jnp.mean),
+    "rel_l2": Metric(rel_l2, jnp.mean),
+    "crmse": Metric(mean_error_squared, root_over_samples),
+    "max_error": Metric(max_error, jnp.max),
+    "brmse": Metric(brmse, jnp.mean),
+    **{
+        f"frmse_{name}": Metric(partial(spectral_error_squared, band=band), root_over_samples)
+        for name, band in BANDS.items()
+    },
+    "correlation_time": Metric(correlation_time, jnp.mean, "frames"),
+    "correlation_censored": Metric(correlation_censored, jnp.mean),
+}
+"""Every metric by its key in reports; a new one is a function and a line here."""

@@ -1,0 +1,162 @@
+"""Layers on periodic grids of one or two dimensions: (..., *s, c_in) -> (..., *s, c_out)."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ups_jax.types import Array
+
+
+def taps(x: Array, *, size: int, dilation: int, ndim: int) -> Array:
+    """Periodic neighbourhoods gathered into channels: (..., *s, c) -> (..., *s, size^ndim c)."""
+    reach = dilation * (size // 2)
+    for axis in range(x.ndim - 1 - ndim, x.ndim - 1):
+        n = x.shape[axis]
+        width = [(reach, reach) if a == axis else (0, 0) for a in range(x.ndim)]
+        wide = jnp.pad(x, width, mode="wrap")
+        part = partial(jax.lax.slice_in_dim, wide, axis=axis)
+        x = jnp.concatenate([part(j * dilation, j * dilation + n) for j in range(size)], -1)
+    return x
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def gathered_conv(x: Array, kernel: Array, size: int, dilation: int, ndim: int) -> Array:
+    """Periodic convolution as one matrix product; `kernel` (size^ndim, c_in, c_out).
+
+    XLA runs `lax.conv` inside `scan` about ten times slower on a CPU, and the transposed gather
+    of autodiff twice as slow as the two products written out below.
+    """
+    flat = kernel.reshape(-1, kernel.shape[-1])
+    return taps(x, size=size, dilation=dilation, ndim=ndim) @ flat
+
+
+def _conv_forward(x, kernel, size, dilation, ndim):
+    return gathered_conv(x, kernel, size, dilation, ndim), (x, kernel)
+
+
+def _conv_backward(size, dilation, ndim, saved, grad):
+    x, kernel = saved
+    mirrored = jnp.swapaxes(kernel[::-1], 1, 2)
+    grad_x = gathered_conv(grad, mirrored, size, dilation, ndim)
+    wide = taps(x, size=size, dilation=dilation, ndim=ndim)
+    # One product a sample, summed after: XLA's CPU threads share those, not one long product.
+    flat = (-1, _points(x, ndim))
+    pieces = jnp.einsum(
+        "bnk,bnc->bkc", wide.reshape(*flat, wide.shape[-1]), grad.reshape(*flat, grad.shape[-1])
+    )
+    return grad_x, pieces.sum(0).reshape(kernel.shape)
+
+
+def _points(x: Array, ndim: int) -> int:
+    total = 1
+    for n in x.shape[x.ndim - 1 - ndim : -1]:
+        total *= n
+    return total
+
+
+gathered_conv.defvjp(_conv_forward, _conv_backward)
+
+
+def native_conv(x: Array, kernel: Array, size: int, dilation: int, ndim: int) -> Array:
+    """The same convolution through `lax.conv_general_dilated`, for accelerators."""
+    lead, space = x.shape[: x.ndim - 1 - ndim], x.shape[x.ndim - 1 - ndim :]
+    reach = dilation * (size // 2)
+    x = x.reshape(-1, *space)
+    x = jnp.pad(x, [(0, 0), *[(reach, reach)] * ndim, (0, 0)], mode="wrap")
+    # `taps` gathers the first space axis innermost, so the kernel's tap axes stand reversed.
+    window = kernel.reshape(*(size,) * ndim, *kernel.shape[1:])
+    window = jnp.transpose(window, (*reversed(range(ndim)), ndim, ndim + 1))
+    letters = "xy"[:ndim]
+    y = jax.lax.conv_general_dilated(
+        x,
+        window,
+        window_strides=(1,) * ndim,
+        padding="VALID",
+        rhs_dilation=(dilation,) * ndim,
+        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+    )
+    return y.reshape(*lead, *y.shape[1:])
+
+
+class PeriodicConv(nnx.Module):
+    """Convolution that wraps around; `scale` multiplies the LeCun-normal initial kernel."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        ndim: int,
+        size: int = 3,
+        dilation: int = 1,
+        scale: float = 1.0,
+        rngs: nnx.Rngs,
+    ):
+        """Odd `size` taps along each axis, `dilation` points apart."""
+        self.size, self.dilation, self.ndim = size, dilation, ndim
+        shape = (size**ndim, c_in, c_out)
+        std = scale / (size**ndim * c_in) ** 0.5
+        self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros((c_out,)))
+
+    def __call__(self, x: Array) -> Array:
+        """(..., *s, c_in) -> (..., *s, c_out)."""
+        conv = gathered_conv if jax.default_backend() == "cpu" else native_conv
+        y = conv(x, self.kernel[...], self.size, self.dilation, self.ndim)
+        return y + jnp.expand_dims(self.bias[...], tuple(range(y.ndim - 1)))
+
+
+class SpectralConv(nnx.Module):
+    """Linear map of the lowest Fourier modes along each axis. Li et al. (2021), FNO, eq. 4."""
+
+    def __init__(self, c_in: int, c_out: int, *, ndim: int, modes: int, rngs: nnx.Rngs):
+        """Keep wavenumbers |k| < `modes` on every axis; the last axis is a real transform."""
+        self.ndim, self.modes = ndim, modes
+        shape = (2, *(2 * modes - 1,) * (ndim - 1), modes, c_in, c_out)
+        self.kernel = nnx.Param(jax.random.normal(rngs.params(), shape) / (2 * c_in) ** 0.5)
+
+    def __call__(self, x: Array) -> Array:
+        """(..., *s, c_in) -> (..., *s, c_out); ValueError where the grid has too few modes."""
+        space = x.shape[-1 - self.ndim : -1]
+        axes = tuple(range(-1 - self.ndim, -1))
+        if min(space) // 2 + 1 < self.modes:
+            raise ValueError(
+                f"operator.modes is {self.modes}, but a grid of {space} has only "
+                f"{min(space) // 2 + 1} along its shortest axis; lower operator.modes"
+            )
+        index = [
+            jnp.concatenate([jnp.arange(self.modes), jnp.arange(n - self.modes + 1, n)])
+            for n in space[:-1]
+        ]
+        low = jnp.fft.rfftn(x, axes=axes)[..., : self.modes, :]
+        weights = jax.lax.complex(self.kernel[0], self.kernel[1])
+        if self.ndim == 1:
+            full = jnp.zeros((*x.shape[:-2], space[-1] // 2 + 1, weights.shape[-1]), low.dtype)
+            full = full.at[..., : self.modes, :].set(jnp.einsum("...ki,kio->...ko", low, weights))
+        else:
+            low = jnp.take(low, index[0], axis=-3)
+            full = jnp.zeros(
+                (*x.shape[:-3], space[0], space[1] // 2 + 1, weights.shape[-1]), low.dtype
+            )
+            mixed = jnp.einsum("...jki,jkio->...jko", low, weights)
+            full = full.at[..., index[0], : self.modes, :].set(mixed)
+        return jnp.fft.irfftn(full, s=space, axes=axes)
+
+
+class Modulation(nnx.Module):
+    """Scale and shift of channels by the PDE's parameters; starts as identity. FiLM (2018)."""
+
+    def __init__(self, params: int, width: int, *, rngs: nnx.Rngs):
+        """`params` features in, two coefficients a channel out, through one hidden layer."""
+        hidden = max(8, width // 2)
+        self.first = nnx.Linear(params, hidden, rngs=rngs)
+        self.last = nnx.Linear(hidden, 2 * width, kernel_init=nnx.initializers.zeros, rngs=rngs)
+
+    def __call__(self, x: Array, cond: Array) -> Array:
+        """x (..., *s, width), cond (..., params) -> like x."""
+        both = self.last(nnx.gelu(self.first(cond)))
+        both = jnp.expand_dims(both, tuple(range(cond.ndim - 1, x.ndim - 1)))
+        scale, shift = jnp.split(both, 2, axis=-1)
+        return x * (1 + scale) + shift

@@ -1,0 +1,159 @@
+"""One-step networks: normalised field and PDE features -> normalised increment over one interval.
+
+Every factory takes `ndim`, `channels` and `params` from the simulator; its other arguments are the
+keys of `cfg.operator`. A network maps u (..., *s, c), cond (..., p) to (..., *s, c).
+"""
+
+from collections.abc import Sequence
+
+from flax import nnx
+
+from ups_jax.models.functional import Fns, functional
+from ups_jax.models.layers import Modulation, PeriodicConv, SpectralConv
+from ups_jax.types import Array
+
+HEAD_SCALE = 1e-3
+"""Initial size of the last layer: untrained, the operator is persistence to a thousandth."""
+
+
+class ResNet(nnx.Module):
+    """Dilated periodic residual network. Stachenfeld et al. (2022), without normalisation."""
+
+    def __init__(
+        self,
+        *,
+        ndim: int,
+        channels: int,
+        params: int,
+        width: int,
+        blocks: int,
+        dilations: Sequence[int],
+        rngs: nnx.Rngs,
+    ):
+        """`blocks` residual blocks of a 3-wide convolution a dilation; 5-wide lift and head."""
+        self.lift = PeriodicConv(channels, width, ndim=ndim, size=5, rngs=rngs)
+        self.modulations = nnx.List(
+            [Modulation(params, width, rngs=rngs) for _ in range(blocks if params else 0)]
+        )
+        # He's factor for the activations; a block's last is damped, so that depth adds up to 1.
+        self.blocks = nnx.List(
+            [
+                nnx.List(
+                    [
+                        PeriodicConv(
+                            width,
+                            width,
+                            ndim=ndim,
+                            dilation=d,
+                            scale=2**0.5 if i + 1 < len(dilations) else blocks**-0.5,
+                            rngs=rngs,
+                        )
+                        for i, d in enumerate(dilations)
+                    ]
+                )
+                for _ in range(blocks)
+            ]
+        )
+        self.head = PeriodicConv(width, channels, ndim=ndim, size=5, scale=HEAD_SCALE, rngs=rngs)
+
+    def __call__(self, u: Array, cond: Array) -> Array:
+        """(..., *s, c), (..., p) -> (..., *s, c)."""
+        x = self.lift(u)
+        for i, block in enumerate(self.blocks):
+            h = self.modulations[i](x, cond) if self.modulations else x
+            for conv in block:
+                h = conv(nnx.gelu(h))
+            x = x + h
+        return self.head(nnx.gelu(x))
+
+
+class FNO(nnx.Module):
+    """Fourier neural operator: spectral convolution beside a pointwise map. Li et al. (2021)."""
+
+    def __init__(
+        self,
+        *,
+        ndim: int,
+        channels: int,
+        params: int,
+        width: int,
+        modes: int,
+        layers: int,
+        rngs: nnx.Rngs,
+    ):
+        """`layers` layers of `width` channels that mix the lowest `modes` wavenumbers."""
+        self.lift = PeriodicConv(channels, width, ndim=ndim, size=1, rngs=rngs)
+        self.modulations = nnx.List(
+            [Modulation(params, width, rngs=rngs) for _ in range(layers if params else 0)]
+        )
+        self.spectral = nnx.List(
+            [SpectralConv(width, width, ndim=ndim, modes=modes, rngs=rngs) for _ in range(layers)]
+        )
+        self.local = nnx.List(
+            [PeriodicConv(width, width, ndim=ndim, size=1, rngs=rngs) for _ in range(layers)]
+        )
+        self.widen = PeriodicConv(width, 2 * width, ndim=ndim, size=1, rngs=rngs)
+        self.head = PeriodicConv(
+            2 * width, channels, ndim=ndim, size=1, scale=HEAD_SCALE, rngs=rngs
+        )
+
+    def __call__(self, u: Array, cond: Array) -> Array:
+        """(..., *s, c), (..., p) -> (..., *s, c)."""
+        x = self.lift(u)
+        for i, (spectral, local) in enumerate(zip(self.spectral, self.local, strict=True)):
+            h = self.modulations[i](x, cond) if self.modulations else x
+            x = x + nnx.gelu(spectral(h) + local(h))
+        return self.head(nnx.gelu(self.widen(x)))
+
+
+def resnet(
+    *,
+    ndim: int,
+    channels: int,
+    params: int,
+    width: int = 40,
+    blocks: int = 3,
+    dilations: Sequence[int] = (1, 2, 4, 8, 2),
+) -> Fns:
+    """Dilated periodic ResNet. Good values: 2-3 blocks, width 32-64, a reach beyond the CFL's."""
+    if width < 1 or blocks < 1 or not dilations or min(dilations) < 1:
+        raise ValueError(
+            f"operator: width {width}, blocks {blocks}, dilations {tuple(dilations)}; "
+            "each must be at least 1"
+        )
+
+    def build(rngs: nnx.Rngs) -> nnx.Module:
+        return ResNet(
+            ndim=ndim,
+            channels=channels,
+            params=params,
+            width=width,
+            blocks=blocks,
+            dilations=tuple(dilations),
+            rngs=rngs,
+        )
+
+    return functional(build)
+
+
+def fno(
+    *, ndim: int, channels: int, params: int, width: int = 32, modes: int = 16, layers: int = 4
+) -> Fns:
+    """Fourier neural operator; PDEBench's official size is 12 modes, width 20, 4 layers."""
+    if min(width, modes, layers) < 1:
+        raise ValueError(
+            f"operator: width {width}, modes {modes}, layers {layers}; each must be at least 1"
+        )
+
+    def build(rngs: nnx.Rngs) -> nnx.Module:
+        return FNO(
+            ndim=ndim,
+            channels=channels,
+            params=params,
+            width=width,
+            modes=modes,
+            layers=layers,
+            rngs=rngs,
+        )
+
+    return functional(build)

@@ -1,0 +1,95 @@
+"""Checkpoints of a stage and of the shipped parameters, through Orbax."""
+
+import logging
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+class Saved(NamedTuple):
+    """A restored checkpoint: the tree, and the notes beside it."""
+
+    tree: Any
+    meta: dict[str, Any]
+
+
+class Checkpoints:
+    """A folder that keeps its latest checkpoint, and the one with the lowest value."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open `folder`, made where missing."""
+        policy = ocp.checkpoint_managers.AnyPreservationPolicy(
+            [
+                ocp.checkpoint_managers.LatestN(1),
+                ocp.checkpoint_managers.BestN(
+                    get_metric_fn=lambda metrics: metrics["value"], reverse=True, n=1
+                ),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policy, enable_async_checkpointing=False, create=True
+        )
+        # Orbax saves nothing, without an error, under a relative path.
+        self.folder = folder.absolute()
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def __enter__(self) -> Self:
+        """Close with the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wait for what is being written, and let go."""
+        self._manager.close()
+
+    def save(self, tree: Any, meta: dict[str, Any], value: float | None = None) -> int:
+        """Write the next checkpoint, durable on return; a `value` competes for best."""
+        number = self.next()
+        best = value if value is not None and math.isfinite(value) else math.inf
+        saved = self._manager.save(
+            number,
+            args=ocp.args.Composite(
+                tree=ocp.args.StandardSave(jax.tree.map(np.asarray, tree)),
+                meta=ocp.args.JsonSave(meta),
+            ),
+            metrics={"value": best},
+        )
+        self._manager.wait_until_finished()
+        if not saved:
+            raise OSError(f"checkpoint {number} was not written to {self.folder}")
+        return number
+
+    def next(self) -> int:
+        """Number that the next checkpoint will have."""
+        return (self._manager.latest_step() or 0) + 1
+
+    def latest(self) -> int | None:
+        """Number of the latest checkpoint, None where there is none."""
+        return self._manager.latest_step()
+
+    def restore(self, number: int, like: Any) -> Saved:
+        """Arrays shaped as those of `like`; ValueError where the checkpoint's have other shapes."""
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, jax.eval_shape(lambda: like))
+        args = ocp.args.Composite(
+            tree=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
+        )
+        try:
+            found = self._manager.restore(number, args=args)
+        except (ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"checkpoint {number} in {self.folder} does not fit this config's model; "
+                f"use the config it was made with, or --restart ({reason})"
+            ) from error
+        return Saved(found["tree"], dict(found["meta"]))

@@ -1,0 +1,158 @@
+"""A run's configuration: read from a file, overridden, bound to factories, checked, compared."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.base import Config
+from ups_jax.lookup import near_miss
+from ups_jax.run.config.page import comments, describe
+from ups_jax.run.config.rules import SCHEMA, phases, require_schema, validate
+from ups_jax.run.config.schema import assemble, base_keys, bind, flatten, override
+
+__all__ = [
+    "SCHEMA",
+    "Config",
+    "base_keys",
+    "comments",
+    "describe",
+    "difference",
+    "fingerprint",
+    "from_dict",
+    "load",
+    "phases",
+    "split_path",
+    "to_dict",
+    "validate",
+]
+RECORD = ("log.", "report.")
+"""Sections that change how a run is told, not what it computes."""
+
+
+def load(path: str, overrides: Mapping[str, object] | Sequence[str] | None = None) -> Config:
+    """Locked, checked config of "FILE[:variant]". Raises ValueError that says how to mend it.
+
+    `overrides` maps dotted keys to values, or lists "KEY=VALUE"; strings are parsed by the key's
+    declared type. A new `pde.name` or `operator.name` brings its factory's defaults; the other
+    overrides apply after it, whatever their order.
+    """
+    raw = _read(path)
+    try:
+        values = bind(flatten(raw))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    cfg = assemble(override(values, _pairs(overrides or {})))
+    validate(cfg)
+    return cfg
+
+
+def from_dict(saved: Mapping[str, Any]) -> Config:
+    """Locked config of what `to_dict` made, as read back from JSON. Raises ValueError.
+
+    Schema, keys and types are checked; rules were when it was saved, and its data may be elsewhere.
+    """
+    require_schema(saved.get("schema"))
+    return assemble(bind(flatten(saved)))
+
+
+def to_dict(cfg: Config) -> dict[str, Any]:
+    """Nested plain values that JSON can hold; tuples become lists."""
+    return _plain(cfg.to_dict())
+
+
+def fingerprint(cfg: Config) -> str:
+    """SHA-256 over every key outside `log` and `report`."""
+    text = json.dumps(_computed(to_dict(cfg)), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Keys outside `log` and `report` that differ, as "key: old -> new"."""
+    before, after = _computed(_plain(old)), _computed(_plain(new))
+    keys = list(after) + [key for key in before if key not in after]
+
+    def shown(flat: Mapping[str, Any], key: str) -> str:
+        return repr(flat[key]) if key in flat else "absent"
+
+    pairs = [(key, shown(before, key), shown(after, key)) for key in keys]
+    return [f"{key}: {was} -> {now}" for key, was, now in pairs if was != now]
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """File and variant of "FILE[:variant]"; an empty variant is "default"."""
+    file, colon, variant = str(path).rpartition(":")
+    if not colon or "/" in variant:
+        return str(path), "default"
+    return file, variant or "default"
+
+
+def _computed(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in flatten(tree).items() if not key.startswith(RECORD)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _pairs(overrides: Mapping[str, object] | Sequence[str]) -> dict[str, Any]:
+    if isinstance(overrides, Mapping):
+        return flatten(overrides)
+    pairs = {}
+    for item in [overrides] if isinstance(overrides, str) else overrides:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(f"override {item!r} has no value; write KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def _read(path: str) -> Config:
+    """Run the file afresh, so that an edit counts at once, and ask it for the variant.
+
+    Whatever the user's own lines raise is told as one line with its place, the cause kept behind.
+    """
+    name, variant = split_path(path)
+    file = Path(name).expanduser()
+    if not file.is_file():
+        found = sorted(str(other) for other in file.parent.glob("*.py"))
+        known = [other for other in found if Path(other).stem not in ("__init__", "base")]
+        hint = f"{near_miss(name, known)} known: {', '.join(known)}" if known else ""
+        raise ValueError(f"no config file {name!r}{hint}")
+    module = ModuleType(file.stem)
+    module.__file__ = str(file)
+    try:
+        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
+    except Exception as error:
+        raise ValueError(_blame(file, error)) from error
+    if not callable(getattr(module, "get_config", None)):
+        raise ValueError(f"{name} has no get_config(variant); see configs/burgers.py for one")
+    variants = [str(v) for v in getattr(module, "VARIANTS", ())]
+    if variants and variant not in variants:
+        hint = near_miss(variant, variants)
+        raise ValueError(f"unknown variant {variant!r}{hint} known: {', '.join(sorted(variants))}")
+    try:
+        cfg = module.get_config() if variant == "default" else module.get_config(variant)
+    except Exception as error:
+        raise ValueError(_blame(file, error)) from error
+    if not isinstance(cfg, ConfigDict):
+        raise ValueError(f"{name}: get_config returned {type(cfg).__name__}; return a ConfigDict")
+    return cfg
+
+
+def _blame(file: Path, error: Exception) -> str:
+    """One line: where in the user's file it went wrong, and what python said."""
+    line = error.lineno if isinstance(error, SyntaxError) else None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    where = f"{file}, line {line}" if line else str(file)
+    return f"{where}: {type(error).__name__}: {' '.join(str(error).split())}"

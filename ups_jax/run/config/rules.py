@@ -1,0 +1,144 @@
+"""Rules between the keys of a config, checked before anything is compiled, simulated or logged."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from configs.base import Config
+from ups_jax.lookup import lookup
+
+SCHEMA = 1
+"""Version of the config's layout; raised when a key changes its name or its meaning."""
+SCHEDULES = ("constant", "cosine", "wsd")
+LOSSES = ("mse", "nrmse")
+PROTOCOLS = ("p1", "p10")
+TOLERANCE = 1e-6
+
+
+def phases(fit: Config) -> tuple[tuple[int, int], ...]:
+    """(steps, unroll) of each phase: shares of the steps in whole chunks, the rest to the last."""
+    steps = [fit.chunk * round(share * fit.steps / fit.chunk) for share in fit.shares[:-1]]
+    return tuple(zip([*steps, fit.steps - sum(steps)], fit.unroll, strict=True))
+
+
+def require_schema(schema: Any) -> None:
+    """Raise ValueError where a config was laid out for another version of the library."""
+    if schema != SCHEMA:
+        raise ValueError(
+            f"schema is {schema!r}, this version of ups_jax reads {SCHEMA}; "
+            "start the config from this version's configs/base.py, or use the version that wrote it"
+        )
+
+
+def validate(cfg: Config) -> None:
+    """Raise ValueError on the first rule that is broken: what was got, what is allowed."""
+    require_schema(cfg.schema)
+    _need(cfg.seed >= 0, "seed", cfg.seed, "at least 0")
+    _each("stages", cfg.stages, _stages(), "stage")
+    _data(cfg)
+    for stage in cfg.stages:
+        if stage not in cfg.fit:
+            raise ValueError(f"stages names {stage!r}; give it its keys in fit.{stage}")
+        _fit(f"fit.{stage}", cfg.fit[stage], cfg.data)
+    _eval(cfg)
+    _need(cfg.report.dpi > 0, "report.dpi", cfg.report.dpi, "positive")
+
+
+def _fit(name: str, fit: Config, data: Config) -> None:
+    for key in ("steps", "batch", "lr", "clip", "chunk", "val_every"):
+        _need(fit[key] > 0, f"{name}.{key}", fit[key], "positive")
+    _need(fit.batch <= data.train, f"{name}.batch", fit.batch, f"at most data.train ({data.train})")
+    _need(fit.weight_decay >= 0, f"{name}.weight_decay", fit.weight_decay, "at least 0")
+    _need(0 <= fit.ema < 1, f"{name}.ema", fit.ema, "at least 0 and below 1")
+    short = f"at least 0 and below {name}.steps ({fit.steps})"
+    _need(0 <= fit.warmup < fit.steps, f"{name}.warmup", fit.warmup, short)
+    lookup(dict.fromkeys(SCHEDULES), fit.schedule, "schedule")
+    lookup(dict.fromkeys(LOSSES), fit.loss, "loss")
+    for key in ("steps", "val_every"):
+        below = fit[key] // fit.chunk * fit.chunk or fit.chunk
+        whole = f"a multiple of {name}.chunk ({fit.chunk}), {below} say"
+        _need(fit[key] % fit.chunk == 0, f"{name}.{key}", fit[key], whole)
+    _phases(name, fit, data)
+
+
+def _phases(name: str, fit: Config, data: Config) -> None:
+    _need(len(fit.unroll) > 0, f"{name}.unroll", fit.unroll, "one number a phase, one at least")
+    reach = f"from 1 to data.steps ({data.steps}) in every phase"
+    _need(all(1 <= n <= data.steps for n in fit.unroll), f"{name}.unroll", fit.unroll, reach)
+    one_each = f"one share a phase, {len(fit.unroll)} as in {name}.unroll {fit.unroll}"
+    _need(len(fit.shares) == len(fit.unroll), f"{name}.shares", fit.shares, one_each)
+    ones = abs(sum(fit.shares) - 1) <= TOLERANCE and min(fit.shares) > 0
+    _need(ones, f"{name}.shares", fit.shares, "positive numbers that sum to 1")
+    for at, (steps, _) in enumerate(phases(fit)):
+        if steps <= 0:
+            raise ValueError(
+                f"{name}.shares {fit.shares} leave phase {at + 1} no whole chunk of {fit.chunk} "
+                f"in {fit.steps} steps; raise {name}.steps, lower {name}.chunk or drop a phase"
+            )
+
+
+def _data(cfg: Config) -> None:
+    data = cfg.data
+    for key in ("steps", "train", "val", "test"):
+        _need(data[key] >= 1, f"data.{key}", data[key], "at least 1")
+    for key in ("space_stride", "time_stride"):
+        _need(data[key] is None or data[key] >= 1, f"data.{key}", data[key], "at least 1 or none")
+    _need(data.seed >= 0, "data.seed", data.seed, "at least 0")
+    _need(data.nu is None or data.nu > 0, "data.nu", data.nu, "positive or none")
+    if data.path is not None:
+        _need(Path(data.path).expanduser().is_file(), "data.path", data.path, "a file that exists")
+        return
+    _grids(data.cells, cfg.pde.get("points", data.cells))
+
+
+def _grids(cells: tuple[int, ...], points: int | tuple[int, ...]) -> None:
+    points = points if isinstance(points, tuple) else (points,)
+    for key, sizes in (("data.cells", cells), ("pde.points", points)):
+        _need(min(sizes, default=0) > 0, key, sizes, "positive, one number an axis")
+    fits = len(points) == len(cells) and not any(map(int.__mod__, cells, points))
+    _need(fits, "data.cells", cells, f"a multiple of pde.points {points} along each axis")
+
+
+def _eval(cfg: Config) -> None:
+    steps, spec = cfg.data.steps, cfg.eval
+    _each("eval.modes", spec.modes, _forecasters(), "mode")
+    modes = f"one of eval.modes: {', '.join(spec.modes)}"
+    _need(spec.ship in spec.modes, "eval.ship", spec.ship, modes)
+    lookup(dict.fromkeys(PROTOCOLS), spec.protocol, "protocol")
+    context = f"at least 1 and below data.steps ({steps})"
+    _need(1 <= spec.context < steps, "eval.context", spec.context, context)
+    _need(spec.batch > 0, "eval.batch", spec.batch, "positive")
+    _need(spec.examples >= 0, "eval.examples", spec.examples, "at least 0")
+    dt = cfg.pde.get("dt")
+    if dt is None:
+        return
+    _need(dt > 0, "pde.dt", dt, "positive")
+    whole = f"multiples of pde.dt ({dt}), above 0 and up to data.steps * pde.dt ({steps * dt:g})"
+    for time in spec.horizons:
+        frame = round(time / dt)
+        meets = 1 <= frame <= steps and abs(frame * dt - time) <= TOLERANCE
+        _need(meets, "eval.horizons", spec.horizons, whole)
+
+
+def _each(key: str, names: tuple[str, ...], known: Iterable[str], kind: str) -> None:
+    once = 0 < len(names) == len(set(names))
+    _need(once, key, names, f"one or more of {', '.join(sorted(known))}, each once")
+    for name in names:
+        lookup(dict.fromkeys(known), name, kind)
+
+
+def _need(holds: bool, key: str, got: Any, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"{key} is {got!r}; it must be {allowed}")
+
+
+def _stages() -> tuple[str, ...]:
+    from ups_jax.stages import STAGES
+
+    return tuple(STAGES)
+
+
+def _forecasters() -> tuple[str, ...]:
+    from ups_jax.forecast import FORECASTERS
+
+    return tuple(FORECASTERS)

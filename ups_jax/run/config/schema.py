@@ -1,0 +1,182 @@
+"""Which keys a config has: those of configs/base.py, and the arguments of its factories."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import reduce
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict, FieldReference
+
+from configs import base
+from configs.base import Config
+from ups_jax.lookup import lookup, near_miss
+from ups_jax.run.config.kinds import Kind, kind_of
+
+
+class Entry(NamedTuple):
+    """One key: its default and what values it takes."""
+
+    default: Any
+    kind: Kind
+
+
+class Component(NamedTuple):
+    """A section that names a factory: its table, arguments set elsewhere, keys beside its own."""
+
+    table: Callable[[], Mapping[str, Callable]]
+    elsewhere: tuple[str, ...]
+    beside: Mapping[str, tuple[Any, str]]
+
+
+def _pdes() -> Mapping[str, Callable]:
+    from ups_jax.pde import PDES
+
+    return PDES
+
+
+def _operators() -> Mapping[str, Callable]:
+    from ups_jax.models import OPERATORS
+
+    return OPERATORS
+
+
+COMPONENTS = {
+    "pde": Component(_pdes, elsewhere=("cells",), beside={}),
+    "operator": Component(
+        _operators,
+        elsewhere=(),
+        beside={"zero_mean": (False, "remove the mean of the increment")},
+    ),
+}
+
+
+def arguments(section: str, name: str) -> dict[str, Entry]:
+    """Keys of `section` when it names `name`: the factory's arguments that have a default.
+
+    Arguments without a default are the builder's to give. Raises ValueError on an unknown name.
+    """
+    component = COMPONENTS[section]
+    factory = lookup(component.table(), name, section)
+    entries = {}
+    for argument in inspect.signature(factory, eval_str=True).parameters.values():
+        if argument.default is argument.empty or argument.name in component.elsewhere:
+            continue
+        hint = None if argument.annotation is argument.empty else argument.annotation
+        kind = kind_of(argument.default, hint)
+        default = kind.check(f"{section}.{argument.name}", argument.default)
+        entries[argument.name] = Entry(default, kind)
+    for key, (value, _) in component.beside.items():
+        entries[key] = Entry(value, kind_of(value))
+    return entries
+
+
+def declared(names: Mapping[str, str]) -> dict[str, Entry]:
+    """Every key of a config whose components are `names`."""
+    cfg = base.get_config()
+    entries = {}
+    for key, value in flatten(cfg).items():
+        section, _, leaf = key.rpartition(".")
+        if section in COMPONENTS:
+            name = names[section]
+            entries[key] = Entry(name, Kind(str))
+            for argument, entry in arguments(section, name).items():
+                entries[f"{section}.{argument}"] = entry
+        elif value is None:
+            owner = reduce(getattr, section.split("."), cfg)
+            entries[key] = Entry(None, Kind(owner.get_type(leaf), optional=True))
+        else:
+            entries[key] = Entry(value, kind_of(value))
+    return entries
+
+
+def flatten(tree: ConfigDict | Mapping, prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys, in their order."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, ConfigDict | Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def base_keys() -> list[str]:
+    """Dotted keys of configs/base.py, without the arguments of factories."""
+    return list(flatten(base.get_config()))
+
+
+def bind(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check dotted keys that were given; fill arguments that were not from their factories.
+
+    Raises ValueError on an unknown or missing key, an unknown name, a value of another type.
+    """
+    names = {}
+    for section in COMPONENTS:
+        if f"{section}.name" not in given:
+            raise ValueError(f"{section} has no name; add {section}.name, one of its table's names")
+        names[section] = Kind(str).check(f"{section}.name", given[f"{section}.name"])
+    known = declared(names)
+    for key in given:
+        require_known(key, known)
+    for key in known:
+        if key not in given and key.partition(".")[0] not in COMPONENTS:
+            raise ValueError(f"{key} is missing; start the config from configs.base.get_config()")
+    return {
+        key: entry.kind.check(key, given[key]) if key in given else entry.default
+        for key, entry in known.items()
+    }
+
+
+def override(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace values: first the names, each with its factory's defaults, then all other keys."""
+    names = {section: values[f"{section}.name"] for section in COMPONENTS}
+    kept = dict(values)
+    for section in COMPONENTS:
+        if (key := f"{section}.name") in overrides:
+            names[section] = Kind(str).read(key, overrides[key])
+            kept = {k: v for k, v in kept.items() if not k.startswith(f"{section}.")}
+    known = declared(names)
+    result = {key: kept.get(key, entry.default) for key, entry in known.items()}
+    for key, value in overrides.items():
+        require_known(key, known)
+        result[key] = known[key].kind.read(key, value)
+    return result
+
+
+def assemble(values: Mapping[str, Any]) -> Config:
+    """Locked ConfigDict of bound dotted keys; keys that may be none keep their type."""
+    known = declared({section: values[f"{section}.name"] for section in COMPONENTS})
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *path, leaf = key.split(".")
+        section = reduce(lambda node, part: node.setdefault(part, {}), path, tree)
+        kind = known[key].kind
+        typed = tuple if kind.many else kind.element
+        section[leaf] = FieldReference(None, field_type=typed) if value is None else value
+    return ConfigDict(tree).lock()
+
+
+def require_known(key: str, known: Mapping[str, Any]) -> None:
+    """Raise ValueError with the closest known key, and the keys of the section it points into."""
+    if key in known:
+        return
+    section = key
+    while section and not any(k.startswith(f"{section}.") for k in known):
+        section = section.rpartition(".")[0]
+    start = f"{section}." if section else ""
+    names = {k.removeprefix(start).partition(".")[0] for k in known if k.startswith(start)}
+    hint = ";" if section == key else _closest(key, list(known))
+    where = f" in {section}" if section else ""
+    raise ValueError(f"unknown key {key!r}{hint} known{where}: {', '.join(sorted(names))}")
+
+
+def _closest(key: str, known: list[str]) -> str:
+    """As `near_miss`, looking first in the key's own section, then for its last part anywhere."""
+    first, leaf = key.partition(".")[0], key.rpartition(".")[2]
+    section = {k.rpartition(".")[2]: k for k in known if k.partition(".")[0] == first}
+    inside = [section[close] for close in get_close_matches(leaf, list(section), n=1)]
+    elsewhere = [k for k in known if k.rpartition(".")[2] == leaf]
+    if best := inside or elsewhere:
+        return f"; did you mean {best[0]!r}?"
+    return ";" if section else near_miss(key, known)

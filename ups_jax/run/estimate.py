@@ -1,0 +1,57 @@
+"""What a run would cost, said before anything is run."""
+
+import json
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from ups_jax.run import config
+from ups_jax.simulator import Simulator, count, init, operator_step
+
+RATES = {"cpu": 2.0e10, "gpu": 5e12, "tpu": 5e12}
+"""Floating-point operations a second that small float32 networks reach: a CPU core, a device."""
+CELL_S = 17e-3 / (1024**2 * 2.0)
+"""Seconds a trajectory takes to simulate on two cores, over cells^2 and time: 17 ms at 1,024."""
+
+
+def describe(cfg: Any, sim: Simulator) -> str:
+    """The resolved config, and the estimated memory and minutes of a run on this machine."""
+    pde, spec, data = sim.pde, cfg.eval, cfg.data
+    params = jax.eval_shape(lambda: init(sim, jax.random.key(0)))
+    field = jax.ShapeDtypeStruct((1, *pde.points, len(pde.channels)), np.float32)
+    cond = jax.ShapeDtypeStruct((1, len(pde.params)), np.float32)
+    cost = jax.jit(lambda p, u, c: operator_step(sim, p, u, c)).lower(params, field, cond)
+    step = cost.cost_analysis() or {}
+    flops, traffic = step.get("flops", 0.0), step.get("bytes accessed", 0.0)
+    fits = [(cfg.fit[name], config.phases(cfg.fit[name])) for name in cfg.stages]
+    windows = sum(n * unroll * fit.batch for fit, phases in fits for n, unroll in phases)
+    validations = sum(fit.steps // fit.val_every for fit, _ in fits)
+    forwards = validations * data.val * data.steps + data.test * (2 * data.steps - spec.context)
+    backend = jax.default_backend()
+    rate = RATES.get(backend, 1e12) * (len(_cores()) if backend == "cpu" else 1)
+    frames = (data.train + data.val + data.test) * (data.steps + 1)
+    data_bytes = frames * np.prod(pde.points) * len(pde.channels) * 4
+    widest = max(fit.batch * max(fit.unroll) for fit, _ in fits)
+    memory = 2 * data_bytes + 16 * count(params) + widest * traffic
+    minutes = {
+        "data": 0.0 if data.path else frames * pde.dt * CELL_S * np.prod(pde.cells) ** 2 / 60,
+        "training": 3 * flops * windows / rate / 60,
+        "evaluation": flops * forwards / rate / 60,
+    }
+    lines = [
+        json.dumps(config.to_dict(cfg), indent=1),
+        f"parameters: {count(params['operator']):,} (operator)",
+        f"estimated memory: {memory / 2**20:,.0f} MiB, {data_bytes / 2**20:,.0f} MiB of them data",
+        f"estimated minutes on {backend}: {sum(minutes.values()):.1f} ("
+        + ", ".join(f"{name} {value:.1f}" for name, value in minutes.items())
+        + ")",
+        "dry run: nothing was run",
+    ]
+    return "\n".join(lines)
+
+
+def _cores() -> set[int]:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return affinity(0) if affinity else set(range(os.cpu_count() or 1))

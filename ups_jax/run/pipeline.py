@@ -1,0 +1,234 @@
+"""One run from its config to its report, in order. Every runner calls it."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ups_jax.data import fit_normalizer, save_predictions
+from ups_jax.evaluate import Report, evaluate
+from ups_jax.run import config, estimate, learn, store, tracking
+from ups_jax.run.plan import Plan
+from ups_jax.run.progress import Bar, lines, pick
+from ups_jax.run.report import write_report
+from ups_jax.run.signals import Stop
+from ups_jax.run.splits import Splits, gather
+from ups_jax.simulator import Simulator, build, count, init
+from ups_jax.types import Interrupted, Params, Trajectories
+
+SHOWN = {
+    "forecaster": "forecaster",
+    "protocol": "protocol",
+    "nrmse": "nRMSE",
+    "nrmse_median": "median",
+    "nrmse_p90": "p90",
+    "mae": "MAE",
+    "rel_l2": "relL2",
+    "correlation_time": "corr. time",
+    "parameters": "parameters",
+    "calls": "calls",
+    "ms": "ms/rollout",
+}
+
+
+def prepare(args: Namespace, stop: Stop) -> Plan:
+    """Validate the config, look at the workdir, get the data. Bad input is a ValueError."""
+    began = time.monotonic()
+    cfg = config.load(args.config, args.overrides)
+    sim = build(cfg)
+    bar = Bar(on=cfg.log.progress)
+    plan = Plan(cfg, sim, Path(args.workdir), args, stop, began, bar)
+    if args.dry_run:
+        return plan
+    store.claim(plan.workdir, cfg, restart=args.restart)
+    if store.finished(plan.workdir):
+        return plan
+    stop.line = f"stopped; go on with: {_again()}"
+    plan.splits = gather(
+        cfg, sim.pde, stop=stop, progress=lambda label, done, total: bar(label, done, total)
+    )
+    plan.wall["data_s"] = time.monotonic() - began
+    plan.resumed = learn.find(plan)
+    return plan
+
+
+def execute(plan: Plan) -> int:
+    """Train, evaluate and report what was prepared -> exit code."""
+    if plan.args.dry_run:
+        print(estimate.describe(plan.cfg, plan.sim))
+        return 0
+    if plan.splits is None:
+        print(store.read_text(plan.workdir / "table.txt"))
+        print(f"report: {plan.workdir / 'report.html'}")
+        return 0
+    with tracking.start(
+        config.to_dict(plan.cfg),
+        plan.workdir,
+        schema=tracking.Schema(stages=tuple(plan.cfg.stages)),
+        mode=plan.args.wandb_mode,
+        resume_offset=plan.resumed.offset,
+    ) as run:
+        try:
+            _run(plan, plan.splits, run)
+        except Interrupted as where:
+            if plan.stop.code == 143:
+                run.mark_preempting()
+            plan.bar.close()
+            print(f"stopped in {where}; go on with: {_again()}", file=sys.stderr)
+            run.finish(plan.stop.code)
+            return plan.stop.code
+        except FloatingPointError as error:
+            run.alert("diverged", str(error), "ERROR")
+            run.finish(4)
+            raise
+    print(f"report: {plan.workdir / 'report.html'}")
+    return 0
+
+
+def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
+    """The stages of one run, in the order of the contract."""
+    cfg, sim, workdir = plan.cfg, plan.sim, plan.workdir
+    plan.wall.update(plan.resumed.wall)
+    wall = plan.wall
+    run.update_config(_metadata(cfg, splits))
+    store.write_json(workdir / "splits.json", splits.record)
+    learn.warn_about_machine(plan.resumed)
+    stats = fit_normalizer(splits.train, sim.pde.features)
+    params = init(sim, jax.random.key(cfg.seed), stats)
+    stage_rows = []
+    for name in cfg.stages:
+        fitted = learn.stage(name, params, plan, splits, run)
+        params, at = fitted.best, fitted.progress
+        stage_rows.append(
+            [name, count(params[name]), cfg.fit[name].steps, at.best_step, at.best_value]
+            + [at.train_s, at.compile_s]
+        )
+        run.log_eval_summary({"val/nrmse": at.best_value})
+        run.log_eval_summary({name: count(params[name])}, prefix="params")
+        wall["train_s"] = wall.get("train_s", 0.0) + at.train_s
+        wall["compile_s"] = wall.get("compile_s", 0.0) + at.compile_s
+    store.save_params(workdir, params)
+    began = time.monotonic()
+    report = judge_test(sim, params, cfg, splits.test, plan.stop, plan.bar)
+    run.log_eval_summary({k.removeprefix("eval/"): v for k, v in report.scalars.items()})
+    run.log_table("Evaluation Summary", report.columns, report.rows)
+    run.log_table("Physics Diagnostics", report.physics_columns, report.physics_rows)
+    wall["compile_s"] += report.compile_s
+    wall["eval_s"] = time.monotonic() - began - report.compile_s
+    if cfg.eval.save_predictions:
+        save_predictions(workdir / "predictions.npz", report.predictions, truth=splits.test)
+    began = time.monotonic()
+    stage_columns = ["stage", "parameters", "updates", "best step", "val nRMSE"]
+    stage_columns += ["train s", "compile s"]
+    run.log_table("Stage Summary", stage_columns, stage_rows)
+    page = _report(plan, splits, params, report, (stage_columns, stage_rows), wall)
+    for figure in sorted((workdir / "figures").glob("*.png")):
+        run.log_figure(figure.stem, figure)
+    run.log_html("report", page)
+    wall["report_s"] = time.monotonic() - began
+    wall["total_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - plan.began
+    run.log_eval_summary(wall, prefix="wall")
+    run.log_eval_summary({"peak_mib": _peak_mib()}, prefix="memory")
+    text = table(report)
+    store.write_text(workdir / "table.txt", text)
+    run.write_summary()
+    print(text)
+
+
+def judge_test(
+    sim: Simulator, params: Params, cfg: Any, test: Trajectories, stop: Stop, bar: Bar
+) -> Report:
+    """Evaluate on a test split as the config's `eval` section says."""
+    spec = cfg.eval
+    return evaluate(
+        sim,
+        params,
+        test,
+        jax.random.key(cfg.seed + 1),
+        modes=spec.modes,
+        ship=spec.ship,
+        protocol=spec.protocol,
+        context=spec.context,
+        horizons=spec.horizons,
+        batch=min(spec.batch, len(test)),
+        examples=spec.examples,
+        stop=stop,
+        progress=lambda done, total: bar("evaluate", done, total),
+    )
+
+
+def table(report: Report) -> str:
+    """The evaluation as aligned text for a terminal."""
+    return lines(*pick(report.columns, report.rows, SHOWN))
+
+
+def _report(plan, splits, params, report, stages, wall) -> Path:
+    cfg, sim = plan.cfg, plan.sim
+    series = [json.loads(line) for line in (plan.workdir / "metrics.jsonl").open()]
+    facts = [
+        ("protocol", f"{cfg.eval.protocol.upper()} on {len(splits.test)} test trajectories"),
+        ("data", f"{splits.train.origin}, {len(splits.train)} for training"),
+        ("parameters", f"{count(params['operator']):,} (operator)"),
+        ("training", f"{wall['train_s']:.0f} s on {jax.devices()[0].device_kind}"),
+        ("seed", f"{cfg.seed} (data {cfg.data.seed})"),
+    ]
+    return write_report(
+        plan.workdir,
+        report,
+        title=f"{sim.pde.name}: {plan.workdir.name}",
+        series=series,
+        config=config.to_dict(cfg),
+        facts=facts,
+        stage_columns=stages[0],
+        stage_rows=stages[1],
+        ship=cfg.eval.ship,
+        extent=sim.pde.extent,
+        dpi=cfg.report.dpi,
+    )
+
+
+def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
+    """What describes the run and is no metric: goes to W&B's config and metadata.json."""
+    import platform
+
+    device = jax.devices()[0]
+    return {
+        "eval_samples": len(splits.test),
+        "gpu_name": device.device_kind if device.platform != "cpu" else "none (cpu)",
+        "data_origin": splits.record["origin"],
+        "data_hash": splits.record["hash"],
+        "fingerprint": config.fingerprint(cfg),
+        "git_sha": _git_sha(),
+        "python": platform.python_version(),
+        **learn.machine(),
+    }
+
+
+def _git_sha() -> str | None:
+    """Commit of the library's own checkout, None outside one."""
+    here = Path(__file__).parent
+    asked = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() or None
+
+
+def _peak_mib() -> float:
+    """Peak device memory on an accelerator, else the process's resident peak; MiB."""
+    stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    if stats:
+        return stats["peak_bytes_in_use"] / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _again() -> str:
+    words = [os.path.relpath(sys.argv[0]) if sys.argv else "", *sys.argv[1:]]
+    return " ".join(["python", *(word for word in words if word != "--restart")])

@@ -1,0 +1,49 @@
+"""A run that may begin: everything that bad input could spoil has been looked at."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ups_jax.run.checkpoint import Saved
+from ups_jax.run.progress import Bar
+from ups_jax.run.signals import Stop
+from ups_jax.run.splits import Splits
+from ups_jax.simulator import Simulator
+from ups_jax.types import Params
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What earlier segments of a run left: each stage's newest checkpoint, and its best average."""
+
+    saved: Mapping[str, Saved] = field(default_factory=dict)
+    best: Mapping[str, Params] = field(default_factory=dict)
+
+    @property
+    def offset(self) -> int:
+        """Bytes of metrics.jsonl that the newest checkpoint vouches for."""
+        return max((saved.meta["offset"] for saved in self.saved.values()), default=0)
+
+    @property
+    def wall(self) -> dict[str, float]:
+        """Seconds that earlier segments took, and their data generation."""
+        notes = [saved.meta for saved in self.saved.values()]
+        return dict(max(notes, key=lambda note: note["offset"])["wall"]) if notes else {}
+
+
+@dataclass
+class Plan:
+    """One run: its config and simulator, its folder and data, and what stops or shows it."""
+
+    cfg: Any
+    sim: Simulator
+    workdir: Path
+    args: Namespace
+    stop: Stop
+    began: float
+    bar: Bar
+    splits: Splits | None = None
+    resumed: Resumed = field(default_factory=Resumed)
+    wall: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,132 @@
+"""A finished run looked at again: another evaluation, added to the same W&B run."""
+
+import dataclasses
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ups_jax.data import save_predictions, simulate
+from ups_jax.evaluate import Report
+from ups_jax.lookup import lookup
+from ups_jax.pde.base import PDE
+from ups_jax.run import store, tracking
+from ups_jax.run.pipeline import judge_test, table
+from ups_jax.run.plan import Plan
+from ups_jax.run.progress import Bar
+from ups_jax.run.signals import Stop
+from ups_jax.run.splits import from_file, gather, split_key
+from ups_jax.simulator import build
+from ups_jax.types import Params, Trajectories
+
+
+@dataclasses.dataclass(frozen=True)
+class Visit:
+    """A trained model, the trajectories to judge it on, and what differs from its own config."""
+
+    plan: Plan
+    params: Params
+    test: Trajectories
+    changed: dict[str, Any]
+
+
+def prepare(args: Namespace, stop: Stop) -> Visit:
+    """Load the model and its test data; ValueError where either is missing or does not fit."""
+    sim, params, cfg = store.load(args.workdir)
+    if not store.finished(args.workdir):
+        raise ValueError(
+            f"{args.workdir} is not finished; the command that began it goes on with it"
+        )
+    changed = _changes(args, cfg, sim.pde)
+    with cfg.unlocked():
+        cfg.eval.update({k: v for k, v in changed.items() if k in ("modes", "horizons", "ship")})
+        cfg.data.steps = changed.get("steps", cfg.data.steps)
+        if "points" in changed:
+            cfg.pde.points = changed["points"]
+        if "data" in changed:
+            cfg.data.path = changed["data"]
+    sim = dataclasses.replace(sim, pde=build(cfg).pde)
+    bar = Bar(on=cfg.log.progress)
+    plan = Plan(cfg, sim, Path(args.workdir), args, stop, 0.0, bar)
+    test = _test(plan)
+    return Visit(plan, params, test, changed)
+
+
+def execute(visit: Visit) -> int:
+    """Evaluate, write `evaluation.json`, add summary and tables to the run -> exit code."""
+    plan, args = visit.plan, visit.plan.args
+    report = judge_test(plan.sim, visit.params, plan.cfg, visit.test, plan.stop, plan.bar)
+    record = {
+        "changed": visit.changed,
+        "origin": visit.test.origin,
+        "samples": len(visit.test),
+        "scalars": {k: v if np.isfinite(v) else None for k, v in report.scalars.items()},
+    }
+    store.write_json(plan.workdir / "evaluation.json", record)
+    if args.save_predictions:
+        save_predictions(args.save_predictions, report.predictions, truth=visit.test)
+    schema = tracking.Schema(stages=tuple(plan.cfg.stages))
+    with tracking.reopen(plan.workdir, schema=schema, mode=args.wandb_mode) as run:
+        _tell(run, report, visit.changed)
+    print(table(report))
+    print(f"report: {plan.workdir / 'evaluation.json'}")
+    return 0
+
+
+def _tell(run: tracking.WandBContext, report: Report, changed: dict[str, Any]) -> None:
+    """Under `eval/` where nothing differs from the run's own evaluation, else under `again/`.
+
+    Milliseconds stay those of the run: they would differ, and `summary.json` is not touched.
+    """
+    scalars = {key.removeprefix("eval/"): value for key, value in report.scalars.items()}
+    scalars = {key: value for key, value in scalars.items() if changed or not key.endswith("ms")}
+    run.log_eval_summary(scalars, prefix="again" if changed else "eval")
+    suffix = " (again)" if changed else ""
+    run.log_table(f"Evaluation Summary{suffix}", report.columns, report.rows)
+    run.log_table(f"Physics Diagnostics{suffix}", report.physics_columns, report.physics_rows)
+
+
+def _changes(args: Namespace, cfg: Any, pde: PDE) -> dict[str, Any]:
+    """What the flags ask for beside the config, as config values."""
+    from ups_jax.forecast import FORECASTERS
+
+    changed: dict[str, Any] = {}
+    if args.modes:
+        modes = tuple(args.modes.split(","))
+        for mode in modes:
+            lookup(FORECASTERS, mode, "forecaster")
+        if modes != tuple(cfg.eval.modes):
+            changed["modes"] = modes
+            changed["ship"] = cfg.eval.ship if cfg.eval.ship in modes else modes[-1]
+    if args.data:
+        changed["data"] = str(args.data)
+    if args.points and (args.points,) * pde.ndim != pde.points:
+        if any(cells % args.points for cells in pde.cells):
+            raise ValueError(f"--points is {args.points}; it must divide data.cells {pde.cells}")
+        changed["points"] = (args.points,) * pde.ndim if pde.ndim > 1 else args.points
+    if args.horizon:
+        steps = round(args.horizon / pde.dt)
+        if steps < 1 or abs(steps * pde.dt - args.horizon) > 1e-6:
+            raise ValueError(f"--horizon is {args.horizon}; it must be a multiple of dt, {pde.dt}")
+        if steps != cfg.data.steps:
+            changed["steps"] = steps
+            changed["horizons"] = tuple(h for h in cfg.eval.horizons if h <= args.horizon)
+    return changed
+
+
+def _test(plan: Plan) -> Trajectories:
+    """The run's own test split, or another file whole, or the test key at another resolution."""
+    cfg, pde = plan.cfg, plan.sim.pde
+    if plan.args.data:
+        return from_file(cfg, pde)
+    if cfg.data.path:
+        return gather(cfg, pde, stop=plan.stop).test
+    return simulate(
+        pde,
+        split_key(cfg, "test"),
+        n=cfg.data.test,
+        steps=cfg.data.steps,
+        stop=plan.stop,
+        progress=lambda done, total: plan.bar("simulate test", done, total),
+    )

@@ -1,0 +1,74 @@
+"""Ctrl-C and SIGTERM: ask politely, and end the process where the answer takes too long."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+GRACE_S = 4.0
+"""Seconds from a signal until a process that is busy in a compiler is ended all the same."""
+
+
+class Stop:
+    """`stop()` answers whether a signal has come; `code` is the exit code that it asks for."""
+
+    def __init__(self) -> None:
+        """No signal yet."""
+        self.signum = 0
+        self.line = "stopped; the same command goes on from the last checkpoint"
+
+    def __call__(self) -> bool:
+        """Whether to stop at the next safe point."""
+        return self.signum != 0
+
+    @property
+    def code(self) -> int:
+        """128 plus the signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.signum
+
+
+@contextmanager
+def watch() -> Iterator[Stop]:
+    """A `Stop` that listens while the block runs.
+
+    Handlers of Python run between two bytecodes, and a compilation is one bytecode long. A thread
+    reads the signal from a pipe instead: checkpoints are on disk before every compilation, so it
+    may end the process after `GRACE_S` seconds without a loss.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    source, sink = os.pipe()
+    os.set_blocking(sink, False)
+    done = threading.Event()
+    before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGINT, signal.SIGTERM)}
+    old_sink = signal.set_wakeup_fd(sink)
+    thread = threading.Thread(target=_listen, args=(source, stop, done), daemon=True)
+    thread.start()
+    try:
+        yield stop
+    finally:
+        done.set()
+        signal.set_wakeup_fd(old_sink)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        os.close(sink)
+        thread.join()
+        os.close(source)
+
+
+def _listen(source: int, stop: Stop, done: threading.Event) -> None:
+    while data := os.read(source, 1):
+        if data[0] not in (signal.SIGINT, signal.SIGTERM):
+            continue
+        stop.signum = data[0]
+        asked = time.monotonic()
+        while time.monotonic() - asked < GRACE_S:
+            if done.wait(0.05):
+                return
+        print(stop.line, file=sys.stderr, flush=True)
+        os._exit(stop.code)

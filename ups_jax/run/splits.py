@@ -1,0 +1,118 @@
+"""The three splits of a run, simulated or from a file, checked before anything is spent."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ups_jax.data import check_disjoint, content_hash, load, simulate, split
+from ups_jax.pde.base import PDE
+from ups_jax.types import Key, Trajectories
+
+NAMES = ("train", "val", "test")
+PDEBENCH_STRIDES = (4, 5)
+"""From 1,024 points and 201 frames to 256 points and 41 frames."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training, validation and test trajectories, and what is recorded of them."""
+
+    train: Trajectories
+    val: Trajectories
+    test: Trajectories
+    record: dict[str, Any]
+
+
+def gather(
+    cfg: Any,
+    pde: PDE,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+) -> Splits:
+    """Splits of a config. ValueError on data that are broken, overlap or do not fit the PDE."""
+    parts = _from_file(cfg, pde) if cfg.data.path else _simulated(cfg, pde, stop, progress)
+    ids = {name: [int(i) for i in index] for name, (_, index) in parts.items()}
+    made = {name: data for name, (data, _) in parts.items()}
+    check_disjoint(made)
+    record = {
+        "origin": made["train"].origin,
+        "hash": {name: content_hash(data) for name, data in made.items()},
+        "ids": ids,
+    }
+    return Splits(**made, record=record)
+
+
+def split_key(cfg: Any, name: str) -> Key:
+    """Key of a simulated split: of its own, so that none changes with another's size."""
+    return jax.random.fold_in(jax.random.key(cfg.data.seed), NAMES.index(name))
+
+
+def _simulated(cfg, pde, stop, progress) -> dict[str, tuple[Trajectories, Any]]:
+    parts = {}
+    for name in NAMES:
+        n = cfg.data[name]
+        data = simulate(
+            pde,
+            split_key(cfg, name),
+            n=n,
+            steps=cfg.data.steps,
+            stop=stop,
+            progress=lambda done, total, name=name: progress(f"simulate {name}", done, total),
+        )
+        parts[name] = (data, range(n))
+    return parts
+
+
+def _from_file(cfg, pde) -> dict[str, tuple[Trajectories, Any]]:
+    spec, data = cfg.data, from_file(cfg, pde)
+    index = split(len(data), seed=spec.seed, train=spec.train, val=spec.val, test=spec.test)
+    return {name: (data.take(index[name]), index[name]) for name in NAMES}
+
+
+def from_file(cfg: Any, pde: PDE) -> Trajectories:
+    """All trajectories of `data.path`, thinned by its strides. ValueError where they do not fit."""
+    spec = cfg.data
+    space, frames = (1, 1) if Path(spec.path).suffix == ".npz" else PDEBENCH_STRIDES
+    data = load(
+        spec.path,
+        space_stride=spec.space_stride or space,
+        time_stride=spec.time_stride or frames,
+        nu=spec.nu,
+    )
+    _require_fit(data, cfg, pde)
+    return data
+
+
+def _require_fit(data: Trajectories, cfg: Any, pde: PDE) -> None:
+    """A file must be what the config says it is, down to the time between frames."""
+    assert data.cond is not None
+    points = data.points[0] if len(data.points) == 1 else ",".join(map(str, data.points))
+    checks = (
+        ("points", data.points, pde.points, f"--config.pde.points={points}"),
+        ("channels", len(data.channels), len(pde.channels), "another pde.name"),
+        ("parameters", data.cond.shape[1], len(pde.params), "a `cond` array of that width"),
+        (
+            "steps",
+            data.u.shape[1] - 1,
+            cfg.data.steps,
+            f"--config.data.steps={data.u.shape[1] - 1}",
+        ),
+        ("dt", float(data.dt), float(pde.dt), f"--config.pde.dt={data.dt:g}"),
+        (
+            "extent",
+            tuple(data.extent),
+            tuple(pde.extent),
+            f"--config.pde.length={data.extent[0]:g}",
+        ),
+    )
+    for name, got, wanted, remedy in checks:
+        if not np.allclose(got, wanted, rtol=1e-5) if np.shape(got) == np.shape(wanted) else True:
+            raise ValueError(
+                f"{cfg.data.path} has {name} {got} after its strides, the config says {wanted}; "
+                f"use {remedy}"
+            )

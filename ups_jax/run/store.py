@@ -1,0 +1,103 @@
+"""The folder of a run: who owns it, where it stands, and its model on disk."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ups_jax.run import config
+from ups_jax.run.checkpoint import Checkpoints
+from ups_jax.simulator import Simulator, build, init
+from ups_jax.types import Params
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step, so that a reader sees the old one or the new one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file in one step."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def read_text(path: Path) -> str:
+    """Text of a file, without its last line break."""
+    return path.read_text(encoding="utf-8").rstrip("\n")
+
+
+def finished(workdir: Path) -> bool:
+    """Whether the run of this folder has ended: its summary is written last."""
+    return (workdir / "summary.json").exists()
+
+
+def claim(workdir: Path, cfg: Any, *, restart: bool) -> None:
+    """Make the folder this config's own. ValueError where it belongs to another config.
+
+    With `restart` an old run is moved to `<workdir>.<its id>` first. OSError where the folder
+    cannot be written.
+    """
+    record = workdir / "config.json"
+    if restart and record.exists():
+        _move_aside(workdir)
+    if record.exists():
+        changed = config.difference(json.loads(read_text(record)), config.to_dict(cfg))
+        if changed:
+            raise ValueError(
+                f"{workdir} holds a run of another config: {'; '.join(changed)}\n"
+                "use another --workdir, or --restart to move that run aside"
+            )
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if any(workdir.iterdir()):
+            raise ValueError(f"{workdir} is not empty and holds no run; use another --workdir")
+        write_json(record, config.to_dict(cfg))
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to {workdir}: {error.strerror}; use another --workdir"
+        ) from error
+
+
+def _move_aside(workdir: Path) -> None:
+    id_file = workdir / "run_id.txt"
+    run_id = read_text(id_file) if id_file.exists() else "unstarted"
+    target = workdir.with_name(f"{workdir.name}.{run_id}")
+    number = 1
+    while target.exists():
+        target, number = workdir.with_name(f"{workdir.name}.{run_id}.{number}"), number + 1
+    workdir.rename(target)
+
+
+def save_params(workdir: Path, params: Params) -> None:
+    """Write the shipped parameters, statistics with them, to `ckpt/shipped`."""
+    with Checkpoints(workdir / "ckpt" / "shipped") as checkpoints:
+        checkpoints.save(params, {"schema": config.SCHEMA})
+
+
+def load(workdir: str | Path) -> tuple[Simulator, Params, Any]:
+    """A trained model from its folder -> simulator, parameters, config. Raises ValueError.
+
+    Nothing is retyped: the config that the run was made with names the networks, and the arrays
+    must fit it.
+    """
+    workdir = Path(workdir)
+    record = workdir / "config.json"
+    if not record.exists():
+        raise ValueError(f"{workdir} holds no run: config.json is missing; train one first")
+    cfg = config.from_dict(json.loads(read_text(record)))
+    sim = build(cfg)
+    if not (workdir / "ckpt" / "shipped").is_dir():
+        raise ValueError(f"{workdir} is not trained yet; the command that began it goes on with it")
+    like = jax.eval_shape(lambda: init(sim, jax.random.key(0)))
+    with Checkpoints(workdir / "ckpt" / "shipped") as checkpoints:
+        number = checkpoints.latest()
+        if number is None:
+            raise ValueError(f"{workdir}/ckpt/shipped holds no checkpoint; train again")
+        params = checkpoints.restore(number, like).tree
+    return sim, jax.tree.map(np.asarray, params), cfg

@@ -1,0 +1,201 @@
+"""The only training loop: chunks of optimiser updates on data that live on the device."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ups_jax.data import sample_windows
+from ups_jax.optim import Optimizer
+from ups_jax.types import Array, Interrupted, Key, Params, Stage, Trajectories
+
+Augment = Callable[[Key, Array, Array], tuple[Array, Array]]
+
+
+class TrainState(NamedTuple):
+    """What an update changes: `step` updates done, the trained entries, their average, optax's."""
+
+    step: Array
+    params: Params
+    ema: Params
+    opt: Any
+
+
+class Progress(NamedTuple):
+    """Where a stage stands beside its state: the best validation yet, and the seconds it has cost.
+
+    `pending` is the row of a chunk whose validation was cut short: it is told once that is done.
+    """
+
+    best_step: int = -1
+    best_value: float = float("inf")
+    train_s: float = 0.0
+    compile_s: float = 0.0
+    pending: Mapping[str, float] | None = None
+
+
+class Fitted(NamedTuple):
+    """Parameters to ship, `best` (the average of lowest validation error), and to go on from."""
+
+    best: Params
+    last: Params
+    progress: Progress
+
+
+class Resume(NamedTuple):
+    """A stage to go on with: its last state, and the best average saved before it."""
+
+    state: TrainState
+    best: Params
+    progress: Progress
+
+
+def start_state(stage: Stage, params: Params, opt: Optimizer) -> TrainState:
+    """State before the first update; the average starts as a copy, since the state is donated."""
+    trained = {name: jax.tree.map(jnp.array, params[name]) for name in stage.trains}
+    ema = jax.tree.map(jnp.array, trained)
+    return TrainState(jnp.zeros((), jnp.int32), trained, ema, opt.chain.init(trained))
+
+
+def fit(
+    stage: Stage,
+    params: Params,
+    data: Trajectories,
+    key: Key,
+    *,
+    opt: Optimizer,
+    phases: Sequence[tuple[int, int]],
+    batch_size: int,
+    chunk: int,
+    ema: float,
+    augment: Sequence[Augment] = (),
+    validate: Callable[[Params], float | None] | None = None,
+    val_every: int = 0,
+    on_log: Callable[[int, Mapping[str, float]], None] = lambda step, row: None,
+    on_save: Callable[[TrainState, Progress], None] = lambda state, progress: None,
+    save_every_s: float = 20.0,
+    stop: Callable[[], bool] = lambda: False,
+    resume: Resume | None = None,
+) -> Fitted:
+    """Train `stage.trains` through `phases` of (updates, unroll), each a multiple of `chunk`.
+
+    `validate` gives the error of parameters (None: it was asked to stop); the average with the
+    lowest is shipped, the earliest on ties. `on_save` is called before every compilation, after
+    every validation, every `save_every_s` seconds and when `stop()` answers yes, which raises
+    `Interrupted`. FloatingPointError, after `on_log` and `on_save`, on a loss that is not finite.
+    """
+    frozen = {name: value for name, value in params.items() if name not in stage.trains}
+    u, cond = jnp.asarray(data.u), jnp.asarray(data.cond)
+    state, best, at = resume or Resume(start_state(stage, params, opt), params, Progress())
+    ends = [int(end) for end in np.cumsum([steps for steps, _ in phases])]
+    step, saved_at, saved_step = int(state.step), time.monotonic(), -1
+    compiled, unroll = None, 0
+
+    def save() -> None:
+        nonlocal saved_at, saved_step
+        on_save(state, at)
+        saved_at, saved_step = time.monotonic(), step
+
+    def settle(row: dict[str, float]) -> None:
+        """Validate where that is due, then tell the row and save."""
+        nonlocal at, best
+        due = step == ends[-1] or bool(val_every) and step % val_every == 0
+        if due and validate:
+            value = validate({**frozen, **state.ema})
+            if value is None:
+                at = at._replace(pending=row)
+                save()
+                raise Interrupted(f"{stage.name}, step {step}")
+            row = {**row, "val_nrmse": value}
+            if value < at.best_value:
+                at = at._replace(best_step=step, best_value=value)
+                best = {**frozen, **jax.tree.map(jnp.array, state.ema)}
+        at = at._replace(pending=None)
+        on_log(step, row)
+        _require_finite(stage.name, row["loss"], step - chunk, step, save)
+        if due or time.monotonic() - saved_at > save_every_s:
+            save()
+
+    if at.pending is not None:
+        settle(dict(at.pending))
+    while step < ends[-1]:
+        if stop():
+            save()
+            raise Interrupted(f"{stage.name}, step {step}")
+        wanted = phases[int(np.searchsorted(ends, step, side="right"))][1]
+        if wanted != unroll:
+            if saved_step != step:
+                save()
+            began, unroll = time.monotonic(), wanted
+            run = partial(
+                _chunk, stage.loss, opt, tuple(augment), chunk, batch_size, unroll + 1, ema
+            )
+            jitted = jax.jit(run, donate_argnums=0)
+            compiled = jitted.lower(state, frozen, u, cond, key).compile()
+            at = at._replace(compile_s=at.compile_s + time.monotonic() - began)
+        assert compiled is not None
+        began = time.monotonic()
+        state, means = compiled(state, frozen, u, cond, key)
+        row = {name: float(value) for name, value in jax.device_get(means).items()}
+        seconds = time.monotonic() - began
+        at = at._replace(train_s=at.train_s + seconds)
+        step += chunk
+        settle({**row, "unroll": unroll, "steps_per_s": chunk / seconds})
+    shipped = best if validate else {**frozen, **state.ema}
+    return Fitted(shipped, {**frozen, **state.params}, at)
+
+
+def _require_finite(
+    name: str, loss: float, first: int, last: int, save: Callable[[], None]
+) -> None:
+    if not np.isfinite(loss):
+        save()
+        raise FloatingPointError(
+            f"{name}: loss is {loss} within steps [{first}, {last}]; lower fit.{name}.lr"
+        )
+
+
+def _chunk(
+    loss: Callable[..., Any],
+    opt: Optimizer,
+    augment: tuple[Augment, ...],
+    chunk: int,
+    batch_size: int,
+    length: int,
+    decay: float,
+    state: TrainState,
+    frozen: Params,
+    u: Array,
+    cond: Array,
+    key: Key,
+) -> tuple[TrainState, dict[str, Array]]:
+    """`chunk` updates in one scan, each with the key of its own number; means over the chunk."""
+
+    def update(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
+        k_window, k_augment, k_loss = jax.random.split(jax.random.fold_in(key, state.step), 3)
+        batch_u, batch_cond = sample_windows(k_window, u, cond, batch=batch_size, length=length)
+        for i, symmetry in enumerate(augment):
+            keys = jax.random.split(jax.random.fold_in(k_augment, i), batch_size)
+            batch_u, batch_cond = jax.vmap(symmetry)(keys, batch_u, batch_cond)
+        batch = {"u": batch_u, "cond": batch_cond}
+
+        def objective(trained: Params) -> tuple[Array, dict[str, Array]]:
+            return loss({**frozen, **trained}, batch, k_loss)
+
+        (value, extra), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+        updates, opt_state = opt.chain.update(grads, state.opt, state.params)
+        trained = optax.apply_updates(state.params, updates)
+        done = state.step + 1
+        weight = jnp.minimum(decay, (1 + done) / (10 + done))
+        average = jax.tree.map(lambda a, b: weight * a + (1 - weight) * b, state.ema, trained)
+        row = {"loss": value, "grad_norm": optax.global_norm(grads), **extra}
+        return TrainState(done, trained, average, opt_state), row
+
+    state, rows = jax.lax.scan(update, state, None, length=chunk)
+    means = {name: jnp.mean(value) for name, value in rows.items()}
+    return state, {**means, "lr": opt.lr(state.step - 1)}
