@@ -42,7 +42,7 @@ def get_config() -> Config:
     cfg.eval.protocol = "p1"  # p1: from frame 0; p10: from the last of `context` frames
     cfg.eval.context = 10  # frames given in P10
     cfg.eval.horizons = (0.5, 1.0, 2.0)  # times since the given frame of nrmse@t, in time units
-    cfg.eval.batch = 100  # trajectories a call
+    cfg.eval.batch = 64  # trajectories a call
     cfg.eval.examples = 3  # trajectories kept for the figures
     cfg.eval.save_predictions = False  # write every prediction to predictions.npz
 

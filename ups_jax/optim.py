@@ -54,8 +54,9 @@ def adamw(
 ) -> Optimizer:
     """AdamW under a schedule, gradients clipped to a global norm. Good values: lr 1e-3 to 3e-3."""
     rate = lookup(SCHEDULES, schedule, "schedule")(lr, steps, warmup)
+    # Flattened into one vector: a dozen kernels instead of hundreds, to compile and to run.
     chain = optax.chain(
         optax.clip_by_global_norm(clip),
-        optax.adamw(rate, weight_decay=weight_decay),
+        optax.flatten(optax.adamw(rate, weight_decay=weight_decay)),
     )
     return Optimizer(chain, lambda step: jnp.asarray(rate(step), jnp.float32))

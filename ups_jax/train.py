@@ -193,7 +193,7 @@ def _chunk(
         done = state.step + 1
         weight = jnp.minimum(decay, (1 + done) / (10 + done))
         average = jax.tree.map(lambda a, b: weight * a + (1 - weight) * b, state.ema, trained)
-        row = {"loss": value, "grad_norm": optax.global_norm(grads), **extra}
+        row = {"loss": value, "grad_norm": optax.tree.norm(grads), **extra}
         return TrainState(done, trained, average, opt_state), row
 
     state, rows = jax.lax.scan(update, state, None, length=chunk)

@@ -43,7 +43,7 @@ def read(path: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, 
     if not path.exists():
         return None
     try:
-        with np.load(path) as file:
+        with path.open("rb") as raw, np.load(raw) as file:
             arrays = {name: file[name] for name in file.files}
         found = str(arrays.pop("digest"))
         fits = arrays.keys() == shapes.keys() and all(

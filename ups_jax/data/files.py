@@ -66,9 +66,9 @@ def load_npz(path: str | Path) -> Trajectories:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give an npz file with an array u (n, t, *s, c)")
     try:
-        with np.load(path) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one bare array; save it with np.savez(path, u=...)")
+        if not zipfile.is_zipfile(path):
+            raise ValueError("np.savez(path, u=...) makes one")
+        with path.open("rb") as raw, np.load(raw) as file:
             names = sorted(file.files)
             arrays = {name: file[name] for name in FIELDS if name in names}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

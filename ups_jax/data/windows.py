@@ -51,7 +51,7 @@ def _moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         mean = mean + delta * (m / (count + m))
         count += m
     std = np.sqrt(square / count)
-    return mean, np.where(std <= 1e-7 * np.abs(mean), 1.0, std)
+    return mean, np.where(std > 0, std, 1.0)
 
 
 def normalize(stats: Mapping[str, Any], u: Array) -> Array:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -74,22 +75,24 @@ def evaluate(
     lookup(starts, protocol, "protocol")
     ship = ship or modes[-1]
     lookup(dict.fromkeys(modes), ship, "shipped mode")
-    scorers = _compile(sim, params, data, key, (*modes, "truth"), starts, metrics, batch)
-    parts: dict[str, list[Stats]] = {name: [] for name in scorers.calls}
+    began = time.monotonic()
+    shapes = [
+        jax.ShapeDtypeStruct((batch, *x.shape[1:]), jnp.float32) for x in (data.u, _cond(data))
+    ]
+    score = jax.jit(partial(_score, sim, tuple(modes), starts, metrics))
+    compiled = score.lower(params, *shapes, key).compile()
+    compile_s = time.monotonic() - began
+    parts: list[dict[str, Stats]] = []
     for begin in range(0, len(data), batch):
+        if stop():
+            raise Interrupted("evaluation")
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
-        u, cond = jnp.asarray(data.u[padded]), _cond(data)[padded]
-        for name, call in scorers.calls.items():
-            if stop():
-                raise Interrupted("evaluation")
-            stats = jax.device_get(call(params, u, cond, jax.random.fold_in(key, begin)))
-            parts[name].append({k: v[: len(index)] for k, v in stats.items()})
+        u, cond = jnp.asarray(data.u[padded]), jnp.asarray(_cond(data)[padded])
+        stats = jax.device_get(compiled(params, u, cond, jax.random.fold_in(key, begin)))
+        parts.append({m: {k: x[: len(index)] for k, x in s.items()} for m, s in stats.items()})
         progress(begin + len(index), len(data))
-    joined = {
-        name: {k: np.concatenate([p[k] for p in part]) for k in part[0]}
-        for name, part in parts.items()
-    }
+    joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     costs = {mode: _milliseconds(sim, params, data, key, mode, batch, stop) for mode in modes}
     scalars = reduce.scalars_of(joined, data, starts, metrics, horizons)
     for mode in modes:
@@ -109,7 +112,7 @@ def evaluate(
         labels=labels,
         times=np.arange(data.u.shape[1]) * data.dt,
         predictions=frames,
-        compile_s=scorers.seconds,
+        compile_s=compile_s,
     )
 
 
@@ -117,31 +120,21 @@ def validator(
     sim: Simulator, data: Trajectories, *, batch: int, stop: Callable[[], bool] = lambda: False
 ) -> Callable[[Params], float | None]:
     """The operator's P1 nRMSE on a whole split as a function of parameters; None once stopped."""
-    steps = data.u.shape[1] - 1
-    key = jax.random.key(0)
-
-    @jax.jit
-    def score(params: Params, u: Array, cond: Array) -> Array:
-        pred = FORECASTERS["operator"].run(sim, params, u[:, 0], cond, key, steps=steps).u
-        return METRICS["nrmse"].per_sample(pred, u[:, 1:], sim.pde.ndim)
+    steps, key = data.u.shape[1] - 1, jax.random.key(0)
+    score = jax.jit(partial(METRICS["nrmse"].per_sample, ndim=sim.pde.ndim))
 
     def validate(params: Params) -> float | None:
         scores = []
         for begin in range(0, len(data), batch):
             if stop():
                 return None
-            part = slice(begin, begin + batch)
-            scores.append(jax.device_get(score(params, data.u[part], _cond(data)[part])))
+            u, cond = data.u[begin : begin + batch], _cond(data)[begin : begin + batch]
+            pred = forecast(sim, params, u[:, 0], cond, key, steps=steps, mode="operator").u
+            scores.append(jax.device_get(score(pred, u[:, 1:])))
         value = float(np.mean(np.concatenate(scores)))
         return value if np.isfinite(value) else float("inf")
 
     return validate
-
-
-@dataclass(frozen=True)
-class _Scorers:
-    calls: dict[str, Callable[..., dict[str, Array]]]
-    seconds: float
 
 
 def _cond(data: Trajectories) -> Array | np.ndarray:
@@ -149,56 +142,48 @@ def _cond(data: Trajectories) -> Array | np.ndarray:
     return data.cond
 
 
-def _compile(
+def _score(
     sim: Simulator,
-    params: Params,
-    data: Trajectories,
-    key: Key,
-    names: Sequence[str],
+    modes: tuple[str, ...],
     starts: Mapping[str, int],
     metrics: Mapping[str, Metric],
-    batch: int,
-) -> _Scorers:
-    """One compiled call a mode: its rollouts under every protocol, and every statistic of them."""
-    began = time.monotonic()
-    u = jax.ShapeDtypeStruct((batch, *data.u.shape[1:]), jnp.float32)
-    cond = jax.ShapeDtypeStruct((batch, _cond(data).shape[1]), jnp.float32)
-    calls = {}
-    for name in names:
+    params: Params,
+    u: Array,
+    cond: Array,
+    key: Key,
+) -> dict[str, dict[str, Array]]:
+    """Every statistic of a batch u (b, t, *s, c), by mode: "<protocol>/<metric>", physics, frames.
 
-        def score(params, u, cond, key, name=name):
-            if name == "truth":
-                return _physical(sim, u[:, 0], u[:, 1:], cond)
-            return _score(sim, name, params, u, cond, key, starts, metrics)
-
-        calls[name] = jax.jit(score).lower(params, u, cond, key).compile()
-    return _Scorers(calls, time.monotonic() - began)
-
-
-def _score(sim, mode, params, u, cond, key, starts, metrics) -> dict[str, Array]:
-    """Statistics of one batch u (b, t, *s, c): "<protocol>/<metric>", physics, the P1 frames."""
-    out: dict[str, Array] = {}
-    for protocol, start in starts.items():
-        given, true = u[:, start], u[:, start + 1 :]
-        run = FORECASTERS[mode].run
-        pred = run(sim, params, given, cond, key, steps=true.shape[1]).u
+    All protocols share one rollout of each mode, and all modes one copy of each metric.
+    """
+    b, steps = u.shape[0], u.shape[1] - 1
+    given = jnp.concatenate([u[:, start] for start in starts.values()])
+    conds = jnp.concatenate([cond] * len(starts))
+    paths = jnp.stack(
+        [FORECASTERS[mode].run(sim, params, given, conds, key, steps=steps).u for mode in modes]
+    )
+    out: dict[str, Array] = {"frames": paths[:, :b]}
+    for i, (protocol, start) in enumerate(starts.items()):
+        pred, true = paths[:, i * b : (i + 1) * b, : steps - start], u[:, start + 1 :]
         for name, metric in metrics.items():
-            out[f"{protocol}/{name}"] = metric.per_sample(pred, true, sim.pde.ndim)
-        if protocol == "p1":
-            out |= _physical(sim, given, pred, cond) | {"frames": pred}
-    return out
+            one = partial(metric.per_sample, true=true, ndim=sim.pde.ndim)
+            out[f"{protocol}/{name}"] = jax.vmap(one)(pred)
+    everyone = jnp.concatenate([paths[:, :b], u[None, :, 1:]])
+    physical = jax.vmap(lambda path: _physical(sim, u[:, 0], path, cond))(everyone)
+    by_mode = {mode: {k: v[i] for k, v in (out | physical).items()} for i, mode in enumerate(modes)}
+    return by_mode | {"truth": {k: v[-1] for k, v in physical.items()}}
 
 
 def _physical(sim: Simulator, given: Array, path: Array, cond: Array) -> dict[str, Array]:
-    out = {
-        f"physics/{name}": value
-        for name, value in physics.diagnostics(sim.pde, given, path, cond).items()
-    }
+    """What needs no truth: diagnostics, drift of the laws, spectrum of the last frame."""
+    checks = physics.diagnostics(sim.pde, given, path, cond)
     whole = jnp.concatenate([given[:, None], path], 1)
-    for name, value in physics.law_values(sim.pde, whole).items():
-        out[f"law/{name}"] = value - value[:, :1]
-    out["spectrum"] = physics.energy_spectrum(path[:, -1], sim.pde.ndim)
-    return out
+    laws = physics.law_values(sim.pde, whole)
+    return {
+        **{f"physics/{name}": value for name, value in checks.items()},
+        **{f"law/{name}": value - value[:, :1] for name, value in laws.items()},
+        "spectrum": physics.energy_spectrum(path[:, -1], sim.pde.ndim),
+    }
 
 
 def _milliseconds(sim, params, data, key, mode, batch, stop) -> float:

@@ -125,7 +125,7 @@ def stage(
             chunk=spec.chunk,
             ema=spec.ema,
             augment=plan.sim.pde.symmetries if spec.augment else (),
-            validate=validator(plan.sim, splits.val, batch=64, stop=plan.stop),
+            validate=validator(plan.sim, splits.val, batch=plan.cfg.eval.batch, stop=plan.stop),
             val_every=spec.val_every,
             on_log=on_log,
             on_save=on_save,

@@ -1,0 +1,132 @@
+"""Networks: convolutions against XLA's own, symmetries, and the functional form."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ups_jax.models import OPERATORS, layers
+from ups_jax.models.functional import Fns, functional
+
+SHAPES = {1: (32,), 2: (12, 16)}
+SPECS = {
+    "resnet": dict(width=6, blocks=2, dilations=(1, 2)),
+    "fno": dict(width=6, modes=4, layers=2),
+}
+CASES = [(name, ndim) for name in SPECS for ndim in SHAPES]
+
+
+@cache
+def make(name, ndim, params=1):
+    fns = OPERATORS[name](ndim=ndim, channels=2, params=params, **SPECS[name])
+    weights = jax.jit(fns.init)(jax.random.key(0))
+    # The head and the modulations start at almost nothing: shake everything to see it act.
+    rng = np.random.default_rng(1)
+    shaken = jax.tree.map(lambda w: w + 0.3 * rng.normal(size=w.shape).astype("f4"), weights)
+    return Fns(jax.jit(fns.init), jax.jit(fns.apply)), weights, shaken
+
+
+def batch(ndim, lead=(3,), params=1):
+    u = jax.random.normal(jax.random.key(2), (*lead, *SHAPES[ndim], 2))
+    return u, jax.random.normal(jax.random.key(3), (*lead, params))
+
+
+@pytest.mark.parametrize("ndim", SHAPES)
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_gathered_convolution_is_the_native_one_with_its_gradients(ndim, dilation):
+    x = jax.random.normal(jax.random.key(0), (2, *SHAPES[ndim], 3))
+    kernel = jax.random.normal(jax.random.key(1), (3**ndim, 3, 4))
+
+    def value(conv):
+        @jax.jit
+        def total(x, k):
+            y = conv(x, k, 3, dilation, ndim)
+            return jnp.sum(jnp.sin(y)), y
+
+        (_, y), grads = jax.value_and_grad(total, (0, 1), has_aux=True)(x, kernel)
+        return y, *grads
+
+    for ours, native in zip(value(layers.gathered_conv), value(layers.native_conv), strict=True):
+        np.testing.assert_allclose(ours, native, atol=1e-4)
+
+
+def test_a_convolution_reaches_around_the_seam_by_its_dilation():
+    x = jnp.zeros((8, 1)).at[0].set(1.0)
+    kernel = jnp.array([1.0, 10.0, 100.0]).reshape(3, 1, 1)
+    y = layers.gathered_conv(x, kernel, 3, 2, 1)[:, 0]
+    np.testing.assert_array_equal(y, [10, 0, 1, 0, 0, 0, 100, 0])
+
+
+@pytest.mark.parametrize("name, ndim", CASES)
+def test_an_operator_commutes_with_translation(name, ndim):
+    fns, _, weights = make(name, ndim)
+    u, cond = batch(ndim)
+    shift = tuple(range(3, 3 + ndim))
+    axes = tuple(range(1, 1 + ndim))
+    moved = fns.apply(weights, jnp.roll(u, shift, axes), cond)
+    still = jnp.roll(fns.apply(weights, u, cond), shift, axes)
+    np.testing.assert_allclose(moved, still, atol=2e-4 * float(jnp.abs(still).max()))
+
+
+@pytest.mark.parametrize("name, ndim", CASES)
+def test_leading_axes_are_free(name, ndim):
+    fns, _, weights = make(name, ndim)
+    u, cond = batch(ndim, lead=(2, 3))
+    whole = fns.apply(weights, u, cond)
+    each = jnp.stack([fns.apply(weights, u[i], cond[i]) for i in range(2)])
+    np.testing.assert_allclose(whole, each, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name, ndim", CASES)
+def test_the_untrained_increment_is_tiny_and_every_weight_gets_a_gradient(name, ndim):
+    fns, weights, shaken = make(name, ndim)
+    u, cond = batch(ndim)
+    assert float(jnp.abs(fns.apply(weights, u, cond)).max()) < 0.02
+    grads = jax.jit(jax.grad(lambda w: jnp.sum(fns.apply(w, u, cond) ** 2)))(shaken)
+    for path, g in jax.tree.leaves_with_path(grads):
+        assert bool(jnp.all(jnp.isfinite(g))) and float(jnp.abs(g).max()) > 0, path
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_jit_changes_nothing_and_the_parameters_condition_the_output(name):
+    fns, _, weights = make(name, 1)
+    u, cond = batch(1)
+    with jax.disable_jit():
+        eager = fns.apply(weights, u, cond)
+    np.testing.assert_allclose(fns.apply(weights, u, cond), eager, rtol=1e-4, atol=1e-4)
+    assert float(jnp.abs(fns.apply(weights, u, cond + 1.0) - eager).max()) > 1e-3
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_pde_without_parameters_needs_no_conditioning(name):
+    fns, _, weights = make(name, 1, params=0)
+    u, cond = batch(1, params=0)
+    assert fns.apply(weights, u, cond).shape == u.shape
+
+
+def test_same_key_same_weights_with_text_keys_only():
+    fns, weights, _ = make("resnet", 1)
+    again = fns.init(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, weights, again)
+    assert not jax.tree.all(jax.tree.map(jnp.array_equal, weights, fns.init(jax.random.key(9))))
+
+    def keys(tree):
+        return [] if not isinstance(tree, dict) else [*tree, *sum(map(keys, tree.values()), [])]
+
+    assert all(isinstance(key, str) for key in keys(weights))
+
+
+def test_a_network_with_hidden_state_is_refused():
+    with pytest.raises(ValueError, match="nnx.Param alone"):
+        functional(lambda rngs: nnx.BatchNorm(4, rngs=rngs))
+
+
+def test_sizes_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="width 0"):
+        OPERATORS["resnet"](ndim=1, channels=1, params=1, width=0)
+    fns = OPERATORS["fno"](ndim=1, channels=1, params=0, modes=20, width=4, layers=1)
+    with pytest.raises(ValueError, match="lower operator.modes"):
+        fns.apply(fns.init(jax.random.key(0)), jnp.zeros((16, 1)), jnp.zeros((0,)))

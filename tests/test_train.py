@@ -1,0 +1,215 @@
+"""The training loop: chunks, phases, the average, selection, resuming, stopping, diverging."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ups_jax import optim, stages
+from ups_jax.data import fit_normalizer, sample_windows
+from ups_jax.models import resnet
+from ups_jax.pde import PDES
+from ups_jax.pde.advection import exact
+from ups_jax.simulator import Simulator, init, operator_step
+from ups_jax.train import Progress, Resume, fit, start_state
+from ups_jax.types import Interrupted, Stage, Trajectories
+
+
+@pytest.fixture(scope="module")
+def task():
+    """Transport on 16 points with its exact solution as data."""
+    pde = PDES["advection"](points=16, cells=16, velocity=(1.0, 1.0))
+    net = resnet(ndim=1, channels=1, params=1, width=8, blocks=1, dilations=(1, 2))
+    sim = Simulator(pde, net)
+    keys = jax.random.split(jax.random.key(0), 12)
+    cond = jax.vmap(pde.sample_cond)(keys)
+    u0 = jax.vmap(lambda k, c: pde.initial(k, c, (16,)))(keys, cond)
+    frames = jnp.stack([exact(u0, cond, i * pde.dt, length=1.0) for i in range(9)], 1)
+    data = Trajectories(np.asarray(frames), np.asarray(cond), pde.dt)
+    params = init(sim, jax.random.key(1), fit_normalizer(data, pde.features))
+    return sim, params, data
+
+
+def settings(**changes):
+    steps = sum(n for n, _ in changes.get("phases", ((8, 1),)))
+    opt = optim.adamw(steps=steps, lr=3e-3, warmup=2)
+    return dict(opt=opt, phases=((8, 1),), batch_size=4, chunk=4, ema=0.9) | changes
+
+
+def run(task, **changes):
+    sim, params, data = task
+    stage = changes.pop("stage", None) or stages.operator(sim)
+    return fit(stage, params, data, jax.random.key(2), **settings(**changes))
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_the_loss_falls_and_the_operator_learns_transport(task):
+    sim, params, data = task
+    rows = []
+    fitted = run(task, phases=((150, 1), (50, 2)), chunk=50, on_log=lambda s, r: rows.append(r))
+    assert rows[-1]["loss"] < 0.25 * rows[0]["loss"]
+    u, cond = jnp.asarray(data.u), jnp.asarray(data.cond)
+    before = jnp.mean((u[:, 1] - u[:, 0]) ** 2)
+    after = jnp.mean((operator_step(sim, fitted.last, u[:, 0], cond) - u[:, 1]) ** 2)
+    assert float(after) < 0.05 * float(before)
+
+
+def test_how_updates_are_cut_into_chunks_changes_no_bit(task):
+    same(run(task, chunk=2).last, run(task, chunk=8).last)
+
+
+def test_one_trace_a_phase(task):
+    sim, *_ = task
+    stage, traced = stages.operator(sim), []
+
+    def loss(params, batch, key):
+        traced.append(batch["u"].shape[1] - 1)
+        return stage.loss(params, batch, key)
+
+    run(task, stage=Stage("operator", ("operator",), loss), phases=((8, 1), (8, 2)))
+    assert traced == [1, 2]
+
+
+@pytest.mark.parametrize("saved", [0, 1, 2, 3, 4])
+def test_going_on_from_any_checkpoint_ends_in_the_same_bits(task, saved):
+    kept = []
+    schedule = dict(phases=((8, 1), (8, 2)), val_every=4, save_every_s=0.0)
+    values = iter([5.0, 3.0, 4.0, 3.0])
+    whole = run(
+        task,
+        validate=lambda params: next(values),
+        on_save=lambda state, at: kept.append((jax.device_get(state), at)),
+        **schedule,
+    )
+    assert whole.progress.best_step == 8 and whole.progress.best_value == 3.0
+    # Of saves at one step the last one stands.
+    last = {int(state.step): (state, at) for state, at in kept}
+    state, at = list(last.values())[saved]
+    left = iter([5.0, 3.0, 4.0, 3.0][int(state.step) // 4 :])
+    _, params, _ = task
+    best = params
+    if at.best_step >= 0:
+        best = {**params, **jax.tree.map(jnp.asarray, last[at.best_step][0].ema)}
+    state = jax.tree.map(jnp.asarray, state)
+    again = run(
+        task, validate=lambda params: next(left), resume=Resume(state, best, at), **schedule
+    )
+    same(again.last, whole.last)
+    same(again.best, whole.best)
+    assert again.progress.best_step == 8
+
+
+def test_the_average_of_the_best_validation_is_shipped_the_earliest_on_ties(task):
+    seen = []
+
+    def validate(params):
+        seen.append(jax.device_get(params["operator"]))
+        return 1.0 if len(seen) < 3 else 2.0
+
+    fitted = run(task, phases=((12, 1),), validate=validate, val_every=4)
+    same(fitted.best["operator"], seen[0])
+    assert fitted.progress.best_step == 4
+
+
+def test_the_average_is_the_warmed_up_one_by_hand(task):
+    sim, params, data = task
+    trail = []
+    run(task, chunk=1, phases=((3, 1),), save_every_s=0.0,
+        on_save=lambda s, at: trail.append(jax.device_get(s)))  # fmt: skip
+    states = {int(s.step): s for s in trail}
+    expected = states[0].params
+    for step in (1, 2, 3):
+        w = min(0.9, (1 + step) / (10 + step))
+        expected = jax.tree.map(
+            lambda a, b, w=w: w * a + (1 - w) * b, expected, states[step].params
+        )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+                 expected, states[3].ema)  # fmt: skip
+
+
+def test_the_average_starts_as_a_copy(task):
+    sim, params, _ = task
+    state = start_state(stages.operator(sim), params, settings()["opt"])
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(state.ema), strict=True):
+        assert a.unsafe_buffer_pointer() != b.unsafe_buffer_pointer()
+
+
+def test_asked_to_stop_it_saves_and_says_where(task):
+    saves, calls = [], iter([False, True])
+    with pytest.raises(Interrupted, match="operator, step 4"):
+        run(task, stop=lambda: next(calls), on_save=lambda s, at: saves.append(int(s.step)))
+    assert saves[-1] == 4
+
+
+def test_stopped_within_a_validation_the_row_is_told_once_after_it(task):
+    rows, saves = [], []
+    with pytest.raises(Interrupted):
+        run(task, validate=lambda p: None, val_every=4, on_log=lambda s, r: rows.append(s),
+            on_save=lambda s, at: saves.append((jax.device_get(s), at)))  # fmt: skip
+    assert rows == [] and saves[-1][1].pending["loss"] > 0
+    state, at = saves[-1]
+    told = []
+    run(task, validate=lambda p: 1.0, val_every=4, on_log=lambda s, r: told.append((s, dict(r))),
+        resume=Resume(jax.tree.map(jnp.asarray, state), task[1], at))  # fmt: skip
+    assert [step for step, _ in told] == [4, 8] and told[0][1]["val_nrmse"] == 1.0
+
+
+def test_divergence_is_logged_saved_and_raised(task):
+    rows, saves = [], []
+
+    def loss(params, batch, key):
+        return jnp.nan * jnp.sum(params["operator"]["head"]["bias"]), {}
+
+    with pytest.raises(FloatingPointError, match=r"operator: loss is nan within steps \[0, 4\]"):
+        run(
+            task,
+            stage=Stage("operator", ("operator",), loss),
+            on_log=lambda s, r: rows.append(s),
+            on_save=lambda s, at: saves.append(int(s.step)),
+        )
+    assert rows == [4] and saves[-1] == 4
+
+
+def test_only_the_named_entries_are_trained(task):
+    _, params, _ = task
+    fitted = run(task)
+    same(fitted.last["stats"], params["stats"])
+    assert not np.array_equal(
+        fitted.last["operator"]["head"]["kernel"], params["operator"]["head"]["kernel"]
+    )
+
+
+def test_augmentation_draws_exact_symmetries_of_the_window(task):
+    sim, _, data = task
+    u, cond = sample_windows(
+        jax.random.key(0), jnp.asarray(data.u), jnp.asarray(data.cond), batch=3, length=4
+    )
+    moved, same_cond = jax.vmap(sim.pde.symmetries[0])(
+        jax.random.split(jax.random.key(1), 3), u, cond
+    )
+    step = exact(moved[:, 0], same_cond, sim.pde.dt, length=1.0)
+    np.testing.assert_allclose(step, moved[:, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", optim.SCHEDULES)
+def test_schedules_warm_up_to_the_peak(name):
+    opt = optim.adamw(steps=100, lr=0.5, warmup=10, schedule=name)
+    rates = [float(opt.lr(i)) for i in range(101)]
+    assert rates[0] == 0 and max(rates) == pytest.approx(0.5) and np.argmax(rates) == 10
+    assert rates[100] == pytest.approx(0.5 if name == "constant" else 0.0, abs=1e-6)
+
+
+def test_a_perfect_forecast_has_the_least_loss():
+    true = jax.random.normal(jax.random.key(0), (4, 16, 1))
+    assert float(stages.nrmse_loss(true, true, 1)) < 1e-5
+    assert float(stages.nrmse_loss(0 * true, true, 1)) == pytest.approx(1.0, abs=1e-4)
+    assert float(stages.nrmse_loss(2 * true, true, 1)) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_progress_is_json_ready():
+    import json
+
+    assert json.loads(json.dumps(Progress()._asdict()))["best_step"] == -1
