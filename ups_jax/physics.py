@@ -19,7 +19,7 @@ def violation(law: Law, given: Array, path: Array, ndim: int) -> Array:
     value = law.value(_join(given, path, ndim))
     now, start = value[..., 1:], value[..., :1]
     if law.kind == "conserved":
-        excess = (now - start)
+        excess = jnp.abs(now - start)
     elif law.kind == "decaying":
         excess = jnp.maximum(0.0, now - value[..., :-1])
     else:

@@ -82,8 +82,10 @@ def step(u: Array, cond: Array, *, dt: float, length: float) -> Array:
 
     def body(carry):
         i, v, lost = carry
-        h = jnp.where(i < count, dt / count, 0.0)
-        return i + 1, *fv.compensated_add(v, lost, fv.ssp_increment(rhs, v, h, STAGES))
+        # A sample that is done gets no correction either, or its bits would hang on the batch.
+        running = (i < count).astype(v.dtype)
+        moved = fv.ssp_increment(rhs, v, running * dt / count, STAGES)
+        return i + 1, *fv.compensated_add(v, running * lost, moved)
 
     most = jnp.max(count)
     return jax.lax.while_loop(lambda c: c[0] < most, body, (0, v, jnp.zeros_like(v)))[1][..., None]

@@ -99,7 +99,9 @@ def step(u: Array, cond: Array, *, dt: float, length: float, limiter) -> Array:
     def body(carry):
         i, v, lost = carry
         running = (i < count).astype(v.dtype)
-        v, lost = fv.compensated_add(v, lost, fv.ssp_increment(rhs, v, running * h, STAGES))
+        # A sample that is done gets no correction either, or its bits would hang on the batch.
+        moved = fv.ssp_increment(rhs, v, running * h, STAGES)
+        v, lost = fv.compensated_add(v, running * lost, moved)
         growth = running * jnp.where(i + 1 < count, full, half)
         return i + 1, *fv.compensated_add(v, lost, fv.diffusion_increment(v, growth))
 

@@ -94,7 +94,7 @@ def compensated_add(u: Array, lost: Array, increment: Array) -> tuple[Array, Arr
     """u + increment, and the rounding error to take off next time. Kahan (1965)."""
     want = increment - lost
     new = u + want
-    return new, jnp.zeros_like(new)
+    return new, (new - u) - want
 
 
 def substeps(dt: float, rate: Array, cap: int) -> Array:
