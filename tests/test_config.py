@@ -15,6 +15,7 @@ from ups_jax.run import cli, config
 from ups_jax.run.config import load, rules
 from ups_jax.run.config.kinds import Kind, kind_of
 from ups_jax.run.config.schema import COMPONENTS, flatten
+from ups_jax.types import Interrupted
 
 ROOT = Path(__file__).parents[1]
 SMOKE = str(ROOT / "configs/burgers.py:smoke")
@@ -549,7 +550,7 @@ def test_default_workdir(text, folder):
 
 
 def raising(error):
-    def act(_):
+    def act(*_):
         raise error
 
     return act
@@ -558,12 +559,12 @@ def raising(error):
 @pytest.mark.parametrize(
     ("prepare", "execute", "code", "lines"),
     [
-        (lambda args: 1, lambda plan: plan + 2, 3, 0),
+        (lambda args, stop: 1, lambda plan: plan + 2, 3, 0),
         (raising(ValueError("a\n  b\n\nc")), None, 2, 2),
         (raising(FileNotFoundError(2, "gone", "x.h5")), None, 2, 1),
         (raising(ValueError()), None, 2, 1),
-        (raising(KeyboardInterrupt()), None, 130, 1),
-        (lambda args: 1, raising(FloatingPointError("operator: loss is nan")), 4, 1),
+        (raising(Interrupted("data")), None, 128, 1),
+        (lambda args, stop: 1, raising(FloatingPointError("operator: loss is nan")), 4, 1),
     ],
 )
 def test_exit_codes(capsys, prepare, execute, code, lines):
@@ -574,14 +575,15 @@ def test_exit_codes(capsys, prepare, execute, code, lines):
 
 def test_a_defect_inside_the_run_keeps_its_traceback():
     with pytest.raises(ValueError, match="deep"):
-        cli.run_main(parse("--config=x"), lambda args: args, raising(ValueError("deep")))
+        cli.run_main(parse("--config=x"), lambda args, stop: args, raising(ValueError("deep")))
 
 
 def test_bad_config_through_a_real_process_has_no_traceback():
     code = (
         "import sys; from ups_jax.run import cli, config\n"
         "args = cli.parse(None, prog='p', description='d')\n"
-        "sys.exit(cli.run_main(args, lambda a: config.load(a.config, a.overrides), lambda c: 0))"
+        "load = lambda a, stop: config.load(a.config, a.overrides)\n"
+        "sys.exit(cli.run_main(args, load, lambda c: 0))"
     )
     argv = [sys.executable, "-c", code, "--config", f"{ROOT}/configs/burgers.py:smoek"]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT)

@@ -189,7 +189,7 @@ def _chunk(
 
         (value, extra), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, opt_state = opt.chain.update(grads, state.opt, state.params)
-        trained = optax.apply_updates(state.params, updates)
+        trained: Params = optax.apply_updates(state.params, updates)  # pyright: ignore[reportAssignmentType]
         done = state.step + 1
         weight = jnp.minimum(decay, (1 + done) / (10 + done))
         average = jax.tree.map(lambda a, b: weight * a + (1 - weight) * b, state.ema, trained)

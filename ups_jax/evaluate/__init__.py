@@ -121,7 +121,7 @@ def validator(
 ) -> Callable[[Params], float | None]:
     """The operator's P1 nRMSE on a whole split as a function of parameters; None once stopped."""
     steps, key = data.u.shape[1] - 1, jax.random.key(0)
-    score = jax.jit(partial(METRICS["nrmse"].per_sample, ndim=sim.pde.ndim))
+    score = jax.jit(METRICS["nrmse"].per_sample, static_argnums=2)
 
     def validate(params: Params) -> float | None:
         scores = []
@@ -130,7 +130,7 @@ def validator(
                 return None
             u, cond = data.u[begin : begin + batch], _cond(data)[begin : begin + batch]
             pred = forecast(sim, params, u[:, 0], cond, key, steps=steps, mode="operator").u
-            scores.append(jax.device_get(score(pred, u[:, 1:])))
+            scores.append(jax.device_get(score(pred, u[:, 1:], sim.pde.ndim)))
         value = float(np.mean(np.concatenate(scores)))
         return value if np.isfinite(value) else float("inf")
 
@@ -166,8 +166,8 @@ def _score(
     for i, (protocol, start) in enumerate(starts.items()):
         pred, true = paths[:, i * b : (i + 1) * b, : steps - start], u[:, start + 1 :]
         for name, metric in metrics.items():
-            one = partial(metric.per_sample, true=true, ndim=sim.pde.ndim)
-            out[f"{protocol}/{name}"] = jax.vmap(one)(pred)
+            each = jax.vmap(metric.per_sample, in_axes=(0, None, None))
+            out[f"{protocol}/{name}"] = each(pred, true, sim.pde.ndim)
     everyone = jnp.concatenate([paths[:, :b], u[None, :, 1:]])
     physical = jax.vmap(lambda path: _physical(sim, u[:, 0], path, cond))(everyone)
     by_mode = {mode: {k: v[i] for k, v in (out | physical).items()} for i, mode in enumerate(modes)}

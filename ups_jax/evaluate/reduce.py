@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.forecast import FORECASTERS
@@ -35,7 +36,7 @@ def scalars_of(
             for name, metric in metrics.items():
                 value, unit = stats[f"{protocol}/{name}"], 1.0
                 unit = data.dt if metric.unit == "frames" else 1.0
-                scalars[prefix + name] = float(metric.reduce(value)) * unit
+                scalars[prefix + name] = float(metric.reduce(jnp.asarray(value))) * unit
                 if name in SPREAD:
                     each = value.reshape(len(value), -1).mean(1) * unit
                     scalars[f"{prefix}{name}_median"] = float(np.median(each))

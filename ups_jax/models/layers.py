@@ -1,6 +1,7 @@
 """Layers on periodic grids of one or two dimensions: (..., *s, c_in) -> (..., *s, c_out)."""
 
 from functools import partial
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -38,22 +39,19 @@ def _conv_forward(x, kernel, size, dilation, ndim):
 
 def _conv_backward(size, dilation, ndim, saved, grad):
     x, kernel = saved
+    # Gathered once, the gradient's neighbourhoods serve both products.
+    wide = taps(grad, size=size, dilation=dilation, ndim=ndim)
     mirrored = jnp.swapaxes(kernel[::-1], 1, 2)
-    grad_x = gathered_conv(grad, mirrored, size, dilation, ndim)
-    wide = taps(x, size=size, dilation=dilation, ndim=ndim)
+    grad_x = wide @ mirrored.reshape(-1, x.shape[-1])
     # One product a sample, summed after: XLA's CPU threads share those, not one long product.
-    flat = (-1, _points(x, ndim))
+    points = prod(x.shape[x.ndim - 1 - ndim : -1])
     pieces = jnp.einsum(
-        "bnk,bnc->bkc", wide.reshape(*flat, wide.shape[-1]), grad.reshape(*flat, grad.shape[-1])
+        "bni,bnk->bik",
+        x.reshape(-1, points, x.shape[-1]),
+        wide.reshape(-1, points, wide.shape[-1]),
     )
-    return grad_x, pieces.sum(0).reshape(kernel.shape)
-
-
-def _points(x: Array, ndim: int) -> int:
-    total = 1
-    for n in x.shape[x.ndim - 1 - ndim : -1]:
-        total *= n
-    return total
+    taps_last = pieces.sum(0).reshape(x.shape[-1], -1, grad.shape[-1])
+    return grad_x, jnp.swapaxes(taps_last, 0, 1)[::-1]
 
 
 gathered_conv.defvjp(_conv_forward, _conv_backward)
@@ -104,7 +102,7 @@ class PeriodicConv(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """(..., *s, c_in) -> (..., *s, c_out)."""
         conv = gathered_conv if jax.default_backend() == "cpu" else native_conv
-        y = conv(x, self.kernel[...], self.size, self.dilation, self.ndim)
+        y: Array = conv(x, self.kernel[...], self.size, self.dilation, self.ndim)  # pyright: ignore[reportAssignmentType]
         return y + jnp.expand_dims(self.bias[...], tuple(range(y.ndim - 1)))
 
 

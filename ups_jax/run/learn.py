@@ -4,11 +4,11 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 
 from ups_jax import optim
 from ups_jax.evaluate import validator
@@ -30,7 +30,7 @@ def machine() -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "threads": len(affinity(0)) if affinity else os.cpu_count(),
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": metadata.version("jaxlib"),
     }
 
 

@@ -41,6 +41,7 @@ SHOWN = {
 def prepare(args: Namespace, stop: Stop) -> Plan:
     """Validate the config, look at the workdir, get the data. Bad input is a ValueError."""
     began = time.monotonic()
+    _keep_compilations()
     cfg = config.load(args.config, args.overrides)
     sim = build(cfg)
     bar = Bar(on=cfg.log.progress)
@@ -209,6 +210,14 @@ def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
         "python": platform.python_version(),
         **learn.machine(),
     }
+
+
+def _keep_compilations() -> None:
+    """Let XLA find its programs again in the next process; they give the same bits."""
+    folder = Path.home() / ".cache" / "ups_jax" / "xla"
+    if not jax.config.values["jax_compilation_cache_dir"]:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _git_sha() -> str | None:

@@ -1,0 +1,205 @@
+"""Forecasters and their evaluation: what is rolled, from where, counted once, in physical space."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ups_jax as ups
+from ups_jax import metrics
+from ups_jax.data import fit_normalizer
+from ups_jax.evaluate import validator
+from ups_jax.forecast import FORECASTERS, Forecast, Forecaster
+from ups_jax.models import resnet
+from ups_jax.pde import PDES
+from ups_jax.simulator import Simulator, init, operator_step
+from ups_jax.types import Interrupted, Trajectories
+
+MODES = ("persistence", "mean", "solver", "operator")
+
+
+class Counting(np.ndarray):
+    """An array that counts the trajectories taken from it whole."""
+
+    taken = 0
+
+    def __getitem__(self, index):
+        if isinstance(index, np.ndarray):
+            Counting.taken += len(np.unique(index))
+        return np.asarray(super().__getitem__(index))
+
+
+@pytest.fixture(scope="module")
+def task():
+    """Burgers whose solver runs on the very grid of the data: its forecast is the truth."""
+    pde = PDES["burgers"](nu=0.05, points=32, cells=32)
+    net = resnet(ndim=1, channels=1, params=1, width=4, blocks=1, dilations=(1,))
+    sim = Simulator(pde, net)
+    data = ups.simulate(pde, jax.random.key(0), n=7, steps=14, cache=False)
+    params = init(sim, jax.random.key(1), fit_normalizer(data, pde.features))
+    return sim, params, data
+
+
+@pytest.fixture(scope="module")
+def report(task):
+    return ups.evaluate(*task, jax.random.key(0), modes=MODES, horizons=(0.1, 0.5), batch=4)
+
+
+def test_the_scheme_that_made_the_data_is_exact_and_the_untrained_operator_persists(report):
+    s = report.scalars
+    assert s["eval/solver/nrmse"] < 1e-4 and s["eval/solver/p10/nrmse"] < 1e-4
+    assert s["eval/operator/nrmse"] == pytest.approx(s["eval/persistence/nrmse"], rel=0.05)
+    assert s["eval/mean/nrmse"] > 0.1
+
+
+def test_persistence_and_mean_by_hand(task, report):
+    _, _, data = task
+    u = np.asarray(data.u, np.float64)[..., 0]
+    for protocol, start in (("", 0), ("p10/", 9)):
+        given, true = u[:, start : start + 1], u[:, start + 1 :]
+        for mode, pred in (("persistence", given), ("mean", given.mean(-1, keepdims=True))):
+            size = np.sqrt((true**2).mean(-1))
+            each = np.sqrt(((pred - true) ** 2).mean(-1)) / size
+            got = report.scalars[f"eval/{mode}/{protocol}nrmse"]
+            assert got == pytest.approx(each.mean(), rel=1e-4)
+            if not protocol:
+                at = report.scalars[f"eval/{mode}/nrmse@0.5"]
+                assert at == pytest.approx(each[:, 9].mean(), rel=1e-4)
+                median = report.scalars[f"eval/{mode}/nrmse_median"]
+                assert median == pytest.approx(np.median(each.mean(1)), rel=1e-4)
+
+
+def test_scalars_do_not_depend_on_the_batch(task, report):
+    other = ups.evaluate(*task, jax.random.key(0), modes=MODES, horizons=(0.1, 0.5), batch=7)
+    for key, value in report.scalars.items():
+        if not key.endswith("/ms") and key != "eval/ms":
+            assert other.scalars[key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
+
+
+def test_one_pass_over_the_test_split(task):
+    sim, params, data = task
+    counted = Trajectories(np.asarray(data.u).view(Counting), data.cond, data.dt)
+    Counting.taken = 0
+    ups.evaluate(sim, params, counted, jax.random.key(0), modes=MODES, batch=4, examples=0)
+    assert Counting.taken == len(data)
+
+
+def test_the_shipped_mode_and_protocol_own_the_plain_keys(task):
+    made = ups.evaluate(
+        *task, jax.random.key(0), modes=("mean", "solver"), ship="mean", protocol="p10", batch=7
+    )
+    s = made.scalars
+    assert s["eval/nrmse"] == s["eval/mean/p10/nrmse"]
+    assert s["eval/physics/conservation_gap"] == s["eval/mean/physics/conservation_gap"]
+
+
+def test_the_truth_is_measured_by_the_same_physics(report):
+    s = report.scalars
+    assert s["eval/truth/physics/conservation_gap"] < 1e-5
+    solver, truth = (s[f"eval/{m}/physics/pde_residual"] for m in ("solver", "truth"))
+    assert solver == pytest.approx(truth, rel=1e-3) and truth > 0
+    assert s["eval/persistence/physics/pde_residual"] != pytest.approx(truth, rel=0.05)
+
+
+def test_tables_name_what_they_show(report):
+    assert len(report.rows) == 2 * len(MODES) and report.physics_rows[0][0] == "truth"
+    row = dict(zip(report.columns, report.rows[3], strict=True))
+    assert row["forecaster"] == "operator" and row["calls"] == 14 and row["parameters"] > 0
+    assert row["nrmse"] == report.scalars["eval/operator/nrmse"] and row["ms"] > 0
+
+
+def test_curves_and_examples_are_those_of_the_forecasts(task, report):
+    sim, params, data = task
+    assert report.curves["operator/nrmse"].shape == (7, 14)
+    assert report.curves["operator/p10/nrmse"].shape == (7, 5)
+    assert report.curves["operator/nrmse"].mean() == pytest.approx(
+        report.scalars["eval/operator/nrmse"], rel=1e-5
+    )
+    out = ups.forecast(
+        sim, params, data.u[:, 0], data.cond, jax.random.key(0), steps=14, mode="mean"
+    )
+    np.testing.assert_allclose(report.predictions["mean"], out.u, atol=1e-6)
+    worst = int(report.labels[2].split("(")[1].rstrip(")"))
+    assert report.curves["operator/nrmse"].mean(1).argmax() == worst
+    np.testing.assert_array_equal(report.examples["truth"][2], data.u[worst])
+
+
+def test_a_diverging_forecaster_spoils_only_its_own_row(task, monkeypatch):
+    def wild(sim, params, u0, cond, key, *, steps):
+        return Forecast(jnp.full((u0.shape[0], steps, *u0.shape[1:]), jnp.nan))
+
+    monkeypatch.setitem(FORECASTERS, "mean", Forecaster(wild, 0))
+    s = ups.evaluate(*task, jax.random.key(0), modes=("mean", "solver"), batch=7).scalars
+    assert np.isnan(s["eval/mean/nrmse"]) and s["eval/solver/nrmse"] < 1e-4
+
+
+def test_a_forecast_holds_the_steps_after_the_given_frame(task):
+    sim, params, data = task
+    u0, cond, key = jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond), jax.random.key(0)
+    out = ups.forecast(sim, params, u0, cond, key, steps=3, mode="operator").u
+    u = u0
+    for i in range(3):
+        u = operator_step(sim, params, u, cond)
+        np.testing.assert_allclose(out[:, i], u, rtol=1e-4, atol=1e-5)
+
+
+def test_zero_mean_increments_keep_the_mean(task):
+    sim, params, data = task
+    shaken = jax.tree.map(lambda x: x + 0.1, params["operator"])
+    free = Simulator(sim.pde, sim.operator)
+    bound = Simulator(sim.pde, sim.operator, zero_mean=True)
+    u, cond = jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond)
+    drift = [
+        jnp.abs(
+            jnp.mean(operator_step(s, params | {"operator": shaken}, u, cond) - u, (1, 2))
+        ).max()
+        for s in (free, bound)
+    ]
+    assert float(drift[0]) > 1e-3 and float(drift[1]) < 1e-6
+
+
+def test_the_validator_is_the_evaluation_of_the_operator(task, report):
+    sim, params, data = task
+    value = validator(sim, data, batch=3)(params)
+    assert value == pytest.approx(report.scalars["eval/operator/nrmse"], rel=1e-5)
+    assert validator(sim, data, batch=3, stop=lambda: True)(params) is None
+
+
+def test_asked_to_stop_an_evaluation_raises(task):
+    with pytest.raises(Interrupted):
+        ups.evaluate(*task, jax.random.key(0), modes=("mean",), batch=4, stop=lambda: True)
+
+
+def test_callers_mistakes_are_told_before_anything_runs(task):
+    sim, params, data = task
+    u0, cond, key = data.u[:, 0], data.cond, jax.random.key(0)
+    with pytest.raises(ValueError, match="unknown forecaster 'operatr'; did you mean 'operator'"):
+        ups.forecast(sim, params, u0, cond, key, steps=1, mode="operatr")
+    with pytest.raises(ValueError, match="u0 has shape"):
+        ups.forecast(sim, params, u0[..., 0], cond, key, steps=1, mode="mean")
+    with pytest.raises(ValueError, match="cond has shape"):
+        ups.forecast(sim, params, u0, cond[:3], key, steps=1, mode="mean")
+    with pytest.raises(ValueError, match="steps is 0"):
+        ups.forecast(sim, params, u0, cond, key, steps=0, mode="mean")
+    with pytest.raises(ValueError, match="unknown protocol"):
+        ups.evaluate(sim, params, data, key, modes=("mean",), protocol="p2")
+
+
+def test_every_metric_of_the_table_is_reported(report):
+    for name in metrics.METRICS:
+        assert f"eval/operator/{name}" in report.scalars
+        assert f"eval/operator/p10/{name}" in report.scalars
+
+
+def test_two_space_dimensions_go_the_same_way():
+    pde = PDES["advection"](points=(8, 8), cells=(16, 16))
+    net = resnet(ndim=2, channels=1, params=2, width=4, blocks=1, dilations=(1,))
+    sim = Simulator(pde, net)
+    data = ups.simulate(pde, jax.random.key(0), n=3, steps=4, cache=False)
+    params = init(sim, jax.random.key(1), fit_normalizer(data, pde.features))
+    made = ups.evaluate(
+        sim, params, data, jax.random.key(0), modes=MODES, batch=2, context=3, horizons=(0.1,)
+    )
+    assert made.scalars["eval/solver/nrmse"] < made.scalars["eval/persistence/nrmse"]
+    assert made.examples["truth"].shape == (3, 5, 8, 8, 1)
+    assert made.scalars["eval/truth/physics/conservation_gap"] < 0.05

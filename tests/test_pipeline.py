@@ -1,0 +1,303 @@
+"""The whole run: one `:smoke` folder for the tests that need one, and runs that are stopped."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import wandb_records
+from fixtures import write_pdebench
+
+import ups_jax as ups
+from runners import fast_to_sota
+from ups_jax.data import load_npz, save_npz
+
+ROOT = Path(__file__).parent.parent
+RUNNER = [sys.executable, str(ROOT / "runners" / "fast_to_sota.py")]
+JUDGE = [sys.executable, str(ROOT / "runners" / "evaluate.py")]
+TINY = [
+    "--config=configs/burgers.py:smoke",
+    "--config.data.train=32",
+    "--config.data.val=8",
+    "--config.data.test=8",
+    "--config.operator.dilations=1",
+    "--config.fit.operator.steps=600",
+    "--config.fit.operator.chunk=5",
+    "--config.fit.operator.val_every=50",
+    "--config.eval.modes=persistence,operator",
+]
+
+
+def sh(argv, **options):
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, **options)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """A finished `:smoke` run, made as a user makes it."""
+    workdir = tmp_path_factory.mktemp("runs") / "burgers"
+    argv = ["--config", "configs/burgers.py:smoke", "--workdir", str(workdir)]
+    done = sh([*RUNNER, *argv], check=False)
+    assert done.returncode == 0, done.stderr
+    return workdir, done, argv
+
+
+def summary(workdir):
+    return json.loads((workdir / "summary.json").read_text())
+
+
+def stored(workdir):
+    found = [wandb_records.read(file) for file in wandb_records.segments(workdir)]
+    return [one for one in found if one.run is not None]
+
+
+def test_stdout_ends_with_the_table_and_the_report(smoke):
+    workdir, done, _ = smoke
+    lines = done.stdout.splitlines()
+    assert lines[-1] == f"report: {workdir / 'report.html'}"
+    assert lines[0].split()[:3] == ["forecaster", "protocol", "nRMSE"] and len(lines) == 10
+    assert "\r" not in done.stderr
+
+
+def test_the_summary_holds_what_the_contract_names(smoke):
+    found = summary(smoke[0])
+    names = ["eval/nrmse", "eval/mse", "eval/mae", "eval/physics/conservation_gap"]
+    names += [f"eval/{m}/nrmse" for m in ("persistence", "mean", "operator", "solver")]
+    names += ["eval/operator/p10/nrmse", "eval/truth/physics/conservation_gap", "eval/val/nrmse"]
+    names += [f"wall/{p}_s" for p in ("data", "compile", "train", "eval", "report", "total")]
+    names += ["memory/peak_mib", "params/operator"]
+    for name in names:
+        assert np.isfinite(found[name]), name
+    assert found["eval/nrmse"] == found["eval/operator/nrmse"]
+    assert found["eval/nrmse"] < 0.5 * found["eval/mean/nrmse"]
+    parts = [found[f"wall/{p}_s"] for p in ("data", "compile", "train", "eval", "report")]
+    assert sum(parts) < found["wall/total_s"] + 1
+
+
+def test_one_wandb_run_holds_the_same_numbers(smoke):
+    workdir = smoke[0]
+    (run,) = stored(workdir)
+    assert set(run.ids) == {(workdir / "run_id.txt").read_text().strip()}
+    numbers = {k: v for k, v in run.summary.items() if not isinstance(v, dict)}
+    assert numbers == summary(workdir)
+    series = {key for row in run.history for key in row}
+    scalar = {key for row in run.history for key, v in row.items() if not isinstance(v, dict)}
+    assert not any(key.startswith(("eval/", "wall/")) for key in series)
+    assert {"operator/loss", "operator/step", "operator/lr", "operator/val_nrmse"} <= scalar
+    assert {"Evaluation Summary", "Physics Diagnostics", "Stage Summary", "report"} <= series
+    assert {"eval_samples", "gpu_name", "git_sha", "data_hash", "pde", "schema"} <= set(run.config)
+    assert run.exit_codes == [0]
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    kept = [row for row in run.history if "operator/step" in row]
+    assert [row["operator/loss"] for row in kept] == [row["operator/loss"] for row in rows]
+
+
+def test_the_report_is_one_file_with_its_figures(smoke):
+    page = (smoke[0] / "report.html").read_text()
+    assert page.count("data:image/png") >= 6 and "http" not in re.sub(r"data:[^\"]*", "", page)
+    assert "regenerated" in page
+    for name in ("error_over_time", "spectra", "conserved", "training_operator", "forecast_0"):
+        assert (smoke[0] / "figures" / f"{name}.png").stat().st_size > 5000
+
+
+def test_the_same_command_again_prints_the_table(smoke, capsys):
+    _, done, argv = smoke
+    assert fast_to_sota.main(argv) == 0
+    assert capsys.readouterr().out == done.stdout
+
+
+def test_another_config_is_refused_by_its_keys(smoke, capsys):
+    _, _, argv = smoke
+    assert fast_to_sota.main([*argv, "--config.fit.operator.lr=1e-3"]) == 2
+    told = capsys.readouterr().err
+    assert "fit.operator.lr: 0.003 -> 0.001" in told and "--restart" in told
+    assert len(told.splitlines()) <= 2
+    assert fast_to_sota.main([*argv, "--config.log.name=other"]) == 0
+
+
+def test_a_reopened_folder_reproduces_the_error_in_the_same_run(smoke, tmp_path):
+    workdir = smoke[0]
+    before = (workdir / "summary.json").read_bytes()
+    for extra in (["--save_predictions", str(tmp_path / "p.npz")], ["--points=128", "--horizon=1"]):
+        done = sh([*JUDGE, "--workdir", str(workdir), *extra])
+        assert done.returncode == 0, done.stderr
+        record = json.loads((workdir / "evaluation.json").read_text())
+        if "--points=128" in extra:
+            assert record["changed"]["points"] == 128 and record["changed"]["steps"] == 20
+            continue
+        scalars = record["scalars"]
+        assert scalars["eval/nrmse"] == pytest.approx(summary(workdir)["eval/nrmse"], abs=1e-6)
+        assert np.load(tmp_path / "p.npz")["predictions/operator"].shape[0] == len(
+            load_npz(tmp_path / "p.npz")
+        )
+    assert (workdir / "summary.json").read_bytes() == before
+    segments = stored(workdir)
+    assert len(segments) == 3 and len({i for s in segments for i in s.ids}) == 1
+    assert segments[1].summary["eval/nrmse"] == pytest.approx(summary(workdir)["eval/nrmse"])
+
+
+def test_the_notebook_lines_of_the_readme_run_as_they_stand(smoke, tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    code = next(block for block in blocks if 'ups.load("runs/burgers")' in block)
+    (tmp_path / "runs").symlink_to(smoke[0].parent)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code, names)
+    assert names["out"].u.shape == (64, 40, 64, 1)
+    np.testing.assert_array_equal(names["data"].u[:2], np.asarray(names["data"].u)[:2])
+
+
+@pytest.mark.parametrize("mode, name", [("dry", "--dry_run"), ("help", "--help")])
+def test_nothing_is_run_for_a_question(tmp_path, mode, name):
+    workdir = tmp_path / "w"
+    done = sh([*RUNNER, "--config=configs/burgers.py", "--workdir", str(workdir), name])
+    assert done.returncode == 0 and not workdir.exists()
+    wanted = "estimated minutes" if mode == "dry" else "fit.<stage>.val_every"
+    assert wanted in done.stdout
+
+
+BAD = {
+    "key": (["--config.fit.operator.lrr=1"], "did you mean 'fit.operator.lr'"),
+    "type": (["--config.data.train=1.5"], "1.5"),
+    "operator": (["--config.operator.name=resnett"], "did you mean 'resnet'"),
+    "file": (["--config.data.path=missing.hdf5"], "missing.hdf5"),
+    "limiter": (["--config.pde.limiter=minmd"], "did you mean 'minmod'"),
+    "small": (["--config.data.path={small}"], "space_stride"),
+    "nan": (["--config.data.path={nan}"], "finite"),
+    "torn": (["--config.data.path={torn}"], "torn.hdf5"),
+    "overlap": (["--config.data.path={overlap}"], "share"),
+    "nowhere": (["--workdir=/proc/nowhere"], "--workdir"),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hdf5")
+    rng = np.random.default_rng(0)
+    u = rng.normal(size=(250, 201, 256)).astype("f4")
+    write_pdebench(folder / "small.hdf5", u[..., :30])
+    twice = u.copy()
+    twice[200] = twice[3]
+    write_pdebench(folder / "overlap.hdf5", twice)
+    u[7, 3, 4] = np.nan
+    write_pdebench(folder / "nan.hdf5", u)
+    (folder / "torn.hdf5").write_bytes((folder / "overlap.hdf5").read_bytes()[:9000])
+    return {name: str(folder / f"{name}.hdf5") for name in ("small", "nan", "torn", "overlap")}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_two_lines_and_code_2_before_any_run(case, files, tmp_path, capsys):
+    extra, words = BAD[case]
+    extra = [word.format(**files) for word in extra]
+    argv = ["--config=configs/burgers.py:smoke", f"--workdir={tmp_path / 'w'}", *extra]
+    assert fast_to_sota.main(argv) == 2
+    told = capsys.readouterr().err
+    assert words in told and "Traceback" not in told and 1 <= len(told.splitlines()) <= 2
+    assert not (tmp_path / "w" / "run_id.txt").exists()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(smoke, tmp_path):
+    copy = tmp_path / "w"
+    copy.mkdir()
+    record = json.loads((smoke[0] / "config.json").read_text())
+    record["operator"]["width"] = 8
+    (copy / "config.json").write_text(json.dumps(record))
+    (copy / "ckpt").symlink_to(smoke[0] / "ckpt")
+    with pytest.raises(ValueError, match="does not fit"):
+        ups.load(copy)
+
+
+def test_a_diverging_loss_ends_with_code_4_saved_and_named(tmp_path, capsys):
+    argv = [*TINY, f"--workdir={tmp_path / 'w'}", "--config.fit.operator.lr=1e30"]
+    assert fast_to_sota.main([*argv, "--wandb_mode=disabled"]) == 4
+    told = capsys.readouterr().err
+    assert re.search(r"operator: loss is (nan|inf) within steps \[\d+, \d+\]", told)
+    assert not (tmp_path / "w" / "summary.json").exists()
+    assert any((tmp_path / "w" / "ckpt" / "operator").iterdir())
+    assert json.loads((tmp_path / "w" / "alerts.json").read_text())[0]["title"] == "diverged"
+
+
+def test_own_arrays_train_and_evaluate_without_wandb(tmp_path, capsys):
+    pde = ups.build(ups.load_config("configs/advection.py:smoke")).pde
+    data = ups.simulate(pde, jax.random.key(5), n=60, steps=20)
+    save_npz(tmp_path / "own.npz", data)
+    argv = ["--config=configs/advection.py:smoke", f"--workdir={tmp_path / 'w'}"]
+    argv += [f"--config.data.path={tmp_path / 'own.npz'}", "--wandb_mode=disabled"]
+    assert fast_to_sota.main([*argv, "--config.eval.save_predictions=true"]) == 0
+    assert "own.npz" in json.loads((tmp_path / "w/metadata.json").read_text())["data_origin"]
+    ids = json.loads((tmp_path / "w/splits.json").read_text())["ids"]
+    assert ids["test"] == list(range(6)) and len({*ids["train"], *ids["val"], *ids["test"]}) == 46
+    assert (tmp_path / "w" / "predictions.npz").exists()
+    assert json.loads((tmp_path / "w/wandb_run.json").read_text())["mode"] == "disabled"
+
+
+def start(workdir):
+    return subprocess.Popen(
+        [*RUNNER, *TINY, f"--workdir={workdir}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def rows_of(workdir):
+    file = workdir / "metrics.jsonl"
+    return file.read_text().count("\n") if file.exists() else 0
+
+
+def stop(workdir, signum, rows):
+    """Run until there are `rows` more rows, then send the signal -> exit code, seconds, stderr."""
+    process, before = start(workdir), rows_of(workdir)
+    while rows_of(workdir) < before + rows:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+    asked = time.monotonic()
+    os.kill(process.pid, signum)
+    told = process.communicate()[1]
+    return process.returncode, time.monotonic() - asked, told
+
+
+def test_stopped_at_any_moment_it_ends_in_the_same_bits(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert start(whole).wait() == 0
+    moments = random.Random(os.getpid())
+    codes = []
+    for signum in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
+        code, seconds, told = stop(cut, signum, moments.randint(3, 20))
+        codes.append(code)
+        if signum != signal.SIGKILL:
+            assert seconds < 5 and "go on with: python" in told, told
+    assert codes == [-9, 143, -9, 130, -9]
+    assert start(cut).wait() == 0
+    steps = [json.loads(line)["step"] for line in (cut / "metrics.jsonl").open()]
+    assert steps == list(range(5, 601, 5))
+    assert len({i for s in stored(cut) for i in s.ids}) == 1
+    ours, theirs = (ups.load(folder)[1] for folder in (cut, whole))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    skip = ("wall/", "memory/")
+    for key, value in summary(whole).items():
+        if not key.startswith(skip) and not key.endswith("ms"):
+            assert summary(cut)[key] == value, key
+
+
+def test_restart_moves_the_old_run_aside(tmp_path):
+    workdir = tmp_path / "w"
+    stop(workdir, signal.SIGTERM, 1)
+    old = (workdir / "run_id.txt").read_text().strip()
+    process = subprocess.Popen([*RUNNER, *TINY, f"--workdir={workdir}", "--restart"], cwd=ROOT)
+    while not (workdir / "run_id.txt").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait() == 143
+    assert (tmp_path / f"w.{old}" / "run_id.txt").exists()
+    assert (workdir / "run_id.txt").read_text().strip() != old
