@@ -491,11 +491,8 @@ def test_overrides_stand_anywhere_on_the_line():
     assert flags == (True, True, False, False)
 
 
-def test_wandb_mode_follows_the_environment(monkeypatch):
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    assert parse("--config=x").wandb_mode == "online"
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    assert parse("--config=x").wandb_mode == "offline"
+def test_wandb_mode_is_none_unless_a_flag_says_so():
+    assert parse("--config=x").wandb_mode is None
     assert parse("--config=x", "--wandb_mode=disabled").wandb_mode == "disabled"
 
 

@@ -16,6 +16,7 @@ from ups_jax.simulator import Simulator, init, operator_step
 from ups_jax.types import Interrupted, Trajectories
 
 MODES = ("persistence", "mean", "solver", "operator")
+FEW = {"nrmse": metrics.METRICS["nrmse"]}
 
 
 class Counting(np.ndarray):
@@ -80,13 +81,21 @@ def test_one_pass_over_the_test_split(task):
     sim, params, data = task
     counted = Trajectories(np.asarray(data.u).view(Counting), data.cond, data.dt)
     Counting.taken = 0
-    ups.evaluate(sim, params, counted, jax.random.key(0), modes=MODES, batch=4, examples=0)
+    ups.evaluate(
+        sim, params, counted, jax.random.key(0), modes=MODES, metrics=FEW, batch=4, examples=0
+    )
     assert Counting.taken == len(data)
 
 
 def test_the_shipped_mode_and_protocol_own_the_plain_keys(task):
     made = ups.evaluate(
-        *task, jax.random.key(0), modes=("mean", "solver"), ship="mean", protocol="p10", batch=7
+        *task,
+        jax.random.key(0),
+        modes=("mean", "solver"),
+        metrics=FEW,
+        ship="mean",
+        protocol="p10",
+        batch=7,
     )
     s = made.scalars
     assert s["eval/nrmse"] == s["eval/mean/p10/nrmse"]
@@ -129,7 +138,10 @@ def test_a_diverging_forecaster_spoils_only_its_own_row(task, monkeypatch):
         return Forecast(jnp.full((u0.shape[0], steps, *u0.shape[1:]), jnp.nan))
 
     monkeypatch.setitem(FORECASTERS, "mean", Forecaster(wild, 0))
-    s = ups.evaluate(*task, jax.random.key(0), modes=("mean", "solver"), batch=7).scalars
+    made = ups.evaluate(
+        *task, jax.random.key(0), modes=("mean", "solver"), metrics=FEW, ship="solver", batch=7
+    )
+    s = made.scalars
     assert np.isnan(s["eval/mean/nrmse"]) and s["eval/solver/nrmse"] < 1e-4
 
 
@@ -198,7 +210,15 @@ def test_two_space_dimensions_go_the_same_way():
     data = ups.simulate(pde, jax.random.key(0), n=3, steps=4, cache=False)
     params = init(sim, jax.random.key(1), fit_normalizer(data, pde.features))
     made = ups.evaluate(
-        sim, params, data, jax.random.key(0), modes=MODES, batch=2, context=3, horizons=(0.1,)
+        sim,
+        params,
+        data,
+        jax.random.key(0),
+        modes=MODES,
+        metrics=FEW | {name: metrics.METRICS[name] for name in ("brmse", "frmse_low")},
+        batch=2,
+        context=3,
+        horizons=(0.1,),
     )
     assert made.scalars["eval/solver/nrmse"] < made.scalars["eval/persistence/nrmse"]
     assert made.examples["truth"].shape == (3, 5, 8, 8, 1)

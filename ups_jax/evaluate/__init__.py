@@ -75,6 +75,8 @@ def evaluate(
     lookup(starts, protocol, "protocol")
     ship = ship or modes[-1]
     lookup(dict.fromkeys(modes), ship, "shipped mode")
+    if stop():
+        raise Interrupted("evaluation")
     began = time.monotonic()
     shapes = [
         jax.ShapeDtypeStruct((batch, *x.shape[1:]), jnp.float32) for x in (data.u, _cond(data))

@@ -40,7 +40,7 @@ def scalars_of(
                 if name in SPREAD:
                     each = value.reshape(len(value), -1).mean(1) * unit
                     scalars[f"{prefix}{name}_median"] = float(np.median(each))
-                    scalars[f"{prefix}{name}_p90"] = float(np.percentile(each, 90))
+                    scalars[f"{prefix}{name}_p90"] = float(percentiles(each, (90,))[0])
             for horizon in horizons:
                 frame = round(horizon / data.dt) - 1
                 if "nrmse" in metrics and frame < data.u.shape[1] - 1 - start:
@@ -99,12 +99,18 @@ def curves_of(joined: Mapping[str, Stats], starts: Mapping[str, int]) -> Stats:
         curves[f"{mode}/spectrum"] = stats["spectrum"].mean(0)
         for name, value in stats.items():
             if name.startswith("law/"):
-                curves[f"{mode}/{name}"] = np.percentile(value, (10, 50, 90), axis=0)
+                curves[f"{mode}/{name}"] = percentiles(value, (10, 50, 90))
         for protocol in starts:
             if mode != "truth":
                 place = mode if protocol == "p1" else f"{mode}/{protocol}"
                 curves[f"{place}/nrmse"] = stats[f"{protocol}/nrmse"]
     return curves
+
+
+def percentiles(values: np.ndarray, wanted: Sequence[float]) -> np.ndarray:
+    """Percentiles over samples (n, ...) -> (len(wanted), ...); NaN beside what has diverged."""
+    with np.errstate(invalid="ignore"):
+        return np.percentile(values, wanted, axis=0)
 
 
 def typical(errors: np.ndarray, count: int) -> tuple[np.ndarray, list[str]]:
