@@ -42,7 +42,7 @@ def get_config() -> Config:
     cfg.eval.protocol = "p1"  # p1: from frame 0; p10: from the last of `context` frames
     cfg.eval.context = 10  # frames given in P10
     cfg.eval.horizons = (0.5, 1.0, 2.0)  # times since the given frame of nrmse@t, in time units
-    cfg.eval.batch = 64  # trajectories a call
+    cfg.eval.batch = 16  # trajectories a call
     cfg.eval.examples = 3  # trajectories kept for the figures
     cfg.eval.save_predictions = False  # write every prediction to predictions.npz
 
@@ -72,6 +72,7 @@ def fit() -> Config:
     fit.ema = 0.998  # decay of the shipped average, warmed up
     fit.unroll = (1, 2, 4)  # steps a window is rolled out, one phase each
     fit.shares = (0.6, 0.25, 0.15)  # of `steps` each phase takes
+    fit.early = 1.0  # windows start at r^early of the horizon, r uniform; above 1 favours its start
     fit.loss = "nrmse"  # nrmse (per sample, as it is judged) | mse
     fit.augment = True  # draw the PDE's symmetries
     fit.chunk = 50  # updates a call; a chunk should take at most 5 s

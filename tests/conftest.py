@@ -1,7 +1,6 @@
 """Strict from the start: CPU only, no silent broadcasting, no state outside the test's folder."""
 
 import os
-from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -10,8 +9,6 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,6 +21,9 @@ def home(tmp_path_factory: pytest.TempPathFactory):
     os.environ.update(
         HOME=str(folder), WANDB_CONFIG_DIR=str(folder / "wandb"), UPS_DATA=str(folder / "data")
     )
+    # The runner's own cache of programs, so that no test compiles what another one has.
+    jax.config.update("jax_compilation_cache_dir", str(folder / ".cache" / "ups_jax" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     yield folder
     os.environ.clear()
     os.environ.update(before)

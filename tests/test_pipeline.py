@@ -171,9 +171,9 @@ BAD = {
     "file": (["--config.data.path=missing.hdf5"], "missing.hdf5"),
     "limiter": (["--config.pde.limiter=minmd"], "did you mean 'minmod'"),
     "small": (["--config.data.path={small}"], "space_stride"),
-    "nan": (["--config.data.path={nan}"], "finite"),
+    "nan": (["--config.data.path={nan}"], "NaN or infinity"),
     "torn": (["--config.data.path={torn}"], "torn.hdf5"),
-    "overlap": (["--config.data.path={overlap}"], "share"),
+    "overlap": (["--config.data.path={overlap}"], "same initial condition"),
     "nowhere": (["--workdir=/proc/nowhere"], "--workdir"),
 }
 
@@ -185,7 +185,7 @@ def files(tmp_path_factory):
     u = rng.normal(size=(250, 201, 256)).astype("f4")
     write_pdebench(folder / "small.hdf5", u[..., :30])
     twice = u.copy()
-    twice[200] = twice[3]
+    twice[100:] = twice[3]
     write_pdebench(folder / "overlap.hdf5", twice)
     u[7, 3, 4] = np.nan
     write_pdebench(folder / "nan.hdf5", u)

@@ -73,6 +73,7 @@ def fit(
     batch_size: int,
     chunk: int,
     ema: float,
+    early: float = 1.0,
     augment: Sequence[Augment] = (),
     validate: Callable[[Params], float | None] | None = None,
     val_every: int = 0,
@@ -84,10 +85,11 @@ def fit(
 ) -> Fitted:
     """Train `stage.trains` through `phases` of (updates, unroll), each a multiple of `chunk`.
 
-    `validate` gives the error of parameters (None: it was asked to stop); the average with the
-    lowest is shipped, the earliest on ties. `on_save` is called before every compilation, after
-    every validation, every `save_every_s` seconds and when `stop()` answers yes, which raises
-    `Interrupted`. FloatingPointError, after `on_log` and `on_save`, on a loss that is not finite.
+    `early` is that of `sample_windows`. `validate` gives the error of parameters (None: it was
+    asked to stop); the average with the lowest is shipped, the earliest on ties. `on_save` is
+    called before every compilation, after every validation, every `save_every_s` seconds and when
+    `stop()` answers yes, which raises `Interrupted`. FloatingPointError, after `on_log` and
+    `on_save`, on a loss that is not finite.
     """
     frozen = {name: value for name, value in params.items() if name not in stage.trains}
     u, cond = jnp.asarray(data.u), jnp.asarray(data.cond)
@@ -133,7 +135,7 @@ def fit(
                 save()
             began, unroll = time.monotonic(), wanted
             run = partial(
-                _chunk, stage.loss, opt, tuple(augment), chunk, batch_size, unroll + 1, ema
+                _chunk, stage.loss, opt, tuple(augment), chunk, batch_size, unroll + 1, ema, early
             )
             jitted = jax.jit(run, donate_argnums=0)
             compiled = jitted.lower(state, frozen, u, cond, key).compile()
@@ -168,6 +170,7 @@ def _chunk(
     batch_size: int,
     length: int,
     decay: float,
+    early: float,
     state: TrainState,
     frozen: Params,
     u: Array,
@@ -178,7 +181,9 @@ def _chunk(
 
     def update(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
         k_window, k_augment, k_loss = jax.random.split(jax.random.fold_in(key, state.step), 3)
-        batch_u, batch_cond = sample_windows(k_window, u, cond, batch=batch_size, length=length)
+        batch_u, batch_cond = sample_windows(
+            k_window, u, cond, batch=batch_size, length=length, early=early
+        )
         for i, symmetry in enumerate(augment):
             keys = jax.random.split(jax.random.fold_in(k_augment, i), batch_size)
             batch_u, batch_cond = jax.vmap(symmetry)(keys, batch_u, batch_cond)

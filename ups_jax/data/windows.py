@@ -69,12 +69,13 @@ def _beside(vector: Any, u: Array) -> Array:
 
 
 def sample_windows(
-    key: Key, u: Array, cond: Array, *, batch: int, length: int
+    key: Key, u: Array, cond: Array, *, batch: int, length: int, early: float = 1.0
 ) -> tuple[Array, Array]:
     """Random windows of `length` frames: u (n, t, *s, c), cond (n, p) -> (b, length, ...), (b, p).
 
-    Sample and first frame are uniform and independent; runs inside `scan`, from arrays that stay
-    on the device. ValueError where no window is that long.
+    Samples are uniform; first frames are r^`early` of what is possible, r uniform: 1 is uniform,
+    more favours the early frames, whose errors a rollout carries on. Runs inside `scan`, from
+    arrays that stay on the device. ValueError where no window is that long.
     """
     if not 1 <= length <= u.shape[1]:
         raise ValueError(
@@ -83,7 +84,9 @@ def sample_windows(
         )
     k_sample, k_start = jax.random.split(key)
     sample = jax.random.randint(k_sample, (batch,), 0, u.shape[0])
-    start = jax.random.randint(k_start, (batch,), 0, u.shape[1] - length + 1)
+    starts = u.shape[1] - length + 1
+    share = jax.random.uniform(k_start, (batch,)) ** early
+    start = jnp.minimum((share * starts).astype(sample.dtype), starts - 1)
 
     def window(i: Array, t: Array) -> Array:
         corner = (i, t, *(jnp.zeros((), i.dtype),) * (u.ndim - 2))

@@ -124,6 +124,7 @@ def stage(
             batch_size=spec.batch,
             chunk=spec.chunk,
             ema=spec.ema,
+            early=spec.early,
             augment=plan.sim.pde.symmetries if spec.augment else (),
             validate=validator(plan.sim, splits.val, batch=plan.cfg.eval.batch, stop=plan.stop),
             val_every=spec.val_every,

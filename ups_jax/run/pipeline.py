@@ -38,6 +38,10 @@ SHOWN = {
 }
 
 
+STAGE_COLUMNS = ["stage", "parameters", "updates", "best step", "val nRMSE", "train s", "compile s"]
+Row = list[Any]
+
+
 def prepare(args: Namespace, stop: Stop) -> Plan:
     """Validate the config, look at the workdir, get the data. Bad input is a ValueError."""
     began = time.monotonic()
@@ -48,14 +52,19 @@ def prepare(args: Namespace, stop: Stop) -> Plan:
     plan = Plan(cfg, sim, Path(args.workdir), args, stop, began, bar)
     if args.dry_run:
         return plan
-    store.claim(plan.workdir, cfg, restart=args.restart)
-    if store.finished(plan.workdir):
-        return plan
+    for flag in ("fail_on_gate", "fail_on_regression"):
+        if getattr(args, flag):
+            print(f"warning: --{flag} has nothing to judge in this config", file=sys.stderr)
+    if not args.restart:
+        store.check(plan.workdir, cfg)
+        if store.finished(plan.workdir):
+            return plan
     stop.line = f"stopped; go on with: {_again()}"
     plan.splits = gather(
         cfg, sim.pde, stop=stop, progress=lambda label, done, total: bar(label, done, total)
     )
     plan.wall["data_s"] = time.monotonic() - began
+    store.claim(plan.workdir, cfg, restart=args.restart)
     plan.resumed = learn.find(plan)
     return plan
 
@@ -94,53 +103,68 @@ def execute(plan: Plan) -> int:
 
 
 def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
-    """The stages of one run, in the order of the contract."""
-    cfg, sim, workdir = plan.cfg, plan.sim, plan.workdir
-    plan.wall.update(plan.resumed.wall)
-    wall = plan.wall
+    """The stages of one run, in the order of the contract; `summary.json` comes last."""
+    cfg, workdir, wall = plan.cfg, plan.workdir, plan.wall
+    wall.update(plan.resumed.wall)
     run.update_config(_metadata(cfg, splits))
     store.write_json(workdir / "splits.json", splits.record)
     learn.warn_about_machine(plan.resumed)
-    stats = fit_normalizer(splits.train, sim.pde.features)
-    params = init(sim, jax.random.key(cfg.seed), stats)
-    stage_rows = []
-    for name in cfg.stages:
-        fitted = learn.stage(name, params, plan, splits, run)
-        params, at = fitted.best, fitted.progress
-        stage_rows.append(
-            [name, count(params[name]), cfg.fit[name].steps, at.best_step, at.best_value]
-            + [at.train_s, at.compile_s]
-        )
-        run.log_eval_summary({"val/nrmse": at.best_value})
-        run.log_eval_summary({name: count(params[name])}, prefix="params")
-        wall["train_s"] = wall.get("train_s", 0.0) + at.train_s
-        wall["compile_s"] = wall.get("compile_s", 0.0) + at.compile_s
+    params, stages = _train(plan, splits, run)
     store.save_params(workdir, params)
     began = time.monotonic()
-    report = judge_test(sim, params, cfg, splits.test, plan.stop, plan.bar)
-    run.log_eval_summary({k.removeprefix("eval/"): v for k, v in report.scalars.items()})
-    run.log_table("Evaluation Summary", report.columns, report.rows)
-    run.log_table("Physics Diagnostics", report.physics_columns, report.physics_rows)
+    report = judge_test(plan.sim, params, cfg, splits.test, plan.stop, plan.bar)
     wall["compile_s"] += report.compile_s
     wall["eval_s"] = time.monotonic() - began - report.compile_s
     if cfg.eval.save_predictions:
         save_predictions(workdir / "predictions.npz", report.predictions, truth=splits.test)
-    began = time.monotonic()
-    stage_columns = ["stage", "parameters", "updates", "best step", "val nRMSE"]
-    stage_columns += ["train s", "compile s"]
-    run.log_table("Stage Summary", stage_columns, stage_rows)
-    page = _report(plan, splits, params, report, (stage_columns, stage_rows), wall)
-    for figure in sorted((workdir / "figures").glob("*.png")):
-        run.log_figure(figure.stem, figure)
-    run.log_html("report", page)
-    wall["report_s"] = time.monotonic() - began
+    _tell(plan, splits, params, report, stages, run)
     wall["total_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - plan.began
     run.log_eval_summary(wall, prefix="wall")
     run.log_eval_summary({"peak_mib": _peak_mib()}, prefix="memory")
-    text = table(report)
-    store.write_text(workdir / "table.txt", text)
+    store.write_text(workdir / "table.txt", table(report))
+    run.finish(0)
     run.write_summary()
-    print(text)
+    print(table(report))
+
+
+def _train(plan: Plan, splits: Splits, run: tracking.WandBContext) -> tuple[Params, list[Row]]:
+    """Every stage in turn -> the shipped parameters, a row of "Stage Summary" each."""
+    cfg, wall, rows = plan.cfg, plan.wall, []
+    stats = fit_normalizer(splits.train, plan.sim.pde.features)
+    params = init(plan.sim, jax.random.key(cfg.seed), stats)
+    for name in cfg.stages:
+        fitted = learn.stage(name, params, plan, splits, run)
+        params, at = fitted.best, fitted.progress
+        size = count(params[name])
+        rows.append(
+            [name, size, cfg.fit[name].steps, at.best_step, at.best_value, at.train_s, at.compile_s]
+        )
+        run.log_eval_summary({"val/nrmse": at.best_value})
+        run.log_eval_summary({name: size}, prefix="params")
+        wall["train_s"] = wall.get("train_s", 0.0) + at.train_s
+        wall["compile_s"] = wall.get("compile_s", 0.0) + at.compile_s
+    return params, rows
+
+
+def _tell(
+    plan: Plan,
+    splits: Splits,
+    params: Params,
+    report: Report,
+    stages: list[Row],
+    run: tracking.WandBContext,
+) -> None:
+    """Summary, tables, figures and the page of a run, to W&B and to its folder."""
+    began = time.monotonic()
+    run.log_eval_summary({key.removeprefix("eval/"): v for key, v in report.scalars.items()})
+    run.log_table("Evaluation Summary", report.columns, report.rows)
+    run.log_table("Physics Diagnostics", report.physics_columns, report.physics_rows)
+    run.log_table("Stage Summary", STAGE_COLUMNS, stages)
+    page = _page(plan, splits, params, report, stages)
+    for figure in sorted((plan.workdir / "figures").glob("*.png")):
+        run.log_figure(figure.stem, figure)
+    run.log_html("report", page)
+    plan.wall["report_s"] = time.monotonic() - began
 
 
 def judge_test(
@@ -170,14 +194,14 @@ def table(report: Report) -> str:
     return lines(*pick(report.columns, report.rows, SHOWN))
 
 
-def _report(plan, splits, params, report, stages, wall) -> Path:
+def _page(plan: Plan, splits: Splits, params: Params, report: Report, stages: list[Row]) -> Path:
     cfg, sim = plan.cfg, plan.sim
     series = [json.loads(line) for line in (plan.workdir / "metrics.jsonl").open()]
     facts = [
         ("protocol", f"{cfg.eval.protocol.upper()} on {len(splits.test)} test trajectories"),
         ("data", f"{splits.train.origin}, {len(splits.train)} for training"),
         ("parameters", f"{count(params['operator']):,} (operator)"),
-        ("training", f"{wall['train_s']:.0f} s on {jax.devices()[0].device_kind}"),
+        ("training", f"{plan.wall['train_s']:.0f} s on {jax.devices()[0].device_kind}"),
         ("seed", f"{cfg.seed} (data {cfg.data.seed})"),
     ]
     return write_report(
@@ -187,8 +211,8 @@ def _report(plan, splits, params, report, stages, wall) -> Path:
         series=series,
         config=config.to_dict(cfg),
         facts=facts,
-        stage_columns=stages[0],
-        stage_rows=stages[1],
+        stage_columns=STAGE_COLUMNS,
+        stage_rows=stages,
         ship=cfg.eval.ship,
         extent=sim.pde.extent,
         dpi=cfg.report.dpi,

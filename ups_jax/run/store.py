@@ -36,15 +36,9 @@ def finished(workdir: Path) -> bool:
     return (workdir / "summary.json").exists()
 
 
-def claim(workdir: Path, cfg: Any, *, restart: bool) -> None:
-    """Make the folder this config's own. ValueError where it belongs to another config.
-
-    With `restart` an old run is moved to `<workdir>.<its id>` first. OSError where the folder
-    cannot be written.
-    """
+def check(workdir: Path, cfg: Any) -> None:
+    """Refuse, with a ValueError, a folder of another config or one that cannot be written."""
     record = workdir / "config.json"
-    if restart and record.exists():
-        _move_aside(workdir)
     if record.exists():
         changed = config.difference(json.loads(read_text(record)), config.to_dict(cfg))
         if changed:
@@ -57,11 +51,22 @@ def claim(workdir: Path, cfg: Any, *, restart: bool) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         if any(workdir.iterdir()):
             raise ValueError(f"{workdir} is not empty and holds no run; use another --workdir")
-        write_json(record, config.to_dict(cfg))
+        probe = workdir / ".writable"
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         raise ValueError(
             f"cannot write to {workdir}: {error.strerror}; use another --workdir"
         ) from error
+
+
+def claim(workdir: Path, cfg: Any, *, restart: bool) -> None:
+    """Make the folder this config's own; with `restart` its old run moves to `<workdir>.<id>`."""
+    if restart and (workdir / "config.json").exists():
+        _move_aside(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    if not (workdir / "config.json").exists():
+        write_json(workdir / "config.json", config.to_dict(cfg))
 
 
 def _move_aside(workdir: Path) -> None:

@@ -45,7 +45,7 @@ def validate(cfg: Config) -> None:
 
 
 def _fit(name: str, fit: Config, data: Config) -> None:
-    for key in ("steps", "batch", "lr", "clip", "chunk", "val_every"):
+    for key in ("steps", "batch", "lr", "clip", "early", "chunk", "val_every"):
         _need(fit[key] > 0, f"{name}.{key}", fit[key], "positive")
     _need(fit.batch <= data.train, f"{name}.batch", fit.batch, f"at most data.train ({data.train})")
     _need(fit.weight_decay >= 0, f"{name}.weight_decay", fit.weight_decay, "at least 0")

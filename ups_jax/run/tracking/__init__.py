@@ -41,6 +41,8 @@ def start(
     workdir.mkdir(parents=True, exist_ok=True)
     metrics = MetricsFile(workdir / "metrics.jsonl")
     metrics.rewind(resume_offset)
+    if not (workdir / "alerts.json").exists():
+        write_json(workdir / "alerts.json", [])
     config, log = plain(cfg), cfg["log"]
     named = {"project": log["project"], "entity": log.get("entity")}
     labels = {
