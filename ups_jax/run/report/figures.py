@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ups_jax.run.report.look import (
     HUGE,
@@ -127,11 +128,16 @@ def conserved(curves: Curves, times: np.ndarray) -> Figure:
     curves: "<mode>/law/<law>" (3, t+1), the 10th, 50th and 90th percentile over samples.
     """
     laws = list(dict.fromkeys(k.split("/law/")[1] for k in curves if "/law/" in k))
-    figure = canvas(4.8 * max(1, len(laws)), 4.6)
-    grid = figure.subplots(1, max(1, len(laws)), squeeze=False)[0]
+    across = min(3, max(1, len(laws)))
+    down = -(-max(1, len(laws)) // across)
+    figure = canvas(4.2 * across, 0.6 + 3.2 * down)
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for ax in grid[max(1, len(laws)) :]:
+        ax.remove()
+    grid = grid[: max(1, len(laws))]
     for ax, law in zip(grid, laws, strict=False):
         found = pick(curves, f"law/{law}")
-        tidy(ax, TIME, f"{law} minus its value in the given frame", law)
+        tidy(ax, TIME, "change from the given frame", plain(law))
         for mode in found:
             low, median, high = np.where(np.abs(found[mode]) < HUGE, found[mode], np.nan)
             t, pen = times[-median.size :], pens(found)[mode]
@@ -208,6 +214,7 @@ def _training_panel(ax: Axes, key: str, steps: np.ndarray, values: np.ndarray) -
         ax.plot(steps[best], values[best], "*", color="#D55E00", markersize=12)
         title += f" (best {number(values[best])} at step {steps[best]:g})"
     tidy(ax, "step", title=plain(title))
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     if ax.get_subplotspec().rowspan.stop < ax.get_subplotspec().get_gridspec().nrows:  # pyright: ignore[reportOptionalMemberAccess]
         ax.set_xlabel("")
 
