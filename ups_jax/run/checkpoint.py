@@ -80,16 +80,23 @@ class Checkpoints:
 
     def restore(self, number: int, like: Any) -> Saved:
         """Arrays shaped as those of `like`; ValueError where the checkpoint's have other shapes."""
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, jax.eval_shape(lambda: like))
+        target = jax.eval_shape(lambda: like)
         args = ocp.args.Composite(
             tree=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
+        )
+        refusal = (
+            f"checkpoint {number} in {self.folder} does not fit this config's model; "
+            "use the config it was made with, or --restart"
         )
         try:
             found = self._manager.restore(number, args=args)
         except (ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ValueError(
-                f"checkpoint {number} in {self.folder} does not fit this config's model; "
-                f"use the config it was made with, or --restart ({reason})"
-            ) from error
+            raise ValueError(f"{refusal} ({' '.join(str(error).split())[:200]})") from error
+        # Orbax hands back arrays of another shape without a word.
+        for (path, want), got in zip(
+            jax.tree.leaves_with_path(target), jax.tree.leaves(found["tree"]), strict=True
+        ):
+            if want.shape != got.shape:
+                name = jax.tree_util.keystr(path)
+                raise ValueError(f"{refusal} ({name}: {got.shape} saved, {want.shape} wanted)")
         return Saved(found["tree"], dict(found["meta"]))

@@ -196,7 +196,9 @@ def table(report: Report) -> str:
 
 def _page(plan: Plan, splits: Splits, params: Params, report: Report, stages: list[Row]) -> Path:
     cfg, sim = plan.cfg, plan.sim
-    series = [json.loads(line) for line in (plan.workdir / "metrics.jsonl").open()]
+    series = [
+        json.loads(line) for line in store.read_text(plan.workdir / "metrics.jsonl").splitlines()
+    ]
     facts = [
         ("protocol", f"{cfg.eval.protocol.upper()} on {len(splits.test)} test trajectories"),
         ("data", f"{splits.train.origin}, {len(splits.train)} for training"),
