@@ -1,45 +1,17 @@
-"""The whole run: one `:smoke` folder for the tests that need one, and runs that are stopped."""
+"""The whole run: one `:smoke` folder for the tests that need one, and what is refused."""
 
 import json
-import os
-import random
 import re
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-import wandb_records
 from fixtures import write_pdebench
+from runs import JUDGE, ROOT, RUNNER, TINY, sh, stored, summary
 
 import ups_jax as ups
 from runners import fast_to_sota
 from ups_jax.data import load_npz, save_npz
-
-ROOT = Path(__file__).parent.parent
-RUNNER = [sys.executable, str(ROOT / "runners" / "fast_to_sota.py")]
-JUDGE = [sys.executable, str(ROOT / "runners" / "evaluate.py")]
-TINY = [
-    "--config=configs/burgers.py:smoke",
-    "--config.data.train=32",
-    "--config.data.val=8",
-    "--config.data.test=8",
-    "--config.operator.dilations=1",
-    "--config.fit.operator.steps=600",
-    "--config.fit.operator.chunk=5",
-    "--config.fit.operator.val_every=100",
-    "--config.eval.modes=operator",
-    "--config.eval.examples=0",
-    "--config.report.dpi=40",
-]
-
-
-def sh(argv, **options):
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, **options)
 
 
 @pytest.fixture(scope="session")
@@ -50,15 +22,6 @@ def smoke(tmp_path_factory):
     done = sh([*RUNNER, *argv], check=False)
     assert done.returncode == 0, done.stderr
     return workdir, done, argv
-
-
-def summary(workdir):
-    return json.loads((workdir / "summary.json").read_text())
-
-
-def stored(workdir):
-    found = [wandb_records.read(file) for file in wandb_records.segments(workdir)]
-    return [one for one in found if one.run is not None]
 
 
 def test_stdout_ends_with_the_table_and_the_report(smoke):
@@ -240,73 +203,3 @@ def test_own_arrays_train_and_evaluate_without_wandb(tmp_path, capsys):
     assert ids["test"] == list(range(6)) and len({*ids["train"], *ids["val"], *ids["test"]}) == 46
     assert (tmp_path / "w" / "predictions.npz").exists()
     assert json.loads((tmp_path / "w/wandb_run.json").read_text())["mode"] == "disabled"
-
-
-def start(workdir, *extra):
-    return subprocess.Popen(
-        [*RUNNER, *TINY, f"--workdir={workdir}", *extra],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    """Exit code of a process that is left to end, its pipe closed."""
-    process.communicate()
-    return process.returncode
-
-
-def rows_of(workdir):
-    file = workdir / "metrics.jsonl"
-    return file.read_text().count("\n") if file.exists() else 0
-
-
-def stop(workdir, signum, rows):
-    """Run until there are `rows` more rows, then send the signal -> exit code, seconds, stderr."""
-    process, before = start(workdir), rows_of(workdir)
-    while rows_of(workdir) < before + rows:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.005)
-    asked = time.monotonic()
-    os.kill(process.pid, signum)
-    told = process.communicate()[1]
-    return process.returncode, time.monotonic() - asked, told
-
-
-def test_stopped_at_any_moment_it_ends_in_the_same_bits(tmp_path):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert finish(start(whole)) == 0
-    moments = random.Random(os.getpid())
-    codes = []
-    for signum in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
-        code, seconds, told = stop(cut, signum, moments.randint(3, 20))
-        codes.append(code)
-        if signum != signal.SIGKILL:
-            assert seconds < 5 and "go on with: python" in told, told
-    assert codes == [-9, 143, -9, 130, -9]
-    assert finish(start(cut)) == 0
-    steps = [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(5, 601, 5))
-    assert len({i for s in stored(cut) for i in s.ids}) == 1
-    ours, theirs = (ups.load(folder)[1] for folder in (cut, whole))
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    skip = ("wall/", "memory/")
-    for key, value in summary(whole).items():
-        if not key.startswith(skip) and not key.endswith("ms"):
-            assert summary(cut)[key] == value, key
-
-
-def test_restart_moves_the_old_run_aside(tmp_path):
-    workdir = tmp_path / "w"
-    stop(workdir, signal.SIGTERM, 1)
-    old = (workdir / "run_id.txt").read_text().strip()
-    process, file = start(workdir, "--restart"), workdir / "run_id.txt"
-    while not file.exists() or file.read_text().strip() in ("", old):
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGTERM)
-    assert finish(process) == 143
-    assert (tmp_path / f"w.{old}" / "run_id.txt").exists()
-    assert (workdir / "run_id.txt").read_text().strip() != old

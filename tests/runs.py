@@ -1,0 +1,41 @@
+"""How tests start the runner as a user does, and a run small enough to be stopped many times."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import wandb_records
+
+ROOT = Path(__file__).parent.parent
+RUNNER = [sys.executable, str(ROOT / "runners" / "fast_to_sota.py")]
+JUDGE = [sys.executable, str(ROOT / "runners" / "evaluate.py")]
+TINY = [
+    "--config=configs/burgers.py:smoke",
+    "--config.data.train=32",
+    "--config.data.val=8",
+    "--config.data.test=8",
+    "--config.operator.dilations=1",
+    "--config.fit.operator.steps=600",
+    "--config.fit.operator.chunk=5",
+    "--config.fit.operator.val_every=100",
+    "--config.eval.modes=operator",
+    "--config.eval.examples=0",
+    "--config.report.dpi=40",
+]
+
+
+def sh(argv, **options):
+    """A command from the repository's root, its output kept."""
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def summary(workdir):
+    """Numbers of a finished run."""
+    return json.loads((workdir / "summary.json").read_text())
+
+
+def stored(workdir):
+    """What W&B's files of a folder hold, those with a run record only."""
+    found = [wandb_records.read(file) for file in wandb_records.segments(workdir)]
+    return [one for one in found if one.run is not None]

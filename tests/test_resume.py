@@ -1,0 +1,80 @@
+"""Runs that are stopped at any moment, and gone on with."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+from runs import ROOT, RUNNER, TINY, stored, summary
+
+import ups_jax as ups
+
+
+def start(workdir, *extra):
+    return subprocess.Popen(
+        [*RUNNER, *TINY, f"--workdir={workdir}", *extra],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    """Exit code of a process that is left to end, its pipe closed."""
+    process.communicate()
+    return process.returncode
+
+
+def rows_of(workdir):
+    file = workdir / "metrics.jsonl"
+    return file.read_text().count("\n") if file.exists() else 0
+
+
+def stop(workdir, signum, rows):
+    """Run until there are `rows` more rows, then send the signal -> exit code, seconds, stderr."""
+    process, before = start(workdir), rows_of(workdir)
+    while rows_of(workdir) < before + rows:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+    asked = time.monotonic()
+    os.kill(process.pid, signum)
+    told = process.communicate()[1]
+    return process.returncode, time.monotonic() - asked, told
+
+
+def test_killed_three_times_it_ends_in_the_same_bits(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert finish(start(whole)) == 0
+    moments = random.Random(os.getpid())
+    for _ in range(3):
+        assert stop(cut, signal.SIGKILL, moments.randint(3, 30))[0] == -9
+    assert finish(start(cut)) == 0
+    steps = [json.loads(row)["step"] for row in (cut / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(5, 601, 5))
+    assert len({i for s in stored(cut) for i in s.ids}) == 1
+    ours, theirs = (ups.load(folder)[1] for folder in (cut, whole))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    for key, value in summary(whole).items():
+        if not key.startswith(("wall/", "memory/")) and not key.endswith("ms"):
+            assert summary(cut)[key] == value, key
+
+
+def test_signals_are_answered_and_a_restart_moves_the_old_run_aside(tmp_path):
+    workdir = tmp_path / "w"
+    for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        code, seconds, told = stop(workdir, signum, 2)
+        assert code == expected and seconds < 5 and "go on with: python" in told
+    old, file = (workdir / "run_id.txt").read_text().strip(), workdir / "run_id.txt"
+    assert stored(workdir)[-1].exit_codes == [143] and stored(workdir)[-1].preempting
+    process = start(workdir, "--restart")
+    while not file.exists() or file.read_text().strip() in ("", old):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    assert finish(process) == 143
+    assert (tmp_path / f"w.{old}" / "run_id.txt").exists()
