@@ -20,8 +20,8 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.pde.points = 64
         cfg.data.cells = (256,)
         cfg.data.update(train=128, val=32, test=32)
-        cfg.operator.update(width=16, blocks=1, dilations=(1, 2, 4))
+        cfg.operator.update(width=16, blocks=1, dilations=(1, 3))
         cfg.fit.operator.update(steps=400, batch=32, warmup=50, chunk=50, val_every=200)
-        cfg.fit.operator.update(unroll=(1, 2), shares=(0.75, 0.25))
-        cfg.eval.batch = 32
+        cfg.fit.operator.update(unroll=(1, 2), shares=(0.75, 0.25), early=1.0)
+        cfg.eval.update(batch=32, examples=1)
     return cfg

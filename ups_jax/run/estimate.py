@@ -10,7 +10,7 @@ import numpy as np
 from ups_jax.run import config
 from ups_jax.simulator import Simulator, count, init, operator_step
 
-RATES = {"cpu": 2.0e10, "gpu": 5e12, "tpu": 5e12}
+RATES = {"cpu": 3.5e10, "gpu": 5e12, "tpu": 5e12}
 """Floating-point operations a second that small float32 networks reach: a CPU core, a device."""
 CELL_S = 17e-3 / (1024**2 * 2.0)
 """Seconds a trajectory takes to simulate on two cores, over cells^2 and time: 17 ms at 1,024."""
