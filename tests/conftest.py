@@ -21,7 +21,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory):
     """A home and a data cache of the session's own; no key of W&B is seen."""
-    folder = tmp_path_factory.mktemp("home")
+    base = tmp_path_factory.getbasetemp()
+    # One home for all workers, which sit in folders of their own below the session's.
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "home"
+    folder.mkdir(exist_ok=True)
     before = dict(os.environ)
     for name in ("WANDB_API_KEY", "NETRC"):
         os.environ.pop(name, None)

@@ -197,6 +197,8 @@ def test_own_arrays_train_and_evaluate_without_wandb(tmp_path, capsys):
     argv += [f"--config.data.path={tmp_path / 'own.npz'}", "--wandb_mode=disabled"]
     argv += ["--config.eval.modes=persistence,operator", "--config.report.dpi=40"]
     argv += ["--config.fit.operator.unroll=1", "--config.fit.operator.shares=1"]
+    argv += ["--config.operator.name=resnet", "--config.operator.width=8"]
+    argv += ["--config.operator.blocks=1", "--config.operator.dilations=1"]
     assert fast_to_sota.main([*argv, "--config.eval.save_predictions=true"]) == 0
     assert "own.npz" in json.loads((tmp_path / "w/metadata.json").read_text())["data_origin"]
     ids = json.loads((tmp_path / "w/splits.json").read_text())["ids"]
