@@ -25,8 +25,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-bench: $(READY)
-	@for script in $$(ls benchmarks/*.py); do echo "+ $(BIN)/python $$script"; $(BIN)/python $$script || exit 1; done
+bench: WORKDIR = runs/burgers
+bench: burgers
+	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:hybrid --config.seeds=3
+	@$(BIN)/python benchmarks/collect.py runs/burgers runs/burgers-hybrid
+	@for script in convolution 'rollout runs/burgers runs/burgers-hybrid' 'transfer runs/burgers runs/burgers-hybrid' table; do \
+		set -- $$script; name=$$1; shift; echo "+ $(BIN)/python benchmarks/$$name.py $$*"; \
+		$(BIN)/python benchmarks/$$name.py $$* || exit 1; done
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

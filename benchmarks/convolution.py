@@ -4,21 +4,16 @@ Forward and gradient of the golden operator's widest layer, repeated in one `lax
 convolutions in turn, medians of five, compiled before. Prints a table, writes JSON.
 """
 
-import json
-import platform
-import subprocess
 import time
-from datetime import date
-from pathlib import Path
 from statistics import median
 
 import jax
 import jax.numpy as jnp
+from record import write
 
 from ups_jax.models.layers import gathered_conv, native_conv
 
 WIDTH, POINTS, BATCH, STEPS, ROUNDS = 48, 256, 8, 20, 5
-RESULTS = Path(__file__).parent / "results" / "convolution.json"
 
 
 def program(conv):
@@ -55,20 +50,14 @@ def main():
     for name, value in found.items():
         print(f"{name:12}  {value:.3f}")
     print(f"native / gathered: {found['native'] / found['gathered']:.2f}")
-    sha = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    record = {
-        "ms": found,
-        "ratio_native_to_gathered": found["native"] / found["gathered"],
-        "shape": dict(width=WIDTH, points=POINTS, batch=BATCH),
-        "device": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-        "date": date.today().isoformat(),
-        "command": "python benchmarks/convolution.py",
-        "git_sha": sha.stdout.strip(),
-    }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    write(
+        "convolution",
+        {
+            "ms": found,
+            "ratio_native_to_gathered": found["native"] / found["gathered"],
+            "shape": dict(width=WIDTH, points=POINTS, batch=BATCH),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ Config = Any
 def get_config() -> Config:
     """The locked base that every config starts from."""
     cfg = ConfigDict()
-    cfg.schema = 1  # version of this layout; a folder made with another version is refused
+    cfg.schema = 2  # version of this layout; a folder made with another version is refused
     cfg.seed = 0  # drives initialisation, batches and sampling
+    cfg.seeds = 1  # networks trained side by side, of seeds seed, seed + 1, ...; the best ships
     cfg.stages = ("operator",)  # what is trained, in this order
 
     cfg.pde = ConfigDict()  # a name of PDES and that factory's arguments

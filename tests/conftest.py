@@ -5,9 +5,16 @@ import os
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("WANDB_MODE", "offline")
 
+# Tests compile far longer than they compute: quick code here, not in the runs started from here.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+
 import jax
 import pytest
 
+jax.devices()
+os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].removesuffix(
+    " --xla_backend_optimization_level=0"
+)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 LONGEST = ("test_pipeline.py", "test_resume.py")

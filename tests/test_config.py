@@ -1,3 +1,4 @@
+import importlib
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from ups_jax.run import cli, config
 from ups_jax.run.config import load, rules
 from ups_jax.run.config.kinds import Kind, kind_of
 from ups_jax.run.config.schema import COMPONENTS, flatten
+from ups_jax.simulator import build
 from ups_jax.types import Interrupted
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +67,7 @@ def test_default_variant_has_three_spellings():
 def test_unknown_variant_is_answered_with_the_close_one():
     with pytest.raises(ValueError) as caught:
         load(str(ROOT / "configs/burgers.py:smoek"))
-    known = "known: default, smoke"
+    known = "known: default, hybrid, smoke"
     assert str(caught.value) == f"unknown variant 'smoek'; did you mean 'smoke'? {known}"
 
 
@@ -168,7 +170,9 @@ def test_a_name_swaps_in_its_defaults_wherever_it_stands():
 def test_arguments_without_default_are_no_keys(monkeypatch, tmp_path):
     def still(*, channels: int, rate: float = 1.0, when: Literal["a", "b"] = "a"): ...
 
-    table = COMPONENTS["operator"]._replace(table=lambda: {"still": still})
+    table = COMPONENTS["operator"]._replace(
+        table=lambda: {"still": still}, beside={"zero_mean": (False, "")}
+    )
     monkeypatch.setitem(COMPONENTS, "operator", table)
     path = written(tmp_path, BODY.format(line="cfg.operator = dict(name='still')"))
     cfg = load(path, {"operator.when": "b"})
@@ -314,7 +318,7 @@ FIT = "fit.operator."
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ({"schema": 2}, "schema is 2, this version of ups_jax reads 1;"),
+        ({"schema": 1}, "schema is 1, this version of ups_jax reads 2;"),
         ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"stages": ""}, "stages is (); it must be one or more of"),
         ({"stages": "operator,operator"}, "stages is ('operator', 'operator'); it must be"),
@@ -438,7 +442,7 @@ def test_a_saved_config_needs_its_schema_not_its_data(tmp_path):
     saved = config.to_dict(load(SMOKE, {"data.path": tmp_path / "data.npz"}))
     (tmp_path / "data.npz").unlink()
     assert config.from_dict(saved).data.path == str(tmp_path / "data.npz")
-    with pytest.raises(ValueError, match="schema is 0, this version of ups_jax reads 1"):
+    with pytest.raises(ValueError, match="schema is 0, this version of ups_jax reads 2"):
         config.from_dict({**saved, "schema": 0, "older": 1})
 
 
@@ -586,3 +590,13 @@ def test_bad_config_through_a_real_process_has_no_traceback():
     done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.splitlines()) <= 2 and "did you mean 'smoke'?" in done.stderr
+
+
+def test_every_variant_that_ships_can_be_built():
+    for file in sorted((ROOT / "configs").glob("*.py")):
+        if file.stem in ("base", "__init__"):
+            continue
+        spec = importlib.import_module(f"configs.{file.stem}")
+        for variant in spec.VARIANTS:
+            cfg = load(f"{file}:{variant}")
+            assert build(cfg).pde.name == cfg.pde.name

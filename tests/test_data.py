@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fixtures import write_pdebench
 
+from fixtures import write_pdebench
 from ups_jax.data import (
     check_disjoint,
     condition,

@@ -1,5 +1,7 @@
 """Forecasters and their evaluation: what is rolled, from where, counted once, in physical space."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -175,6 +177,34 @@ def test_zero_mean_increments_keep_the_mean(task):
         for s in (free, bound)
     ]
     assert float(drift[0]) > 1e-3 and float(drift[1]) < 1e-6
+
+
+def test_a_hybrid_corrects_the_solver(task):
+    _, _, data = task
+    small = {"operator.base": "solver", "operator.width": 4, "operator.dilations": (1,)}
+    sim = ups.build(ups.load_config("configs/burgers.py:smoke", small))
+    u0 = jax.vmap(lambda k: sim.pde.initial(k, jnp.ones(1), sim.pde.points))(
+        jax.random.split(jax.random.key(0), 3)
+    )
+    cond = jnp.full((3, 1), 1e-3)
+    u = jnp.stack([u0, jax.jit(sim.pde.step)(u0, cond)], 1)
+    pair = ups.Trajectories(np.asarray(u), np.asarray(cond))
+    stats = [fit_normalizer(pair, sim.pde.features, base) for base in (None, sim.base)]
+    assert stats[1]["increment_std"] < 0.5 * stats[0]["increment_std"]
+    params = ups.init(sim, jax.random.key(0), stats[1])
+    start = jax.jit(sim.base)(u0, cond)
+    moved = jax.jit(partial(operator_step, sim))(params, u0, cond)
+    np.testing.assert_allclose(moved, start, atol=1e-2)
+    want = np.std(np.asarray(u[:, 1] - start))
+    assert stats[1]["increment_std"] == pytest.approx(want, rel=1e-4)
+    for changes, words in (
+        ({"operator.coarsen": 5}, "operator.coarsen 5"),
+        ({"operator.base": "sover"}, "did you mean 'solver'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ups.build(
+                ups.load_config("configs/burgers.py:smoke", {"operator.base": "solver"} | changes)
+            )
 
 
 def test_the_validator_is_the_evaluation_of_the_operator(task, report):

@@ -98,3 +98,9 @@ def test_importing_the_library_is_light():
     ).stdout.split()
     assert "jax" in loaded
     assert not {"wandb", "orbax", "matplotlib", "ml_collections"} & set(loaded)
+
+
+def test_the_results_in_the_readme_are_those_of_the_json_files():
+    argv = [sys.executable, "benchmarks/table.py", "--check"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr or "run python benchmarks/table.py"

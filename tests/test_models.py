@@ -130,3 +130,27 @@ def test_sizes_that_cannot_be_are_refused():
     fns = OPERATORS["fno"](ndim=1, channels=1, params=0, modes=20, width=4, layers=1)
     with pytest.raises(ValueError, match="lower operator.modes"):
         fns.apply(fns.init(jax.random.key(0)), jnp.zeros((16, 1)), jnp.zeros((0,)))
+
+
+@pytest.mark.parametrize("ndim", SHAPES)
+def test_a_patched_network_commutes_with_whole_patches_alone(ndim):
+    fns = OPERATORS["resnet"](ndim=ndim, channels=2, params=0, patch=4, **SPECS["resnet"])
+    weights = jax.jit(fns.init)(jax.random.key(0))
+    u, cond = batch(ndim, params=0)
+    axes, apply = tuple(range(1, 1 + ndim)), jax.jit(fns.apply)
+    still = apply(weights, u, cond)
+    assert still.shape == u.shape
+    size = float(jnp.abs(still).max())
+    for shift, alike in ((4, True), (1, False)):
+        moved = jnp.roll(apply(weights, jnp.roll(u, shift, axes), cond), -shift, axes)
+        assert (float(jnp.abs(moved - still).max()) < 1e-4 * size) == alike
+
+
+def test_folding_gathers_neighbours_and_unfolding_spreads_them():
+    x = jnp.arange(2 * 4 * 6 * 3, dtype=jnp.float32).reshape(2, 4, 6, 3)
+    folded = layers.fold(x, 2, 2)
+    assert folded.shape == (2, 2, 3, 12)
+    np.testing.assert_array_equal(folded[1, 0, 2].reshape(2, 2, 3), x[1, 0:2, 4:6])
+    np.testing.assert_array_equal(layers.unfold(folded, 2, 2), x)
+    with pytest.raises(ValueError, match=r"operator.patch is 4; it must divide the grid, \(4, 6\)"):
+        layers.fold(x, 4, 2)

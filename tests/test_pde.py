@@ -254,6 +254,41 @@ def test_limiters_by_hand(limiter):
     np.testing.assert_array_equal(limiter(-b, -a), -np.array(want, np.float32))
 
 
+@pytest.mark.parametrize("pde", [SMALL, PLANE], ids=lambda pde: pde.name)
+def test_a_march_is_a_step_with_a_gradient(pde):
+    u, cond = problem(pde)
+    u, cond = u[1, 1], 3 * cond[1, 1] if pde is PLANE else cond[1, 1]
+    dx = 1 / np.array(u.shape[:-1])
+    speed = np.abs(u).max() / dx[0] if pde is SMALL else (np.abs(cond) / dx).sum()
+    # As many substeps as `step` takes give its result, up to its compensation.
+    count = int(np.ceil(pde.dt * speed / 1.5))
+    step = np.asarray(step_of(u, cond, pde))
+    np.testing.assert_allclose(
+        jax.jit(pde.march, static_argnums=2)(u, cond, count), step, atol=1e-5
+    )
+    assert count > 1 and np.abs(step - u).max() > 1e-2
+    grad = jax.jit(jax.grad(lambda u: jnp.sum(pde.march(u, cond, 4) ** 2)))(jnp.asarray(u))
+    # Mass passes whole: the gradient of the sum of all cells is one everywhere.
+    mass = jax.jit(jax.grad(lambda u: jnp.sum(pde.march(u, cond, 4))))(jnp.asarray(u))
+    np.testing.assert_allclose(mass, 1.0, atol=1e-4)
+    assert bool(jnp.all(jnp.isfinite(grad))) and float(jnp.abs(grad - 2 * step).max()) > 1e-2
+
+
+def test_a_coarse_march_keeps_means_and_leading_axes():
+    u = jnp.asarray(sines((12, 16), 2, 2), jnp.float32)
+    for axis in (-3, -2):
+        back = fv.restrict(fv.prolong(u, 2, axis), 2, axis)
+        np.testing.assert_allclose(back, u, atol=1e-6)
+    line = jnp.arange(8.0)[:, None]
+    np.testing.assert_allclose(fv.prolong(line, 2, -2)[2:-2, 0], np.arange(12) / 2 + 0.75)
+    u, cond = problem(PLANE)
+    step = jax.jit(fv.coarse_march(PLANE.march, factor=2, substeps=4, ndim=2))
+    whole = np.asarray(step(u, cond))
+    np.testing.assert_allclose(whole.mean((2, 3)), u.mean((2, 3)), atol=1e-6)
+    for at in np.ndindex(2, 2):
+        np.testing.assert_allclose(step(u[at], cond[at]), whole[at], atol=2e-6)
+
+
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match="unknown limiter 'minmood'; did you mean 'minmod'"):
         PDES["burgers"](limiter="minmood")

@@ -6,11 +6,11 @@ import re
 import jax
 import numpy as np
 import pytest
-from fixtures import write_pdebench
-from runs import JUDGE, ROOT, RUNNER, TINY, sh, stored, summary
 
 import ups_jax as ups
+from fixtures import write_pdebench
 from runners import fast_to_sota
+from runs import JUDGE, ROOT, RUNNER, TINY, sh, stored, summary
 from ups_jax.data import load_npz, save_npz
 
 
@@ -133,6 +133,8 @@ BAD = {
     "type": (["--config.data.train=1.5"], "1.5"),
     "operator": (["--config.operator.name=resnett"], "did you mean 'resnet'"),
     "file": (["--config.data.path=missing.hdf5"], "missing.hdf5"),
+    "patch": (["--config.operator.patch=3"], "must divide the grid"),
+    "modes": (["--config.operator.name=fno", "--config.operator.modes=99"], "lower operator.modes"),
     "limiter": (["--config.pde.limiter=minmd"], "did you mean 'minmod'"),
     "small": (["--config.data.path={small}"], "space_stride"),
     "nan": (["--config.data.path={nan}"], "NaN or infinity"),
@@ -189,19 +191,34 @@ def test_a_diverging_loss_ends_with_code_4_saved_and_named(tmp_path, capsys):
     assert json.loads((tmp_path / "w" / "alerts.json").read_text())[0]["title"] == "diverged"
 
 
-def test_own_arrays_train_and_evaluate_without_wandb(tmp_path, capsys):
+def test_own_arrays_train_two_seeds_and_evaluate_without_wandb(tmp_path, capsys):
     pde = ups.build(ups.load_config("configs/advection.py:smoke")).pde
     data = ups.simulate(pde, jax.random.key(5), n=60, steps=20)
     save_npz(tmp_path / "own.npz", data)
     argv = ["--config=configs/advection.py:smoke", f"--workdir={tmp_path / 'w'}"]
     argv += [f"--config.data.path={tmp_path / 'own.npz'}", "--wandb_mode=disabled"]
-    argv += ["--config.eval.modes=persistence,operator", "--config.report.dpi=40"]
+    argv += ["--config.eval.modes=operator", "--config.report.dpi=40", "--config.eval.examples=0"]
     argv += ["--config.fit.operator.unroll=1", "--config.fit.operator.shares=1"]
     argv += ["--config.operator.name=resnet", "--config.operator.width=8"]
     argv += ["--config.operator.blocks=1", "--config.operator.dilations=1"]
-    assert fast_to_sota.main([*argv, "--config.eval.save_predictions=true"]) == 0
+    argv += ["--config.seeds=2", "--config.eval.save_predictions=true"]
+    assert fast_to_sota.main(argv) == 0
     assert "own.npz" in json.loads((tmp_path / "w/metadata.json").read_text())["data_origin"]
     ids = json.loads((tmp_path / "w/splits.json").read_text())["ids"]
     assert ids["test"] == list(range(6)) and len({*ids["train"], *ids["val"], *ids["test"]}) == 46
     assert (tmp_path / "w" / "predictions.npz").exists()
     assert json.loads((tmp_path / "w/wandb_run.json").read_text())["mode"] == "disabled"
+    shown = capsys.readouterr().out
+    assert "operator, mean of 2 seeds" in shown and "operator, spread of 2 seeds" in shown
+    found = summary(tmp_path / "w")
+    assert found["eval/operator/nrmse_seeds_std"] > 0
+    # Shipped is one of two: as far from their mean as the other, s / sqrt(2).
+    distance = abs(found["eval/operator/nrmse"] - found["eval/operator/nrmse_seeds_mean"])
+    assert distance == pytest.approx(found["eval/operator/nrmse_seeds_std"] / 2**0.5, rel=1e-3)
+    # As if stopped before its summary: stacked checkpoints are gone on with, to the same numbers.
+    (tmp_path / "w" / "summary.json").unlink()
+    assert fast_to_sota.main(argv) == 0
+    again = summary(tmp_path / "w")
+    for key, value in found.items():
+        if not key.startswith(("wall/", "memory/")) and not key.endswith("ms"):
+            assert again[key] == value, key

@@ -5,13 +5,14 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 
 import jax
 import numpy as np
-from runs import ROOT, RUNNER, TINY, stored, summary
 
 import ups_jax as ups
+from runs import ROOT, RUNNER, TINY, stored, summary
 
 
 def start(workdir, *extra):
@@ -78,3 +79,22 @@ def test_signals_are_answered_and_a_restart_moves_the_old_run_aside(tmp_path):
     os.kill(process.pid, signal.SIGTERM)
     assert finish(process) == 143
     assert (tmp_path / f"w.{old}" / "run_id.txt").exists()
+
+
+def test_a_process_that_is_busy_in_a_compiler_is_ended_all_the_same():
+    # Python's handlers wait for the C call to return, as they do for XLA's compiler.
+    program = """
+import ctypes
+from ups_jax.run import signals
+signals.GRACE_S = 0.2
+with signals.watch() as stop:
+    stop.line = "go on with: python x"
+    print("ready", flush=True)
+    ctypes.CDLL(None).sleep(60) and ctypes.CDLL(None).sleep(60)
+"""
+    argv = [sys.executable, "-c", program]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=5)[1]
+    assert process.returncode == 143 and told == "go on with: python x\n"

@@ -11,7 +11,7 @@ from ups_jax.models import resnet
 from ups_jax.pde import PDES
 from ups_jax.pde.advection import exact
 from ups_jax.simulator import Simulator, init, operator_step
-from ups_jax.train import Progress, Resume, fit, start_state
+from ups_jax.train import Progress, Snapshot, fit, start, start_many
 from ups_jax.types import Interrupted, Stage, Trajectories
 
 
@@ -73,33 +73,66 @@ def test_one_trace_a_phase(task):
     assert traced == [1, 2]
 
 
-@pytest.mark.parametrize("saved", [0, 1, 2, 3, 4])
-def test_going_on_from_any_checkpoint_ends_in_the_same_bits(task, saved):
+def many(task, *seeds):
+    """Stacked parameters and the keys of several networks."""
+    sim, params, _ = task
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+    return jax.vmap(lambda key: init(sim, key, params["stats"]))(keys), keys
+
+
+@pytest.mark.parametrize("saved, stacked", [(0, False), (1, True), (3, False)])
+def test_going_on_from_any_checkpoint_ends_in_the_same_bits(task, saved, stacked):
+    sim, params, data = task
+    params, key = many(task, 3, 4) if stacked else (params, jax.random.key(2))
+    told = [[5.0, 3.0, 4.0, 3.0], [1.0, 2.0, 0.5, 3.0]][: 1 + stacked]
+    best_steps = (8, 12)[: 1 + stacked]
+
+    def go(first, **changes):
+        values = iter([row[at] for at in range(first, 4) for row in told])
+        common = settings(phases=((8, 1), (8, 2)), val_every=4, save_every_s=0.0)
+        return fit(stages.operator(sim), params, data, key,
+                   validate=lambda params: next(values), **common, **changes)  # fmt: skip
+
     kept = []
-    schedule = dict(phases=((8, 1), (8, 2)), val_every=4, save_every_s=0.0)
-    values = iter([5.0, 3.0, 4.0, 3.0])
-    whole = run(
-        task,
-        validate=lambda params: next(values),
-        on_save=lambda state, at: kept.append((jax.device_get(state), at)),
-        **schedule,
-    )
-    assert whole.progress.best_step == 8 and whole.progress.best_value == 3.0
+    whole = go(0, on_save=lambda now: kept.append(jax.device_get(now)))
+    assert whole.progress.best_step == best_steps
     # Of saves at one step the last one stands.
-    last = {int(state.step): (state, at) for state, at in kept}
-    state, at = list(last.values())[saved]
-    left = iter([5.0, 3.0, 4.0, 3.0][int(state.step) // 4 :])
-    _, params, _ = task
-    best = params
-    if at.best_step >= 0:
-        best = {**params, **jax.tree.map(jnp.asarray, last[at.best_step][0].ema)}
-    state = jax.tree.map(jnp.asarray, state)
-    again = run(
-        task, validate=lambda params: next(left), resume=Resume(state, best, at), **schedule
-    )
+    last = {int(np.max(now.state.step)): now for now in kept}
+    step, now = list(last.items())[saved]
+    state, best = jax.tree.map(jnp.asarray, (now.state, now.best))
+    again = go(step // 4, resume=Snapshot(state, best, now.progress))
     same(again.last, whole.last)
     same(again.best, whole.best)
-    assert again.progress.best_step == 8
+    assert again.progress.best_step == best_steps
+
+
+def test_networks_side_by_side_are_those_trained_alone(task):
+    sim, _, data = task
+    params, keys = many(task, 5, 6)
+    rows = {}
+
+    def train(params, key, label):
+        def validate(params):
+            step = operator_step(sim, params, jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond))
+            return float(jnp.mean((step - data.u[:, 1]) ** 2))
+
+        told = rows.setdefault(label, [])
+        return fit(stages.operator(sim), params, data, key, validate=validate, val_every=4,
+                   on_log=lambda s, r: told.append(r), **settings())  # fmt: skip
+
+    both = train(params, keys, "both")
+    alone = [train(jax.tree.map(lambda x, i=i: x[i], params), keys[i], i) for i in (0, 1)]
+    for i, one in enumerate(alone):
+        jax.tree.map(
+            lambda x, y, i=i: np.testing.assert_allclose(x[i], y, rtol=1e-3, atol=1e-5),
+            both.best,
+            one.best,
+        )
+        assert both.progress.best_value[i] == pytest.approx(one.progress.best_value[0], rel=1e-4)
+    for name in ("loss", "val_nrmse"):
+        each = [rows[i][-1][name] for i in (0, 1)]
+        assert rows["both"][-1][name] == pytest.approx(np.mean(each), rel=1e-4)
+        assert rows["both"][-1][f"{name}_std"] == pytest.approx(np.std(each, ddof=1), rel=1e-2)
 
 
 def test_the_average_of_the_best_validation_is_shipped_the_earliest_on_ties(task):
@@ -111,14 +144,14 @@ def test_the_average_of_the_best_validation_is_shipped_the_earliest_on_ties(task
 
     fitted = run(task, phases=((12, 1),), validate=validate, val_every=4)
     same(fitted.best["operator"], seen[0])
-    assert fitted.progress.best_step == 4
+    assert fitted.progress.best_step == (4,)
 
 
 def test_the_average_is_the_warmed_up_one_by_hand(task):
     sim, params, data = task
     trail = []
     run(task, chunk=1, phases=((3, 1),), save_every_s=0.0,
-        on_save=lambda s, at: trail.append(jax.device_get(s)))  # fmt: skip
+        on_save=lambda now: trail.append(jax.device_get(now.state)))  # fmt: skip
     states = {int(s.step): s for s in trail}
     expected = states[0].params
     for step in (1, 2, 3):
@@ -132,15 +165,17 @@ def test_the_average_is_the_warmed_up_one_by_hand(task):
 
 def test_the_average_starts_as_a_copy(task):
     sim, params, _ = task
-    state = start_state(stages.operator(sim), params, settings()["opt"])
-    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(state.ema), strict=True):
-        assert a.unsafe_buffer_pointer() != b.unsafe_buffer_pointer()
+    stacked = many(task, 1, 2)[0]
+    for begin, given in ((start, params), (start_many, stacked)):
+        state, best, _ = begin(stages.operator(sim), given, settings()["opt"])
+        for copies in zip(*map(jax.tree.leaves, (state.params, state.ema, best)), strict=True):
+            assert len({x.unsafe_buffer_pointer() for x in copies}) == 3
 
 
 def test_asked_to_stop_it_saves_and_says_where(task):
     saves, calls = [], iter([False, True])
     with pytest.raises(Interrupted, match="operator, step 4"):
-        run(task, stop=lambda: next(calls), on_save=lambda s, at: saves.append(int(s.step)))
+        run(task, stop=lambda: next(calls), on_save=lambda now: saves.append(int(now.state.step)))
     assert saves[-1] == 4
 
 
@@ -148,12 +183,12 @@ def test_stopped_within_a_validation_the_row_is_told_once_after_it(task):
     rows, saves = [], []
     with pytest.raises(Interrupted):
         run(task, validate=lambda p: None, val_every=4, on_log=lambda s, r: rows.append(s),
-            on_save=lambda s, at: saves.append((jax.device_get(s), at)))  # fmt: skip
-    assert rows == [] and saves[-1][1].pending["loss"] > 0
-    state, at = saves[-1]
+            on_save=lambda now: saves.append(jax.device_get(now)))  # fmt: skip
+    assert rows == [] and saves[-1].progress.pending["loss"] > 0
+    state, best = jax.tree.map(jnp.asarray, saves[-1][:2])
     told = []
     run(task, validate=lambda p: 1.0, val_every=4, on_log=lambda s, r: told.append((s, dict(r))),
-        resume=Resume(jax.tree.map(jnp.asarray, state), task[1], at))  # fmt: skip
+        resume=Snapshot(state, best, saves[-1].progress))  # fmt: skip
     assert [step for step, _ in told] == [4, 8] and told[0][1]["val_nrmse"] == 1.0
 
 
@@ -168,7 +203,7 @@ def test_divergence_is_logged_saved_and_raised(task):
             task,
             stage=Stage("operator", ("operator",), loss),
             on_log=lambda s, r: rows.append(s),
-            on_save=lambda s, at: saves.append(int(s.step)),
+            on_save=lambda now: saves.append(int(now.state.step)),
         )
     assert rows == [4] and saves[-1] == 4
 
@@ -212,4 +247,4 @@ def test_a_perfect_forecast_has_the_least_loss():
 def test_progress_is_json_ready():
     import json
 
-    assert json.loads(json.dumps(Progress()._asdict()))["best_step"] == -1
+    assert json.loads(json.dumps(Progress((4,), (0.5,))._asdict()))["best_step"] == [4]

@@ -1,6 +1,6 @@
 """A simulator: the PDE and the networks that stand for it, as static functions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from ups_jax.lookup import lookup
 from ups_jax.models import OPERATORS, Fns
 from ups_jax.pde import PDES
 from ups_jax.pde.base import PDE
+from ups_jax.pde.finite_volume import coarse_march
 from ups_jax.types import Array, Key, Params
 
 
@@ -20,24 +21,67 @@ from ups_jax.types import Array, Key, Params
 class Simulator:
     """Static functions of one task; parameters travel apart, as `stats` and one entry a model.
 
-    `zero_mean` takes the spatial mean off every increment: for data that conserve it.
+    The operator adds its increment to the field, or to `base(u, cond)` where there is one: a cheap
+    step of the solver, which it then also sees (a hybrid). `zero_mean` takes the spatial mean off
+    every increment: for data that conserve it.
     """
 
     pde: PDE
     operator: Fns
     zero_mean: bool = False
+    base: Callable[[Array, Array], Array] | None = None
+
+
+BASES = ("persistence", "solver")
 
 
 def build(cfg: Any) -> Simulator:
-    """The simulator that a loaded config describes. ValueError on an unknown name or argument."""
+    """The simulator that a loaded config describes.
+
+    ValueError on an unknown name or argument, and on a network that cannot take the PDE's grid.
+    """
     pde_args = dict(cfg.pde)
     make = lookup(PDES, pde_args.pop("name"), "pde")
     pde = make(**pde_args, cells=tuple(cfg.data.cells))
     spec = dict(cfg.operator)
     factory = lookup(OPERATORS, spec.pop("name"), "operator")
     zero_mean = spec.pop("zero_mean", False)
-    operator = factory(ndim=pde.ndim, channels=len(pde.channels), params=len(pde.params), **spec)
-    return Simulator(pde=pde, operator=operator, zero_mean=zero_mean)
+    base = _base(
+        pde,
+        spec.pop("base", BASES[0]),
+        factor=spec.pop("coarsen", 1),
+        substeps=spec.pop("substeps", 1),
+    )
+    channels = len(pde.channels)
+    operator = factory(
+        ndim=pde.ndim,
+        channels=channels,
+        params=len(pde.params),
+        **({"inputs": 2 * channels} if base else {}),
+        **spec,
+    )
+    sim = Simulator(pde=pde, operator=operator, zero_mean=zero_mean, base=base)
+    field = jax.ShapeDtypeStruct((*pde.points, len(pde.channels)), np.float32)
+    cond = jax.ShapeDtypeStruct((len(pde.params),), np.float32)
+    jax.eval_shape(lambda u, c: operator_step(sim, init(sim, jax.random.key(0)), u, c), field, cond)
+    return sim
+
+
+def _base(
+    pde: PDE, name: str, *, factor: int, substeps: int
+) -> Callable[[Array, Array], Array] | None:
+    """The step that an operator corrects; None stands for persistence."""
+    lookup(dict.fromkeys(BASES), name, "operator.base")
+    if name == "persistence":
+        return None
+    if pde.march is None:
+        raise ValueError(f"operator.base is 'solver', but pde {pde.name!r} has no march; add one")
+    if min(factor, substeps) < 1 or any(n % factor or n // factor < 4 for n in pde.points):
+        raise ValueError(
+            f"operator.coarsen {factor}, operator.substeps {substeps}: at least 1, and the first "
+            f"must divide pde.points {pde.points} into 4 cells or more"
+        )
+    return coarse_march(pde.march, factor=factor, substeps=substeps, ndim=pde.ndim)
 
 
 def identity_stats(pde: PDE) -> Params:
@@ -65,13 +109,17 @@ def init(sim: Simulator, key: Key, stats: Mapping[str, Any] | None = None) -> Pa
 def operator_step(sim: Simulator, params: Params, u: Array, cond: Array) -> Array:
     """One interval by the operator, in physical units: u (..., *s, c), cond (..., p) -> like u."""
     stats = params["stats"]
+    start, given = u, normalize(stats, u)
+    if sim.base is not None:
+        start = sim.base(u, cond)
+        given = jnp.concatenate([given, normalize(stats, start)], -1)
     seen = condition(stats, sim.pde.features(cond))
-    increment = sim.operator.apply(params["operator"], normalize(stats, u), seen)
+    increment = sim.operator.apply(params["operator"], given, seen)
     increment = increment * stats["increment_std"].reshape((1,) * (u.ndim - 1) + (-1,))
     if sim.zero_mean:
         axes = tuple(range(-1 - sim.pde.ndim, -1))
         increment = increment - jnp.mean(increment, axes, keepdims=True)
-    return u + increment
+    return start + increment
 
 
 def count(tree: Any) -> int:

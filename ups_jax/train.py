@@ -27,16 +27,24 @@ class TrainState(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a stage stands beside its state: the best validation yet, and the seconds it has cost.
+    """Where a stage stands beside its state: each network's best validation, the seconds it cost.
 
     `pending` is the row of a chunk whose validation was cut short: it is told once that is done.
     """
 
-    best_step: int = -1
-    best_value: float = float("inf")
+    best_step: Sequence[int] = ()
+    best_value: Sequence[float] = ()
     train_s: float = 0.0
     compile_s: float = 0.0
     pending: Mapping[str, float] | None = None
+
+
+class Snapshot(NamedTuple):
+    """A stage on its way: its state, the average that validated best so far, where it stands."""
+
+    state: TrainState
+    best: Params
+    progress: Progress
 
 
 class Fitted(NamedTuple):
@@ -47,19 +55,19 @@ class Fitted(NamedTuple):
     progress: Progress
 
 
-class Resume(NamedTuple):
-    """A stage to go on with: its last state, and the best average saved before it."""
+def start(stage: Stage, params: Params, opt: Optimizer) -> Snapshot:
+    """Before the first update; averages start as copies, since the state is donated."""
+    trained, ema, best = (
+        {name: jax.tree.map(jnp.array, params[name]) for name in stage.trains} for _ in range(3)
+    )
+    state = TrainState(jnp.zeros((), jnp.int32), trained, ema, opt.chain.init(trained))
+    return Snapshot(state, best, Progress())
 
-    state: TrainState
-    best: Params
-    progress: Progress
 
-
-def start_state(stage: Stage, params: Params, opt: Optimizer) -> TrainState:
-    """State before the first update; the average starts as a copy, since the state is donated."""
-    trained = {name: jax.tree.map(jnp.array, params[name]) for name in stage.trains}
-    ema = jax.tree.map(jnp.array, trained)
-    return TrainState(jnp.zeros((), jnp.int32), trained, ema, opt.chain.init(trained))
+def start_many(stage: Stage, params: Params, opt: Optimizer) -> Snapshot:
+    """As `start`, for stacked parameters."""
+    state, best = jax.vmap(lambda params: start(stage, params, opt)[:2])(params)
+    return Snapshot(state, best, Progress())
 
 
 def fit(
@@ -78,29 +86,32 @@ def fit(
     validate: Callable[[Params], float | None] | None = None,
     val_every: int = 0,
     on_log: Callable[[int, Mapping[str, float]], None] = lambda step, row: None,
-    on_save: Callable[[TrainState, Progress], None] = lambda state, progress: None,
+    on_save: Callable[[Snapshot], None] = lambda snapshot: None,
     save_every_s: float = 20.0,
     stop: Callable[[], bool] = lambda: False,
-    resume: Resume | None = None,
+    resume: Snapshot | None = None,
 ) -> Fitted:
     """Train `stage.trains` through `phases` of (updates, unroll), each a multiple of `chunk`.
 
-    `early` is that of `sample_windows`. `validate` gives the error of parameters (None: it was
-    asked to stop); the average with the lowest is shipped, the earliest on ties. `on_save` is
-    called before every compilation, after every validation, every `save_every_s` seconds and when
-    `stop()` answers yes, which raises `Interrupted`. FloatingPointError, after `on_log` and
-    `on_save`, on a loss that is not finite.
+    A row of keys (m,) trains m networks side by side: every array of `params`, and of what is
+    returned, then has that axis in front, and a row of the log is their mean, `<name>_std` beside
+    it. `early` is that of `sample_windows`. `validate` gives the error of one network's parameters
+    (None: it was asked to stop); each network's average with the lowest is shipped, the earliest
+    on ties. `on_save` is called before every compilation, after every validation, every
+    `save_every_s` seconds and when `stop()` answers yes, which raises `Interrupted`.
+    FloatingPointError, after `on_log` and `on_save`, on a loss that is not finite.
     """
     frozen = {name: value for name, value in params.items() if name not in stage.trains}
     u, cond = jnp.asarray(data.u), jnp.asarray(data.cond)
-    state, best, at = resume or Resume(start_state(stage, params, opt), params, Progress())
+    begin = start_many if key.ndim else start
+    state, best, at = resume or begin(stage, params, opt)
     ends = [int(end) for end in np.cumsum([steps for steps, _ in phases])]
-    step, saved_at, saved_step = int(state.step), time.monotonic(), -1
+    step, saved_at, saved_step = int(state.step.ravel()[0]), time.monotonic(), -1
     compiled, unroll = None, 0
 
     def save() -> None:
         nonlocal saved_at, saved_step
-        on_save(state, at)
+        on_save(Snapshot(state, best, at))
         saved_at, saved_step = time.monotonic(), step
 
     def settle(row: dict[str, float]) -> None:
@@ -108,15 +119,13 @@ def fit(
         nonlocal at, best
         due = step == ends[-1] or bool(val_every) and step % val_every == 0
         if due and validate:
-            value = validate({**frozen, **state.ema})
-            if value is None:
+            values = _each(validate, {**frozen, **state.ema}, key.shape)
+            if values is None:
                 at = at._replace(pending=row)
                 save()
                 raise Interrupted(f"{stage.name}, step {step}")
-            row = {**row, "val_nrmse": value}
-            if value < at.best_value:
-                at = at._replace(best_step=step, best_value=value)
-                best = {**frozen, **jax.tree.map(jnp.array, state.ema)}
+            row = {**row, **_told("val_nrmse", values)}
+            best, at = _better(best, state.ema, at, values, step)
         at = at._replace(pending=None)
         on_log(step, row)
         _require_finite(stage.name, row["loss"], step - chunk, step, save)
@@ -137,19 +146,64 @@ def fit(
             run = partial(
                 _chunk, stage.loss, opt, tuple(augment), chunk, batch_size, unroll + 1, ema, early
             )
+            run = jax.vmap(run, in_axes=(0, 0, None, None, 0)) if key.ndim else run
             jitted = jax.jit(run, donate_argnums=0)
             compiled = jitted.lower(state, frozen, u, cond, key).compile()
             at = at._replace(compile_s=at.compile_s + time.monotonic() - began)
         assert compiled is not None
         began = time.monotonic()
         state, means = compiled(state, frozen, u, cond, key)
-        row = {name: float(value) for name, value in jax.device_get(means).items()}
+        row: dict[str, float] = {}
+        for name, values in jax.device_get(means).items():
+            row |= _told(name, values)
         seconds = time.monotonic() - began
         at = at._replace(train_s=at.train_s + seconds)
         step += chunk
         settle({**row, "unroll": unroll, "steps_per_s": chunk / seconds})
-    shipped = best if validate else {**frozen, **state.ema}
+    shipped = {**frozen, **(best if validate else state.ema)}
     return Fitted(shipped, {**frozen, **state.params}, at)
+
+
+def _each(
+    validate: Callable[[Params], float | None], params: Params, lead: tuple[int, ...]
+) -> np.ndarray | None:
+    """Validation error of every network, of the shape of the keys; None once stopped."""
+    values = np.empty(lead)
+    for index in np.ndindex(lead):
+        value = validate(jax.tree.map(lambda x, at=index: x[at], params) if lead else params)
+        if value is None:
+            return None
+        values[index] = value
+    return values
+
+
+def _better(
+    best: Params, ema: Params, at: Progress, values: np.ndarray, step: int
+) -> tuple[Params, Progress]:
+    """Take the averages of those networks whose error is their lowest yet."""
+    each = values.ravel()
+    before = np.asarray(at.best_value or [np.inf] * each.size)
+    lower = each < before
+    mask = jnp.asarray(lower).reshape(values.shape)
+
+    def pick(new: Array, old: Array) -> Array:
+        return jnp.where(mask.reshape(*mask.shape, *(1,) * (new.ndim - mask.ndim)), new, old)
+
+    steps = np.where(lower, step, at.best_step or -1)
+    found = at._replace(
+        best_step=tuple(steps.tolist()), best_value=tuple(np.where(lower, each, before).tolist())
+    )
+    return jax.tree.map(pick, ema, best), found
+
+
+def _told(name: str, values: np.ndarray) -> dict[str, float]:
+    """A row's entries of one quantity: its value, or mean and standard deviation over networks."""
+    if not np.ndim(values):
+        return {name: float(values)}
+    row = {name: float(np.mean(values))}
+    if name != "lr":
+        row[f"{name}_std"] = float(np.std(values, ddof=min(1, values.size - 1)))
+    return row
 
 
 def _require_finite(

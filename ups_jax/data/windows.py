@@ -14,12 +14,15 @@ BLOCK = 256
 
 
 def fit_normalizer(
-    train: Trajectories, features: Callable[[Array], Array]
+    train: Trajectories,
+    features: Callable[[Array], Array],
+    base: Callable[[Array, Array], Array] | None = None,
 ) -> dict[str, np.ndarray]:
     """Statistics of the training split, float32: of u, of its increments, of features(cond).
 
     `mean`, `std`, `increment_std` (c,) and `cond_mean`, `cond_std` (p,), taken over samples, frames
-    and space in float64. A deviation of zero is given as one.
+    and space in float64. A deviation of zero is given as one. An increment is what a frame adds to
+    `base(u, cond)` of the frame before, or to that frame itself.
     """
     n, c = train.u.shape[0], train.u.shape[-1]
     if train.u.shape[1] < 2:
@@ -29,10 +32,17 @@ def fit_normalizer(
         for i in range(0, n, BLOCK):
             yield np.asarray(train.u[i : i + BLOCK])
 
+    def increments() -> Iterable[np.ndarray]:
+        guess = jax.jit(base) if base else None
+        for i, u in enumerate(fields()):
+            before, cond = u[:, :-1], np.asarray(train.cond)[i * BLOCK : i * BLOCK + len(u)]
+            if guess:
+                conds = np.repeat(cond[:, None], before.shape[1], axis=1)
+                before = np.stack([guess(*pair) for pair in zip(before, conds, strict=True)])
+            yield (u[:, 1:].astype(np.float64) - before).reshape(-1, c)
+
     mean, std = _moments(u.reshape(-1, c) for u in fields())
-    _, increment_std = _moments(
-        np.diff(u.astype(np.float64), axis=1).reshape(-1, c) for u in fields()
-    )
+    _, increment_std = _moments(increments())
     cond_mean, cond_std = _moments([np.asarray(features(jnp.asarray(train.cond)))])
     stats = dict(
         mean=mean, std=std, increment_std=increment_std, cond_mean=cond_mean, cond_std=cond_std

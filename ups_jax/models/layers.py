@@ -1,7 +1,8 @@
 """Layers on periodic grids of one or two dimensions: (..., *s, c_in) -> (..., *s, c_out)."""
 
+import os
 from functools import partial
-from math import prod
+from math import gcd, prod
 
 import jax
 import jax.numpy as jnp
@@ -43,12 +44,12 @@ def _conv_backward(size, dilation, ndim, saved, grad):
     wide = taps(grad, size=size, dilation=dilation, ndim=ndim)
     mirrored = jnp.swapaxes(kernel[::-1], 1, 2)
     grad_x = wide @ mirrored.reshape(-1, x.shape[-1])
-    # One product a sample, summed after: XLA's CPU threads share those, not one long product.
-    points = prod(x.shape[x.ndim - 1 - ndim : -1])
+    # One product a core, summed after: XLA's CPU threads share those, not one long product.
+    share = gcd(prod(x.shape[:-1]), os.cpu_count() or 1)
     pieces = jnp.einsum(
         "bni,bnk->bik",
-        x.reshape(-1, points, x.shape[-1]),
-        wide.reshape(-1, points, wide.shape[-1]),
+        x.reshape(share, -1, x.shape[-1]),
+        wide.reshape(share, -1, wide.shape[-1]),
     )
     taps_last = pieces.sum(0).reshape(x.shape[-1], -1, grad.shape[-1])
     return grad_x, jnp.swapaxes(taps_last, 0, 1)[::-1]
@@ -76,6 +77,27 @@ def native_conv(x: Array, kernel: Array, size: int, dilation: int, ndim: int) ->
         dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
     )
     return y.reshape(*lead, *y.shape[1:])
+
+
+def fold(x: Array, patch: int, ndim: int) -> Array:
+    """Space to depth: (..., *s, c) -> (..., *s / patch, patch^ndim c). ValueError on a bad fit."""
+    lead, space, c = x.shape[: -1 - ndim], x.shape[-1 - ndim : -1], x.shape[-1]
+    if any(n % patch for n in space):
+        raise ValueError(f"operator.patch is {patch}; it must divide the grid, {space}")
+    coarse = tuple(n // patch for n in space)
+    x = x.reshape(*lead, *(size for n in coarse for size in (n, patch)), c)
+    inner = [len(lead) + 2 * i + 1 for i in range(ndim)]
+    x = jnp.moveaxis(x, inner, range(-1 - ndim, -1))
+    return x.reshape(*lead, *coarse, patch**ndim * c)
+
+
+def unfold(x: Array, patch: int, ndim: int) -> Array:
+    """Depth to space, the inverse of `fold`: (..., *s, patch^ndim c) -> (..., *s patch, c)."""
+    lead, coarse = x.shape[: -1 - ndim], x.shape[-1 - ndim : -1]
+    x = x.reshape(*lead, *coarse, *(patch,) * ndim, -1)
+    inner = [len(lead) + 2 * i + 1 for i in range(ndim)]
+    x = jnp.moveaxis(x, range(-1 - ndim, -1), inner)
+    return x.reshape(*lead, *(n * patch for n in coarse), x.shape[-1])
 
 
 class PeriodicConv(nnx.Module):

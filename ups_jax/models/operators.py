@@ -1,7 +1,8 @@
 """One-step networks: normalised field and PDE features -> normalised increment over one interval.
 
-Every factory takes `ndim`, `channels` and `params` from the simulator; its other arguments are the
-keys of `cfg.operator`. A network maps u (..., *s, c), cond (..., p) to (..., *s, c).
+Every factory takes `ndim`, `channels`, `params` and `inputs` (channels seen, where they are others
+than `channels`) from the simulator; its other arguments are the keys of `cfg.operator`. A network
+maps u (..., *s, inputs), cond (..., p) to (..., *s, c).
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from flax import nnx
 
 from ups_jax.models.functional import Fns, functional
-from ups_jax.models.layers import Modulation, PeriodicConv, SpectralConv
+from ups_jax.models.layers import Modulation, PeriodicConv, SpectralConv, fold, unfold
 from ups_jax.types import Array
 
 HEAD_SCALE = 1e-3
@@ -24,14 +25,18 @@ class ResNet(nnx.Module):
         *,
         ndim: int,
         channels: int,
+        inputs: int,
         params: int,
         width: int,
         blocks: int,
         dilations: Sequence[int],
+        patch: int,
         rngs: nnx.Rngs,
     ):
         """`blocks` residual blocks of a 3-wide convolution a dilation; 5-wide lift and head."""
-        self.lift = PeriodicConv(channels, width, ndim=ndim, size=5, rngs=rngs)
+        self.patch, self.ndim = patch, ndim
+        sites = patch**ndim
+        self.lift = PeriodicConv(inputs * sites, width, ndim=ndim, size=5, rngs=rngs)
         self.modulations = nnx.List(
             [Modulation(params, width, rngs=rngs) for _ in range(blocks if params else 0)]
         )
@@ -54,17 +59,19 @@ class ResNet(nnx.Module):
                 for _ in range(blocks)
             ]
         )
-        self.head = PeriodicConv(width, channels, ndim=ndim, size=5, scale=HEAD_SCALE, rngs=rngs)
+        self.head = PeriodicConv(
+            width, channels * sites, ndim=ndim, size=5, scale=HEAD_SCALE, rngs=rngs
+        )
 
     def __call__(self, u: Array, cond: Array) -> Array:
-        """(..., *s, c), (..., p) -> (..., *s, c)."""
-        x = self.lift(u)
+        """(..., *s, inputs), (..., p) -> (..., *s, c)."""
+        x = self.lift(fold(u, self.patch, self.ndim))
         for i, block in enumerate(self.blocks):
             h = self.modulations[i](x, cond) if self.modulations else x
             for conv in block:
                 h = conv(nnx.gelu(h))
             x = x + h
-        return self.head(nnx.gelu(x))
+        return unfold(self.head(nnx.gelu(x)), self.patch, self.ndim)
 
 
 class FNO(nnx.Module):
@@ -75,6 +82,7 @@ class FNO(nnx.Module):
         *,
         ndim: int,
         channels: int,
+        inputs: int,
         params: int,
         width: int,
         modes: int,
@@ -82,7 +90,7 @@ class FNO(nnx.Module):
         rngs: nnx.Rngs,
     ):
         """`layers` layers of `width` channels that mix the lowest `modes` wavenumbers."""
-        self.lift = PeriodicConv(channels, width, ndim=ndim, size=1, rngs=rngs)
+        self.lift = PeriodicConv(inputs, width, ndim=ndim, size=1, rngs=rngs)
         self.modulations = nnx.List(
             [Modulation(params, width, rngs=rngs) for _ in range(layers if params else 0)]
         )
@@ -98,7 +106,7 @@ class FNO(nnx.Module):
         )
 
     def __call__(self, u: Array, cond: Array) -> Array:
-        """(..., *s, c), (..., p) -> (..., *s, c)."""
+        """(..., *s, inputs), (..., p) -> (..., *s, c)."""
         x = self.lift(u)
         for i, (spectral, local) in enumerate(zip(self.spectral, self.local, strict=True)):
             h = self.modulations[i](x, cond) if self.modulations else x
@@ -114,22 +122,30 @@ def resnet(
     width: int = 40,
     blocks: int = 3,
     dilations: Sequence[int] = (1, 2, 4, 8, 2),
+    patch: int = 1,
+    inputs: int | None = None,
 ) -> Fns:
-    """Dilated periodic ResNet. Good values: 2-3 blocks, width 32-64, a reach beyond the CFL's."""
-    if width < 1 or blocks < 1 or not dilations or min(dilations) < 1:
+    """Dilated periodic ResNet. Good values: 2-3 blocks, width 32-64, a reach beyond the CFL's.
+
+    `patch` neighbouring points an axis share one site of the network, which then is that much
+    shorter and may be wider at equal cost.
+    """
+    if min(width, blocks, patch, *dilations) < 1 or not dilations:
         raise ValueError(
-            f"operator: width {width}, blocks {blocks}, dilations {tuple(dilations)}; "
-            "each must be at least 1"
+            f"operator: width {width}, blocks {blocks}, dilations {tuple(dilations)}, "
+            f"patch {patch}; each must be at least 1"
         )
 
     def build(rngs: nnx.Rngs) -> nnx.Module:
         return ResNet(
             ndim=ndim,
             channels=channels,
+            inputs=inputs or channels,
             params=params,
             width=width,
             blocks=blocks,
             dilations=tuple(dilations),
+            patch=patch,
             rngs=rngs,
         )
 
@@ -137,7 +153,14 @@ def resnet(
 
 
 def fno(
-    *, ndim: int, channels: int, params: int, width: int = 32, modes: int = 16, layers: int = 4
+    *,
+    ndim: int,
+    channels: int,
+    params: int,
+    width: int = 32,
+    modes: int = 16,
+    layers: int = 4,
+    inputs: int | None = None,
 ) -> Fns:
     """Fourier neural operator; PDEBench's official size is 12 modes, width 20, 4 layers."""
     if min(width, modes, layers) < 1:
@@ -149,6 +172,7 @@ def fno(
         return FNO(
             ndim=ndim,
             channels=channels,
+            inputs=inputs or channels,
             params=params,
             width=width,
             modes=modes,

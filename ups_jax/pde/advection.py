@@ -1,6 +1,6 @@
 """Linear transport at constant velocity in one or two dimensions; its solution is a translation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -45,6 +45,7 @@ def make(
         sample_cond=lambda key: jax.random.uniform(key, (ndim,), minval=low, maxval=high),
         step=partial(step, dt=dt, length=length),
         residual=partial(residual, dt=dt, length=length),
+        march=partial(march, dt=dt, length=length),
         symmetries=(roll_symmetry(ndim),),
         laws=transport_laws(ndim),
         spec=dict(points=points, cells=cells, velocity=velocity, modes=modes, dt=dt, length=length),
@@ -67,18 +68,10 @@ def initial(key: Key, cond: Array, cells: tuple[int, ...], *, modes: int) -> Arr
 def step(u: Array, cond: Array, *, dt: float, length: float) -> Array:
     """Advance u (..., *s, 1) by dt by MUSCL-upwind finite volumes, substepped to the CFL limit."""
     v = u[..., 0]
-    ndim = cond.shape[-1]
-    dx = [length / n for n in v.shape[-ndim:]]
-    speeds = [cond[..., i].reshape(*cond.shape[:-1], *(1,) * ndim) for i in range(ndim)]
+    rhs, speeds, dx = _transport(v, cond, length)
     rate = sum((jnp.abs(s) / d for s, d in zip(speeds, dx, strict=True)), jnp.zeros(()))
     reach = CFL * (STAGES - 1)
-    count = fv.substeps(dt, rate / reach, cap=int(dt * FASTEST * ndim / min(dx) / reach) + 1)
-
-    def rhs(v: Array) -> Array:
-        parts = [
-            fv.flux_difference(v, fv.upwind(speeds[i]), axis=i - ndim) / dx[i] for i in range(ndim)
-        ]
-        return -sum(parts[1:], parts[0])
+    count = fv.substeps(dt, rate / reach, cap=int(dt * FASTEST * len(dx) / min(dx) / reach) + 1)
 
     def body(carry):
         i, v, lost = carry
@@ -89,6 +82,35 @@ def step(u: Array, cond: Array, *, dt: float, length: float) -> Array:
 
     most = jnp.max(count)
     return jax.lax.while_loop(lambda c: c[0] < most, body, (0, v, jnp.zeros_like(v)))[1][..., None]
+
+
+def march(u: Array, cond: Array, count: int, *, dt: float, length: float) -> Array:
+    """`step` in `count` equal substeps, without its compensation: has a gradient."""
+    v = u[..., 0]
+    rhs, *_ = _transport(v, cond, length)
+    h = jnp.asarray(dt / count, v.dtype)
+
+    def body(v: Array, _: None) -> tuple[Array, None]:
+        return v + fv.ssp_increment(rhs, v, h, STAGES), None
+
+    return jax.lax.scan(body, v, None, length=count)[0][..., None]
+
+
+def _transport(
+    v: Array, cond: Array, length: float
+) -> tuple[Callable[[Array], Array], list[Array], list[float]]:
+    """Right-hand side of v (..., *s), the speed along each axis, the cell widths."""
+    ndim = cond.shape[-1]
+    dx = [length / n for n in v.shape[-ndim:]]
+    speeds = [cond[..., i].reshape(*cond.shape[:-1], *(1,) * ndim) for i in range(ndim)]
+
+    def rhs(v: Array) -> Array:
+        parts = [
+            fv.flux_difference(v, fv.upwind(speeds[i]), axis=i - ndim) / dx[i] for i in range(ndim)
+        ]
+        return -sum(parts[1:], parts[0])
+
+    return rhs, speeds, dx
 
 
 def exact(u: Array, cond: Array, time: float, *, length: float) -> Array:

@@ -31,7 +31,8 @@ class Law(NamedTuple):
 class PDE:
     """A PDE on a periodic box, with the solver that makes its data. Static under `jit`.
 
-    `step` advances one saved interval `dt` on the grid it is given, whatever its size;
+    `step` advances one saved interval `dt` on the grid it is given, whatever its size; `march`
+    does so in a given number of equal substeps, stable or not, and has a gradient;
     `initial` draws an initial condition on any grid of `cells`; `residual` is the pointwise flux
     balance of a frame pair; `features` maps parameters to what a network should see of them.
     `spec` holds the arguments of the factory: with `name`, the identity of the value.
@@ -48,6 +49,7 @@ class PDE:
     sample_cond: Callable[[Key], Array]
     step: Step
     residual: Callable[[Array, Array, Array], Array]
+    march: Callable[[Array, Array, int], Array] | None = None
     features: Callable[[Array], Array] = lambda cond: cond
     symmetries: tuple[Callable[[Key, Array, Array], tuple[Array, Array]], ...] = ()
     laws: Mapping[str, Law] = field(default_factory=dict)

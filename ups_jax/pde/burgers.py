@@ -1,6 +1,6 @@
 """One-dimensional viscous Burgers with PDEBench's convention and initial-condition law."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -46,6 +46,7 @@ def make(
         sample_cond=lambda key: jax.random.choice(key, values, (1,)),
         step=partial(step, dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter")),
         residual=partial(residual, dt=dt, length=length),
+        march=partial(march, dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter")),
         features=jnp.log10,
         symmetries=(roll_symmetry(1), reflect),
         laws=transport_laws(1),
@@ -89,12 +90,7 @@ def step(u: Array, cond: Array, *, dt: float, length: float, limiter) -> Array:
     reach = CFL * (STAGES - 1) * dx
     count = fv.substeps(dt, jnp.max(jnp.abs(v), -1, keepdims=True) / reach, cap=_cap(dt, reach))
     h = dt / count
-    symbol = fv.laplacian_symbol(n, dx, v.dtype)
-    decay = cond[..., :1] / jnp.pi * symbol.reshape((1,) * (v.ndim - 1) + (-1,))
-    half, full = jnp.expm1(0.5 * h * decay), jnp.expm1(h * decay)
-
-    def rhs(v: Array) -> Array:
-        return -fv.flux_difference(v, fv.godunov_burgers, limiter=limiter) / dx
+    rhs, half, full = _splitting(v, cond, h, dx, limiter)
 
     def body(carry):
         i, v, lost = carry
@@ -109,6 +105,34 @@ def step(u: Array, cond: Array, *, dt: float, length: float, limiter) -> Array:
     most = jnp.max(count)
     v = jax.lax.while_loop(lambda carry: carry[0] < most, body, (0, *start))[1]
     return v[..., None]
+
+
+def march(u: Array, cond: Array, count: int, *, dt: float, length: float, limiter) -> Array:
+    """`step` in `count` equal substeps, without its compensation: has a gradient."""
+    v = u[..., 0]
+    h = jnp.asarray(dt / count, v.dtype)
+    rhs, half, full = _splitting(v, cond, h, length / v.shape[-1], limiter)
+
+    def body(v: Array, growth: Array) -> tuple[Array, None]:
+        v = v + fv.ssp_increment(rhs, v, h, STAGES)
+        return v + fv.diffusion_increment(v, growth), None
+
+    v = v + fv.diffusion_increment(v, half)
+    growths = jnp.stack([full] * (count - 1) + [half])
+    return jax.lax.scan(body, v, growths)[0][..., None]
+
+
+def _splitting(
+    v: Array, cond: Array, h: Array, dx: float, limiter
+) -> tuple[Callable[[Array], Array], Array, Array]:
+    """Transport's right-hand side for v (..., x), diffusion's growth over h / 2 and over h."""
+    symbol = fv.laplacian_symbol(v.shape[-1], dx, v.dtype)
+    decay = cond[..., :1] / jnp.pi * symbol.reshape((1,) * (v.ndim - 1) + (-1,))
+
+    def rhs(v: Array) -> Array:
+        return -fv.flux_difference(v, fv.godunov_burgers, limiter=limiter) / dx
+
+    return rhs, jnp.expm1(0.5 * h * decay), jnp.expm1(h * decay)
 
 
 def _cap(dt: float, reach: float) -> int:

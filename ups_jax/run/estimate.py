@@ -28,7 +28,8 @@ def describe(cfg: Any, sim: Simulator) -> str:
     fits = [(cfg.fit[name], config.phases(cfg.fit[name])) for name in cfg.stages]
     windows = sum(n * unroll * fit.batch for fit, phases in fits for n, unroll in phases)
     validations = sum(fit.steps // fit.val_every for fit, _ in fits)
-    forwards = validations * data.val * data.steps + data.test * (2 * data.steps - spec.context)
+    judged = data.test * (2 * data.steps - spec.context) * (cfg.seeds + (cfg.seeds > 1))
+    forwards = cfg.seeds * validations * data.val * data.steps + judged
     backend = jax.default_backend()
     rate = RATES.get(backend, 1e12) * (len(_cores()) if backend == "cpu" else 1)
     frames = (data.train + data.val + data.test) * (data.steps + 1)
@@ -37,7 +38,7 @@ def describe(cfg: Any, sim: Simulator) -> str:
     memory = 2 * data_bytes + 16 * count(params) + widest * traffic
     minutes = {
         "data": 0.0 if data.path else frames * pde.dt * CELL_S * np.prod(pde.cells) ** 2 / 60,
-        "training": 3 * flops * windows / rate / 60,
+        "training": 3 * flops * windows * cfg.seeds / rate / 60,
         "evaluation": flops * forwards / rate / 60,
     }
     lines = [

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -17,10 +17,10 @@ from ups_jax.run import config, tracking
 from ups_jax.run.checkpoint import Checkpoints
 from ups_jax.run.plan import Plan, Resumed
 from ups_jax.run.splits import Splits
-from ups_jax.simulator import init
+from ups_jax.simulator import Simulator, init
 from ups_jax.stages import STAGES
-from ups_jax.train import Fitted, Progress, Resume, TrainState, fit, start_state
-from ups_jax.types import Params, Stage
+from ups_jax.train import Fitted, Progress, Snapshot, TrainState, fit, start, start_many
+from ups_jax.types import Key, Params, Stage
 
 
 def machine() -> dict[str, Any]:
@@ -34,9 +34,32 @@ def machine() -> dict[str, Any]:
     }
 
 
+def keys(cfg: Any) -> Key:
+    """The run's key, or a row of them: network i is that of a run whose seed is `seed + i`."""
+    if cfg.seeds == 1:
+        return jax.random.key(cfg.seed)
+    return jax.vmap(jax.random.key)(cfg.seed + jnp.arange(cfg.seeds))
+
+
+def untrained(sim: Simulator, cfg: Any, stats: Mapping[str, Any] | None = None) -> Params:
+    """Untrained parameters, stacked where there are several seeds."""
+    return _over(lambda key: init(sim, key, stats), keys(cfg))
+
+
+def networks(params: Params, cfg: Any) -> list[Params]:
+    """The parameters of each network of a stack."""
+    if cfg.seeds == 1:
+        return [params]
+    return [jax.tree.map(lambda x, i=i: x[i], params) for i in range(cfg.seeds)]
+
+
+def _over(make: Callable[[Key], Any], key: Key) -> Any:
+    return jax.vmap(make)(key) if key.ndim else make(key)
+
+
 def find(plan: Plan) -> Resumed:
     """Read the newest checkpoint of every stage. ValueError on another schema, model or data."""
-    saved, best = {}, {}
+    saved = {}
     for name in plan.cfg.stages:
         folder = plan.workdir / "ckpt" / name
         if not folder.is_dir():
@@ -55,10 +78,7 @@ def find(plan: Plan) -> Resumed:
                         f"{folder} was written with {key} {note[key]}, now it is {value}; "
                         "use --restart"
                     )
-            if note["best_number"]:
-                tree = checkpoints.restore(note["best_number"], _like(plan, name)).tree
-                best[name] = tree["ema"]
-    return Resumed(saved, best)
+    return Resumed(saved)
 
 
 def warn_about_machine(resumed: Resumed) -> None:
@@ -82,7 +102,8 @@ def stage(
 ) -> Fitted:
     """Train one stage of the plan, or go on with it, or take it as it was finished."""
     spec, what, opt = plan.cfg.fit[name], _stage(plan, name), _optimizer(plan, name)
-    key = jax.random.fold_in(jax.random.key(plan.cfg.seed), list(STAGES).index(name) + 1)
+    number = list(STAGES).index(name) + 1
+    key = _over(lambda key: jax.random.fold_in(key, number), keys(plan.cfg))
     shown: dict[str, float] = {}
 
     def on_log(step: int, row: Mapping[str, float]) -> None:
@@ -91,27 +112,22 @@ def stage(
         plan.bar(name, step, spec.steps, **shown)
 
     with Checkpoints(plan.workdir / "ckpt" / name) as checkpoints:
-        found = plan.resumed.saved.get(name)
-        best_number = found.meta["best_number"] if found else 0
 
-        def on_save(state: TrainState, at: Progress) -> None:
-            nonlocal best_number
-            # The average that was just found best is the one in this state.
-            fresh = at.best_step == int(state.step) and at.pending is None
-            best_number = checkpoints.next() if fresh else best_number
+        def on_save(now: Snapshot) -> None:
+            step, at = int(now.state.step.ravel()[0]), now.progress
             notes = {
                 "schema": config.SCHEMA,
                 "stage": name,
-                "step": int(state.step),
+                "step": step,
                 "key": jax.random.key_data(key).tolist(),
                 "progress": at._asdict(),
-                "best_number": best_number,
                 "offset": run.offset(),
                 "data_hash": splits.record["hash"]["train"],
                 "wall": _wall(plan),
                 "machine": machine(),
             }
-            checkpoints.save(state._asdict(), notes, at.best_value if fresh else None)
+            improved = step in at.best_step and at.pending is None
+            checkpoints.save(_tree(now), notes, min(at.best_value) if improved else None)
             run.commit()
 
         return fit(
@@ -131,7 +147,7 @@ def stage(
             on_log=on_log,
             on_save=on_save,
             stop=plan.stop,
-            resume=_resume(plan.resumed, name, params),
+            resume=_resume(plan.resumed, name),
         )
 
 
@@ -151,12 +167,18 @@ def _optimizer(plan: Plan, name: str) -> optim.Optimizer:
     )
 
 
+def _tree(snapshot: Snapshot) -> dict[str, Any]:
+    """What of a snapshot is arrays, as it lies on disk."""
+    return {**snapshot.state._asdict(), "best": snapshot.best}
+
+
 def _like(plan: Plan, name: str) -> dict[str, Any]:
-    """Shapes of a stage's state, without computing one."""
+    """Shapes of a stage's snapshot, without computing one."""
+    begin = start_many if plan.cfg.seeds > 1 else start
 
     def make() -> dict[str, Any]:
-        params = init(plan.sim, jax.random.key(0))
-        return start_state(_stage(plan, name), params, _optimizer(plan, name))._asdict()
+        params = untrained(plan.sim, plan.cfg)
+        return _tree(begin(_stage(plan, name), params, _optimizer(plan, name)))
 
     return jax.eval_shape(make)
 
@@ -167,10 +189,10 @@ def _wall(plan: Plan) -> dict[str, float]:
     return {"data_s": plan.wall["data_s"], "earlier_s": earlier}
 
 
-def _resume(resumed: Resumed, name: str, params: Params) -> Resume | None:
+def _resume(resumed: Resumed, name: str) -> Snapshot | None:
     found = resumed.saved.get(name)
     if found is None:
         return None
     arrays = jax.tree.map(jnp.asarray, found.tree)
-    best = {**params, **jax.tree.map(jnp.asarray, resumed.best.get(name, {}))}
-    return Resume(TrainState(**arrays), best, Progress(**found.meta["progress"]))
+    best = arrays.pop("best")
+    return Snapshot(TrainState(**arrays), best, Progress(**found.meta["progress"]))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -11,34 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from ups_jax.data import fit_normalizer, save_predictions
-from ups_jax.evaluate import Report, evaluate
+from ups_jax.evaluate import Report
 from ups_jax.run import config, estimate, learn, store, tracking
+from ups_jax.run.judge import judge, table
 from ups_jax.run.plan import Plan
-from ups_jax.run.progress import Bar, lines, pick
+from ups_jax.run.progress import Bar
 from ups_jax.run.report import write_report
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import Splits, gather
-from ups_jax.simulator import Simulator, build, count, init
-from ups_jax.types import Interrupted, Params, Trajectories
+from ups_jax.run.tracking.files import write_json, write_text
+from ups_jax.simulator import build, count
+from ups_jax.types import Interrupted, Params
 
-SHOWN = {
-    "forecaster": "forecaster",
-    "protocol": "protocol",
-    "nrmse": "nRMSE",
-    "nrmse_median": "median",
-    "nrmse_p90": "p90",
-    "mae": "MAE",
-    "rel_l2": "relL2",
-    "correlation_time": "corr. time",
-    "parameters": "parameters",
-    "calls": "calls",
-    "ms": "ms/rollout",
-}
-
-
-STAGE_COLUMNS = ["stage", "parameters", "updates", "best step", "val nRMSE", "train s", "compile s"]
+STAGE_COLUMNS = ["stage", "parameters", "updates", "seeds", "best step", "val nRMSE"]
+STAGE_COLUMNS += ["spread over seeds", "train s", "compile s"]
 Row = list[Any]
 
 
@@ -107,12 +97,13 @@ def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
     cfg, workdir, wall = plan.cfg, plan.workdir, plan.wall
     wall.update(plan.resumed.wall)
     run.update_config(_metadata(cfg, splits))
-    store.write_json(workdir / "splits.json", splits.record)
+    write_json(workdir / "splits.json", splits.record)
     learn.warn_about_machine(plan.resumed)
-    params, stages = _train(plan, splits, run)
+    networks, chosen, stages = _train(plan, splits, run)
+    params = networks[chosen]
     store.save_params(workdir, params)
     began = time.monotonic()
-    report = judge_test(plan.sim, params, cfg, splits.test, plan.stop, plan.bar)
+    report = judge(plan, networks, chosen, splits.test)
     wall["compile_s"] += report.compile_s
     wall["eval_s"] = time.monotonic() - began - report.compile_s
     if cfg.eval.save_predictions:
@@ -121,29 +112,35 @@ def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
     wall["total_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - plan.began
     run.log_eval_summary(wall, prefix="wall")
     run.log_eval_summary({"peak_mib": _peak_mib()}, prefix="memory")
-    store.write_text(workdir / "table.txt", table(report))
+    write_text(workdir / "table.txt", table(report) + "\n")
     run.finish(0)
     run.write_summary()
     print(table(report))
 
 
-def _train(plan: Plan, splits: Splits, run: tracking.WandBContext) -> tuple[Params, list[Row]]:
-    """Every stage in turn -> the shipped parameters, a row of "Stage Summary" each."""
-    cfg, wall, rows = plan.cfg, plan.wall, []
-    stats = fit_normalizer(splits.train, plan.sim.pde.features)
-    params = init(plan.sim, jax.random.key(cfg.seed), stats)
+def _train(
+    plan: Plan, splits: Splits, run: tracking.WandBContext
+) -> tuple[list[Params], int, list[Row]]:
+    """Every stage in turn -> each seed's network, the one to ship, a row of "Stage Summary" each.
+
+    The lowest validation error of the last stage ships.
+    """
+    cfg, wall, rows, chosen = plan.cfg, plan.wall, [], 0
+    stats = fit_normalizer(splits.train, plan.sim.pde.features, plan.sim.base)
+    params = learn.untrained(plan.sim, cfg, stats)
     for name in cfg.stages:
         fitted = learn.stage(name, params, plan, splits, run)
         params, at = fitted.best, fitted.progress
-        size = count(params[name])
-        rows.append(
-            [name, size, cfg.fit[name].steps, at.best_step, at.best_value, at.train_s, at.compile_s]
-        )
-        run.log_eval_summary({"val/nrmse": at.best_value})
+        chosen = int(np.argmin(at.best_value))
+        size, value = count(params[name]) // cfg.seeds, at.best_value[chosen]
+        spread = float(np.std(at.best_value, ddof=1)) if cfg.seeds > 1 else None
+        told = [at.best_step[chosen], value, spread, at.train_s, at.compile_s]
+        rows.append([name, size, cfg.fit[name].steps, cfg.seeds, *told])
+        run.log_eval_summary({"val/nrmse": value})
         run.log_eval_summary({name: size}, prefix="params")
         wall["train_s"] = wall.get("train_s", 0.0) + at.train_s
         wall["compile_s"] = wall.get("compile_s", 0.0) + at.compile_s
-    return params, rows
+    return learn.networks(params, cfg), chosen, rows
 
 
 def _tell(
@@ -167,33 +164,6 @@ def _tell(
     plan.wall["report_s"] = time.monotonic() - began
 
 
-def judge_test(
-    sim: Simulator, params: Params, cfg: Any, test: Trajectories, stop: Stop, bar: Bar
-) -> Report:
-    """Evaluate on a test split as the config's `eval` section says."""
-    spec = cfg.eval
-    return evaluate(
-        sim,
-        params,
-        test,
-        jax.random.key(cfg.seed + 1),
-        modes=spec.modes,
-        ship=spec.ship,
-        protocol=spec.protocol,
-        context=spec.context,
-        horizons=spec.horizons,
-        batch=min(spec.batch, len(test)),
-        examples=spec.examples,
-        stop=stop,
-        progress=lambda done, total: bar("evaluate", done, total),
-    )
-
-
-def table(report: Report) -> str:
-    """The evaluation as aligned text for a terminal."""
-    return lines(*pick(report.columns, report.rows, SHOWN))
-
-
 def _page(plan: Plan, splits: Splits, params: Params, report: Report, stages: list[Row]) -> Path:
     cfg, sim = plan.cfg, plan.sim
     series = [
@@ -204,7 +174,7 @@ def _page(plan: Plan, splits: Splits, params: Params, report: Report, stages: li
         ("data", f"{splits.train.origin}, {len(splits.train)} for training"),
         ("parameters", f"{count(params['operator']):,} (operator)"),
         ("training", f"{plan.wall['train_s']:.0f} s on {jax.devices()[0].device_kind}"),
-        ("seed", f"{cfg.seed} (data {cfg.data.seed})"),
+        ("seed", f"{_seeds(cfg)} (data {cfg.data.seed})"),
     ]
     return write_report(
         plan.workdir,
@@ -221,10 +191,13 @@ def _page(plan: Plan, splits: Splits, params: Params, report: Report, stages: li
     )
 
 
+def _seeds(cfg: Any) -> str:
+    last = cfg.seed + cfg.seeds - 1
+    return f"best of {cfg.seed} to {last} on validation" if cfg.seeds > 1 else str(cfg.seed)
+
+
 def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
     """What describes the run and is no metric: goes to W&B's config and metadata.json."""
-    import platform
-
     device = jax.devices()[0]
     return {
         "eval_samples": len(splits.test),

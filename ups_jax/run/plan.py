@@ -11,15 +11,13 @@ from ups_jax.run.progress import Bar
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import Splits
 from ups_jax.simulator import Simulator
-from ups_jax.types import Params
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """What earlier segments of a run left: each stage's newest checkpoint, and its best average."""
+    """What earlier segments of a run left: each stage's newest checkpoint."""
 
     saved: Mapping[str, Saved] = field(default_factory=dict)
-    best: Mapping[str, Params] = field(default_factory=dict)
 
     @property
     def offset(self) -> int:

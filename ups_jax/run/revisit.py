@@ -12,11 +12,12 @@ from ups_jax.evaluate import Report
 from ups_jax.lookup import lookup
 from ups_jax.pde.base import PDE
 from ups_jax.run import store, tracking
-from ups_jax.run.pipeline import judge_test, table
+from ups_jax.run.judge import judge_test, table
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import from_file, gather, split_key
+from ups_jax.run.tracking.files import write_json
 from ups_jax.simulator import build
 from ups_jax.types import Params, Trajectories
 
@@ -46,7 +47,7 @@ def prepare(args: Namespace, stop: Stop) -> Visit:
             cfg.pde.points = changed["points"]
         if "data" in changed:
             cfg.data.path = changed["data"]
-    sim = dataclasses.replace(sim, pde=build(cfg).pde)
+    sim = build(cfg)
     bar = Bar(on=cfg.log.progress)
     plan = Plan(cfg, sim, Path(args.workdir), args, stop, 0.0, bar)
     test = _test(plan)
@@ -63,7 +64,7 @@ def execute(visit: Visit) -> int:
         "samples": len(visit.test),
         "scalars": {k: v if np.isfinite(v) else None for k, v in report.scalars.items()},
     }
-    store.write_json(plan.workdir / "evaluation.json", record)
+    write_json(plan.workdir / "evaluation.json", record)
     if args.save_predictions:
         save_predictions(args.save_predictions, report.predictions, truth=visit.test)
     schema = tracking.Schema(stages=tuple(plan.cfg.stages))

@@ -111,7 +111,7 @@ def _require_fit(data: Trajectories, cfg: Any, pde: PDE) -> None:
         ),
     )
     for name, got, wanted, remedy in checks:
-        if not np.allclose(got, wanted, rtol=1e-5) if np.shape(got) == np.shape(wanted) else True:
+        if np.shape(got) != np.shape(wanted) or not np.allclose(got, wanted, rtol=1e-5):
             raise ValueError(
                 f"{cfg.data.path} has {name} {got} after its strides, the config says {wanted}; "
                 f"use {remedy}"

@@ -1,7 +1,6 @@
 """The folder of a run: who owns it, where it stands, and its model on disk."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,9 @@ import numpy as np
 
 from ups_jax.run import config
 from ups_jax.run.checkpoint import Checkpoints
+from ups_jax.run.tracking.files import write_json
 from ups_jax.simulator import Simulator, build, init
 from ups_jax.types import Params
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step, so that a reader sees the old one or the new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file in one step."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def read_text(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -127,23 +128,28 @@ def _read(path: str) -> Config:
         raise ValueError(f"no config file {name!r}{hint}")
     module = ModuleType(file.stem)
     module.__file__ = str(file)
-    try:
+    with _blamed_on(file):
         exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
-    except Exception as error:
-        raise ValueError(_blame(file, error)) from error
     if not callable(getattr(module, "get_config", None)):
         raise ValueError(f"{name} has no get_config(variant); see configs/burgers.py for one")
     variants = [str(v) for v in getattr(module, "VARIANTS", ())]
     if variants and variant not in variants:
         hint = near_miss(variant, variants)
         raise ValueError(f"unknown variant {variant!r}{hint} known: {', '.join(sorted(variants))}")
-    try:
+    with _blamed_on(file):
         cfg = module.get_config() if variant == "default" else module.get_config(variant)
-    except Exception as error:
-        raise ValueError(_blame(file, error)) from error
     if not isinstance(cfg, ConfigDict):
         raise ValueError(f"{name}: get_config returned {type(cfg).__name__}; return a ConfigDict")
     return cfg
+
+
+@contextmanager
+def _blamed_on(file: Path) -> Iterator[None]:
+    """Tell whatever the user's own lines raise, which may be anything, as one ValueError."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(_blame(file, error)) from error
 
 
 def _blame(file: Path, error: Exception) -> str:

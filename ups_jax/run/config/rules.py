@@ -7,7 +7,7 @@ from typing import Any
 from configs.base import Config
 from ups_jax.lookup import lookup
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the config's layout; raised when a key changes its name or its meaning."""
 SCHEDULES = ("constant", "cosine", "wsd")
 LOSSES = ("mse", "nrmse")
@@ -34,6 +34,7 @@ def validate(cfg: Config) -> None:
     """Raise ValueError on the first rule that is broken: what was got, what is allowed."""
     require_schema(cfg.schema)
     _need(cfg.seed >= 0, "seed", cfg.seed, "at least 0")
+    _need(cfg.seeds >= 1, "seeds", cfg.seeds, "at least 1")
     _each("stages", cfg.stages, _stages(), "stage")
     _data(cfg)
     for stage in cfg.stages:

@@ -45,8 +45,13 @@ COMPONENTS = {
     "pde": Component(_pdes, elsewhere=("cells",), beside={}),
     "operator": Component(
         _operators,
-        elsewhere=(),
-        beside={"zero_mean": (False, "remove the mean of the increment")},
+        elsewhere=("inputs",),
+        beside={
+            "zero_mean": (False, "remove the mean of the increment"),
+            "base": ("persistence", "what the increment is added to: persistence | solver"),
+            "coarsen": (2, "of base=solver: points a cell of its grid"),
+            "substeps": (8, "of base=solver: substeps an interval"),
+        },
     ),
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 from ups_jax.lookup import lookup
 
 SERIES = ("loss", "lr", "grad_norm", "val_nrmse", "steps_per_s", "unroll")
+SERIES += ("loss_std", "grad_norm_std", "val_nrmse_std")  # over seeds, where there are several
 LEVELS = ("INFO", "WARN", "ERROR")
 
 
