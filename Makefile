@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 WORKDIR ?= runs/burgers
 CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p')
-EXTRA := $(if $(CUDA),dev$(shell [ $(CUDA) -ge 13 ] && echo ",cuda13" || echo ",cuda12"),dev)
+EXTRA := dev,pde$(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo ",cuda13" || echo ",cuda12"),)
 
 .PHONY: burgers smoke test lint bench
 

@@ -17,13 +17,17 @@ def get_config() -> Config:
     cfg.stages = ("operator",)  # what is trained, in this order
 
     cfg.pde = ConfigDict()  # a name of PDES and that factory's arguments
-    cfg.pde.name = "burgers"  # advection | burgers
+    cfg.pde.name = "burgers"  # advection | apebench_burgers | burgers
 
     cfg.data = ConfigDict()
     cfg.data.path = config_dict.placeholder(str)  # PDEBench HDF5 or npz file; none: simulate
     cfg.data.seed = 0  # fixes all data: sample i depends on (data.seed, split, i) alone
+    cfg.data.train_seed = config_dict.placeholder(int)  # a published split's own; none: data.seed
+    cfg.data.val_seed = config_dict.placeholder(int)  # likewise
+    cfg.data.test_seed = config_dict.placeholder(int)  # likewise
     cfg.data.cells = (1024,)  # solver cells along each axis, subsampled to pde.points
     cfg.data.steps = 40  # saved intervals: steps + 1 frames
+    cfg.data.eval_steps = config_dict.placeholder(int)  # of validation and test; none: data.steps
     cfg.data.train = 4096  # training trajectories
     cfg.data.val = 256  # validation trajectories, which alone choose the shipped parameters
     cfg.data.test = 1000  # test trajectories, read once

@@ -12,6 +12,7 @@ TRUE = np.array([1.0, -1, 2, -2], np.float32).reshape(1, 1, 4, 1)
 ERROR = np.array([1.0, 1, -1, 3], np.float32).reshape(1, 1, 4, 1)
 BY_HAND = {
     "nrmse": np.sqrt(3 / 2.5),
+    "nrmse_gmean100": np.sqrt(3 / 2.5),
     "rmse": np.sqrt(3),
     "mse": 3.0,
     "mae": 1.5,
@@ -177,6 +178,12 @@ def test_leading_axes_and_batches_change_nothing(shape):
         close(apart, whole, err_msg=name)
         values = metric.reduce(apart), metric.reduce(whole)
         np.testing.assert_allclose(*values, rtol=1e-6, err_msg=name)
+
+
+def test_gmean_is_over_time_after_the_mean_over_samples():
+    frames = np.full((2, 150), 7.0)
+    frames[:, :50], frames[:, 50:100] = [[1.0], [3.0]], [[8.0], [8.0]]
+    assert np.isclose(METRICS["nrmse_gmean100"].reduce(jnp.asarray(frames)), 4.0)
 
 
 def test_shapes_must_agree():

@@ -143,7 +143,7 @@ def _draw(pde: PDE) -> Callable[[Key, Array], tuple[Array, Array, Array]]:
 
     def draw(key: Key, index: Array) -> tuple[Array, Array, Array]:
         def sample(i: Array) -> tuple[Array, Array, Array]:
-            k_cond, k_initial = jax.random.split(jax.random.fold_in(key, i))
+            k_cond, k_initial = pde.sample_keys(key, i)
             cond = pde.sample_cond(k_cond)
             u = pde.initial(k_initial, cond, pde.cells)
             return cond, u, jnp.max(jnp.abs(u))

@@ -1,5 +1,9 @@
 """Reference physics in pure JAX: a PDE is a file here and a line in this table."""
 
-from ups_jax.pde import advection, burgers
+from ups_jax.pde import advection, burgers, exponax
 
-PDES = {"advection": advection.make, "burgers": burgers.make}
+PDES = {
+    "advection": advection.make,
+    "apebench_burgers": exponax.make,
+    "burgers": burgers.make,
+}

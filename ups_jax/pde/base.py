@@ -27,6 +27,12 @@ class Law(NamedTuple):
     scale: Callable[[Array], Array]
 
 
+def sample_keys(key: Key, i: Array) -> tuple[Key, Key]:
+    """Keys of sample i's parameters and initial condition: of no other sample's number."""
+    k_cond, k_initial = jax.random.split(jax.random.fold_in(key, i))
+    return k_cond, k_initial
+
+
 @dataclass(frozen=True, eq=False)
 class PDE:
     """A PDE on a periodic box, with the solver that makes its data. Static under `jit`.
@@ -34,7 +40,8 @@ class PDE:
     `step` advances one saved interval `dt` on the grid it is given, whatever its size; `march`
     does so in a given number of equal substeps, stable or not, and has a gradient;
     `initial` draws an initial condition on any grid of `cells`; `residual` is the pointwise flux
-    balance of a frame pair; `features` maps parameters to what a network should see of them.
+    balance of a frame pair; `sample_keys` deals sample i of a split its two keys, of its parameters
+    and of its initial condition; `features` maps parameters to what a network should see of them.
     `spec` holds the arguments of the factory: with `name`, the identity of the value.
     """
 
@@ -51,6 +58,7 @@ class PDE:
     residual: Callable[[Array, Array, Array], Array]
     march: Callable[[Array, Array, int], Array] | None = None
     features: Callable[[Array], Array] = lambda cond: cond
+    sample_keys: Callable[[Key, Array], tuple[Key, Key]] = sample_keys
     symmetries: tuple[Callable[[Key, Array, Array], tuple[Array, Array]], ...] = ()
     laws: Mapping[str, Law] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)

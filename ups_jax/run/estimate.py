@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ups_jax.run import config
+from ups_jax.run.splits import judged_steps
 from ups_jax.simulator import Simulator, count, init, operator_step
 
 RATES = {"cpu": 3.5e10, "gpu": 5e12, "tpu": 5e12}
@@ -28,11 +29,12 @@ def describe(cfg: Any, sim: Simulator) -> str:
     fits = [(cfg.fit[name], config.phases(cfg.fit[name])) for name in cfg.stages]
     windows = sum(n * unroll * fit.batch for fit, phases in fits for n, unroll in phases)
     validations = sum(fit.steps // fit.val_every for fit, _ in fits)
-    judged = data.test * (2 * data.steps - spec.context) * (cfg.seeds + (cfg.seeds > 1))
-    forwards = cfg.seeds * validations * data.val * data.steps + judged
+    steps = judged_steps(cfg)
+    judged = data.test * (2 * steps - spec.context) * (cfg.seeds + (cfg.seeds > 1))
+    forwards = cfg.seeds * validations * data.val * steps + judged
     backend = jax.default_backend()
     rate = RATES.get(backend, 1e12) * (len(_cores()) if backend == "cpu" else 1)
-    frames = (data.train + data.val + data.test) * (data.steps + 1)
+    frames = data.train * (data.steps + 1) + (data.val + data.test) * (steps + 1)
     data_bytes = frames * np.prod(pde.points) * len(pde.channels) * 4
     widest = max(fit.batch * max(fit.unroll) for fit, _ in fits)
     memory = 2 * data_bytes + 16 * count(params) + widest * traffic

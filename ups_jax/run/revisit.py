@@ -16,7 +16,7 @@ from ups_jax.run.judge import judge_test, table
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
 from ups_jax.run.signals import Stop
-from ups_jax.run.splits import from_file, gather, split_key
+from ups_jax.run.splits import from_file, gather, judged_steps, split_key
 from ups_jax.run.tracking.files import write_json
 from ups_jax.simulator import build
 from ups_jax.types import Params, Trajectories
@@ -42,7 +42,7 @@ def prepare(args: Namespace, stop: Stop) -> Visit:
     changed = _changes(args, cfg, sim.pde)
     with cfg.unlocked():
         cfg.eval.update({k: v for k, v in changed.items() if k in ("modes", "horizons", "ship")})
-        cfg.data.steps = changed.get("steps", cfg.data.steps)
+        cfg.data.eval_steps = changed.get("steps", cfg.data.eval_steps)
         if "points" in changed:
             cfg.pde.points = changed["points"]
         if "data" in changed:
@@ -110,7 +110,7 @@ def _changes(args: Namespace, cfg: Any, pde: PDE) -> dict[str, Any]:
         steps = round(args.horizon / pde.dt)
         if steps < 1 or abs(steps * pde.dt - args.horizon) > 1e-6:
             raise ValueError(f"--horizon is {args.horizon}; it must be a multiple of dt, {pde.dt}")
-        if steps != cfg.data.steps:
+        if steps != judged_steps(cfg):
             changed["steps"] = steps
             changed["horizons"] = tuple(h for h in cfg.eval.horizons if h <= args.horizon)
     return changed
@@ -127,7 +127,7 @@ def _test(plan: Plan) -> Trajectories:
         pde,
         split_key(cfg, "test"),
         n=cfg.data.test,
-        steps=cfg.data.steps,
+        steps=judged_steps(cfg),
         stop=plan.stop,
         progress=lambda done, total: plan.bar("simulate test", done, total),
     )

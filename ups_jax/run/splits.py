@@ -47,8 +47,15 @@ def gather(
     return Splits(**made, record=record)
 
 
+def judged_steps(cfg: Any) -> int:
+    """Saved intervals of validation and test trajectories."""
+    return cfg.data.steps if cfg.data.eval_steps is None else cfg.data.eval_steps
+
+
 def split_key(cfg: Any, name: str) -> Key:
     """Key of a simulated split: of its own, so that none changes with another's size."""
+    if (own := cfg.data[f"{name}_seed"]) is not None:
+        return jax.random.key(own)
     return jax.random.fold_in(jax.random.key(cfg.data.seed), NAMES.index(name))
 
 
@@ -60,7 +67,7 @@ def _simulated(cfg, pde, stop, progress) -> dict[str, tuple[Trajectories, Any]]:
             pde,
             split_key(cfg, name),
             n=n,
-            steps=cfg.data.steps,
+            steps=cfg.data.steps if name == "train" else judged_steps(cfg),
             stop=stop,
             progress=lambda done, total, name=name: progress(f"simulate {name}", done, total),
         )
@@ -99,7 +106,7 @@ def _require_fit(data: Trajectories, cfg: Any, pde: PDE) -> None:
         (
             "steps",
             data.u.shape[1] - 1,
-            cfg.data.steps,
+            judged_steps(cfg),
             f"--config.data.steps={data.u.shape[1] - 1}",
         ),
         ("dt", float(data.dt), float(pde.dt), f"--config.pde.dt={data.dt:g}"),

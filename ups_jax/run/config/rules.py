@@ -82,12 +82,14 @@ def _data(cfg: Config) -> None:
     data = cfg.data
     for key in ("steps", "train", "val", "test"):
         _need(data[key] >= 1, f"data.{key}", data[key], "at least 1")
-    for key in ("space_stride", "time_stride"):
+    for key in ("space_stride", "time_stride", "eval_steps"):
         _need(data[key] is None or data[key] >= 1, f"data.{key}", data[key], "at least 1 or none")
-    _need(data.seed >= 0, "data.seed", data.seed, "at least 0")
+    for key in ("seed", "train_seed", "val_seed", "test_seed"):
+        _need(data[key] is None or data[key] >= 0, f"data.{key}", data[key], "at least 0")
     _need(data.nu is None or data.nu > 0, "data.nu", data.nu, "positive or none")
     if data.path is not None:
         _need(Path(data.path).expanduser().is_file(), "data.path", data.path, "a file that exists")
+        _need(data.eval_steps is None, "data.eval_steps", data.eval_steps, "none beside data.path")
         return
     _grids(data.cells, cfg.pde.get("points", data.cells))
 
@@ -101,12 +103,13 @@ def _grids(cells: tuple[int, ...], points: int | tuple[int, ...]) -> None:
 
 
 def _eval(cfg: Config) -> None:
-    steps, spec = cfg.data.steps, cfg.eval
+    spec, key = cfg.eval, "steps" if cfg.data.eval_steps is None else "eval_steps"
+    steps, longest = cfg.data[key], f"data.{key}"
     _each("eval.modes", spec.modes, _forecasters(), "mode")
     modes = f"one of eval.modes: {', '.join(spec.modes)}"
     _need(spec.ship in spec.modes, "eval.ship", spec.ship, modes)
     lookup(dict.fromkeys(PROTOCOLS), spec.protocol, "protocol")
-    context = f"at least 1 and below data.steps ({steps})"
+    context = f"at least 1 and below {longest} ({steps})"
     _need(1 <= spec.context < steps, "eval.context", spec.context, context)
     _need(spec.batch > 0, "eval.batch", spec.batch, "positive")
     _need(spec.examples >= 0, "eval.examples", spec.examples, "at least 0")
@@ -114,7 +117,7 @@ def _eval(cfg: Config) -> None:
     if dt is None:
         return
     _need(dt > 0, "pde.dt", dt, "positive")
-    whole = f"multiples of pde.dt ({dt}), above 0 and up to data.steps * pde.dt ({steps * dt:g})"
+    whole = f"multiples of pde.dt ({dt}), above 0 and up to {longest} * pde.dt ({steps * dt:g})"
     for time in spec.horizons:
         frame = round(time / dt)
         meets = 1 <= frame <= steps and abs(frame * dt - time) <= TOLERANCE
