@@ -1,12 +1,12 @@
 """What each choice of the recipe is worth: one row a choice, equal training seconds, three seeds.
 
 `python benchmarks/ablation.py --seconds 40 --seeds 3`: the golden recipe at reduced size (width 32,
-1,024 training trajectories), and rows that differ from it in one choice. Four chunks of
-every phase are run first; from the median seconds of the last three follows a row's number of
-updates, so that its training (compilation and validation apart) takes `--seconds` a seed and its schedule
-ends there. Seeds run one after another, as a user's run does. Mean and deviation over seeds of P1
-nRMSE on 64 validation trajectories; the test split is not touched. `--only mse,fno` runs some rows
-and merges them into the JSON; every row is written as soon as it is done. `--tiny` tries it out.
+1,024 training trajectories), and rows that differ from it in one choice. Four chunks of every phase
+are run first; from the median seconds of the last three follows a row's number of updates, so that
+its training (compilation and validation apart) takes `--seconds` a seed and its schedule ends
+there. Seeds run one after another, as a user's run does. Mean and deviation over seeds of P1 nRMSE
+on 64 validation trajectories; the test split is not touched. `--only mse,fno` runs some rows and
+merges them into the JSON; every row is written as soon as it is done. `--tiny` tries it out.
 """
 
 import argparse
