@@ -29,7 +29,7 @@ bench: WORKDIR = runs/burgers
 bench: burgers
 	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:hybrid --config.seeds=3
 	@$(BIN)/python benchmarks/collect.py runs/burgers runs/burgers-hybrid
-	@for script in convolution 'rollout runs/burgers runs/burgers-hybrid' 'transfer runs/burgers runs/burgers-hybrid' table; do \
+	@for script in convolution generator scaling startup ablation 'rollout runs/burgers runs/burgers-hybrid' 'transfer runs/burgers runs/burgers-hybrid' table; do \
 		set -- $$script; name=$$1; shift; echo "+ $(BIN)/python benchmarks/$$name.py $$*"; \
 		$(BIN)/python benchmarks/$$name.py $$* || exit 1; done
 

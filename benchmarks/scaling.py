@@ -131,6 +131,8 @@ def draw(rows):
                 label = f"{row['name']}, slope {row[f'{key}_slope']:.2f}"
                 values = np.array(row[key]) * scale
                 ax.loglog(row["sizes"], values, "o-", color=COLORS[row["name"]], label=label)
+                ax.set_xticks(row["sizes"], [str(size) for size in row["sizes"]])
+            ax.xaxis.minorticks_off()
             ax.grid(True, which="major", color="0.9")
             ax.legend(fontsize=7, frameon=False)
         axes[0, column].set_title(f"against {kind}", fontsize=10, loc="left")
