@@ -66,7 +66,7 @@ class FNO(nn.Module):
 
 
 class UNet(nn.Module):
-    """U-Net of four levels with batch normalisation and tanh, as in PDEBench. Ronneberger (2015)."""
+    """U-Net of four levels, batch normalisation and tanh as in PDEBench. Ronneberger (2015)."""
 
     def __init__(self, features, levels=4):
         super().__init__()
