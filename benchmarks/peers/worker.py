@@ -1,6 +1,6 @@
 """Times peers on request: `worker.py torch_steps`, one JSON request a line in, one answer out.
 
-{"id", "steps", and the arguments of the framework's `build`} -> {"ms", "parameters"}: milliseconds a
+{"id", "steps", and the arguments of `build`} -> {"ms", "parameters"}: milliseconds a
 call of the task, over `steps` calls. What an id stands for is built, and warmed up, once.
 Between requests the process sleeps on its pipe, so that another can be timed meanwhile.
 """
