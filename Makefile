@@ -6,7 +6,11 @@ WORKDIR ?= runs/burgers
 CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p')
 EXTRA := dev,pde$(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo ",cuda13" || echo ",cuda12"),)
 
-.PHONY: burgers smoke test lint bench
+# The peers have an environment of their own. Where pip knows no CPU build of torch, name a wheel of one.
+PEERS := .venv-peers
+TORCH ?= torch==2.13.0
+
+.PHONY: burgers smoke test lint bench bench-peers
 
 burgers: $(READY)
 	@echo '+ $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py --workdir $(WORKDIR)'
@@ -29,9 +33,20 @@ bench: WORKDIR = runs/burgers
 bench: burgers
 	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:hybrid --config.seeds=3
 	@$(BIN)/python benchmarks/collect.py runs/burgers runs/burgers-hybrid
-	@for script in convolution 'rollout runs/burgers runs/burgers-hybrid' 'transfer runs/burgers runs/burgers-hybrid' table; do \
+	@for script in convolution generator scaling startup ablation 'rollout runs/burgers runs/burgers-hybrid' 'transfer runs/burgers runs/burgers-hybrid' table; do \
 		set -- $$script; name=$$1; shift; echo "+ $(BIN)/python benchmarks/$$name.py $$*"; \
 		$(BIN)/python benchmarks/$$name.py $$* || exit 1; done
+
+bench-peers: $(READY) $(PEERS)/.ready
+	@$(BIN)/python benchmarks/step_time.py
+	@$(BIN)/python benchmarks/time_to_target.py
+	@PYTHONPATH=benchmarks $(PEERS)/bin/python benchmarks/peers/apebench_families.py
+
+$(PEERS)/.ready: benchmarks/peers/requirements.txt
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

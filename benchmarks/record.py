@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,11 @@ import jax
 RESULTS = Path(__file__).parent / "results"
 
 
-def about() -> dict[str, Any]:
+PACKAGES = ("jax", "flax")
+"""Whose versions are recorded, unless a benchmark names others."""
+
+
+def about(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Device, versions, date, command and commit of this process."""
     root = Path(__file__).parent.parent
     sha = subprocess.run(
@@ -31,15 +36,14 @@ def about() -> dict[str, Any]:
         "git_sha": sha.stdout.strip(),
         "versions": {
             "python": platform.python_version(),
-            "jax": jax.__version__,
-            "flax": metadata.version("flax"),
+            **{name: metadata.version(name) for name in packages},
         },
     }
 
 
-def write(name: str, found: dict[str, Any]) -> Path:
+def write(name: str, found: dict[str, Any], packages: Sequence[str] = PACKAGES) -> Path:
     """Write results/<name>.json: `found` beside what `about` says."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({**about(), **found}, indent=1, sort_keys=True) + "\n")
+    path.write_text(json.dumps({**about(packages), **found}, indent=1, sort_keys=True) + "\n")
     return path

@@ -1,0 +1,91 @@
+"""One of our operators in a process of its own, for time_to_target.py, which starts it.
+
+Its argument is JSON: `config` and `overrides` as a run takes them, `data` (npz files of the
+splits), `started`, `seconds`, `validations` and, except in the probe, `steps`. Without `steps` it measures
+each phase for two chunks and answers how many updates fill the budget. With it, it trains with
+`fit` as a run does, and tells the clock and the validation error now and then, one JSON a line.
+"""
+
+import json
+import sys
+
+import jax
+from clock import Clock, affordable, tell
+
+import ups_jax as ups
+from ups_jax import optim, stages
+from ups_jax.data import fit_normalizer, load_npz
+from ups_jax.evaluate import validator
+from ups_jax.run.config import phases
+from ups_jax.simulator import count
+from ups_jax.train import fit
+
+
+def main():
+    order = json.loads(sys.argv[1])
+    clock = Clock(order["started"])
+    cfg = ups.load_config(order["config"], order["overrides"])
+    train, val = (load_npz(path) for path in order["data"])
+    sim = ups.build(cfg)
+    params = ups.init(
+        sim, jax.random.key(cfg.seed), fit_normalizer(train, sim.pde.features, sim.base)
+    )
+    spec = cfg.fit.operator
+    if order.get("steps") is None:
+        tell(sys.stdout, steps=probe(order, clock, sim, params, train, spec))
+        return
+    judge = validator(sim, val, batch=len(val))
+    steps = order["steps"]
+    tell(sys.stdout, parameters=count(params["operator"]), steps=steps)
+
+    def validate(params):
+        with clock.paused():
+            return judge(params)
+
+    def on_log(step, row):
+        if "val_nrmse" in row:
+            tell(sys.stdout, s=clock.now(), val=row["val_nrmse"], step=step)
+
+    every = max(1, round(steps / order["validations"] / spec.chunk)) * spec.chunk
+    spec.update(steps=steps, warmup=min(spec.warmup, steps // 4))
+    run(sim, params, train, spec, phases(spec), validate=validate, val_every=every, on_log=on_log)
+
+
+def run(sim, params, train, spec, timetable, **callbacks):
+    """`fit` with the recipe of a config, as `ups_jax.run.learn` calls it."""
+    opt = optim.adamw(
+        steps=spec.steps,
+        lr=spec.lr,
+        schedule=spec.schedule,
+        warmup=spec.warmup,
+        weight_decay=spec.weight_decay,
+        clip=spec.clip,
+    )
+    return fit(
+        stages.operator(sim, loss=spec.loss),
+        params,
+        train,
+        jax.random.key(1),
+        opt=opt,
+        phases=timetable,
+        batch_size=spec.batch,
+        chunk=spec.chunk,
+        ema=spec.ema,
+        early=spec.early,
+        augment=sim.pde.symmetries if spec.augment else (),
+        **callbacks,
+    )
+
+
+def probe(order, clock, sim, params, train, spec):
+    """Updates that fill the budget after imports, data and compilation."""
+    begun, rows = clock.now(), []
+    timetable = [(2 * spec.chunk, unroll) for unroll in spec.unroll]
+    fitted = run(sim, params, train, spec, timetable, on_log=lambda step, row: rows.append(row))
+    seconds = [1 / row["steps_per_s"] for row in rows[1::2]]
+    spent = begun + fitted.progress.compile_s
+    return affordable(order["seconds"], spent, seconds, spec.shares, spec.chunk)
+
+
+if __name__ == "__main__":
+    main()

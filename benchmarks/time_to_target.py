@@ -1,0 +1,191 @@
+"""Seconds from process start to a target validation error: our operators and PyTorch's networks.
+
+`python benchmarks/time_to_target.py` needs the peers' environment (`make .venv-peers/.ready`). The
+task is Burgers at Nu = .001 on 256 points; the error is nRMSE over 40 steps from the initial frame
+(P1), mean of 64 validation trajectories. Every contender trains in a fresh process, on the same
+arrays, for `--seconds`. The clock starts just before its process does: imports, reading the data,
+statistics and compilation count. It stands still during validation, for everyone, since that is the
+measuring instrument; making the data is apart. The number of updates is fixed beforehand by a
+probe in another process, so that each learning-rate schedule ends at the budget.
+
+`--only NAME,...` runs some and keeps the other rows of results/time_to_target.json. Prints a table,
+writes JSON with all curves, and a figure.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from record import RESULTS, write
+
+import ups_jax as ups
+from ups_jax.data import save_npz
+from ups_jax.run.splits import split_key
+
+ROOT = Path(__file__).parent.parent
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
+TARGETS = (0.1, 0.05, 0.03, 0.02, 0.0136, 0.01)
+"""The fifth is our solver's on 256 cells."""
+VALIDATIONS = 16
+
+
+def _fno(**size):
+    words = {"operator.name": "fno", **{f"operator.{key}": n for key, n in size.items()}}
+    return dict(config="configs/burgers.py", overrides=words)
+
+
+def _peer(network, recipe, **size):
+    return dict(network=network, size=size, recipe=recipe)
+
+
+FNO = dict(width=32, modes=16, layers=4)
+CONTENDERS = {
+    "resnet": dict(config="configs/burgers.py", overrides={}),
+    "hybrid": dict(config="configs/burgers.py:hybrid", overrides={}),
+    "fno": _fno(**FNO),
+    "fno-official": _fno(width=20, modes=12, layers=4),
+    "neuraloperator": _peer("neuraloperator", "usual", **FNO),
+    # Shifts, which our recipe draws, leave an embedded grid without meaning.
+    "neuraloperator:ours": _peer("neuraloperator", "ours", positional_embedding=None, **FNO),
+    "torch-unet": _peer("unet", "usual", features=32),
+    "torch-unet:ours": _peer("unet", "ours", features=32),
+}
+"""Ours by their config; peers by network, recipe and size."""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=150, help="budget of each contender")
+    parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders, comma separated")
+    parser.add_argument("--train", type=int, default=4096, help="training trajectories")
+    parser.add_argument("--val", type=int, default=64, help="validation trajectories")
+    args = parser.parse_args()
+    names = args.only.split(",")
+    if unknown := set(names) - set(CONTENDERS):
+        sys.exit(f"unknown contenders {sorted(unknown)}; known: {', '.join(CONTENDERS)}")
+    path = RESULTS / "time_to_target.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        data = make_data(Path(folder), {"train": args.train, "val": args.val})
+        for name in names:
+            print(f"{name}: probing, then {args.seconds:.0f} s", file=sys.stderr, flush=True)
+            rows[name] = contend(name, data, args.seconds) | {"train": args.train, "val": args.val}
+            ordered = {name: rows[name] for name in CONTENDERS if name in rows}
+            write("time_to_target", {"rows": ordered, "targets": TARGETS})
+            draw(ordered).savefig(RESULTS / "time_to_target.png", dpi=120)
+    show(ordered)
+    print(path)
+
+
+def make_data(folder, sizes):
+    """The run's own splits as npz files, made once for all contenders."""
+    cfg = ups.load_config("configs/burgers.py")
+    pde, paths = ups.build(cfg).pde, []
+    for name, n in sizes.items():
+        paths.append(str(folder / f"{name}.npz"))
+        save_npz(paths[-1], ups.simulate(pde, split_key(cfg, name), n=n, steps=cfg.data.steps))
+    return paths
+
+
+def contend(name, data, seconds):
+    """Probe and train one contender -> its parameters, updates, curve and seconds to targets."""
+    order = {
+        **CONTENDERS[name],
+        "data": data,
+        "seconds": seconds,
+        "validations": VALIDATIONS,
+    }
+    probed = _child(order)
+    if not probed or "steps" not in probed[0]:
+        return {"failed": "probe", "seconds": seconds}
+    told = _child({**order, "steps": probed[0]["steps"]})
+    curve = [line for line in told if "val" in line]
+    reached = {
+        str(target): min(
+            (line["s"] for line in curve if line["val"] is not None and line["val"] <= target),
+            default=None,
+        )
+        for target in TARGETS
+    }
+    first = told[0] if told else {}
+    return {
+        "seconds": seconds,
+        "parameters": first.get("parameters"),
+        "updates": first.get("steps"),
+        "curve": curve,
+        "reached": reached,
+        "final": curve[-1]["val"] if curve else None,
+    }
+
+
+def _child(order):
+    """The lines a contender's process tells; its start is taken just before it."""
+    ours = "config" in order
+    script = ROOT / "benchmarks" / ("contender.py" if ours else "peers/contender.py")
+    # Nobody finds programs that an earlier process compiled.
+    env = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
+    order = {**order, "started": time.time()}
+    done = subprocess.run(
+        [sys.executable if ours else PEERS, script, json.dumps(order)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=env,
+        cwd=ROOT,
+        check=False,
+    )
+    if done.returncode:
+        print(f"a contender ended with {done.returncode}; see above", file=sys.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def show(rows):
+    print(f"{'':22} parameters  updates  " + "".join(f"{t:<8}" for t in TARGETS) + "final val")
+    for name, row in rows.items():
+        if "failed" in row or row["final"] is None:
+            print(f"{name:22} failed")
+            continue
+        cells = (row["reached"][str(target)] for target in TARGETS)
+        text = "".join(f"{'-' if cell is None else f'{cell:.0f}':8}" for cell in cells)
+        print(f"{name:22} {row['parameters']:<11} {row['updates']:<8} {text}{row['final']:.5f}")
+
+
+def draw(rows):
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    ax = figure.subplots()
+    for target in TARGETS:
+        ax.axhline(target, color="0.9", lw=1)
+    colors = (
+        "#0072B2",
+        "#009E73",
+        "#56B4E9",
+        "#000000",
+        "#D55E00",
+        "#D55E00",
+        "#CC79A7",
+        "#CC79A7",
+    )
+    for (name, contender), color in zip(CONTENDERS.items(), colors, strict=True):
+        curve = [line for line in rows.get(name, {}).get("curve", []) if line["val"] is not None]
+        ours = "config" in contender
+        dashed = contender.get("recipe") == "usual"
+        if curve:
+            times, errors = zip(*((line["s"], line["val"]) for line in curve), strict=True)
+            style = "o-" if ours else ("s--" if dashed else "s-")
+            label = f"{name} ({'ups_jax' if ours else 'PyTorch'})"
+            ax.loglog(times, errors, style, color=color, ms=4, label=label)
+    ax.set_xlabel("seconds from process start, validation apart")
+    ax.set_ylabel("validation nRMSE from the initial condition (P1)")
+    ax.set_title("Lower left is better; grey lines: the targets", fontsize=10, loc="left")
+    ax.legend(fontsize=8)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
