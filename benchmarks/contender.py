@@ -3,7 +3,7 @@
 Its argument is JSON: `config` and `overrides` as a run takes them, `data` (npz files of the
 splits), `started`, `seconds`, `validations` and, except in the probe, `steps`. Without `steps` it
 measures each phase for two chunks and answers how many updates fill the budget. With it, it trains
-with `fit` as a run does, and tells the clock and the validation error now and then, one JSON a line.
+with `fit` as a run does, and tells the clock and the validation error at times, one JSON a line.
 """
 
 import json

@@ -6,7 +6,7 @@ are judged by the exact solution (Cole-Hopf, in float64). A result is valid wher
 its total variation never exceeds the initial one, which our own generator demands of every sample.
 Trajectories a second: chunks of 32 on a thread a core for both, in turn, medians, compiled before;
 ours by `ups.simulate`, its cache off, so with its drawing and its guard. Then our solver's cost
-against cells, saved steps and batch. Needs exponax (`pip install exponax==0.2.0`); without it only
+against cells, saved steps and batch. Needs exponax (`pip install 'ups_jax[pde]'`); without it only
 our rows are shown, and nothing is written. `--tiny` tries it out in seconds.
 """
 
@@ -57,7 +57,7 @@ def main():
         rows += found
     costs = cost(*(row[: 2 if tiny else None] for row in (CELLS, SAVED, BATCHES)), n)
     if exponax is None:
-        print("exponax is not installed (pip install exponax==0.2.0): nothing is written")
+        print("exponax is not installed (pip install 'ups_jax[pde]'): nothing is written")
     elif not tiny:
         found = {
             "rows": rows,

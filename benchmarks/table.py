@@ -10,8 +10,18 @@ from record import RESULTS
 
 README = RESULTS.parent.parent / "README.md"
 BEGIN, END = "<!-- results: python benchmarks/table.py -->\n", "<!-- end of results -->\n"
-RUNS = {"burgers": "configs/burgers.py", "burgers-hybrid": "configs/burgers.py:hybrid"}
-NAMES = {"burgers": "operator", "burgers-hybrid": "hybrid: coarse solver step + small network"}
+RUNS = {
+    "burgers": ("configs/burgers.py", "operator"),
+    "burgers-hybrid": (
+        "configs/burgers.py:hybrid",
+        "hybrid: coarse solver step + small network",
+    ),
+}
+VISCOSITIES = ("burgers-nu0.01", "burgers-nu0.1", "burgers-nu1")
+APEBENCH = {
+    "apebench_burgers": "ours (`configs/apebench_burgers.py`)",
+    "apebench_burgers-constrained": "ours under its constraint (`:constrained`)",
+}
 
 
 def main() -> None:
@@ -25,36 +35,84 @@ def main() -> None:
 
 
 def results() -> str:
-    """Markdown: a row a run, then the solver and the trivial ones, then what they cost."""
-    runs = {
-        name: json.loads((RESULTS / f"{name}.json").read_text())
-        for name in RUNS
-        if (RESULTS / f"{name}.json").exists()
-    }
+    """Every table whose runs are there, and what the runs cost."""
+    blocks = [_golden(), _viscosities(), _apebench()]
+    return "\n".join(f"{block}\n" for block in blocks if block)
+
+
+def _read(name: str) -> dict | None:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _golden() -> str:
+    """A row a run, then the solver and the trivial ones, then what they cost."""
+    runs = {name: run for name in RUNS if (run := _read(name))}
     lines = ["| forecaster | P1 nRMSE | P1 median | P1 relL2 | P10 nRMSE | ms a rollout |"]
     lines.append("|---|---|---|---|---|---|")
     for name, run in runs.items():
         size = run["summary"]["params/operator"]
-        lines.append(_row(f"**{NAMES[name]}** ({size:,} parameters)", run["summary"], "operator"))
+        lines.append(_row(f"**{RUNS[name][1]}** ({size:,} parameters)", run["summary"], "operator"))
     golden = runs["burgers"]
     points = golden["config"]["pde"]["points"]
     lines.append(_row(f"solver (ours, {points} cells)", golden["summary"], "solver"))
     for mode in ("mean", "persistence"):
         lines.append(_row(mode, golden["summary"], mode))
     told = [_cost(name, run) for name, run in runs.items()]
-    return "\n".join([*lines, "", *told]) + "\n"
+    return "\n".join([*lines, "", *told]).rstrip("\n")
+
+
+def _viscosities() -> str:
+    """P10 nRMSE at other viscosities: a row a run."""
+    runs = [(name, run) for name in VISCOSITIES if (run := _read(name))]
+    if not runs:
+        return ""
+    lines = ["P10 nRMSE at other viscosities, one seed each (`configs/burgers.py:nu0.01` ...):", ""]
+    lines.append("| Nu | operator | solver (256 cells) | mean | persistence | training s |")
+    lines.append("|---|---|---|---|---|---|")
+    for _, run in runs:
+        s = run["summary"]
+        cells = [
+            f"{s[f'eval/{mode}/p10/nrmse']:.3g}"
+            for mode in ("operator", "solver", "mean", "persistence")
+        ]
+        cells = [f"{run['config']['pde']['nu']:g}", *cells, f"{s['wall/train_s']:.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _apebench() -> str:
+    """GMean100 on APEBench's scenario: our runs, then its own families trained here."""
+    runs = [(label, run) for name, label in APEBENCH.items() if (run := _read(name))]
+    if not runs:
+        return ""
+    lines = ["APEBench `1d_diff_burgers`, geometric mean of nRMSE over 100 steps (GMean100):", ""]
+    lines += ["| network | parameters | GMean100 | training s a seed |", "|---|---|---|---|"]
+    for label, run in runs:
+        s, seeds = run["summary"], run["config"]["seeds"]
+        cell = _spread(s, "eval/operator/nrmse_gmean100")
+        size, seconds = s["params/operator"], s["wall/train_s"] / seeds
+        lines.append(f"| {label} | {size:,} | {cell} | {seconds:.0f} |")
+    for name, row in ((_read("apebench_families") or {}).get("rows", {})).items():
+        lines.append(
+            f"| APEBench's {name}, its own training | {row['parameters']:,} | "
+            f"{row['gmean100']:.3g} | {row['train_s']:.0f} |"
+        )
+    return "\n".join(lines)
 
 
 def _row(label: str, summary: dict, mode: str) -> str:
     keys = ("nrmse", "nrmse_median", "rel_l2", "p10/nrmse", "ms")
-    cells = []
-    for key in keys:
-        cell = f"{summary[f'eval/{mode}/{key}']:.3g}"
-        if (spread := summary.get(f"eval/{mode}/{key}_seeds_std")) is not None:
-            mean = summary[f"eval/{mode}/{key}_seeds_mean"]
-            cell = f"{cell} (seeds {mean:.3g} ± {spread:.1g})"
-        cells.append(cell)
+    cells = [_spread(summary, f"eval/{mode}/{key}") for key in keys]
     return f"| {label} | " + " | ".join(cells) + " |"
+
+
+def _spread(summary: dict, key: str) -> str:
+    """The shipped network's value, and mean and deviation over seeds where there are several."""
+    cell = f"{summary[key]:.3g}"
+    if (spread := summary.get(f"{key}_seeds_std")) is None:
+        return cell
+    return f"{cell} (seeds {summary[f'{key}_seeds_mean']:.3g} ± {spread:.1g})"
 
 
 def _cost(name: str, run: dict) -> str:
@@ -65,7 +123,7 @@ def _cost(name: str, run: dict) -> str:
         "one seed" if seeds == 1 else f"{seeds} seeds side by side, the best on validation shipped"
     )
     return (
-        f"`python runners/fast_to_sota.py --config {RUNS[name]}{extra}`: Nu = "
+        f"`python runners/fast_to_sota.py --config {RUNS[name][0]}{extra}`: Nu = "
         f"{config['pde']['nu']:g}, {config['pde']['points']} points, "
         f"{config['data']['steps'] + 1} frames, {run['samples']:,} test trajectories, data "
         f"{run['origin']}, {who}, {run['device']}: {s['wall/total_s']:.0f} s "
