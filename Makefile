@@ -31,8 +31,11 @@ lint: $(READY)
 
 bench: WORKDIR = runs/burgers
 bench: burgers
-	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:hybrid --config.seeds=3
-	@$(BIN)/python benchmarks/collect.py runs/burgers runs/burgers-hybrid
+	@for run in 'burgers.py:hybrid --config.seeds=3' burgers.py:nu0.01 burgers.py:nu0.1 burgers.py:nu1 \
+		'apebench_burgers.py --config.seeds=3' apebench_burgers.py:constrained; do \
+		echo "+ $(BIN)/python runners/fast_to_sota.py --config configs/$$run"; \
+		$(BIN)/python runners/fast_to_sota.py --config configs/$$run || exit 1; done
+	@$(BIN)/python benchmarks/collect.py runs/burgers runs/burgers-* runs/apebench_burgers*
 	@for script in convolution generator scaling startup ablation 'rollout runs/burgers runs/burgers-hybrid' 'transfer runs/burgers runs/burgers-hybrid' table; do \
 		set -- $$script; name=$$1; shift; echo "+ $(BIN)/python benchmarks/$$name.py $$*"; \
 		$(BIN)/python benchmarks/$$name.py $$* || exit 1; done
