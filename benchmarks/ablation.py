@@ -92,11 +92,11 @@ def main():
         parser.error(f"unknown rows {sorted(unknown)}; known: {','.join(ROWS)}")
     path = RESULTS / "ablation.json"
     found = json.loads(path.read_text())["rows"] if path.exists() and not args.tiny else {}
-    data = splits(TINY if args.tiny else {})
-    print(f"{'':12} P1 nRMSE   sd       updates  ms an update  train s  parameters")
     with tempfile.TemporaryDirectory() as folder:
-        # Seeds and the timed chunks share programs; a process that has them compiles them once.
+        # Every seed has the programs of the first; JAX looks for a cache at its first compilation.
         jax.config.update("jax_compilation_cache_dir", folder)
+        data = splits(args.tiny)
+        print(f"{'':12} P1 nRMSE   sd       updates  ms an update  train s  parameters")
         for name in names:
             found[name] = measure(ROWS[name], data, args)
             show(name, found[name])

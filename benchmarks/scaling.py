@@ -10,7 +10,7 @@ figure. `--tiny` tries it out.
 
 import argparse
 import time
-from functools import partial
+from functools import cache, partial
 from statistics import median
 
 import jax
@@ -29,12 +29,15 @@ from ups_jax.stages import STAGES
 from ups_jax.train import _chunk, start
 
 SWEEPS = {
-    "points": (256, 1024, 4096, 8192),
+    "points": (256, 512, 2048, 8192),
     "batch": (4, 8, 16, 64),
     "width": (16, 32, 64, 128),
 }
-CENTRE = {"points": 256, "batch": 8}
-WIDTHS = {"resnet": 64, "fno": 32}
+CENTRES = {
+    "resnet": {"points": 256, "batch": 8, "width": 64},
+    "fno": {"points": 256, "batch": 8, "width": 32},
+    "generator": {"trajectories": 64, "cells": 256},
+}
 TRAJECTORIES, CELLS = (64, 128, 256, 512), (256, 512, 1024, 2048)
 UPDATES, ROUNDS, STEPS = 2, 3, 10
 COLORS = {"resnet": "#0072B2", "fno": "#D55E00", "generator": "#009E73"}
@@ -47,21 +50,21 @@ def main():
     few = slice(0, 2 if tiny else None)
     rows = [
         sweep(name, kind, sizes[few], partial(update, name))
-        for name in WIDTHS
+        for name in ("resnet", "fno")
         for kind, sizes in SWEEPS.items()
     ]
     rows.append(sweep("generator", "trajectories", TRAJECTORIES[few], generated))
     rows.append(sweep("generator", "cells", CELLS[few], generated))
     if tiny:
         return
-    path = write("scaling", {"rows": rows, "centre": CENTRE, "widths": WIDTHS})
+    path = write("scaling", {"rows": rows, "centres": CENTRES})
     draw(rows).savefig(RESULTS / "scaling.png", dpi=120)
     print(path)
 
 
 def sweep(name, kind, sizes, measure):
     """Seconds and bytes at every size, and both slopes; told as one line."""
-    found = [measure(**{kind: size}) for size in sizes]
+    found = [measure(**{**CENTRES[name], kind: at}) for at in sizes]
     row = {"name": name, "against": kind, "sizes": sizes}
     for i, key in enumerate(("seconds", "bytes")):
         row[key] = [one[i] for one in found]
@@ -74,9 +77,10 @@ def sweep(name, kind, sizes, measure):
     return row
 
 
-def update(name, *, points=CENTRE["points"], batch=CENTRE["batch"], width=None):
+@cache
+def update(name, *, points, batch, width):
     """Seconds of an update, and bytes of the program that makes `UPDATES` of them."""
-    args = {"operator.name": name, "operator.width": width or WIDTHS[name]}
+    args = {"operator.name": name, "operator.width": width}
     if name == "resnet":
         golden = config.load("configs/burgers.py").operator
         args |= {f"operator.{key}": golden[key] for key in ("blocks", "dilations", "patch")}
@@ -100,7 +104,8 @@ def update(name, *, points=CENTRE["points"], batch=CENTRE["batch"], width=None):
     return median(times), size(made)
 
 
-def generated(*, trajectories=64, cells=256):
+@cache
+def generated(*, trajectories, cells):
     """Seconds of making them, their guard included, and bytes of one chunk's program."""
     pde, key = PDES["burgers"](points=256, cells=cells), jax.random.key(0)
     times = []
