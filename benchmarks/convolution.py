@@ -1,6 +1,6 @@
 """Does our gathered convolution still beat XLA's own inside `scan` on this backend?
 
-Forward and gradient of the golden operator's widest layer, repeated in one `lax.scan`; both
+Forward and gradient of one hidden layer of the golden operator, repeated in one `lax.scan`; both
 convolutions in turn, medians of five, compiled before. Prints a table, writes JSON.
 """
 
@@ -13,7 +13,7 @@ from record import write
 
 from ups_jax.models.layers import gathered_conv, native_conv
 
-WIDTH, POINTS, BATCH, STEPS, ROUNDS = 48, 256, 8, 20, 5
+WIDTH, SITES, BATCH, STEPS, ROUNDS = 64, 128, 8, 20, 5
 
 
 def program(conv):
@@ -34,7 +34,7 @@ def program(conv):
 
 def main():
     key = jax.random.key(0)
-    x = jax.random.normal(key, (BATCH, POINTS, WIDTH))
+    x = jax.random.normal(key, (BATCH, SITES, WIDTH))
     kernel = jax.random.normal(key, (3, WIDTH, WIDTH)) / (3 * WIDTH) ** 0.5
     runs = {"gathered": program(gathered_conv), "native": program(native_conv)}
     times = {name: [] for name in runs}
@@ -55,7 +55,7 @@ def main():
         {
             "ms": found,
             "ratio_native_to_gathered": found["native"] / found["gathered"],
-            "shape": dict(width=WIDTH, points=POINTS, batch=BATCH),
+            "shape": dict(width=WIDTH, sites=SITES, batch=BATCH),
         },
     )
 

@@ -154,3 +154,20 @@ def test_folding_gathers_neighbours_and_unfolding_spreads_them():
     np.testing.assert_array_equal(layers.unfold(folded, 2, 2), x)
     with pytest.raises(ValueError, match=r"operator.patch is 4; it must divide the grid, \(4, 6\)"):
         layers.fold(x, 4, 2)
+
+
+def test_bfloat16_products_round_and_leave_everything_else_in_float32():
+    fns, _, weights = make("resnet", 1)
+    rough = OPERATORS["resnet"](ndim=1, channels=2, params=1, matmul="bfloat16", **SPECS["resnet"])
+    u, cond = batch(1)
+
+    def value(apply):
+        out, pull = jax.vjp(lambda w: apply(w, u, cond), weights)
+        return out, *jax.tree.leaves(pull(jnp.ones_like(out)))
+
+    exact, rounded = value(fns.apply), value(rough.apply)
+    assert {x.dtype for x in rounded} == {jnp.dtype("float32")}
+    error = jnp.linalg.norm(rounded[0] - exact[0]) / jnp.linalg.norm(exact[0])
+    assert 1e-5 < error < 2e-2
+    with pytest.raises(ValueError, match="operator.matmul"):
+        OPERATORS["resnet"](ndim=1, channels=1, params=0, matmul="float16")

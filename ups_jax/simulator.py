@@ -17,6 +17,9 @@ from ups_jax.pde.finite_volume import coarse_march
 from ups_jax.types import Array, Key, Params
 
 
+BASES = ("persistence", "solver")
+
+
 @dataclass(frozen=True, eq=False)
 class Simulator:
     """Static functions of one task; parameters travel apart, as `stats` and one entry a model.
@@ -30,9 +33,6 @@ class Simulator:
     operator: Fns
     zero_mean: bool = False
     base: Callable[[Array, Array], Array] | None = None
-
-
-BASES = ("persistence", "solver")
 
 
 def build(cfg: Any) -> Simulator:

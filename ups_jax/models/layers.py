@@ -112,10 +112,11 @@ class PeriodicConv(nnx.Module):
         size: int = 3,
         dilation: int = 1,
         scale: float = 1.0,
+        matmul: str = "float32",
         rngs: nnx.Rngs,
     ):
-        """Odd `size` taps along each axis, `dilation` points apart."""
-        self.size, self.dilation, self.ndim = size, dilation, ndim
+        """Odd `size` taps along each axis, `dilation` points apart, multiplied as `matmul` says."""
+        self.size, self.dilation, self.ndim, self.matmul = size, dilation, ndim, matmul
         shape = (size**ndim, c_in, c_out)
         std = scale / (size**ndim * c_in) ** 0.5
         self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), shape))
@@ -124,8 +125,9 @@ class PeriodicConv(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """(..., *s, c_in) -> (..., *s, c_out)."""
         conv = gathered_conv if jax.default_backend() == "cpu" else native_conv
-        y: Array = conv(x, self.kernel[...], self.size, self.dilation, self.ndim)  # pyright: ignore[reportAssignmentType]
-        return y + jnp.expand_dims(self.bias[...], tuple(range(y.ndim - 1)))
+        kernel = self.kernel[...].astype(self.matmul)
+        y: Array = conv(x.astype(self.matmul), kernel, self.size, self.dilation, self.ndim)  # pyright: ignore[reportAssignmentType]
+        return y.astype(x.dtype) + jnp.expand_dims(self.bias[...], tuple(range(y.ndim - 1)))
 
 
 class SpectralConv(nnx.Module):

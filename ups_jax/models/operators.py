@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 from flax import nnx
 
+from ups_jax.lookup import lookup
 from ups_jax.models.functional import Fns, functional
 from ups_jax.models.layers import Modulation, PeriodicConv, SpectralConv, fold, unfold
 from ups_jax.types import Array
 
+MATMULS = ("float32", "bfloat16")
 HEAD_SCALE = 1e-3
 """Initial size of the last layer: untrained, the operator is persistence to a thousandth."""
 
@@ -31,6 +33,7 @@ class ResNet(nnx.Module):
         blocks: int,
         dilations: Sequence[int],
         patch: int,
+        matmul: str,
         rngs: nnx.Rngs,
     ):
         """`blocks` residual blocks of a 3-wide convolution a dilation; 5-wide lift and head."""
@@ -51,6 +54,7 @@ class ResNet(nnx.Module):
                             ndim=ndim,
                             dilation=d,
                             scale=2**0.5 if i + 1 < len(dilations) else blocks**-0.5,
+                            matmul=matmul,
                             rngs=rngs,
                         )
                         for i, d in enumerate(dilations)
@@ -123,13 +127,16 @@ def resnet(
     blocks: int = 3,
     dilations: Sequence[int] = (1, 2, 4, 8, 2),
     patch: int = 1,
+    matmul: str = "float32",
     inputs: int | None = None,
 ) -> Fns:
     """Dilated periodic ResNet. Good values: 2-3 blocks, width 32-64, a reach beyond the CFL's.
 
     `patch` neighbouring points an axis share one site of the network, which then is that much
-    shorter and may be wider at equal cost.
+    shorter and may be wider at equal cost. `matmul` "bfloat16" rounds the operands of the blocks'
+    convolutions, for GPUs; parameters, residual additions, lift and head stay float32.
     """
+    lookup(dict.fromkeys(MATMULS), matmul, "operator.matmul")
     if min(width, blocks, patch, *dilations) < 1 or not dilations:
         raise ValueError(
             f"operator: width {width}, blocks {blocks}, dilations {tuple(dilations)}, "
@@ -146,6 +153,7 @@ def resnet(
             blocks=blocks,
             dilations=tuple(dilations),
             patch=patch,
+            matmul=matmul,
             rngs=rngs,
         )
 
