@@ -16,7 +16,6 @@ from ups_jax.pde.base import PDE
 from ups_jax.pde.finite_volume import coarse_march
 from ups_jax.types import Array, Key, Params
 
-
 BASES = ("persistence", "solver")
 
 
