@@ -1,9 +1,9 @@
 """One of our operators in a process of its own, for time_to_target.py, which starts it.
 
 Its argument is JSON: `config` and `overrides` as a run takes them, `data` (npz files of the
-splits), `started`, `seconds`, `validations` and, except in the probe, `steps`. Without `steps` it measures
-each phase for two chunks and answers how many updates fill the budget. With it, it trains with
-`fit` as a run does, and tells the clock and the validation error now and then, one JSON a line.
+splits), `started`, `seconds`, `validations` and, except in the probe, `steps`. Without `steps` it
+measures each phase for two chunks, and answers how many updates fill the budget. With it, it trains
+with `fit` as a run does, and tells the clock and the validation error, one line of JSON each time.
 """
 
 import json
@@ -46,6 +46,7 @@ def main():
         if "val_nrmse" in row:
             tell(sys.stdout, s=clock.now(), val=row["val_nrmse"], step=step)
 
+    tell(sys.stdout, s=clock.now(), val=validate(params), step=0)
     every = max(1, round(steps / order["validations"] / spec.chunk)) * spec.chunk
     spec.update(steps=steps, warmup=min(spec.warmup, steps // 4))
     run(sim, params, train, spec, phases(spec), validate=validate, val_every=every, on_log=on_log)

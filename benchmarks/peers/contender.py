@@ -57,7 +57,9 @@ def main():
         with clock.paused():
             tell(answers, s=now, val=validate(averaged, val), step=step)
 
-    Training(emulator, train, recipe, steps).run(on_step)
+    training = Training(emulator, train, recipe, steps)
+    on_step(0, training.average)
+    training.run(on_step)
 
 
 class Emulator(torch.nn.Module):
