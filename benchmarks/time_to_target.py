@@ -152,8 +152,15 @@ def show(rows):
             print(f"{name:22} failed")
             continue
         cells = (row["reached"][str(target)] for target in TARGETS)
-        text = "".join(f"{'-' if cell is None else f'{cell:.0f}':8}" for cell in cells)
+        text = "".join(f"{_cell(cell, row['curve']):8}" for cell in cells)
         print(f"{name:22} {row['parameters']:<11} {row['updates']:<8} {text}{row['final']:.5f}")
+
+
+def _cell(seconds, curve):
+    """Seconds; an asterisk where the target was met before the first update (a hybrid's solver)."""
+    if seconds is None:
+        return "-"
+    return f"{seconds:.0f}" + ("*" if curve[0]["step"] == 0 and seconds == curve[0]["s"] else "")
 
 
 def draw(rows):
