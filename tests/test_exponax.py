@@ -74,3 +74,9 @@ def test_longer_judged_trajectories_are_checked():
         ups.load_config(CONFIG, {"data.eval_steps": 0})
     with pytest.raises(ValueError, match="up to data.eval_steps"):
         ups.load_config("configs/burgers.py", {"data.eval_steps": 20})
+
+
+def test_a_pde_without_parameters_leaves_nothing_empty_to_save(pde):
+    sim = ups.build(ups.load_config(CONFIG))
+    params = ups.init(sim, jax.random.key(0))
+    assert all(x.size for x in jax.tree.leaves(params))

@@ -87,13 +87,14 @@ def identity_stats(pde: PDE) -> Params:
     """Statistics that leave fields and parameters as they are."""
     c, p = len(pde.channels), len(pde.params)
     zeros, ones = np.zeros, np.ones
-    return {
+    stats = {
         "mean": zeros(c, np.float32),
         "std": ones(c, np.float32),
         "increment_std": ones(c, np.float32),
-        "cond_mean": zeros(p, np.float32),
-        "cond_std": ones(p, np.float32),
     }
+    # An array of no numbers cannot be saved.
+    own = {"cond_mean": zeros(p, np.float32), "cond_std": ones(p, np.float32)} if p else {}
+    return stats | own
 
 
 def init(sim: Simulator, key: Key, stats: Mapping[str, Any] | None = None) -> Params:

@@ -20,9 +20,9 @@ def fit_normalizer(
 ) -> dict[str, np.ndarray]:
     """Statistics of the training split, float32: of u, of its increments, of features(cond).
 
-    `mean`, `std`, `increment_std` (c,) and `cond_mean`, `cond_std` (p,), taken over samples, frames
-    and space in float64. A deviation of zero is given as one. An increment is what a frame adds to
-    `base(u, cond)` of the frame before, or to that frame itself.
+    `mean`, `std`, `increment_std` (c,) and, where there are parameters, `cond_mean`, `cond_std`
+    (p,), taken over samples, frames and space in float64. A deviation of zero is given as one. An
+    increment is what a frame adds to `base(u, cond)` of the frame before, or to that frame itself.
     """
     n, c = train.u.shape[0], train.u.shape[-1]
     if train.u.shape[1] < 2:
@@ -43,10 +43,10 @@ def fit_normalizer(
 
     mean, std = _moments(u.reshape(-1, c) for u in fields())
     _, increment_std = _moments(increments())
-    cond_mean, cond_std = _moments([np.asarray(features(jnp.asarray(train.cond)))])
-    stats = dict(
-        mean=mean, std=std, increment_std=increment_std, cond_mean=cond_mean, cond_std=cond_std
-    )
+    stats = dict(mean=mean, std=std, increment_std=increment_std)
+    seen = np.asarray(features(jnp.asarray(train.cond)))
+    if seen.shape[-1]:
+        stats["cond_mean"], stats["cond_std"] = _moments([seen])
     return {name: value.astype(np.float32) for name, value in stats.items()}
 
 
@@ -71,6 +71,8 @@ def normalize(stats: Mapping[str, Any], u: Array) -> Array:
 
 def condition(stats: Mapping[str, Any], features: Array) -> Array:
     """Features of the PDE's parameters as a network sees them: (..., p) -> (..., p)."""
+    if not features.shape[-1]:
+        return features
     return (features - _beside(stats["cond_mean"], features)) / _beside(stats["cond_std"], features)
 
 
