@@ -67,7 +67,7 @@ def test_default_variant_has_three_spellings():
 def test_unknown_variant_is_answered_with_the_close_one():
     with pytest.raises(ValueError) as caught:
         load(str(ROOT / "configs/burgers.py:smoek"))
-    known = "known: default, hybrid, smoke"
+    known = "known: default, full, hybrid, joint, nu0.01, nu0.1, nu1, smoke"
     assert str(caught.value) == f"unknown variant 'smoek'; did you mean 'smoke'? {known}"
 
 
@@ -77,7 +77,7 @@ def test_missing_file_is_answered_with_the_close_one(monkeypatch):
         load("configs/burger.py:smoke")
     assert str(caught.value) == (
         "no config file 'configs/burger.py'; did you mean 'configs/burgers.py'? "
-        "known: configs/advection.py, configs/burgers.py"
+        "known: configs/advection.py, configs/apebench_burgers.py, configs/burgers.py"
     )
 
 
@@ -148,7 +148,7 @@ def test_files_stay_loadable_by_config_flags(monkeypatch):
         (
             "pde.name",
             "burger",
-            "unknown pde 'burger'; did you mean 'burgers'? known: advection, bur",
+            "unknown pde 'burger'; did you mean 'burgers'? known: advection, ape",
         ),
         ("operator.name", "resnt", "unknown operator 'resnt'; did you mean 'resnet'? known: "),
         ("operator.name", "zzz", "unknown operator 'zzz'; known: "),
