@@ -24,13 +24,12 @@ import jax.numpy as jnp
 from record import RESULTS, write
 
 import ups_jax as ups
-from ups_jax.data import fit_normalizer
 from ups_jax.evaluate import validator
 from ups_jax.models import OPERATORS, operators
 from ups_jax.optim import adamw
 from ups_jax.run import config
 from ups_jax.run.splits import split_key
-from ups_jax.simulator import count, init
+from ups_jax.simulator import count, init, statistics
 from ups_jax.stages import STAGES
 from ups_jax.train import fit
 
@@ -144,7 +143,7 @@ def measure(row, data, args):
     """Mean and deviation of validation P1 nRMSE after `args.seconds` of training."""
     cfg = load(row, args.tiny)
     sim = simulator(row, cfg)
-    stats = row.stats(fit_normalizer(data[0], sim.pde.features, sim.base))
+    stats = row.stats(statistics(sim, data[0]))
     shares, lengths = cfg.fit.operator.shares, cfg.fit.operator.unroll
 
     def run(seed=0, steps=TIMED * CHUNK, length=None):

@@ -14,10 +14,10 @@ from clock import Clock, affordable, tell
 
 import ups_jax as ups
 from ups_jax import optim, stages
-from ups_jax.data import fit_normalizer, load_npz
+from ups_jax.data import load_npz
 from ups_jax.evaluate import validator
 from ups_jax.run.config import phases
-from ups_jax.simulator import count
+from ups_jax.simulator import count, statistics
 from ups_jax.train import fit
 
 
@@ -27,9 +27,7 @@ def main():
     cfg = ups.load_config(order["config"], order["overrides"])
     train, val = (load_npz(path) for path in order["data"])
     sim = ups.build(cfg)
-    params = ups.init(
-        sim, jax.random.key(cfg.seed), fit_normalizer(train, sim.pde.features, sim.base)
-    )
+    params = ups.init(sim, jax.random.key(cfg.seed), statistics(sim, train))
     spec = cfg.fit.operator
     if order.get("steps") is None:
         tell(sys.stdout, steps=probe(order, clock, sim, params, train, spec))

@@ -1,5 +1,6 @@
 """Forecasters and their evaluation: what is rolled, from where, counted once, in physical space."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -14,7 +15,7 @@ from ups_jax.evaluate import validator
 from ups_jax.forecast import FORECASTERS, Forecast, Forecaster
 from ups_jax.models import resnet
 from ups_jax.pde import PDES
-from ups_jax.simulator import Simulator, init, operator_step
+from ups_jax.simulator import Simulator, init, operator_step, statistics
 from ups_jax.types import Interrupted, Trajectories
 
 MODES = ("persistence", "mean", "solver", "operator")
@@ -179,6 +180,41 @@ def test_zero_mean_increments_keep_the_mean(task):
     assert float(drift[0]) > 1e-3 and float(drift[1]) < 1e-6
 
 
+def test_a_galilean_operator_commutes_with_a_change_of_frame(task):
+    """Boosted by c = k points an interval, a field moves k points further and stays c higher."""
+    sim, params, data = task
+    shaken = params | {"operator": jax.tree.map(lambda x: x + 0.1, params["operator"])}
+    u, cond = jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond)
+    speed = 3 * sim.pde.extent[0] / sim.pde.points[0] / sim.pde.dt
+    apart = []
+    for galilean in (True, False):
+        step = jax.jit(partial(operator_step, replace(sim, galilean=galilean), shaken))
+        boosted = jnp.roll(step(u, cond), 3, 1) + speed
+        apart.append(float(jnp.abs(step(u + speed, cond) - boosted).max()))
+    assert apart[0] < 1e-4 and apart[1] > 0.1
+
+
+def test_at_rest_an_increment_is_what_the_moving_frame_adds(task):
+    """Of a wave that drifts by whole points an interval and grows, only the growth is left."""
+    sim, _, data = task
+    n = sim.pde.points[0]
+    speed = 2 / n / 0.05
+    wave = np.sin(2 * np.pi * np.arange(n) / n)
+    path = np.stack([speed + (0.1 + 0.01 * t) * np.roll(wave, 2 * t) for t in range(4)])
+    path = path[None, ..., None].astype(np.float32)
+    drifting = ups.Trajectories(path, np.ones((1, 1), np.float32), dt=0.05)
+    still = statistics(replace(sim, galilean=True), drifting)
+    np.testing.assert_allclose(still["increment_std"], 0.01 / 2**0.5, rtol=1e-3)
+    assert statistics(sim, drifting)["increment_std"] > 0.02
+    np.testing.assert_allclose(still["mean"], 0, atol=1e-6)
+    np.testing.assert_allclose(still["std"], 0.11554 / 2**0.5, rtol=1e-3)
+
+
+def test_a_pde_without_a_frame_at_rest_takes_no_galilean_operator():
+    with pytest.raises(ValueError, match="pde 'advection' has no frame at rest"):
+        ups.build(ups.load_config("configs/advection.py:smoke", {"operator.galilean": True}))
+
+
 def test_a_hybrid_corrects_the_solver(task):
     _, _, data = task
     small = {"operator.base": "solver", "operator.width": 4, "operator.dilations": (1,)}
@@ -189,7 +225,7 @@ def test_a_hybrid_corrects_the_solver(task):
     cond = jnp.full((3, 1), 1e-3)
     u = jnp.stack([u0, jax.jit(sim.pde.step)(u0, cond)], 1)
     pair = ups.Trajectories(np.asarray(u), np.asarray(cond))
-    stats = [fit_normalizer(pair, sim.pde.features, base) for base in (None, sim.base)]
+    stats = [fit_normalizer(pair, sim.pde.features), statistics(sim, pair)]
     assert stats[1]["increment_std"] < 0.5 * stats[0]["increment_std"]
     params = ups.init(sim, jax.random.key(0), stats[1])
     start = jax.jit(sim.base)(u0, cond)

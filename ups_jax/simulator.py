@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.data import condition, normalize
+from ups_jax.data import condition, fit_normalizer, normalize
 from ups_jax.lookup import lookup
 from ups_jax.models import OPERATORS, Fns
 from ups_jax.pde import PDES
-from ups_jax.pde.base import PDE
+from ups_jax.pde.base import PDE, Frame
 from ups_jax.pde.finite_volume import coarse_march
-from ups_jax.types import Array, Key, Params
+from ups_jax.types import Array, Key, Params, Trajectories
 
 BASES = ("persistence", "solver")
 
@@ -24,13 +24,15 @@ class Simulator:
     """Static functions of one task; parameters travel apart, as `stats` and one entry a model.
 
     The operator adds its increment to the field, or to `base(u, cond)` where there is one: a cheap
-    step of the solver, which it then also sees (a hybrid). `zero_mean` takes the spatial mean off
-    every increment: for data that conserve it.
+    step of the solver, which it then also sees (a hybrid). `galilean` has it see every field in the
+    frame that moves with its mean (`PDE.at_rest`). `zero_mean` takes the spatial mean off every
+    increment: for data that conserve it.
     """
 
     pde: PDE
     operator: Fns
     zero_mean: bool = False
+    galilean: bool = False
     base: Callable[[Array, Array], Array] | None = None
 
 
@@ -44,7 +46,9 @@ def build(cfg: Any) -> Simulator:
     pde = make(**pde_args, cells=tuple(cfg.data.cells))
     spec = dict(cfg.operator)
     factory = lookup(OPERATORS, spec.pop("name"), "operator")
-    zero_mean = spec.pop("zero_mean", False)
+    zero_mean, galilean = spec.pop("zero_mean", False), spec.pop("galilean", False)
+    if galilean and pde.at_rest is None:
+        raise ValueError(f"operator.galilean is set, but pde {pde.name!r} has no frame at rest")
     base = _base(
         pde,
         spec.pop("base", BASES[0]),
@@ -59,7 +63,7 @@ def build(cfg: Any) -> Simulator:
         **({"inputs": 2 * channels} if base else {}),
         **spec,
     )
-    sim = Simulator(pde=pde, operator=operator, zero_mean=zero_mean, base=base)
+    sim = Simulator(pde, operator, zero_mean=zero_mean, galilean=galilean, base=base)
     field = jax.ShapeDtypeStruct((*pde.points, len(pde.channels)), np.float32)
     cond = jax.ShapeDtypeStruct((len(pde.params),), np.float32)
     jax.eval_shape(lambda u, c: operator_step(sim, init(sim, jax.random.key(0)), u, c), field, cond)
@@ -109,6 +113,7 @@ def init(sim: Simulator, key: Key, stats: Mapping[str, Any] | None = None) -> Pa
 def operator_step(sim: Simulator, params: Params, u: Array, cond: Array) -> Array:
     """One interval by the operator, in physical units: u (..., *s, c), cond (..., p) -> like u."""
     stats = params["stats"]
+    u, back = _frame(sim)(u)
     start, given = u, normalize(stats, u)
     if sim.base is not None:
         start = sim.base(u, cond)
@@ -119,7 +124,32 @@ def operator_step(sim: Simulator, params: Params, u: Array, cond: Array) -> Arra
     if sim.zero_mean:
         axes = tuple(range(-1 - sim.pde.ndim, -1))
         increment = increment - jnp.mean(increment, axes, keepdims=True)
-    return start + increment
+    return back(start + increment)
+
+
+def _frame(sim: Simulator) -> Frame:
+    """The frame in which the operator works."""
+    if not sim.galilean:
+        return lambda u: (u, lambda v: v)
+    assert sim.pde.at_rest is not None
+    return sim.pde.at_rest
+
+
+def statistics(sim: Simulator, train: Trajectories) -> Params:
+    """Scales of the training split in the operator's frame, for `init`; see `fit_normalizer`."""
+    frame = _frame(sim)
+
+    def guess(u: Array, cond: Array) -> Array:
+        still, back = frame(u)
+        return back(still if sim.base is None else sim.base(still, cond))
+
+    plain = sim.base is None and not sim.galilean
+    return fit_normalizer(
+        train,
+        sim.pde.features,
+        guess=None if plain else guess,
+        seen=(lambda u: frame(u)[0]) if sim.galilean else None,
+    )
 
 
 def count(tree: Any) -> int:

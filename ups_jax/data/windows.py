@@ -16,13 +16,16 @@ BLOCK = 256
 def fit_normalizer(
     train: Trajectories,
     features: Callable[[Array], Array],
-    base: Callable[[Array, Array], Array] | None = None,
+    *,
+    guess: Callable[[Array, Array], Array] | None = None,
+    seen: Callable[[Array], Array] | None = None,
 ) -> dict[str, np.ndarray]:
     """Statistics of the training split, float32: of u, of its increments, of features(cond).
 
     `mean`, `std`, `increment_std` (c,) and, where there are parameters, `cond_mean`, `cond_std`
     (p,), taken over samples, frames and space in float64. A deviation of zero is given as one. An
-    increment is what a frame adds to `base(u, cond)` of the frame before, or to that frame itself.
+    increment is what a frame adds to `guess(u, cond)` of the frame before, or to that frame itself;
+    `mean` and `std` are those of `seen(u)`, or of u itself.
     """
     n, c = train.u.shape[0], train.u.shape[-1]
     if train.u.shape[1] < 2:
@@ -32,21 +35,23 @@ def fit_normalizer(
         for i in range(0, n, BLOCK):
             yield np.asarray(train.u[i : i + BLOCK])
 
+    look = jax.jit(seen) if seen else lambda u: u
+
     def increments() -> Iterable[np.ndarray]:
-        guess = jax.jit(base) if base else None
+        ahead = jax.jit(guess) if guess else None
         for i, u in enumerate(fields()):
             before, cond = u[:, :-1], np.asarray(train.cond)[i * BLOCK : i * BLOCK + len(u)]
-            if guess:
+            if ahead:
                 conds = np.repeat(cond[:, None], before.shape[1], axis=1)
-                before = np.stack([guess(*pair) for pair in zip(before, conds, strict=True)])
+                before = np.stack([ahead(*pair) for pair in zip(before, conds, strict=True)])
             yield (u[:, 1:].astype(np.float64) - before).reshape(-1, c)
 
-    mean, std = _moments(u.reshape(-1, c) for u in fields())
+    mean, std = _moments(np.asarray(look(u)).reshape(-1, c) for u in fields())
     _, increment_std = _moments(increments())
     stats = dict(mean=mean, std=std, increment_std=increment_std)
-    seen = np.asarray(features(jnp.asarray(train.cond)))
-    if seen.shape[-1]:
-        stats["cond_mean"], stats["cond_std"] = _moments([seen])
+    told = np.asarray(features(jnp.asarray(train.cond)))
+    if told.shape[-1]:
+        stats["cond_mean"], stats["cond_std"] = _moments([told])
     return {name: value.astype(np.float32) for name, value in stats.items()}
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from ups_jax.types import Array, Key
 
 Step = Callable[[Array, Array], Array]
+Frame = Callable[[Array], tuple[Array, Callable[[Array], Array]]]
+"""A field (..., *s, c) to the same field in a moving frame, and the way back one `dt` later."""
 
 
 class Law(NamedTuple):
@@ -42,6 +44,7 @@ class PDE:
     `initial` draws an initial condition on any grid of `cells`; `residual` is the pointwise flux
     balance of a frame pair; `sample_keys` deals sample i of a split its two keys, of its parameters
     and of its initial condition; `features` maps parameters to what a network should see of them.
+    `at_rest` is the frame in which a field's mean hardly moves, where the PDE allows such a change.
     `spec` holds the arguments of the factory: with `name`, the identity of the value.
     """
 
@@ -60,6 +63,7 @@ class PDE:
     features: Callable[[Array], Array] = lambda cond: cond
     sample_keys: Callable[[Key, Array], tuple[Key, Key]] = sample_keys
     symmetries: tuple[Callable[[Key, Array, Array], tuple[Array, Array]], ...] = ()
+    at_rest: Frame | None = None
     laws: Mapping[str, Law] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
 

@@ -49,6 +49,7 @@ def make(
         march=partial(march, dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter")),
         features=jnp.log10,
         symmetries=(roll_symmetry(1), reflect),
+        at_rest=partial(at_rest, dt=dt, length=length),
         laws=transport_laws(1),
         spec=dict(nu=nu, points=points, cells=cells, dt=dt, length=length, limiter=limiter),
     )
@@ -150,6 +151,24 @@ def residual(prev: Array, next: Array, cond: Array, *, dt: float, length: float)
         return (flux - jnp.roll(flux, 1, -2)) / dx
 
     return (next - prev) / dt + 0.5 * (divergence(prev) + divergence(next))
+
+
+def at_rest(u: Array, *, dt: float, length: float) -> tuple[Array, Callable[[Array], Array]]:
+    """u (..., x, 1) seen by who moves with its mean, and the way back one interval later.
+
+    Galilean invariance: where u(x, t) is a solution, so is u(x - c t, t) + c. The speed c is
+    rounded to whole points an interval, so that no field is ever interpolated.
+    """
+    n = u.shape[-2]
+    point = length / n / dt
+    count = jnp.round(jnp.mean(u, -2, keepdims=True) / point)
+    here = jnp.arange(n).reshape((1,) * (u.ndim - 2) + (n, 1))
+    origin = (here - count.astype(int)) % n
+
+    def back(v: Array) -> Array:
+        return jnp.take_along_axis(v, origin, -2) + count * point
+
+    return u - count * point, back
 
 
 def reflect(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ups_jax.data import fit_normalizer, save_predictions
+from ups_jax.data import save_predictions
 from ups_jax.evaluate import Report
 from ups_jax.run import config, estimate, learn, store, tracking
 from ups_jax.run.judge import judge, table
@@ -24,7 +24,7 @@ from ups_jax.run.report import write_report
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import Splits, gather
 from ups_jax.run.tracking.files import write_json, write_text
-from ups_jax.simulator import build, count
+from ups_jax.simulator import build, count, statistics
 from ups_jax.types import Interrupted, Params
 
 STAGE_COLUMNS = ["stage", "parameters", "updates", "seeds", "best step", "val nRMSE"]
@@ -126,8 +126,7 @@ def _train(
     The lowest validation error of the last stage ships.
     """
     cfg, wall, rows, chosen = plan.cfg, plan.wall, [], 0
-    stats = fit_normalizer(splits.train, plan.sim.pde.features, plan.sim.base)
-    params = learn.untrained(plan.sim, cfg, stats)
+    params = learn.untrained(plan.sim, cfg, statistics(plan.sim, splits.train))
     for name in cfg.stages:
         fitted = learn.stage(name, params, plan, splits, run)
         params, at = fitted.best, fitted.progress

@@ -48,6 +48,7 @@ COMPONENTS = {
         elsewhere=("inputs",),
         beside={
             "zero_mean": (False, "remove the mean of the increment"),
+            "galilean": (False, "see fields in the frame that moves with their mean"),
             "base": ("persistence", "what the increment is added to: persistence | solver"),
             "coarsen": (2, "of base=solver: points a cell of its grid"),
             "substeps": (8, "of base=solver: substeps an interval"),
