@@ -2,14 +2,18 @@
 
 `python benchmarks/time_to_target.py` needs the peers' environment (`make .venv-peers/.ready`). The
 task is Burgers at Nu = .001 on 256 points; the error is nRMSE over 40 steps from the initial frame
-(P1), mean of 64 validation trajectories. Every contender trains in a fresh process, on the same
-arrays, for `--seconds`. The clock starts just before its process does: imports, reading the data,
-statistics and compilation count. It stands still during validation, for everyone, since that is the
-measuring instrument; making the data is apart. The number of updates is fixed beforehand by a
-probe in another process, so that each learning-rate schedule ends at the budget.
+(P1), mean of 64 validation trajectories. With `--task apebench` it is APEBench's `1d_diff_burgers`,
+GMean100 on 30 validation trajectories, ours alone: APEBench's own training, which takes 10,000
+updates whatever they cost, is timed by `peers/apebench_families.py`.
 
-`--only NAME,...` runs some and keeps the other rows of results/time_to_target.json. Prints a table,
-writes JSON with all curves, and a figure.
+Every contender trains in a fresh process, on the same arrays, for `--seconds`. The clock starts
+just before its process does: imports, reading the data, statistics and compilation count. It stands
+still during validation, for everyone, since that is the measuring instrument; making the data is
+apart. The number of updates is fixed beforehand by a probe in another process, so that each
+learning-rate schedule ends at the budget.
+
+`--only NAME,...` runs some and keeps the other rows of the JSON. Prints a table, writes JSON with
+all curves, and a figure.
 """
 
 import argparse
@@ -20,19 +24,45 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 from record import RESULTS, write
 
 import ups_jax as ups
 from ups_jax.data import save_npz
-from ups_jax.run.splits import split_key
+from ups_jax.run.splits import judged_steps, split_key
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
-TARGETS = (0.1, 0.05, 0.03, 0.02, 0.0136, 0.01)
-"""The fifth is our solver's on 256 cells."""
 VALIDATIONS = 16
+
+
+class Task(NamedTuple):
+    """What is learnt, how it is judged, and the errors whose seconds are told."""
+
+    config: str
+    metric: str
+    targets: tuple[float, ...]
+    label: str
+
+
+TASKS = {
+    # The fifth target is our solver's error on 256 cells.
+    "burgers": Task(
+        "configs/burgers.py",
+        "nrmse",
+        (0.1, 0.05, 0.03, 0.02, 0.0136, 0.01),
+        "validation nRMSE from the initial condition (P1)",
+    ),
+    # The first target is the best that Koehler et al. (2024) report.
+    "apebench": Task(
+        "configs/apebench_burgers.py",
+        "nrmse_gmean100",
+        (0.013, 0.005, 0.002, 0.001),
+        "validation GMean100",
+    ),
+}
 
 
 def _fno(**size):
@@ -45,7 +75,7 @@ def _peer(network, recipe, **size):
 
 
 FNO = dict(width=32, modes=16, layers=4)
-CONTENDERS = {
+BURGERS = {
     "resnet": dict(config="configs/burgers.py", overrides={}),
     "hybrid": dict(config="configs/burgers.py:hybrid", overrides={}),
     "fno": _fno(**FNO),
@@ -57,46 +87,66 @@ CONTENDERS = {
     "torch-unet:ours": _peer("unet", "ours", features=32),
 }
 """Ours by their config; peers by network, recipe and size."""
+ONE_PHASE = {"fit.operator.unroll": (1,), "fit.operator.shares": (1.0,)}
+TWO_PHASES = {"fit.operator.unroll": (1, 2), "fit.operator.shares": (0.7, 0.3)}
+APEBENCH = dict(config="configs/apebench_burgers.py")
+CONTENDERS = {
+    "burgers": BURGERS,
+    # A phase more is a compilation more, which short budgets feel.
+    "apebench": {
+        "resnet": dict(**APEBENCH, overrides={}),
+        "resnet:unroll-1-2": dict(**APEBENCH, overrides=TWO_PHASES),
+        "resnet:unroll-1": dict(**APEBENCH, overrides=ONE_PHASE),
+    },
+}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=150, help="budget of each contender")
-    parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders, comma separated")
-    parser.add_argument("--train", type=int, default=4096, help="training trajectories")
-    parser.add_argument("--val", type=int, default=64, help="validation trajectories")
+    parser.add_argument("--task", choices=TASKS, default="burgers")
+    parser.add_argument("--only", help="contenders, comma separated")
+    parser.add_argument("--train", type=int, default=4096, help="training trajectories, of burgers")
+    parser.add_argument("--val", type=int, default=64, help="validation trajectories, likewise")
     args = parser.parse_args()
-    names = args.only.split(",")
-    if unknown := set(names) - set(CONTENDERS):
-        sys.exit(f"unknown contenders {sorted(unknown)}; known: {', '.join(CONTENDERS)}")
-    path = RESULTS / "time_to_target.json"
+    task, contenders = TASKS[args.task], CONTENDERS[args.task]
+    names = args.only.split(",") if args.only else list(contenders)
+    if unknown := set(names) - set(contenders):
+        sys.exit(f"unknown contenders {sorted(unknown)}; known: {', '.join(contenders)}")
+    record = "time_to_target" + ("" if args.task == "burgers" else f"_{args.task}")
+    path = RESULTS / f"{record}.json"
     rows = json.loads(path.read_text())["rows"] if path.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        data = make_data(Path(folder), {"train": args.train, "val": args.val})
+        data, sizes = make_data(Path(folder), args, task)
         for name in names:
             print(f"{name}: probing, then {args.seconds:.0f} s", file=sys.stderr, flush=True)
-            rows[name] = contend(name, data, args.seconds) | {"train": args.train, "val": args.val}
-            ordered = {name: rows[name] for name in CONTENDERS if name in rows}
-            write("time_to_target", {"rows": ordered, "targets": TARGETS})
-            draw(ordered).savefig(RESULTS / "time_to_target.png", dpi=120)
-    show(ordered)
+            rows[name] = contend(contenders[name], task, data, args.seconds) | sizes
+            ordered = {name: rows[name] for name in contenders if name in rows}
+            write(record, {"rows": ordered, "targets": task.targets})
+            draw(ordered, contenders, task).savefig(RESULTS / f"{record}.png", dpi=120)
+    show(ordered, task)
     print(path)
 
 
-def make_data(folder, sizes):
-    """The run's own splits as npz files, made once for all contenders."""
-    cfg = ups.load_config("configs/burgers.py")
+def make_data(folder, args, task):
+    """The run's own splits as npz files, made once for all contenders, and their sizes."""
+    cfg = ups.load_config(task.config)
+    sizes = {name: getattr(args, name) for name in ("train", "val")}
+    if args.task != "burgers":
+        sizes = {name: cfg.data[name] for name in sizes}
     pde, paths = ups.build(cfg).pde, []
     for name, n in sizes.items():
         paths.append(str(folder / f"{name}.npz"))
-        save_npz(paths[-1], ups.simulate(pde, split_key(cfg, name), n=n, steps=cfg.data.steps))
-    return paths
+        steps = cfg.data.steps if name == "train" else judged_steps(cfg)
+        save_npz(paths[-1], ups.simulate(pde, split_key(cfg, name), n=n, steps=steps))
+    return paths, sizes
 
 
-def contend(name, data, seconds):
+def contend(contender, task, data, seconds):
     """Probe and train one contender -> its parameters, updates, curve and seconds to targets."""
     order = {
-        **CONTENDERS[name],
+        **contender,
+        "metric": task.metric,
         "data": data,
         "seconds": seconds,
         "validations": VALIDATIONS,
@@ -111,7 +161,7 @@ def contend(name, data, seconds):
             (line["s"] for line in curve if line["val"] is not None and line["val"] <= target),
             default=None,
         )
-        for target in TARGETS
+        for target in task.targets
     }
     first = told[0] if told else {}
     return {
@@ -145,13 +195,14 @@ def _child(order):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def show(rows):
-    print(f"{'':22} parameters  updates  " + "".join(f"{t:<8}" for t in TARGETS) + "final val")
+def show(rows, task):
+    targets = "".join(f"{t:<8}" for t in task.targets)
+    print(f"{'':22} parameters  updates  {targets}final val")
     for name, row in rows.items():
         if "failed" in row or row["final"] is None:
             print(f"{name:22} failed")
             continue
-        cells = (row["reached"][str(target)] for target in TARGETS)
+        cells = (row["reached"][str(target)] for target in task.targets)
         text = "".join(f"{_cell(cell, row['curve']):8}" for cell in cells)
         print(f"{name:22} {row['parameters']:<11} {row['updates']:<8} {text}{row['final']:.5f}")
 
@@ -163,10 +214,10 @@ def _cell(seconds, curve):
     return f"{seconds:.0f}" + ("*" if curve[0]["step"] == 0 and seconds == curve[0]["s"] else "")
 
 
-def draw(rows):
+def draw(rows, contenders, task):
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     ax = figure.subplots()
-    for target in TARGETS:
+    for target in task.targets:
         ax.axhline(target, color="0.9", lw=1)
     colors = (
         "#0072B2",
@@ -178,7 +229,7 @@ def draw(rows):
         "#CC79A7",
         "#CC79A7",
     )
-    for (name, contender), color in zip(CONTENDERS.items(), colors, strict=True):
+    for (name, contender), color in zip(contenders.items(), colors, strict=False):
         curve = [line for line in rows.get(name, {}).get("curve", []) if line["val"] is not None]
         ours = "config" in contender
         dashed = contender.get("recipe") == "usual"
@@ -188,7 +239,7 @@ def draw(rows):
             label = f"{name} ({'ups_jax' if ours else 'PyTorch'})"
             ax.loglog(times, errors, style, color=color, ms=4, label=label)
     ax.set_xlabel("seconds from process start, validation apart")
-    ax.set_ylabel("validation nRMSE from the initial condition (P1)")
+    ax.set_ylabel(task.label)
     ax.set_title("Lower left is better; grey lines: the targets", fontsize=10, loc="left")
     ax.legend(fontsize=8)
     return figure

@@ -119,11 +119,17 @@ def evaluate(
 
 
 def validator(
-    sim: Simulator, data: Trajectories, *, batch: int, stop: Callable[[], bool] = lambda: False
+    sim: Simulator,
+    data: Trajectories,
+    *,
+    batch: int,
+    metric: str = "nrmse",
+    stop: Callable[[], bool] = lambda: False,
 ) -> Callable[[Params], float | None]:
-    """The operator's P1 nRMSE on a whole split as a function of parameters; None once stopped."""
+    """The operator's P1 error on a whole split as a function of parameters; None once stopped."""
     steps, key = data.u.shape[1] - 1, jax.random.key(0)
-    score = jax.jit(METRICS["nrmse"].per_sample, static_argnums=2)
+    per_sample, reduce = METRICS[metric].per_sample, METRICS[metric].reduce
+    score = jax.jit(per_sample, static_argnums=2)
 
     def validate(params: Params) -> float | None:
         scores = []
@@ -133,7 +139,7 @@ def validator(
             u, cond = data.u[begin : begin + batch], _cond(data)[begin : begin + batch]
             pred = forecast(sim, params, u[:, 0], cond, key, steps=steps, mode="operator").u
             scores.append(jax.device_get(score(pred, u[:, 1:], sim.pde.ndim)))
-        value = float(np.mean(np.concatenate(scores)))
+        value = float(reduce(jnp.asarray(np.concatenate(scores))))
         return value if np.isfinite(value) else float("inf")
 
     return validate
