@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from record import RESULTS, write
 
 import ups_jax as ups
+from ups_jax.forecast import analysis
 from ups_jax.metrics import nrmse
 from ups_jax.pde import PDES
 from ups_jax.run.splits import split_key
@@ -44,7 +45,8 @@ def main():
     for path in workdirs:
         own, weights, own_cfg = models[path.name]
         run = partial(ups.forecast, own, weights, mode="operator")
-        row = _judge(path.name, run, test, points, points)
+        through = jax.jit(partial(analysis, own, weights, gain=own_cfg.eval.nudging))
+        row = _judge(path.name, run, test, points, points, through)
         summary = json.loads((path / "summary.json").read_text())
         row |= {
             "parameters": count(weights["operator"]),
@@ -67,16 +69,16 @@ def _on(pde, points):
     return PDES[pde.name](**{**pde.spec, "points": points})
 
 
-def _judge(name, run, test, cells, scored):
-    """nRMSE of a contender on `scored` points, from the initial frame and from the tenth."""
+def _judge(name, run, test, cells, scored, through=lambda frames, cond: frames[:, -1]):
+    """nRMSE of a contender on `scored` points, from the initial frame and after ten of them."""
     row = {"name": name, "run": run, "cells": cells}
     u = np.asarray(test.u)
     truth = u[:, :, :: u.shape[2] // scored]
     for label, start in (("p1", 0), ("p10", CONTEXT - 1)):
         errors = []
         for i in range(0, len(u), BATCH):
-            given = u[i : i + BATCH, start, :: u.shape[2] // cells]
             cond = np.asarray(test.cond[i : i + BATCH])
+            given = through(u[i : i + BATCH, : start + 1, :: u.shape[2] // cells], cond)
             steps = u.shape[1] - 1 - start
             path = run(given, cond, jax.random.key(0), steps=steps).u[:, :, :: cells // scored]
             errors.append(np.asarray(nrmse(path, truth[i : i + BATCH, start + 1 :], 1)))

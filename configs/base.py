@@ -46,6 +46,7 @@ def get_config() -> Config:
     cfg.eval.ship = "operator"  # the mode that eval/<metric> stands for
     cfg.eval.protocol = "p1"  # p1: from frame 0; p10: from the last of `context` frames
     cfg.eval.context = 10  # frames given in P10
+    cfg.eval.nudging = 1.0  # how far P10's own forecast is drawn to each given frame, 0 to 1
     cfg.eval.horizons = (0.5, 1.0, 2.0)  # times since the given frame of nrmse@t, in time units
     cfg.eval.batch = 16  # trajectories a call
     cfg.eval.examples = 3  # trajectories kept for the figures

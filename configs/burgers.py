@@ -16,19 +16,25 @@ def get_config(variant: str = "default") -> base.Config:
     """
     cfg = base.get_config()
     cfg.pde = ConfigDict(dict(name="burgers", nu=1e-3, points=256))
-    cfg.operator = ConfigDict(dict(name="resnet", width=64, patch=2, blocks=3))
-    cfg.operator.dilations = (1, 2, 4, 8, 2)
+    # Half of what the law draws is a drift: seen by who drifts along, less is left to learn.
+    spec = dict(name="resnet", width=64, patch=2, blocks=3, galilean=True)
+    cfg.operator = ConfigDict(dict(**spec, dilations=(1, 2, 4, 8, 2)))
     # Many small updates: on two cores eight windows cost half of sixteen, and teach as much.
-    cfg.fit.operator.update(steps=12000, batch=8, warmup=500, chunk=100, val_every=4000)
+    cfg.fit.operator.update(steps=20000, batch=8, warmup=500, chunk=100, val_every=4000)
     # Shocks form in the first frames, and a shock misplaced there stays misplaced; what errors do
     # to a rollout is learnt from rollouts alone, so most seconds go to unrolled windows.
     cfg.fit.operator.update(unroll=(1, 2, 4), shares=(0.32, 0.39, 0.29), early=2.0)
     if variant == "hybrid":
-        # 17 substeps on 128 cells are stable up to |u| = 4, the largest that the law draws.
-        spec = dict(name="resnet", width=32, blocks=2, dilations=(1, 2), patch=4)
-        cfg.operator = ConfigDict(dict(**spec, base="solver", coarsen=2, substeps=17))
+        # 11 substeps on 128 cells keep the solver's own CFL number up to |u| = 2.6; at rest, the
+        # fastest of the training trajectories has 2.2.
+        spec = dict(name="resnet", width=32, blocks=2, dilations=(1, 2), patch=4, galilean=True)
+        cfg.operator = ConfigDict(dict(**spec, base="solver", coarsen=2, substeps=11))
         # It learns one interval in seconds, and what its own errors do to it in minutes.
-        cfg.fit.operator.update(steps=16000, warmup=300, val_every=2000, shares=(0.4, 0.35, 0.25))
+        cfg.fit.operator.update(steps=16000, warmup=300, val_every=2000)
+        cfg.fit.operator.update(unroll=(1, 2, 4, 8), shares=(0.3, 0.25, 0.25, 0.2))
+        # Saved points lie further apart than a shock is wide: where it stands, the forecast from
+        # the smooth first frame knows better than any later frame shows.
+        cfg.eval.nudging = 0.0
     if variant.startswith("nu"):
         cfg.pde.nu = float(variant.removeprefix("nu"))
         cfg.data.train = 2048
@@ -41,7 +47,6 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.fit.operator.update(steps=16000)
     if variant == "joint":
         cfg.pde = ConfigDict(dict(name="burgers", nu=(1e-3, 1e-2, 1e-1, 1.0), points=256))
-        cfg.fit.operator.early = 1.0
     if variant == "full":
         cfg.pde.points = 1024
         cfg.data.train = 10000

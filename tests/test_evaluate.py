@@ -12,7 +12,7 @@ import ups_jax as ups
 from ups_jax import metrics
 from ups_jax.data import fit_normalizer
 from ups_jax.evaluate import validator
-from ups_jax.forecast import FORECASTERS, Forecast, Forecaster
+from ups_jax.forecast import FORECASTERS, Forecast, Forecaster, analysis
 from ups_jax.models import resnet
 from ups_jax.pde import PDES
 from ups_jax.simulator import Simulator, init, operator_step, statistics
@@ -165,6 +165,37 @@ def test_a_forecast_holds_the_steps_after_the_given_frame(task):
         np.testing.assert_allclose(out[:, i], u, rtol=1e-4, atol=1e-5)
 
 
+def test_after_several_frames_a_forecast_starts_where_nudging_left_it(task):
+    """Gain 1 is the last frame, gain 0 the forecast of it from the first, halves go half-way."""
+    sim, params, data = task
+    shaken = params | {"operator": jax.tree.map(lambda x: x + 0.1, params["operator"])}
+    frames, cond = jnp.asarray(data.u[:, :3]), jnp.asarray(data.cond)
+    step = jax.jit(partial(operator_step, sim, shaken))
+    at = partial(analysis, sim, shaken, frames, cond)
+    free = step(step(frames[:, 0], cond), cond)
+    half = step(0.5 * (step(frames[:, 0], cond) + frames[:, 1]), cond)
+    assert float(jnp.abs(free - half).max()) > 1e-2
+    np.testing.assert_array_equal(at(gain=1.0), frames[:, 2])
+    np.testing.assert_allclose(at(gain=0.0), free, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(at(gain=0.5), 0.5 * (half + frames[:, 2]), rtol=1e-4, atol=1e-5)
+
+
+def test_without_looking_at_the_frames_p10_is_the_later_part_of_p1(task):
+    sim, params, data = task
+    shaken = params | {"operator": jax.tree.map(lambda x: x + 0.01, params["operator"])}
+    made = [
+        ups.evaluate(
+            sim, shaken, data, jax.random.key(0), modes=("mean", "operator"), metrics=FEW, **more
+        )
+        for more in (dict(batch=7, nudging=0.0), dict(batch=7))
+    ]
+    free, from_last = (m.curves["operator/p10/nrmse"] for m in made)
+    np.testing.assert_allclose(free, made[0].curves["operator/nrmse"][:, 9:], rtol=1e-3)
+    assert np.abs(free - from_last).max() > 1e-3
+    means = [m.curves["mean/p10/nrmse"] for m in made]
+    np.testing.assert_array_equal(*means)
+
+
 def test_zero_mean_increments_keep_the_mean(task):
     sim, params, data = task
     shaken = jax.tree.map(lambda x: x + 0.1, params["operator"])
@@ -218,6 +249,7 @@ def test_a_pde_without_a_frame_at_rest_takes_no_galilean_operator():
 def test_a_hybrid_corrects_the_solver(task):
     _, _, data = task
     small = {"operator.base": "solver", "operator.width": 4, "operator.dilations": (1,)}
+    small["operator.galilean"] = False
     sim = ups.build(ups.load_config("configs/burgers.py:smoke", small))
     u0 = jax.vmap(lambda k: sim.pde.initial(k, jnp.ones(1), sim.pde.points))(
         jax.random.split(jax.random.key(0), 3)

@@ -67,6 +67,23 @@ FORECASTERS: dict[str, Forecaster] = {
 }
 
 
+def analysis(sim: Simulator, params: Params, frames: Array, cond: Array, *, gain: float) -> Array:
+    """What a forecast after frames (b, t, *s, c) starts from: the operator's way through them.
+
+    It starts at the first frame and is drawn to each later one by `gain`: 1 leaves the last frame
+    itself, 0 the operator's forecast of it from the first. -> (b, *s, c). Nudging; Hoke and Anthes
+    (1976).
+    """
+    if gain == 1:
+        return frames[:, -1]
+
+    def body(u: Array, seen: Array) -> tuple[Array, None]:
+        u = operator_step(sim, params, u, cond)
+        return u + gain * (seen - u), None
+
+    return jax.lax.scan(body, frames[:, 0], jnp.moveaxis(frames[:, 1:], 1, 0))[0]
+
+
 def forecast(
     sim: Simulator,
     params: Params,

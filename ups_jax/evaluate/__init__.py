@@ -13,7 +13,7 @@ import numpy as np
 from ups_jax import physics
 from ups_jax.evaluate import reduce
 from ups_jax.evaluate.reduce import Stats
-from ups_jax.forecast import FORECASTERS, forecast
+from ups_jax.forecast import FORECASTERS, analysis, forecast
 from ups_jax.lookup import lookup
 from ups_jax.metrics import METRICS, Metric
 from ups_jax.simulator import Simulator
@@ -58,6 +58,7 @@ def evaluate(
     ship: str | None = None,
     protocol: str = "p1",
     context: int = 10,
+    nudging: float = 1.0,
     horizons: Sequence[float] = (),
     batch: int = 50,
     examples: int = 3,
@@ -67,6 +68,8 @@ def evaluate(
     """One pass over `data` (n, t, *s, c), every mode on every batch, in physical space.
 
     `ship` (default: the last mode) is the mode that `eval/<metric>` stands for, under `protocol`.
+    `nudging` is the `gain` of `forecast.analysis`, by which learned forecasters start after several
+    frames; others start from the last.
     Raises ValueError on an unknown mode or protocol, `Interrupted` when `stop()` answers yes.
     """
     for mode in modes:
@@ -81,7 +84,7 @@ def evaluate(
     shapes = [
         jax.ShapeDtypeStruct((batch, *x.shape[1:]), jnp.float32) for x in (data.u, _cond(data))
     ]
-    score = jax.jit(partial(_score, sim, tuple(modes), starts, metrics))
+    score = jax.jit(partial(_score, sim, tuple(modes), starts, metrics, nudging))
     compiled = score.lower(params, *shapes, key).compile()
     compile_s = time.monotonic() - began
     parts: list[dict[str, Stats]] = []
@@ -155,6 +158,7 @@ def _score(
     modes: tuple[str, ...],
     starts: Mapping[str, int],
     metrics: Mapping[str, Metric],
+    nudging: float,
     params: Params,
     u: Array,
     cond: Array,
@@ -165,10 +169,18 @@ def _score(
     All protocols share one rollout of each mode, and all modes one copy of each metric.
     """
     b, steps = u.shape[0], u.shape[1] - 1
-    given = jnp.concatenate([u[:, start] for start in starts.values()])
     conds = jnp.concatenate([cond] * len(starts))
+
+    def given(mode: str) -> Array:
+        gain = nudging if FORECASTERS[mode].calls else 1.0
+        frames = [u[:, : start + 1] for start in starts.values()]
+        return jnp.concatenate([analysis(sim, params, f, cond, gain=gain) for f in frames])
+
     paths = jnp.stack(
-        [FORECASTERS[mode].run(sim, params, given, conds, key, steps=steps).u for mode in modes]
+        [
+            FORECASTERS[mode].run(sim, params, given(mode), conds, key, steps=steps).u
+            for mode in modes
+        ]
     )
     out: dict[str, Array] = {"frames": paths[:, :b]}
     for i, (protocol, start) in enumerate(starts.items()):

@@ -65,6 +65,7 @@ def judge_test(
         ship=spec.ship if spec.ship in modes else modes[-1],
         protocol=spec.protocol,
         context=spec.context,
+        nudging=spec.nudging,
         horizons=spec.horizons,
         batch=min(spec.batch, len(test)),
         examples=spec.examples,

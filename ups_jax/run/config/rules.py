@@ -111,6 +111,7 @@ def _eval(cfg: Config) -> None:
     lookup(dict.fromkeys(PROTOCOLS), spec.protocol, "protocol")
     context = f"at least 1 and below {longest} ({steps})"
     _need(1 <= spec.context < steps, "eval.context", spec.context, context)
+    _need(0 <= spec.nudging <= 1, "eval.nudging", spec.nudging, "from 0 to 1")
     _need(spec.batch > 0, "eval.batch", spec.batch, "positive")
     _need(spec.examples >= 0, "eval.examples", spec.examples, "at least 0")
     dt = cfg.pde.get("dt")
