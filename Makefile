@@ -10,7 +10,7 @@ EXTRA := dev,pde$(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo ",cuda13" || ech
 PEERS := .venv-peers
 TORCH ?= torch==2.13.0
 
-.PHONY: burgers smoke test lint bench bench-peers
+.PHONY: burgers smoke test lint bench bench-full bench-peers
 
 burgers: $(READY)
 	@echo '+ $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py --workdir $(WORKDIR)'
@@ -31,14 +31,24 @@ lint: $(READY)
 
 bench: WORKDIR = runs/burgers
 bench: burgers
-	@for run in 'burgers.py:hybrid --config.seeds=3' burgers.py:nu0.01 burgers.py:nu0.1 burgers.py:nu1 \
+	@for run in 'burgers.py --config.seed=1 --workdir runs/burgers-seed1' \
+		'burgers.py --config.seed=2 --workdir runs/burgers-seed2' 'burgers.py:hybrid --config.seeds=3' \
+		burgers.py:nu0.01 burgers.py:nu0.1 burgers.py:nu1 burgers.py:joint \
 		'apebench_burgers.py --config.seeds=3' apebench_burgers.py:constrained; do \
 		echo "+ $(BIN)/python runners/fast_to_sota.py --config configs/$$run"; \
 		$(BIN)/python runners/fast_to_sota.py --config configs/$$run || exit 1; done
 	@$(BIN)/python benchmarks/collect.py runs/burgers runs/burgers-* runs/apebench_burgers*
-	@for script in convolution generator scaling startup ablation 'rollout runs/burgers runs/burgers-hybrid' 'transfer runs/burgers runs/burgers-hybrid' table; do \
+	@for script in convolution generator scaling startup ablation viscosities \
+		'time_to_target --task apebench --seconds 20' 'rollout runs/burgers runs/burgers-hybrid' \
+		'transfer runs/burgers runs/burgers-hybrid' table; do \
 		set -- $$script; name=$$1; shift; echo "+ $(BIN)/python benchmarks/$$name.py $$*"; \
 		$(BIN)/python benchmarks/$$name.py $$* || exit 1; done
+
+# For one GPU: the :full recipe, and its seconds to published errors.
+bench-full: $(READY)
+	@$(BIN)/python benchmarks/time_to_target.py --task full --seconds 600
+	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:full
+	@$(BIN)/python benchmarks/collect.py runs/burgers-full
 
 bench-peers: $(READY) $(PEERS)/.ready
 	@$(BIN)/python benchmarks/step_time.py

@@ -34,7 +34,8 @@ def collect(workdir: Path) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{workdir.name}.json"
     path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-    for name in FIGURES:
+    # A run beside another of the same recipe gives its spread alone.
+    for name in () if "-seed" in workdir.name else FIGURES:
         if (figure := workdir / "figures" / f"{name}.png").exists():
             shutil.copy(figure, RESULTS / f"{workdir.name}_{name}.png")
     return path

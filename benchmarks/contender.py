@@ -1,10 +1,10 @@
 """One of our operators in a process of its own, for time_to_target.py, which starts it.
 
 Its argument is JSON: `config` and `overrides` as a run takes them, `data` (npz files of the
-splits), `metric`, `started`, `seconds`, `validations` and, except in the probe, `steps`. Without
-`steps` it measures each phase for two chunks, and answers how many updates fill the budget. With
-it, it trains with `fit` as a run does, and tells the clock and the validation error, one line of
-JSON each time.
+splits), `metric`, `start` (the given frame), `started`, `seconds`, `validations` and, except in the
+probe, `steps`. Without `steps` it measures each phase for two chunks, and answers how many updates
+fill the budget. With it, it trains with `fit` as a run does, and tells the clock and the validation
+error, one line of JSON each time.
 """
 
 import json
@@ -33,7 +33,7 @@ def main():
     if order.get("steps") is None:
         tell(sys.stdout, steps=probe(order, clock, sim, params, train, spec))
         return
-    judge = validator(sim, val, batch=len(val), metric=order["metric"])
+    judge = validator(sim, val, batch=len(val), metric=order["metric"], start=order["start"])
     steps = order["steps"]
     tell(sys.stdout, parameters=count(params["operator"]), steps=steps)
 

@@ -5,6 +5,7 @@ With `--check` nothing is written, and the exit code is 1 where the README says 
 
 import json
 import sys
+from statistics import mean, stdev
 
 from record import RESULTS
 
@@ -36,13 +37,24 @@ def main() -> None:
 
 def results() -> str:
     """Every table whose runs are there, and what the runs cost."""
-    blocks = [_golden(), _viscosities(), _apebench()]
+    blocks = [_golden(), _viscosities(), _joint(), _apebench()]
     return "\n".join(f"{block}\n" for block in blocks if block)
 
 
 def _read(name: str) -> dict | None:
+    """A run's record; runs of other seeds beside it give mean and deviation, where it has none."""
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    run = json.loads(path.read_text())
+    others = [json.loads(p.read_text()) for p in sorted(RESULTS.glob(f"{name}-seed[0-9].json"))]
+    run["others"] = others
+    for key in list(run["summary"]) if others else ():
+        if key.startswith("eval/operator/") and not key.endswith(("/ms", "_median")):
+            values = [one["summary"][key] for one in (run, *others)]
+            run["summary"][f"{key}_seeds_mean"] = mean(values)
+            run["summary"][f"{key}_seeds_std"] = stdev(values)
+    return run
 
 
 def _golden() -> str:
@@ -78,6 +90,30 @@ def _viscosities() -> str:
                 for mode in ("operator", "solver", "mean", "persistence")
             ]
             lines.append(f"| {nu} | {protocol} | {' | '.join(cells)} | {s['wall/train_s']:.0f} |")
+    return "\n".join(lines)
+
+
+def _joint() -> str:
+    """One network of several viscosities: a row each, and their average."""
+    found = _read("viscosities")
+    if not found:
+        return ""
+    lines = [
+        f"One network of {found['parameters']:,} parameters for all of these (`configs/burgers.py:"
+        f"joint`), nRMSE after {found['train_s']:.0f} s of training:",
+        "",
+        "| Nu | | operator | solver (256 cells) | mean | persistence |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        for protocol in ("p1", "p10"):
+            cells = [
+                f"{row[protocol][mode]:.3g}"
+                for mode in ("operator", "solver", "mean", "persistence")
+            ]
+            lines.append(f"| {row['nu']:g} | {protocol.upper()} | {' | '.join(cells)} |")
+    for protocol, value in found["average"].items():
+        lines.append(f"| average | {protocol.upper()} | {value:.3g} | | | |")
     return "\n".join(lines)
 
 
@@ -122,6 +158,9 @@ def _cost(name: str, run: dict) -> str:
     who = (
         "one seed" if seeds == 1 else f"{seeds} seeds side by side, the best on validation shipped"
     )
+    if run["others"]:
+        named = " and ".join(str(one["config"]["seed"]) for one in run["others"])
+        who += f" (the spread: runs of their own with --config.seed {named})"
     return (
         f"`python runners/fast_to_sota.py --config {RUNS[name][0]}{extra}`: Nu = "
         f"{config['pde']['nu']:g}, {config['pde']['points']} points, "

@@ -279,6 +279,8 @@ def test_the_validator_is_the_evaluation_of_the_operator(task, report):
     sim, params, data = task
     value = validator(sim, data, batch=3)(params)
     assert value == pytest.approx(report.scalars["eval/operator/nrmse"], rel=1e-5)
+    later = validator(sim, data, batch=3, metric="rel_l2", start=9)(params)
+    assert later == pytest.approx(report.scalars["eval/operator/p10/rel_l2"], rel=1e-5)
     assert validator(sim, data, batch=3, stop=lambda: True)(params) is None
 
 

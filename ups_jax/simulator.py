@@ -84,7 +84,7 @@ def _base(
             f"operator.coarsen {factor}, operator.substeps {substeps}: at least 1, and the first "
             f"must divide pde.points {pde.points} into 4 cells or more"
         )
-    return coarse_march(pde.march, factor=factor, substeps=substeps, ndim=pde.ndim)
+    return coarse_march(pde.march, factor=factor, substeps=substeps, points=pde.points)
 
 
 def identity_stats(pde: PDE) -> Params:

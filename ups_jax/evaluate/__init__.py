@@ -127,10 +127,14 @@ def validator(
     *,
     batch: int,
     metric: str = "nrmse",
+    start: int = 0,
     stop: Callable[[], bool] = lambda: False,
 ) -> Callable[[Params], float | None]:
-    """The operator's P1 error on a whole split as a function of parameters; None once stopped."""
-    steps, key = data.u.shape[1] - 1, jax.random.key(0)
+    """The operator's error after frame `start` of a whole split, of parameters; None once stopped.
+
+    0 is P1, 9 the P10 of a forecast from the last given frame.
+    """
+    steps, key = data.u.shape[1] - 1 - start, jax.random.key(0)
     per_sample, reduce = METRICS[metric].per_sample, METRICS[metric].reduce
     score = jax.jit(per_sample, static_argnums=2)
 
@@ -140,8 +144,8 @@ def validator(
             if stop():
                 return None
             u, cond = data.u[begin : begin + batch], _cond(data)[begin : begin + batch]
-            pred = forecast(sim, params, u[:, 0], cond, key, steps=steps, mode="operator").u
-            scores.append(jax.device_get(score(pred, u[:, 1:], sim.pde.ndim)))
+            pred = forecast(sim, params, u[:, start], cond, key, steps=steps, mode="operator").u
+            scores.append(jax.device_get(score(pred, u[:, start + 1 :], sim.pde.ndim)))
         value = float(reduce(jnp.asarray(np.concatenate(scores))))
         return value if np.isfinite(value) else float("inf")
 

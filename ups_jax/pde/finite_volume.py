@@ -77,15 +77,23 @@ def prolong(u: Array, factor: int, axis: int) -> Array:
 
 
 def coarse_march(
-    march: Callable[[Array, Array, int], Array], *, factor: int, substeps: int, ndim: int
+    march: Callable[[Array, Array, int], Array],
+    *,
+    factor: int,
+    substeps: int,
+    points: tuple[int, ...],
 ) -> Callable[[Array, Array], Array]:
-    """A cheap step: u (..., *s, c) averaged to a grid `factor` coarser, marched, refined again."""
+    """A cheap step: u (..., *s, c) averaged to a grid `factor` coarser, marched, refined again.
+
+    It takes `substeps` on `points`, and on a finer grid as many more as the CFL limit asks for.
+    """
+    axes = range(-1 - len(points), -1)
 
     def step(u: Array, cond: Array) -> Array:
-        axes = range(-1 - ndim, -1)
+        finer = max(-(-u.shape[axis] // points[axis + 1]) for axis in axes)
         for axis in axes:
             u = restrict(u, factor, axis)
-        u = march(u, cond, substeps)
+        u = march(u, cond, substeps * finer)
         for axis in axes:
             u = prolong(u, factor, axis)
         return u
