@@ -181,7 +181,7 @@ def train(row, sim, stats, data, cfg, validate):
         params = init(sim, jax.random.key(cfg.seed), stats)
     opt = {key: spec[key] for key in ("steps", "lr", "schedule", "warmup", "weight_decay", "clip")}
     fitted = fit(
-        STAGES["operator"](sim, loss=spec.loss),
+        STAGES["operator"](sim, loss=spec.loss, floor=spec.floor),
         params,
         data,
         jax.random.fold_in(jax.random.key(cfg.seed), 1),

@@ -62,7 +62,7 @@ def run(sim, params, train, spec, timetable, **callbacks):
         clip=spec.clip,
     )
     return fit(
-        stages.operator(sim, loss=spec.loss),
+        stages.operator(sim, loss=spec.loss, floor=spec.floor),
         params,
         train,
         jax.random.key(1),

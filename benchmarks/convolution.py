@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from record import write
 
-from ups_jax.models.layers import gathered_conv, native_conv
+from ups_jax.models.layers import cpu_conv, native_conv
 
 WIDTH, SITES, BATCH, STEPS, ROUNDS = 64, 128, 8, 20, 5
 
@@ -36,7 +36,7 @@ def main():
     key = jax.random.key(0)
     x = jax.random.normal(key, (BATCH, SITES, WIDTH))
     kernel = jax.random.normal(key, (3, WIDTH, WIDTH)) / (3 * WIDTH) ** 0.5
-    runs = {"gathered": program(gathered_conv), "native": program(native_conv)}
+    runs = {"gathered": program(cpu_conv), "native": program(native_conv)}
     times = {name: [] for name in runs}
     for run in runs.values():
         jax.block_until_ready(run(kernel, x))

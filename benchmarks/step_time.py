@@ -117,7 +117,7 @@ def contenders(network, task, batch, turns, workers, compiled):
     if network == "resnet" and jax.default_backend() == "cpu":
         # `lax.conv` in a scan is slow enough for a fifth of the turns to tell.
         few = max(1, turns // 5)
-        with patch.object(layers, "gathered_conv", layers.native_conv):
+        with patch.object(layers, "cpu_conv", layers.native_conv):
             found["ups_jax, lax.conv"] = ours(network, size, task, batch, few)
     found["pdequinox"] = peer("equinox_steps", network)
     return found

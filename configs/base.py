@@ -80,6 +80,7 @@ def fit() -> Config:
     fit.shares = (0.6, 0.25, 0.15)  # of `steps` each phase takes
     fit.early = 1.0  # windows start at r^early of the horizon, r uniform; above 1 favours its start
     fit.loss = "nrmse"  # nrmse (per sample, as it is judged) | mse
+    fit.floor = 0.0  # of loss nrmse: added in quadrature to the RMS it divides by; data's std
     fit.augment = True  # draw the PDE's symmetries
     fit.chunk = 50  # updates a call; a chunk should take at most 5 s
     fit.val_every = 1000  # updates between validations, a multiple of chunk

@@ -387,6 +387,7 @@ FIT = "fit.operator."
             "eval.horizons is (0.52,); it must be multiples of pde.dt (0.05)",
         ),
         ({"eval.horizons": "0"}, "eval.horizons is (0.0,); it must be multiples of pde.dt"),
+        ({"fit.operator.floor": -1.0}, "fit.operator.floor is -1.0; it must be at least 0"),
         ({"eval.nudging": 1.5}, "eval.nudging is 1.5; it must be from 0 to 1"),
         ({"eval.batch": 0}, "eval.batch is 0; it must be positive"),
         ({"eval.examples": -1}, "eval.examples is -1; it must be at least 0"),

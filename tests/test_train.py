@@ -242,6 +242,9 @@ def test_a_perfect_forecast_has_the_least_loss():
     assert float(stages.nrmse_loss(true, true, 1)) < 1e-5
     assert float(stages.nrmse_loss(0 * true, true, 1)) == pytest.approx(1.0, abs=1e-4)
     assert float(stages.nrmse_loss(2 * true, true, 1)) == pytest.approx(1.0, abs=1e-4)
+    faded = 1e-6 * true
+    assert float(stages.nrmse_loss(faded + 1e-2, faded, 1)) > 5e3
+    assert float(stages.nrmse_loss(faded + 1e-2, faded, 1, 0.1)) == pytest.approx(0.1, rel=1e-3)
 
 
 def test_progress_is_json_ready():

@@ -24,18 +24,20 @@ def taps(x: Array, *, size: int, dilation: int, ndim: int) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def gathered_conv(x: Array, kernel: Array, size: int, dilation: int, ndim: int) -> Array:
-    """Periodic convolution as one matrix product; `kernel` (size^ndim, c_in, c_out).
+def cpu_conv(x: Array, kernel: Array, size: int, dilation: int, ndim: int) -> Array:
+    """Periodic convolution as a CPU likes it; `kernel` (size^ndim, c_in, c_out).
 
-    XLA runs `lax.conv` inside `scan` about ten times slower on a CPU, and the transposed gather
-    of autodiff twice as slow as the two products written out below.
+    Alone it is `lax.conv`: in a rollout of batches 1.5 times faster than gathering. Under a
+    gradient it is one matrix product of gathered neighbourhoods: XLA runs the gradients of
+    `lax.conv` inside `scan` about ten times slower, and the transposed gather of autodiff twice as
+    slow as the two products written out below.
     """
-    flat = kernel.reshape(-1, kernel.shape[-1])
-    return taps(x, size=size, dilation=dilation, ndim=ndim) @ flat
+    return native_conv(x, kernel, size, dilation, ndim)
 
 
 def _conv_forward(x, kernel, size, dilation, ndim):
-    return gathered_conv(x, kernel, size, dilation, ndim), (x, kernel)
+    flat = kernel.reshape(-1, kernel.shape[-1])
+    return taps(x, size=size, dilation=dilation, ndim=ndim) @ flat, (x, kernel)
 
 
 def _conv_backward(size, dilation, ndim, saved, grad):
@@ -55,7 +57,7 @@ def _conv_backward(size, dilation, ndim, saved, grad):
     return grad_x, jnp.swapaxes(taps_last, 0, 1)[::-1]
 
 
-gathered_conv.defvjp(_conv_forward, _conv_backward)
+cpu_conv.defvjp(_conv_forward, _conv_backward)
 
 
 def native_conv(x: Array, kernel: Array, size: int, dilation: int, ndim: int) -> Array:
@@ -124,7 +126,7 @@ class PeriodicConv(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """(..., *s, c_in) -> (..., *s, c_out)."""
-        conv = gathered_conv if jax.default_backend() == "cpu" else native_conv
+        conv = cpu_conv if jax.default_backend() == "cpu" else native_conv
         kernel = self.kernel[...].astype(self.matmul)
         y: Array = conv(x.astype(self.matmul), kernel, self.size, self.dilation, self.ndim)  # pyright: ignore[reportAssignmentType]
         return y.astype(x.dtype) + jnp.expand_dims(self.bias[...], tuple(range(y.ndim - 1)))

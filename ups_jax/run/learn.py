@@ -152,7 +152,8 @@ def stage(
 
 
 def _stage(plan: Plan, name: str) -> Stage:
-    return lookup(STAGES, name, "stage")(plan.sim, loss=plan.cfg.fit[name].loss)
+    spec = plan.cfg.fit[name]
+    return lookup(STAGES, name, "stage")(plan.sim, loss=spec.loss, floor=spec.floor)
 
 
 def _optimizer(plan: Plan, name: str) -> optim.Optimizer:

@@ -50,6 +50,7 @@ def _fit(name: str, fit: Config, data: Config) -> None:
         _need(fit[key] > 0, f"{name}.{key}", fit[key], "positive")
     _need(fit.batch <= data.train, f"{name}.batch", fit.batch, f"at most data.train ({data.train})")
     _need(fit.weight_decay >= 0, f"{name}.weight_decay", fit.weight_decay, "at least 0")
+    _need(fit.floor >= 0, f"{name}.floor", fit.floor, "at least 0")
     _need(0 <= fit.ema < 1, f"{name}.ema", fit.ema, "at least 0 and below 1")
     short = f"at least 0 and below {name}.steps ({fit.steps})"
     _need(0 <= fit.warmup < fit.steps, f"{name}.warmup", fit.warmup, short)
