@@ -44,7 +44,7 @@ def get_config() -> Config:
     cfg.eval = ConfigDict()
     cfg.eval.modes = ("persistence", "mean", "solver", "operator")  # forecasters in the table
     cfg.eval.ship = "operator"  # the mode that eval/<metric> stands for
-    cfg.eval.protocol = "p1"  # p1: from frame 0; p10: from the last of `context` frames
+    cfg.eval.protocol = "p1"  # p1: from frame 0; p10: after `context` frames
     cfg.eval.context = 10  # frames given in P10
     cfg.eval.nudging = 1.0  # how far P10's own forecast is drawn to each given frame, 0 to 1
     cfg.eval.horizons = (0.5, 1.0, 2.0)  # times since the given frame of nrmse@t, in time units

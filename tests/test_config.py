@@ -448,6 +448,16 @@ def test_a_saved_config_needs_its_schema_not_its_data(tmp_path):
         config.from_dict({**saved, "schema": 0, "older": 1})
 
 
+def test_a_saved_config_from_before_a_key_takes_its_default():
+    saved = config.to_dict(load(SMOKE, {"eval.nudging": 0.3, "log.name": "mine"}))
+    del saved["eval"]["nudging"], saved["fit"]["operator"]["floor"]
+    back = config.from_dict(saved)
+    assert back.eval.nudging == 1.0 and back.fit.operator.floor == 0.0 and back.log.name == "mine"
+    del saved["operator"]["name"]
+    with pytest.raises(ValueError, match="operator has no name"):
+        config.from_dict(saved)
+
+
 def test_difference_names_the_keys():
     old = json.loads(json.dumps(config.to_dict(load(SMOKE))))
     new = load(SMOKE, {"fit.operator.lr": 1e-4, "log.name": "x", "eval.horizons": "0.5"})

@@ -300,6 +300,8 @@ def test_callers_mistakes_are_told_before_anything_runs(task):
         ups.forecast(sim, params, u0, cond[:3], key, steps=1, mode="mean")
     with pytest.raises(ValueError, match="steps is 0"):
         ups.forecast(sim, params, u0, cond, key, steps=0, mode="mean")
+    with pytest.raises(ValueError, match="nudging is 2; it must be from 0 to 1"):
+        ups.evaluate(sim, params, data, key, modes=("mean",), nudging=2)
     with pytest.raises(ValueError, match="unknown protocol"):
         ups.evaluate(sim, params, data, key, modes=("mean",), protocol="p2")
 

@@ -70,8 +70,11 @@ def evaluate(
     `ship` (default: the last mode) is the mode that `eval/<metric>` stands for, under `protocol`.
     `nudging` is the `gain` of `forecast.analysis`, by which learned forecasters start after several
     frames; others start from the last.
-    Raises ValueError on an unknown mode or protocol, `Interrupted` when `stop()` answers yes.
+    Raises ValueError on an unknown mode or protocol and on a share outside 0 to 1, `Interrupted`
+    when `stop()` answers yes.
     """
+    if not 0 <= nudging <= 1:
+        raise ValueError(f"nudging is {nudging}; it must be from 0 to 1")
     for mode in modes:
         lookup(FORECASTERS, mode, "forecaster")
     starts = protocols(data.u.shape[1], context)
@@ -135,8 +138,8 @@ def validator(
     0 is P1, 9 the P10 of a forecast from the last given frame.
     """
     steps, key = data.u.shape[1] - 1 - start, jax.random.key(0)
-    per_sample, reduce = METRICS[metric].per_sample, METRICS[metric].reduce
-    score = jax.jit(per_sample, static_argnums=2)
+    measure = lookup(METRICS, metric, "metric")
+    score = jax.jit(measure.per_sample, static_argnums=2)
 
     def validate(params: Params) -> float | None:
         scores = []
@@ -146,7 +149,7 @@ def validator(
             u, cond = data.u[begin : begin + batch], _cond(data)[begin : begin + batch]
             pred = forecast(sim, params, u[:, start], cond, key, steps=steps, mode="operator").u
             scores.append(jax.device_get(score(pred, u[:, start + 1 :], sim.pde.ndim)))
-        value = float(reduce(jnp.asarray(np.concatenate(scores))))
+        value = float(measure.reduce(jnp.asarray(np.concatenate(scores))))
         return value if np.isfinite(value) else float("inf")
 
     return validate

@@ -10,11 +10,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs import base
 from configs.base import Config
 from ups_jax.lookup import near_miss
 from ups_jax.run.config.page import comments, describe
 from ups_jax.run.config.rules import SCHEMA, phases, require_schema, validate
-from ups_jax.run.config.schema import assemble, base_keys, bind, flatten, override
+from ups_jax.run.config.schema import COMPONENTS, assemble, base_keys, bind, flatten, override
 
 __all__ = [
     "SCHEMA",
@@ -56,9 +57,12 @@ def from_dict(saved: Mapping[str, Any]) -> Config:
     """Locked config of what `to_dict` made, as read back from JSON. Raises ValueError.
 
     Schema, keys and types are checked; rules were when it was saved, and its data may be elsewhere.
+    Keys that came since take their defaults, which change nothing.
     """
     require_schema(saved.get("schema"))
-    return assemble(bind(flatten(saved)))
+    shipped = flatten(base.get_config()).items()
+    since = {key: value for key, value in shipped if key.partition(".")[0] not in COMPONENTS}
+    return assemble(bind(since | flatten(saved)))
 
 
 def to_dict(cfg: Config) -> dict[str, Any]:
