@@ -89,7 +89,7 @@ def _viscosities() -> str:
                 f"{s[f'eval/{mode}/{infix}nrmse']:.3g}"
                 for mode in ("operator", "solver", "mean", "persistence")
             ]
-            lines.append(f"| {nu} | {protocol} | {' | '.join(cells)} | {s['wall/train_s']:.0f} |")
+            lines.append(f"| {nu} | {protocol} | {' | '.join(cells)} | {_trained(run)} |")
     return "\n".join(lines)
 
 
@@ -100,7 +100,7 @@ def _joint() -> str:
         return ""
     lines = [
         f"One network of {found['parameters']:,} parameters for all of these (`configs/burgers.py:"
-        f"joint`), nRMSE after {found['train_s']:.0f} s of training:",
+        f"joint`), nRMSE after {found['train_s']:.0f} s of training on {_cores(found['device'])}:",
         "",
         "| Nu | | operator | solver (256 cells) | mean | persistence |",
         "|---|---|---|---|---|---|",
@@ -125,14 +125,14 @@ def _apebench() -> str:
     lines = ["APEBench `1d_diff_burgers`, geometric mean of nRMSE over 100 steps (GMean100):", ""]
     lines += ["| network | parameters | GMean100 | training s a seed |", "|---|---|---|---|"]
     for label, run in runs:
-        s, seeds = run["summary"], run["config"]["seeds"]
+        s = run["summary"]
         cell = _spread(s, "eval/operator/nrmse_gmean100")
-        size, seconds = s["params/operator"], s["wall/train_s"] / seeds
-        lines.append(f"| {label} | {size:,} | {cell} | {seconds:.0f} |")
-    for name, row in ((_read("apebench_families") or {}).get("rows", {})).items():
+        lines.append(f"| {label} | {s['params/operator']:,} | {cell} | {_trained(run)} |")
+    theirs = _read("apebench_families") or {"rows": {}}
+    for name, row in theirs["rows"].items():
         lines.append(
             f"| APEBench's {name}, its own training | {row['parameters']:,} | "
-            f"{row['gmean100']:.3g} | {row['train_s']:.0f} |"
+            f"{row['gmean100']:.3g} | {row['train_s']:.0f}, {_cores(theirs['device'])} |"
         )
     return "\n".join(lines)
 
@@ -149,6 +149,16 @@ def _spread(summary: dict, key: str) -> str:
     if (spread := summary.get(f"{key}_seeds_std")) is None:
         return cell
     return f"{cell} (seeds {summary[f'{key}_seeds_mean']:.3g} ± {spread:.1g})"
+
+
+def _trained(run: dict) -> str:
+    """Seconds of training a seed, and where."""
+    seconds = run["summary"]["wall/train_s"] / run["config"]["seeds"]
+    return f"{seconds:.0f}, {_cores(run['device'])}"
+
+
+def _cores(device: str) -> str:
+    return "1 core" if device == "1 CPU cores" else device.replace("CPU cores", "cores")
 
 
 def _cost(name: str, run: dict) -> str:
