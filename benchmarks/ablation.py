@@ -186,7 +186,7 @@ def train(row, sim, stats, data, cfg, validate):
         data,
         jax.random.fold_in(jax.random.key(cfg.seed), 1),
         opt=adamw(**opt),
-        phases=config.phases(spec),
+        phases=config.phases(spec, spec.steps),
         batch_size=spec.batch,
         chunk=spec.chunk,
         ema=spec.ema,

@@ -14,10 +14,10 @@ def get_config() -> Config:
     cfg.schema = 2  # version of this layout; a folder made with another version is refused
     cfg.seed = 0  # drives initialisation, batches and sampling
     cfg.seeds = 1  # networks trained side by side, of seeds seed, seed + 1, ...; the best ships
-    cfg.stages = ("operator",)  # what is trained, in this order
+    cfg.stages = ("operator",)  # trained, in order: operator, continued, diffusion, distill, crps
 
     cfg.pde = ConfigDict()  # a name of PDES and that factory's arguments
-    cfg.pde.name = "burgers"  # advection | apebench_burgers | burgers
+    cfg.pde.name = "burgers"  # advection | apebench_burgers | burgers | kuramoto
 
     cfg.data = ConfigDict()
     cfg.data.path = config_dict.placeholder(str)  # PDEBench HDF5 or npz file; none: simulate
@@ -38,12 +38,47 @@ def get_config() -> Config:
     cfg.operator = ConfigDict()  # a name of OPERATORS and that factory's arguments
     cfg.operator.name = "resnet"  # fno | resnet
 
+    cfg.denoiser = ConfigDict()  # a name of DENOISERS and that factory's arguments
+    cfg.denoiser.name = "resnet"  # resnet
+
+    cfg.diffusion = ConfigDict()  # of the operator's residual, in its deviations
+    cfg.diffusion.noise = "edm"  # edm | flow: levels of noise
+    cfg.diffusion.smallest = 0.01  # least noise level; there a student is the identity
+    cfg.diffusion.largest = 80.0  # noise level that samples begin with
+    cfg.diffusion.sampler = "heun"  # euler | heun | stochastic: how the teacher samples
+    cfg.diffusion.steps = 6  # of that sampler
+    cfg.diffusion.temperature = 1.0  # of the teacher's noise in forecasts; 0: none
+    cfg.diffusion.student_temperature = 1.0  # and of its student's
+    cfg.diffusion.calls = 2  # of the student, which learns to jump in as many and in fewer
+
+    cfg.ensemble = ConfigDict()
+    cfg.ensemble.members = 8  # forecasts a sample
+    cfg.ensemble.samples = 128  # test trajectories that ensembles are judged on, the first ones
+    cfg.ensemble.noise = 1  # channels of noise that stage crps adds to the operator's input
+    cfg.ensemble.temperature = 1.0  # of the crps members' noise in forecasts; 0: none
+
+    cfg.search = ConfigDict()  # of forecaster ttc, at test time
+    cfg.search.source = "crps"  # crps | distilled: what draws candidates beside the operator's
+    cfg.search.beams = 2  # paths a sample that survive a step
+    cfg.search.candidates = 4  # continuations of a path, the operator's own among them
+    cfg.search.budget = config_dict.placeholder(int)  # network calls a step; sets candidates
+    cfg.search.lookahead = 0  # operator steps by which a candidate is looked after
+    cfg.search.discount = 1.0  # of later rewards
+    cfg.search.schedule = "constant"  # constant | linear | geometric: noise of the draws in time
+    cfg.search.start = 1.0  # scale of that noise at the first step
+    cfg.search.end = 1.0  # and at the last
+    cfg.search.rewards = ("pde_residual",)  # names of REWARDS: what a transition is scored by
+    cfg.search.weights = (1.0,)  # of each
+    cfg.search.samples = 64  # test trajectories on which the search is analysed, the first ones
+
     cfg.fit = ConfigDict()
-    cfg.fit.operator = fit()
+    for stage in ("operator", "continued", "diffusion", "distill", "crps"):
+        cfg.fit[stage] = fit()
 
     cfg.eval = ConfigDict()
     cfg.eval.modes = ("persistence", "mean", "solver", "operator")  # forecasters in the table
-    cfg.eval.ship = "operator"  # the mode that eval/<metric> stands for
+    cfg.eval.ship = "operator"  # the mode that eval/<metric> stands for; best: validation chooses
+    cfg.eval.rivalry = 64  # of ship=best: validation trajectories on which the modes compete
     cfg.eval.protocol = "p1"  # p1: from frame 0; p10: after `context` frames
     cfg.eval.context = 10  # frames given in P10
     cfg.eval.nudging = 1.0  # how far P10's own forecast is drawn to each given frame, 0 to 1
@@ -79,8 +114,11 @@ def fit() -> Config:
     fit.unroll = (1, 2, 4)  # steps a window is rolled out, one phase each
     fit.shares = (0.6, 0.25, 0.15)  # of `steps` each phase takes
     fit.early = 1.0  # windows start at r^early of the horizon, r uniform; above 1 favours its start
-    fit.loss = "nrmse"  # nrmse (per sample, as it is judged) | mse
-    fit.floor = 0.0  # of loss nrmse: added in quadrature to the RMS it divides by; data's std
+    fit.loss = "nrmse"  # of operator, continued: nrmse (per sample, as it is judged) | mse
+    fit.floor = 0.0  # of nrmse and crps: added in quadrature to the RMS they divide by; data's std
+    fit.members = 2  # of crps: forecasts of a window
+    fit.visits = 1024  # of diffusion, distill: training trajectories that the operator rolls out
+    fit.match = config_dict.placeholder(str)  # of continued: a stage whose FLOPs set its steps
     fit.augment = True  # draw the PDE's symmetries
     fit.chunk = 50  # updates a call; a chunk should take at most 5 s
     fit.val_every = 1000  # updates between validations, a multiple of chunk

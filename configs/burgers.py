@@ -4,6 +4,8 @@ from ml_collections import ConfigDict
 
 from configs import base
 
+GENERATIVE = ("continued", "diffusion", "distill", "crps")
+MODES = ("continued", "diffusion", "distilled", "crps", "ttc")
 VARIANTS = ("default", "hybrid", "nu0.01", "nu0.1", "nu1", "joint", "full", "smoke")
 
 
@@ -26,6 +28,7 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.fit.operator.update(unroll=(1, 2, 4), shares=(0.32, 0.39, 0.29), early=2.0)
     # A shock is thinner than a saved point: own forecasts help to tell where it stands.
     cfg.eval.nudging = 0.7
+    _refine(cfg)
     if variant == "hybrid":
         # 11 substeps on 128 cells keep the solver's own CFL number up to |u| = 2.6; at rest, the
         # fastest of the training trajectories has 2.2.
@@ -59,6 +62,9 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.operator.update(width=128, patch=8, blocks=4)
         cfg.fit.operator.update(steps=40000, batch=32, warmup=1000, val_every=4000)
         cfg.eval.update(protocol="p10", batch=100)
+    if variant not in ("default", "smoke"):
+        cfg.stages = ("operator",)
+        cfg.eval.update(modes=base.get_config().eval.modes, ship="operator")
     if variant == "smoke":
         cfg.pde.points = 64
         cfg.data.cells = (256,)
@@ -66,5 +72,33 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.operator.update(width=16, blocks=1, dilations=(1, 3), patch=1)
         cfg.fit.operator.update(steps=400, batch=32, warmup=50, chunk=50, val_every=200)
         cfg.fit.operator.update(unroll=(1, 2), shares=(0.75, 0.25), early=1.0)
-        cfg.eval.update(batch=32, examples=1)
+        cfg.denoiser.update(width=16, patch=2)
+        cfg.diffusion.steps = 3
+        for stage in GENERATIVE:
+            cfg.fit[stage].update(steps=100, batch=16, warmup=10, chunk=50, val_every=100)
+            cfg.fit[stage].unroll = (1,)
+        cfg.fit.diffusion.steps = 400
+        cfg.ensemble.samples = 16
+        cfg.search.samples = 16
+        cfg.eval.update(batch=32, examples=1, rivalry=16)
     return cfg
+
+
+def _refine(cfg: base.Config) -> None:
+    """What is trained after the operator: a denoiser of its residual, a student, an ensemble."""
+    cfg.stages = ("operator", *GENERATIVE)
+    cfg.eval.modes = ("persistence", "mean", "solver", "operator", *MODES)
+    cfg.eval.ship = "best"
+    cfg.denoiser = ConfigDict(dict(name="resnet", width=48, patch=4, dilations=(1, 2, 4)))
+    # The student is asked for the likeliest residual rather than for any: its members stay close.
+    cfg.diffusion.update(steps=4, student_temperature=0.5)
+    for stage in GENERATIVE:
+        cfg.fit[stage].update(chunk=50, unroll=(1,), shares=(1.0,))
+    cfg.fit.diffusion.update(steps=20000, batch=16, lr=2e-3, chunk=100, val_every=4000)
+    cfg.fit.distill.update(steps=2000, batch=16, lr=1e-3, warmup=100, val_every=500)
+    # Members must err as rollouts do: long windows, and a small rate that forgets nothing.
+    for stage in ("crps", "continued"):
+        cfg.fit[stage].update(batch=8, lr=3e-4, warmup=50, unroll=(4,), early=2.0)
+    cfg.fit.crps.update(steps=1200, val_every=400)
+    cfg.fit.continued.val_every = 1000
+    cfg.fit.continued.match = "crps"

@@ -77,7 +77,8 @@ def test_missing_file_is_answered_with_the_close_one(monkeypatch):
         load("configs/burger.py:smoke")
     assert str(caught.value) == (
         "no config file 'configs/burger.py'; did you mean 'configs/burgers.py'? "
-        "known: configs/advection.py, configs/apebench_burgers.py, configs/burgers.py"
+        "known: configs/advection.py, configs/apebench_burgers.py, configs/burgers.py, "
+        "configs/kuramoto.py"
     )
 
 
@@ -113,7 +114,7 @@ def test_errors_in_the_file_are_one_line_with_its_place(tmp_path, text, told):
         ("cfg.eval.modes = (1, 2)", "eval.modes is (1, 2); it must be a list of strings"),
         ("cfg.seed = True", "seed is True; it must be a whole number"),
         ("cfg.data.train = None", "data.train is None; it must be a whole number"),
-        ("cfg.unlock(); cfg.extra = 1", "unknown key 'extra'; known: data, eval, fit,"),
+        ("cfg.unlock(); cfg.extra = 1", "unknown key 'extra'; known: data, denoiser, "),
         ("cfg.unlock(); del cfg.eval.batch", "eval.batch is missing; start the config from"),
         ("cfg.data.steps = 0", "data.steps is 0; it must be at least 1"),
     ],
@@ -185,9 +186,9 @@ def test_arguments_without_default_are_no_keys(monkeypatch, tmp_path):
     ("key", "told"),
     [
         ("fit.operator.lrr", "unknown key 'fit.operator.lrr'; did you mean 'fit.operator.lr'? kno"),
-        ("fit.lr", "unknown key 'fit.lr'; did you mean 'fit.operator.lr'? known in fit: operator"),
+        ("fit.lr", "unknown key 'fit.lr'; did you mean 'fit.operator.lr'? known in fit: "),
         ("fit.steps", "unknown key 'fit.steps'; did you mean 'fit.operator.steps'?"),
-        ("lr", "unknown key 'lr'; did you mean 'fit.operator.lr'? known: data, eval, fit, log,"),
+        ("lr", "unknown key 'lr'; did you mean 'fit.continued.lr'? known: data, denoiser, "),
         ("eval", "unknown key 'eval'; known in eval: batch, context, examples,"),
         ("sead", "unknown key 'sead'; did you mean 'seed'? known: "),
         ("operator.zzz", "unknown key 'operator.zzz'; known in operator: "),
@@ -376,7 +377,31 @@ FIT = "fit.operator."
         ({"pde.points": 0}, "pde.points is (0,); it must be positive"),
         ({"pde.dt": 0.0}, "pde.dt is 0.0; it must be positive"),
         ({"eval.modes": "solver,opperator"}, "unknown mode 'opperator'; did you mean 'operator'?"),
-        ({"eval.modes": "solver"}, "eval.ship is 'operator'; it must be one of eval.modes: solver"),
+        ({"eval.modes": "solver"}, "eval.modes is ('solver',); it must be some that name operator"),
+        ({"eval.ship": "none"}, "eval.ship is 'none'; it must be best, or one of eval.modes: pers"),
+        ({"eval.rivalry": 0}, "eval.rivalry is 0; it must be at least 1"),
+        ({"stages": "diffusion,operator"}, "'diffusion' needs 'operator' before it"),
+        ({"stages": "operator,distill"}, "'distill' needs 'diffusion' before it"),
+        ({"stages": "operator,crps"}, "'continued', which needs stage 'continued'; add it to"),
+        ({"seeds": 2}, "seeds is 2; it must be 1 beside stage diffusion, which learns from one"),
+        ({"fit.crps.members": 1}, "fit.crps.members is 1; it must be at least 2"),
+        ({"fit.distill.visits": 0}, "fit.distill.visits is 0; it must be at least 1"),
+        (
+            {"fit.distill.match": "me"},
+            "fit.distill.match is 'me'; it must be none, or one of stages",
+        ),
+        ({"ensemble.members": 0}, "ensemble.members is 0; it must be at least 2"),
+        ({"ensemble.temperature": -0.1}, "ensemble.temperature is -0.1; it must be at least 0"),
+        ({"ensemble.noise": 0}, "ensemble.noise is 0; it must be at least 1"),
+        ({"diffusion.sampler": "huen"}, "unknown sampler 'huen'; did you mean 'heun'?"),
+        ({"diffusion.noise": "adm"}, "unknown noise 'adm'; did you mean 'edm'?"),
+        ({"diffusion.smallest": -0.1}, "diffusion.smallest is -0.1; it must be positive"),
+        ({"diffusion.largest": 0.001}, "diffusion.largest is 0.001; it must be above diffusion."),
+        ({"diffusion.steps": 0}, "diffusion.steps is 0; it must be at least 1"),
+        ({"diffusion.calls": 0}, "diffusion.calls is 0; it must be at least 1"),
+        ({"search.source": "crpss"}, "unknown search.source 'crpss'; did you mean 'crps'?"),
+        ({"search.discount": 0.0}, "search.discount is 0.0; it must be above 0 and at most 1"),
+        ({"search.samples": 0}, "search.samples is 0; it must be at least 1"),
         ({"eval.modes": ""}, "eval.modes is (); it must be one or more of"),
         ({"eval.protocol": "p2"}, "unknown protocol 'p2'; known: p1, p10"),
         ({"eval.context": 0}, "eval.context is 0; it must be at least 1 and below data.steps (40)"),
@@ -398,10 +423,34 @@ def test_rules_between_keys(overrides, told):
     assert told in refused(overrides)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"search.budget": 1}, "a budget of 1 network calls a step holds no candidate at 2 beams"),
+        ({"search.candidates": 0}, "search: candidates is 0; a whole number of at least 1"),
+        ({"search.lookahead": -1}, "search: lookahead is -1; a whole number of at least 0"),
+        ({"search.schedule": "linaer"}, "unknown schedule 'linaer'; did you mean 'linear'?"),
+        ({"search.start": -1.0}, "temperatures from -1.0 to 1.0: both must be finite"),
+        ({"search.rewards": "enrgy"}, "unknown reward 'enrgy'; did you mean 'energy'?"),
+        ({"search.weights": "1,2"}, "search.weights has 2 numbers for the 1 names of search."),
+    ],
+)
+def test_what_no_search_can_do_is_refused_when_the_simulator_is_built(overrides, told):
+    with pytest.raises(ValueError) as caught:
+        build(load(SMOKE, overrides))
+    assert told in str(caught.value)
+
+
+def test_a_reward_by_a_law_that_the_pde_lacks_is_refused():
+    asked = {"stages": "operator,crps", "eval.modes": "operator,crps,ttc"}
+    with pytest.raises(ValueError, match=r"reward 'energy' needs .*'energy'.*'kuramoto'"):
+        build(load("configs/kuramoto.py:smoke", asked | {"search.rewards": "energy"}))
+
+
 def test_a_stage_needs_its_keys(monkeypatch):
-    monkeypatch.setattr(rules, "_stages", lambda: ("operator", "diffusion"))
-    told = "stages names 'diffusion'; give it its keys in fit.diffusion"
-    assert refused({"stages": "operator,diffusion"}) == told
+    monkeypatch.setattr(rules, "_stages", lambda: ("operator", "magic"))
+    told = "stages names 'magic'; give it its keys in fit.magic"
+    assert refused({"stages": "operator,magic"}) == told
 
 
 def test_every_axis_is_a_multiple_of_its_points():
@@ -416,7 +465,7 @@ def test_a_file_of_data_frees_the_solver_cells(tmp_path):
 def test_phases_are_whole_chunks_and_the_last_takes_the_rest():
     fit = base.fit()
     fit.update(steps=1000, chunk=50, shares=(0.61, 0.24, 0.15), unroll=(1, 2, 4))
-    assert config.phases(fit) == ((600, 1), (250, 2), (150, 4))
+    assert config.phases(fit, fit.steps) == ((600, 1), (250, 2), (150, 4))
 
 
 # Identity

@@ -147,7 +147,7 @@ def test_a_diverging_forecaster_spoils_only_its_own_row(task, monkeypatch):
     def wild(sim, params, u0, cond, key, *, steps):
         return Forecast(jnp.full((u0.shape[0], steps, *u0.shape[1:]), jnp.nan))
 
-    monkeypatch.setitem(FORECASTERS, "mean", Forecaster(wild, 0))
+    monkeypatch.setitem(FORECASTERS, "mean", Forecaster(wild))
     made = ups.evaluate(
         *task, jax.random.key(0), modes=("mean", "solver"), metrics=FEW, ship="solver", batch=7
     )

@@ -124,7 +124,7 @@ def fit(
                 at = at._replace(pending=row)
                 save()
                 raise Interrupted(f"{stage.name}, step {step}")
-            row = {**row, **_told("val_nrmse", values)}
+            row = {**row, **_told(f"val_{stage.judged}", values)}
             best, at = _better(best, state.ema, at, values, step)
         at = at._replace(pending=None)
         on_log(step, row)

@@ -4,9 +4,9 @@ Axes: `n` sample, `b` batch, `t` time, `*s` one or two space axes, `c` channel, 
 `m` member, `w` beam, `k` candidate. Channels are last, space stays a grid, leading axes are free.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import jax
 import numpy as np
@@ -29,15 +29,6 @@ class LossFn(Protocol):
     ) -> tuple[Array, dict[str, Array]]:
         """Loss, and scalars to log beside it."""
         ...
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One thing to learn: which entries of the parameters it trains, and by what loss."""
-
-    name: str
-    trains: tuple[str, ...]
-    loss: LossFn
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +91,30 @@ class Trajectories:
         return Trajectories(
             self.u[index], cond[index], self.dt, self.extent, self.channels, self.origin, self.meta
         )
+
+
+def _as_they_are(params: Params, batch: Mapping[str, Array], key: Key) -> Params:
+    return params
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing to learn: which entries of the parameters it trains, and by what loss.
+
+    `data` makes what it learns from of a split, where that is not the split itself; then `fields`
+    of them lie beside each other in the channels. `prepare` makes
+    its starting point from what was learnt before and a batch of training windows. `judged` is what
+    validation picks its parameters by: the error of a rollout, an ensemble's CRPS, or the loss
+    itself on windows of the validation split.
+    """
+
+    name: str
+    trains: tuple[str, ...]
+    loss: LossFn
+    data: Callable[[Params, Trajectories], Trajectories] = lambda params, data: data
+    fields: int = 1
+    prepare: Callable[[Params, Mapping[str, Array], Key], Params] = _as_they_are
+    judged: Literal["nrmse", "crps", "loss"] = "nrmse"
 
 
 def check_field(

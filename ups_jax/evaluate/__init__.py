@@ -12,12 +12,23 @@ import numpy as np
 
 from ups_jax import physics
 from ups_jax.evaluate import reduce
+from ups_jax.evaluate.clock import condition_of, milliseconds
 from ups_jax.evaluate.reduce import Stats
-from ups_jax.forecast import FORECASTERS, analysis, forecast
+from ups_jax.evaluate.validate import ensemble_validator, loss_validator, validator
+from ups_jax.forecast import FORECASTERS, Forecast, analysis, calls, require_trained
 from ups_jax.lookup import lookup
 from ups_jax.metrics import METRICS, Metric
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
+
+__all__ = [
+    "Report",
+    "ensemble_validator",
+    "evaluate",
+    "loss_validator",
+    "protocols",
+    "validator",
+]
 
 
 @dataclass(frozen=True)
@@ -62,14 +73,16 @@ def evaluate(
     horizons: Sequence[float] = (),
     batch: int = 50,
     examples: int = 3,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """One pass over `data` (n, t, *s, c), every mode on every batch, in physical space.
 
     `ship` (default: the last mode) is the mode that `eval/<metric>` stands for, under `protocol`.
-    `nudging` is the `gain` of `forecast.analysis`, by which learned forecasters start after several
-    frames; others start from the last.
+    `options` holds a mode's own, `{"crps": {"members": 8}}` say; such a mode is judged by the mean
+    of its members. `nudging` is the `gain` of `forecast.analysis`, by which learned forecasters
+    start after several frames; others start from the last.
     Raises ValueError on an unknown mode or protocol and on a share outside 0 to 1, `Interrupted`
     when `stop()` answers yes.
     """
@@ -77,6 +90,7 @@ def evaluate(
         raise ValueError(f"nudging is {nudging}; it must be from 0 to 1")
     for mode in modes:
         lookup(FORECASTERS, mode, "forecaster")
+        require_trained(mode, params)
     starts = protocols(data.u.shape[1], context)
     lookup(starts, protocol, "protocol")
     ship = ship or modes[-1]
@@ -85,9 +99,12 @@ def evaluate(
         raise Interrupted("evaluation")
     began = time.monotonic()
     shapes = [
-        jax.ShapeDtypeStruct((batch, *x.shape[1:]), jnp.float32) for x in (data.u, _cond(data))
+        jax.ShapeDtypeStruct((batch, *x.shape[1:]), jnp.float32)
+        for x in (data.u, condition_of(data))
     ]
-    score = jax.jit(partial(_score, sim, tuple(modes), starts, metrics, nudging))
+    own = {mode: dict((options or {}).get(mode, {})) for mode in modes}
+    runs = {mode: partial(FORECASTERS[mode].run, **own[mode]) for mode in modes}
+    score = jax.jit(partial(_score, sim, runs, starts, metrics, nudging))
     compiled = score.lower(params, *shapes, key).compile()
     compile_s = time.monotonic() - began
     parts: list[dict[str, Stats]] = []
@@ -96,22 +113,31 @@ def evaluate(
             raise Interrupted("evaluation")
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
-        u, cond = jnp.asarray(data.u[padded]), jnp.asarray(_cond(data)[padded])
+        u, cond = jnp.asarray(data.u[padded]), jnp.asarray(condition_of(data)[padded])
         stats = jax.device_get(compiled(params, u, cond, jax.random.fold_in(key, begin)))
         parts.append({m: {k: x[: len(index)] for k, x in s.items()} for m, s in stats.items()})
         progress(begin + len(index), len(data))
     joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    costs = {mode: _milliseconds(sim, params, data, key, mode, batch, stop) for mode in modes}
+    costs = {
+        mode: milliseconds(sim, params, data, key, mode=mode, batch=batch, stop=stop, **own[mode])
+        for mode in modes
+    }
     scalars = reduce.scalars_of(joined, data, starts, metrics, horizons)
     for mode in modes:
+        scalars[f"eval/{mode}/samples"] = len(data)
         scalars[f"eval/{mode}/ms"] = costs[mode]
-        scalars[f"eval/{mode}/calls"] = FORECASTERS[mode].calls * (data.u.shape[1] - 1)
+        scalars[f"eval/{mode}/calls"] = calls(sim, mode, **own[mode]) * (data.u.shape[1] - 1)
     scalars |= reduce.shipped(scalars, ship, protocol)
     chosen, labels = reduce.typical(joined[ship]["p1/nrmse"].mean(1), examples)
     frames = {mode: joined[mode]["frames"] for mode in modes}
+    columns, rows = reduce.summary(scalars, modes, starts, horizons, params)
+    physics_columns, physics_rows = reduce.physical(scalars, modes)
     return Report(
         scalars=scalars,
-        **reduce.tables(scalars, modes, starts, horizons, params),
+        columns=columns,
+        rows=rows,
+        physics_columns=physics_columns,
+        physics_rows=physics_rows,
         curves=reduce.curves_of(joined, starts),
         examples={
             "truth": np.asarray(data.u[chosen]),
@@ -124,45 +150,9 @@ def evaluate(
     )
 
 
-def validator(
-    sim: Simulator,
-    data: Trajectories,
-    *,
-    batch: int,
-    metric: str = "nrmse",
-    start: int = 0,
-    stop: Callable[[], bool] = lambda: False,
-) -> Callable[[Params], float | None]:
-    """The operator's error after frame `start` of a whole split, of parameters; None once stopped.
-
-    0 is P1, 9 the P10 of a forecast from the last given frame.
-    """
-    steps, key = data.u.shape[1] - 1 - start, jax.random.key(0)
-    measure = lookup(METRICS, metric, "metric")
-    score = jax.jit(measure.per_sample, static_argnums=2)
-
-    def validate(params: Params) -> float | None:
-        scores = []
-        for begin in range(0, len(data), batch):
-            if stop():
-                return None
-            u, cond = data.u[begin : begin + batch], _cond(data)[begin : begin + batch]
-            pred = forecast(sim, params, u[:, start], cond, key, steps=steps, mode="operator").u
-            scores.append(jax.device_get(score(pred, u[:, start + 1 :], sim.pde.ndim)))
-        value = float(measure.reduce(jnp.asarray(np.concatenate(scores))))
-        return value if np.isfinite(value) else float("inf")
-
-    return validate
-
-
-def _cond(data: Trajectories) -> Array | np.ndarray:
-    assert data.cond is not None
-    return data.cond
-
-
 def _score(
     sim: Simulator,
-    modes: tuple[str, ...],
+    runs: Mapping[str, Callable[..., Forecast]],
     starts: Mapping[str, int],
     metrics: Mapping[str, Metric],
     nudging: float,
@@ -179,15 +169,12 @@ def _score(
     conds = jnp.concatenate([cond] * len(starts))
 
     def given(mode: str) -> Array:
-        gain = nudging if FORECASTERS[mode].calls else 1.0
+        gain = nudging if FORECASTERS[mode].models else 1.0
         frames = [u[:, : start + 1] for start in starts.values()]
         return jnp.concatenate([analysis(sim, params, f, cond, gain=gain) for f in frames])
 
     paths = jnp.stack(
-        [
-            FORECASTERS[mode].run(sim, params, given(mode), conds, key, steps=steps).u
-            for mode in modes
-        ]
+        [run(sim, params, given(mode), conds, key, steps=steps).u for mode, run in runs.items()]
     )
     out: dict[str, Array] = {"frames": paths[:, :b]}
     for i, (protocol, start) in enumerate(starts.items()):
@@ -197,7 +184,7 @@ def _score(
             out[f"{protocol}/{name}"] = each(pred, true, sim.pde.ndim)
     everyone = jnp.concatenate([paths[:, :b], u[None, :, 1:]])
     physical = jax.vmap(lambda path: _physical(sim, u[:, 0], path, cond))(everyone)
-    by_mode = {mode: {k: v[i] for k, v in (out | physical).items()} for i, mode in enumerate(modes)}
+    by_mode = {mode: {k: v[i] for k, v in (out | physical).items()} for i, mode in enumerate(runs)}
     return by_mode | {"truth": {k: v[-1] for k, v in physical.items()}}
 
 
@@ -211,16 +198,3 @@ def _physical(sim: Simulator, given: Array, path: Array, cond: Array) -> dict[st
         **{f"law/{name}": value - value[:, :1] for name, value in laws.items()},
         "spectrum": physics.energy_spectrum(path[:, -1], sim.pde.ndim),
     }
-
-
-def _milliseconds(sim, params, data, key, mode, batch, stop) -> float:
-    """Median wall milliseconds a trajectory of a warm, batched P1 rollout."""
-    u0, cond = jnp.asarray(data.u[:batch, 0]), jnp.asarray(_cond(data)[:batch])
-    steps, times = data.u.shape[1] - 1, []
-    for _ in range(4):
-        if stop():
-            raise Interrupted("evaluation")
-        began = time.perf_counter()
-        jax.block_until_ready(forecast(sim, params, u0, cond, key, steps=steps, mode=mode).u)
-        times.append(time.perf_counter() - began)
-    return float(np.median(times[1:])) * 1e3 / len(u0)

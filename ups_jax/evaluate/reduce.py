@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.forecast import FORECASTERS
 from ups_jax.metrics import Metric
+from ups_jax.simulator import count
 from ups_jax.types import Params, Trajectories
 
 SPREAD = ("nrmse", "rmse", "mae", "rel_l2", "correlation_time")
@@ -62,14 +62,14 @@ def shipped(scalars: Mapping[str, float], ship: str, protocol: str) -> dict[str,
     return out
 
 
-def tables(
+def summary(
     scalars: Mapping[str, float],
     modes: Sequence[str],
     starts: Mapping[str, int],
     horizons: Sequence[float],
     params: Params,
-) -> dict[str, Any]:
-    """Rows of "Evaluation Summary" (a mode and protocol each) and of "Physics Diagnostics"."""
+) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of "Evaluation Summary", a row each mode and protocol."""
     at = [f"nrmse@{h:g}" for h in horizons]
     shown = ["nrmse", "nrmse_median", "nrmse_p90", *at, "rmse", "mae", "rel_l2", "crmse"]
     shown += ["max_error", "correlation_time", "correlation_censored"]
@@ -77,19 +77,25 @@ def tables(
     for protocol in starts:
         for mode in modes:
             prefix = f"eval/{mode}/" if protocol == "p1" else f"eval/{mode}/{protocol}/"
-            size = sum(x.size for x in jax.tree.leaves(params.get(mode, {})))
+            size = count([params[model] for model in FORECASTERS[mode].models])
             values = [scalars.get(prefix + name) for name in shown]
-            calls, ms = scalars[f"eval/{mode}/calls"], scalars[f"eval/{mode}/ms"]
-            rows.append([mode, protocol, *values, size, int(calls), ms, FORECASTERS[mode].note])
-    columns = ["forecaster", "protocol", *shown, "parameters", "calls", "ms", "what it is"]
+            whole = [int(scalars[f"eval/{mode}/{name}"]) for name in ("samples", "calls")]
+            ms, note = scalars[f"eval/{mode}/ms"], FORECASTERS[mode].note
+            rows.append([mode, protocol, *values, size, *whole, ms, note])
+    last = ["parameters", "samples", "calls", "ms", "what it is"]
+    return ["forecaster", "protocol", *shown, *last], rows
+
+
+def physical(
+    scalars: Mapping[str, float], modes: Sequence[str]
+) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of "Physics Diagnostics", the truth first."""
     names = [k.rsplit("/", 1)[1] for k in scalars if k.startswith("eval/truth/physics/")]
-    table = [
+    rows = [
         [mode, *(scalars[f"eval/{mode}/physics/{name}"] for name in names)]
         for mode in ("truth", *modes)
     ]
-    return dict(
-        columns=columns, rows=rows, physics_columns=["forecaster", *names], physics_rows=table
-    )
+    return ["forecaster", *names], rows
 
 
 def curves_of(joined: Mapping[str, Stats], starts: Mapping[str, int]) -> Stats:

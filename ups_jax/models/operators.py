@@ -1,8 +1,10 @@
 """One-step networks: normalised field and PDE features -> normalised increment over one interval.
 
-Every factory takes `ndim`, `channels`, `params` and `inputs` (channels seen, where they are others
-than `channels`) from the simulator; its other arguments are the keys of `cfg.operator`. A network
-maps u (..., *s, inputs), cond (..., p) to (..., *s, c).
+Every factory takes `ndim`, `channels`, `params`, `inputs` (channels seen, where they are others
+than `channels`) and `noise` (channels of noise seen, if any) from the simulator; its other
+arguments are the keys of `cfg.operator`. A network maps u (..., *s, inputs), cond (..., p) and,
+where it takes noise, z (..., *s, noise) to (..., *s, c). But for the layer `noise`, the parameters
+of a network with noise are those of one without.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,8 @@ from ups_jax.types import Array
 MATMULS = ("float32", "bfloat16")
 HEAD_SCALE = 1e-3
 """Initial size of the last layer: untrained, the operator is persistence to a thousandth."""
+NOISE_SCALE = 0.1
+"""Initial size of the layer that noise enters by: a tenth of what the field itself brings in."""
 
 
 class ResNet(nnx.Module):
@@ -34,6 +38,7 @@ class ResNet(nnx.Module):
         dilations: Sequence[int],
         patch: int,
         matmul: str,
+        noise: int,
         rngs: nnx.Rngs,
     ):
         """`blocks` residual blocks of a 3-wide convolution a dilation; 5-wide lift and head."""
@@ -66,10 +71,16 @@ class ResNet(nnx.Module):
         self.head = PeriodicConv(
             width, channels * sites, ndim=ndim, size=5, scale=HEAD_SCALE, rngs=rngs
         )
+        if noise:
+            self.noise = PeriodicConv(
+                noise * sites, width, ndim=ndim, size=5, scale=NOISE_SCALE, rngs=rngs
+            )
 
-    def __call__(self, u: Array, cond: Array) -> Array:
-        """(..., *s, inputs), (..., p) -> (..., *s, c)."""
+    def __call__(self, u: Array, cond: Array, z: Array | None = None) -> Array:
+        """(..., *s, inputs), (..., p), (..., *s, noise) -> (..., *s, c)."""
         x = self.lift(fold(u, self.patch, self.ndim))
+        if z is not None:
+            x = x + self.noise(fold(z, self.patch, self.ndim))
         for i, block in enumerate(self.blocks):
             h = self.modulations[i](x, cond) if self.modulations else x
             for conv in block:
@@ -91,6 +102,7 @@ class FNO(nnx.Module):
         width: int,
         modes: int,
         layers: int,
+        noise: int,
         rngs: nnx.Rngs,
     ):
         """`layers` layers of `width` channels that mix the lowest `modes` wavenumbers."""
@@ -108,10 +120,14 @@ class FNO(nnx.Module):
         self.head = PeriodicConv(
             2 * width, channels, ndim=ndim, size=1, scale=HEAD_SCALE, rngs=rngs
         )
+        if noise:
+            self.noise = PeriodicConv(noise, width, ndim=ndim, size=5, scale=NOISE_SCALE, rngs=rngs)
 
-    def __call__(self, u: Array, cond: Array) -> Array:
-        """(..., *s, inputs), (..., p) -> (..., *s, c)."""
+    def __call__(self, u: Array, cond: Array, z: Array | None = None) -> Array:
+        """(..., *s, inputs), (..., p), (..., *s, noise) -> (..., *s, c)."""
         x = self.lift(u)
+        if z is not None:
+            x = x + self.noise(z)
         for i, (spectral, local) in enumerate(zip(self.spectral, self.local, strict=True)):
             h = self.modulations[i](x, cond) if self.modulations else x
             x = x + nnx.gelu(spectral(h) + local(h))
@@ -129,6 +145,7 @@ def resnet(
     patch: int = 1,
     matmul: str = "float32",
     inputs: int | None = None,
+    noise: int = 0,
 ) -> Fns:
     """Dilated periodic ResNet. Good values: 2-3 blocks, width 32-64, a reach beyond the CFL's.
 
@@ -154,6 +171,7 @@ def resnet(
             dilations=tuple(dilations),
             patch=patch,
             matmul=matmul,
+            noise=noise,
             rngs=rngs,
         )
 
@@ -169,6 +187,7 @@ def fno(
     modes: int = 16,
     layers: int = 4,
     inputs: int | None = None,
+    noise: int = 0,
 ) -> Fns:
     """Fourier neural operator; PDEBench's official size is 12 modes, width 20, 4 layers."""
     if min(width, modes, layers) < 1:
@@ -185,6 +204,7 @@ def fno(
             width=width,
             modes=modes,
             layers=layers,
+            noise=noise,
             rngs=rngs,
         )
 

@@ -11,8 +11,17 @@ import numpy as np
 from ups_jax.types import Array, Key
 
 Step = Callable[[Array, Array], Array]
-Frame = Callable[[Array], tuple[Array, Callable[[Array], Array]]]
-"""A field (..., *s, c) to the same field in a moving frame, and the way back one `dt` later."""
+
+
+class Moving(NamedTuple):
+    """A field `u` (..., *s, c) in a moving frame, and the ways `back` and there one `dt` later."""
+
+    u: Array
+    back: Callable[[Array], Array]
+    there: Callable[[Array], Array]
+
+
+Frame = Callable[[Array], Moving]
 
 
 class Law(NamedTuple):
@@ -45,6 +54,7 @@ class PDE:
     balance of a frame pair; `sample_keys` deals sample i of a split its two keys, of its parameters
     and of its initial condition; `features` maps parameters to what a network should see of them.
     `at_rest` is the frame in which a field's mean hardly moves, where the PDE allows such a change.
+    `convexity` is the least f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, 0 for all others.
     `spec` holds the arguments of the factory: with `name`, the identity of the value.
     """
 
@@ -64,6 +74,7 @@ class PDE:
     sample_keys: Callable[[Key, Array], tuple[Key, Key]] = sample_keys
     symmetries: tuple[Callable[[Key, Array, Array], tuple[Array, Array]], ...] = ()
     at_rest: Frame | None = None
+    convexity: float = 0.0
     laws: Mapping[str, Law] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
 

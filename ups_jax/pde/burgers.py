@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ups_jax.lookup import lookup
 from ups_jax.pde import finite_volume as fv
-from ups_jax.pde.base import PDE, grid, roll_symmetry, transport_laws
+from ups_jax.pde.base import PDE, Moving, grid, roll_symmetry, transport_laws
 from ups_jax.types import Array, Key
 
 CFL = 0.5
@@ -50,6 +50,7 @@ def make(
         features=jnp.log10,
         symmetries=(roll_symmetry(1), reflect),
         at_rest=partial(at_rest, dt=dt, length=length),
+        convexity=1.0,
         laws=transport_laws(1),
         spec=dict(nu=nu, points=points, cells=cells, dt=dt, length=length, limiter=limiter),
     )
@@ -153,8 +154,8 @@ def residual(prev: Array, next: Array, cond: Array, *, dt: float, length: float)
     return (next - prev) / dt + 0.5 * (divergence(prev) + divergence(next))
 
 
-def at_rest(u: Array, *, dt: float, length: float) -> tuple[Array, Callable[[Array], Array]]:
-    """u (..., x, 1) seen by who moves with its mean, and the way back one interval later.
+def at_rest(u: Array, *, dt: float, length: float) -> Moving:
+    """u (..., x, 1) seen by who moves with its mean, and the ways to and fro one interval later.
 
     Galilean invariance: where u(x, t) is a solution, so is u(x - c t, t) + c. The speed c is
     rounded to whole points an interval, so that no field is ever interpolated.
@@ -163,12 +164,15 @@ def at_rest(u: Array, *, dt: float, length: float) -> tuple[Array, Callable[[Arr
     point = length / n / dt
     count = jnp.round(jnp.mean(u, -2, keepdims=True) / point)
     here = jnp.arange(n).reshape((1,) * (u.ndim - 2) + (n, 1))
-    origin = (here - count.astype(int)) % n
+    moved = count.astype(int)
 
     def back(v: Array) -> Array:
-        return jnp.take_along_axis(v, origin, -2) + count * point
+        return jnp.take_along_axis(v, (here - moved) % n, -2) + count * point
 
-    return u - count * point, back
+    def there(v: Array) -> Array:
+        return jnp.take_along_axis(v, (here + moved) % n, -2) - count * point
+
+    return Moving(u - count * point, back, there)
 
 
 def reflect(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:

@@ -82,6 +82,7 @@ def make(
         residual=balance,
         sample_keys=_sample_keys,
         symmetries=(roll_symmetry(1), reflect),
+        convexity=1.0,
         laws=transport_laws(1),
         spec=dict(points=points, cells=cells, convection=convection, diffusion=diffusion),
     )

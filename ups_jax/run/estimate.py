@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ups_jax.run import config
+from ups_jax.run import config, cost
 from ups_jax.run.splits import judged_steps
 from ups_jax.simulator import Simulator, count, init, operator_step
 
@@ -23,12 +23,12 @@ def describe(cfg: Any, sim: Simulator) -> str:
     params = jax.eval_shape(lambda: init(sim, jax.random.key(0)))
     field = jax.ShapeDtypeStruct((1, *pde.points, len(pde.channels)), np.float32)
     cond = jax.ShapeDtypeStruct((1, len(pde.params)), np.float32)
-    cost = jax.jit(lambda p, u, c: operator_step(sim, p, u, c)).lower(params, field, cond)
-    step = cost.cost_analysis() or {}
+    lowered = jax.jit(lambda p, u, c: operator_step(sim, p, u, c)).lower(params, field, cond)
+    step = lowered.cost_analysis() or {}
     flops, traffic = step.get("flops", 0.0), step.get("bytes accessed", 0.0)
-    fits = [(cfg.fit[name], config.phases(cfg.fit[name])) for name in cfg.stages]
-    windows = sum(n * unroll * fit.batch for fit, phases in fits for n, unroll in phases)
-    validations = sum(fit.steps // fit.val_every for fit, _ in fits)
+    fits = [cfg.fit[name] for name in cfg.stages]
+    validations = sum(fit.steps // fit.val_every for fit in fits)
+    training = sum(cost.training(sim, cfg, name) for name in cfg.stages)
     steps = judged_steps(cfg)
     judged = data.test * (2 * steps - spec.context) * (cfg.seeds + (cfg.seeds > 1))
     forwards = cfg.seeds * validations * data.val * steps + judged
@@ -36,11 +36,11 @@ def describe(cfg: Any, sim: Simulator) -> str:
     rate = RATES.get(backend, 1e12) * (len(_cores()) if backend == "cpu" else 1)
     frames = data.train * (data.steps + 1) + (data.val + data.test) * (steps + 1)
     data_bytes = frames * np.prod(pde.points) * len(pde.channels) * 4
-    widest = max(fit.batch * max(fit.unroll) for fit, _ in fits)
+    widest = max(fit.batch * max(fit.unroll) for fit in fits)
     memory = 2 * data_bytes + 16 * count(params) + widest * traffic
     minutes = {
         "data": 0.0 if data.path else frames * pde.dt * CELL_S * np.prod(pde.cells) ** 2 / 60,
-        "training": 3 * flops * windows * cfg.seeds / rate / 60,
+        "training": training * cfg.seeds / rate / 60,
         "evaluation": flops * forwards / rate / 60,
     }
     lines = [

@@ -1,19 +1,27 @@
-"""The evaluation of a run on its test split, and its table for a terminal."""
+"""The evaluation of a run on its test split, and its tables for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
 
-from ups_jax.evaluate import Report, evaluate
+from ups_jax.evaluate import Report, evaluate, reduce, validator
+from ups_jax.evaluate.ensembles import Ensembles, evaluate_ensembles
+from ups_jax.evaluate.searching import Analysis, analyse_search
 from ups_jax.evaluate.seeds import over_seeds
-from ups_jax.forecast import FORECASTERS
+from ups_jax.forecast import FORECASTERS, calls
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar, lines, pick
 from ups_jax.run.signals import Stop
 from ups_jax.simulator import Simulator
-from ups_jax.types import Params, Trajectories
+from ups_jax.types import Interrupted, Params, Trajectories
 
+BEST = "best"
+"""Value of `eval.ship` that leaves the choice to validation."""
+SEARCH = "ttc"
+CONTROLS = ("operator", "continued")
 SHOWN = {
     "forecaster": "forecaster",
     "protocol": "protocol",
@@ -23,39 +31,128 @@ SHOWN = {
     "mae": "MAE",
     "rel_l2": "relL2",
     "correlation_time": "corr. time",
+    "samples": "samples",
     "parameters": "parameters",
+    "calls": "calls",
+    "ms": "ms/rollout",
+}
+SHOWN_ENSEMBLES = {
+    "forecaster": "forecaster",
+    "nrmse": "nRMSE",
+    "member_nrmse": "a member's",
+    "mae": "MAE",
+    "crps": "CRPS",
+    "spread_skill": "spread/skill",
+    "coverage_50": "in 50 %",
+    "coverage_90": "in 90 %",
+    "correlation_time": "corr. time",
     "calls": "calls",
     "ms": "ms/rollout",
 }
 
 
-def judge(plan: Plan, networks: list[Params], chosen: int, test: Trajectories) -> Report:
-    """The shipped network beside all forecasters; with several seeds, their mean and spread."""
-    cfg, sim = plan.cfg, plan.sim
-    report = judge_test(sim, networks[chosen], cfg, test, plan.stop, plan.bar)
-    learned = tuple(mode for mode in cfg.eval.modes if FORECASTERS[mode].calls)
-    if len(networks) == 1 or not learned:
-        return report
-    every = [
-        judge_test(sim, params, cfg, test, plan.stop, plan.bar, modes=learned)
-        for params in networks
-    ]
-    return over_seeds(report, every)
+@dataclass(frozen=True)
+class Judgement:
+    """What is known of a run's networks: the report, what ships, ensembles and search if any."""
+
+    report: Report
+    ship: str
+    ensembles: Ensembles | None = None
+    search: Analysis | None = None
+
+
+def choose(plan: Plan, params: Params, val: Trajectories) -> tuple[str, dict[str, float]]:
+    """The mode that ships, and P1 errors on validation of all that compete for it.
+
+    Every learned mode of the table competes, but for the control; a tie goes to fewer calls.
+    """
+    spec, sim = plan.cfg.eval, plan.sim
+    if spec.ship != BEST:
+        return spec.ship, {}
+    rivals = [m for m in spec.modes if FORECASTERS[m].models and m != "continued"]
+    rivals.sort(key=lambda mode: (FORECASTERS[mode].draws, calls(sim, mode)))
+    few, found = val.take(slice(spec.rivalry)), {}
+    for mode in rivals:
+        measure = validator(
+            sim, few, batch=spec.batch, mode=mode, stop=plan.stop, **_options(plan.cfg, mode)
+        )
+        value = measure(params)
+        if value is None:
+            raise Interrupted("the choice of what ships")
+        found[mode] = value
+    return min(found, key=lambda mode: found[mode]), found
+
+
+def judge(
+    plan: Plan, networks: list[Params], chosen: int, ship: str, test: Trajectories
+) -> Judgement:
+    """All forecasters on the test split, those that draw on its first samples.
+
+    With several seeds, mean and spread of the learned ones stand beside the shipped network's.
+    """
+    cfg, sim, params = plan.cfg, plan.sim, networks[chosen]
+    drawn = [mode for mode in cfg.eval.modes if FORECASTERS[mode].draws]
+    single = [mode for mode in cfg.eval.modes if mode not in (*drawn, SEARCH)]
+    look = partial(judge_test, sim, cfg=cfg, test=test, stop=plan.stop, bar=plan.bar)
+    report = look(params, modes=single)
+    learned = [mode for mode in single if FORECASTERS[mode].models]
+    if len(networks) > 1 and learned:
+        report = over_seeds(report, [look(each, modes=learned) for each in networks])
+    ensembles = _ensembles(plan, params, drawn, single, test) if drawn else None
+    searched = _searched(plan, params, test) if SEARCH in cfg.eval.modes else None
+    # Members are dear: after several given frames they are drawn where that is asked for alone.
+    context = test.u.shape[1] if cfg.eval.protocol == "p1" else cfg.eval.context
+    whole = look(params, modes=[ship], context=context) if ship not in single else None
+    found = _joined(report, ensembles, searched, whole, cfg, params)
+    shipped = reduce.shipped(found.scalars, ship, cfg.eval.protocol)
+    return Judgement(replace(found, scalars=found.scalars | shipped), ship, ensembles, searched)
+
+
+def _ensembles(
+    plan: Plan, params: Params, drawn: Sequence[str], single: Sequence[str], test: Trajectories
+) -> Ensembles:
+    cfg = plan.cfg
+    return evaluate_ensembles(
+        plan.sim,
+        params,
+        test.take(slice(cfg.ensemble.samples)),
+        jax.random.key(cfg.seed + 2),
+        modes={mode: _options(cfg, mode) for mode in drawn},
+        members=cfg.ensemble.members,
+        controls=[mode for mode in CONTROLS if mode in single],
+        batch=min(cfg.eval.batch, cfg.ensemble.samples, len(test)),
+        examples=cfg.eval.examples,
+        stop=plan.stop,
+        progress=lambda done, total: plan.bar("ensembles", done, total),
+    )
+
+
+def _searched(plan: Plan, params: Params, test: Trajectories) -> Analysis:
+    cfg = plan.cfg
+    return analyse_search(
+        plan.sim,
+        params,
+        test.take(slice(cfg.search.samples)),
+        jax.random.key(cfg.seed + 3),
+        batch=min(cfg.eval.batch, cfg.search.samples, len(test)),
+        stop=plan.stop,
+        progress=lambda done, total: plan.bar("search", done, total),
+    )
 
 
 def judge_test(
     sim: Simulator,
     params: Params,
+    *,
     cfg: Any,
     test: Trajectories,
     stop: Stop,
     bar: Bar,
-    *,
-    modes: Sequence[str] = (),
+    modes: Sequence[str],
+    context: int | None = None,
 ) -> Report:
-    """Evaluate on a test split as the config's `eval` section says, or some `modes` alone."""
+    """Evaluate `modes` on a test split as the config's `eval` section says."""
     spec = cfg.eval
-    modes = modes or spec.modes
     return evaluate(
         sim,
         params,
@@ -64,16 +161,73 @@ def judge_test(
         modes=modes,
         ship=spec.ship if spec.ship in modes else modes[-1],
         protocol=spec.protocol,
-        context=spec.context,
+        context=context or spec.context,
         nudging=spec.nudging,
         horizons=spec.horizons,
         batch=min(spec.batch, len(test)),
         examples=spec.examples,
+        options={mode: _options(cfg, mode) for mode in modes},
         stop=stop,
         progress=lambda done, total: bar("evaluate", done, total),
     )
 
 
-def table(report: Report) -> str:
+def table(judged: Judgement) -> str:
     """The evaluation as aligned text for a terminal."""
-    return lines(*pick(report.columns, report.rows, SHOWN))
+    report, told = judged.report, []
+    if judged.ensembles is not None:
+        found = judged.ensembles
+        title = f"members: {found.members}, on the first {_samples(found)} test trajectories"
+        told = ["", title, lines(*pick(found.columns, found.rows, SHOWN_ENSEMBLES))]
+    if judged.search is not None:
+        told += ["", judged.search.verdict, lines(judged.search.columns, judged.search.rows)]
+    return "\n".join([lines(*pick(report.columns, report.rows, SHOWN)), *told])
+
+
+def _samples(found: Ensembles) -> int:
+    return int(found.rows[0][found.columns.index("samples")])
+
+
+def _options(cfg: Any, mode: str) -> Mapping[str, Any]:
+    """What the config says of a forecaster that draws."""
+    if not FORECASTERS[mode].draws:
+        return {}
+    temperature = {
+        "crps": cfg.ensemble.temperature,
+        "diffusion": cfg.diffusion.temperature,
+        "distilled": cfg.diffusion.student_temperature,
+    }
+    return {"members": cfg.ensemble.members, "temperature": temperature[mode]}
+
+
+def _joined(
+    report: Report,
+    ensembles: Ensembles | None,
+    searched: Analysis | None,
+    whole: Report | None,
+    cfg: Any,
+    params: Params,
+) -> Report:
+    """The report with a row for each mode that saw few samples, or all of them where it ships."""
+    scalars = dict(report.scalars)
+    if ensembles is not None:
+        scalars |= ensembles.scalars
+        # What was measured on paired samples is all that is known of a mode that draws.
+        for key, value in ensembles.scalars.items():
+            mode = key.split("/")[1]
+            if FORECASTERS[mode].draws:
+                scalars[key.replace("/paired/", "/")] = value
+    scalars |= searched.scalars if searched else {}
+    scalars |= whole.scalars if whole else {}
+    dear = [mode for mode in cfg.eval.modes if f"eval/{mode}/nrmse" not in report.scalars]
+    _, rows = reduce.summary(scalars, dear, {"p1": 0}, cfg.eval.horizons, params)
+    found = replace(report, scalars=scalars, rows=[*report.rows, *rows])
+    if whole is None:
+        return found
+    return replace(
+        found,
+        physics_rows=[*report.physics_rows, *whole.physics_rows[1:]],
+        curves=report.curves | whole.curves,
+        predictions=report.predictions | whole.predictions,
+        compile_s=report.compile_s + whole.compile_s,
+    )

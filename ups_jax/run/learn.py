@@ -11,16 +11,21 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax import optim
-from ups_jax.evaluate import validator
-from ups_jax.lookup import lookup
-from ups_jax.run import config, tracking
+from ups_jax.data import sample_windows
+from ups_jax.evaluate import ensemble_validator, loss_validator, validator
+from ups_jax.run import config, cost, tracking
 from ups_jax.run.checkpoint import Checkpoints
 from ups_jax.run.plan import Plan, Resumed
 from ups_jax.run.splits import Splits
 from ups_jax.simulator import Simulator, init
 from ups_jax.stages import STAGES
 from ups_jax.train import Fitted, Progress, Snapshot, TrainState, fit, start, start_many
-from ups_jax.types import Key, Params, Stage
+from ups_jax.types import Key, Params, Stage, Trajectories
+
+WINDOWS = 256
+"""Training windows that a stage looks at before it starts."""
+MEMBERS = 2
+"""Members whose fair CRPS picks an ensemble's parameters: more would only steady it."""
 
 
 def machine() -> dict[str, Any]:
@@ -101,15 +106,19 @@ def stage(
     name: str, params: Params, plan: Plan, splits: Splits, run: tracking.WandBContext
 ) -> Fitted:
     """Train one stage of the plan, or go on with it, or take it as it was finished."""
-    spec, what, opt = plan.cfg.fit[name], _stage(plan, name), _optimizer(plan, name)
+    spec, opt = plan.cfg.fit[name], _optimizer(plan, name)
+    what = cost.stage_of(plan.sim, plan.cfg, name)
     number = list(STAGES).index(name) + 1
     key = _over(lambda key: jax.random.fold_in(key, number), keys(plan.cfg))
+    train, val = (what.data(params, split) for split in (splits.train, splits.val))
+    params = _prepare(what, params, plan, train, key)
+    phases = cost.schedule(plan.sim, plan.cfg, name)
     shown: dict[str, float] = {}
 
     def on_log(step: int, row: Mapping[str, float]) -> None:
         run.log_training_metrics(name, row, step)
-        shown.update({k: v for k, v in row.items() if k in ("loss", "val_nrmse")})
-        plan.bar(name, step, spec.steps, **shown)
+        shown.update({k: v for k, v in row.items() if k in ("loss", f"val_{what.judged}")})
+        plan.bar(name, step, sum(steps for steps, _ in phases), **shown)
 
     with Checkpoints(plan.workdir / "ckpt" / name) as checkpoints:
 
@@ -133,16 +142,16 @@ def stage(
         return fit(
             what,
             params,
-            splits.train,
+            train,
             key,
             opt=opt,
-            phases=config.phases(spec),
+            phases=phases,
             batch_size=spec.batch,
             chunk=spec.chunk,
             ema=spec.ema,
             early=spec.early,
             augment=plan.sim.pde.symmetries if spec.augment else (),
-            validate=validator(plan.sim, splits.val, batch=plan.cfg.eval.batch, stop=plan.stop),
+            validate=_validator(what, plan, val),
             val_every=spec.val_every,
             on_log=on_log,
             on_save=on_save,
@@ -151,15 +160,43 @@ def stage(
         )
 
 
-def _stage(plan: Plan, name: str) -> Stage:
-    spec = plan.cfg.fit[name]
-    return lookup(STAGES, name, "stage")(plan.sim, loss=spec.loss, floor=spec.floor)
+def _prepare(what: Stage, params: Params, plan: Plan, train: Trajectories, key: Key) -> Params:
+    """Where a stage starts from, by what was learnt before and some training windows."""
+    spec = plan.cfg.fit[what.name]
+    k_window, k_start = jax.random.split(jax.random.key(plan.cfg.seed))
+    u, cond = sample_windows(
+        k_window,
+        jnp.asarray(train.u),
+        jnp.asarray(train.cond),
+        batch=WINDOWS,
+        length=max(spec.unroll) + 1,
+        early=spec.early,
+    )
+
+    def begin(params: Params) -> Params:
+        return what.prepare(params, {"u": u, "cond": cond}, k_start)
+
+    return jax.jit(jax.vmap(begin) if key.ndim else begin)(params)
+
+
+def _validator(what: Stage, plan: Plan, val: Trajectories) -> Callable[[Params], float | None]:
+    """What a stage's parameters are picked by, on the validation split."""
+    batch, stop, spec = plan.cfg.eval.batch, plan.stop, plan.cfg.fit[what.name]
+    if what.judged == "loss":
+        unroll, early = max(spec.unroll), spec.early
+        return loss_validator(what, val, batch=spec.batch, unroll=unroll, early=early, stop=stop)
+    if what.judged == "crps":
+        val = val.take(slice(plan.cfg.ensemble.samples))
+        return ensemble_validator(
+            plan.sim, val, batch=batch, mode=what.name, members=MEMBERS, stop=stop
+        )
+    return validator(plan.sim, val, batch=batch, mode=what.name, stop=stop)
 
 
 def _optimizer(plan: Plan, name: str) -> optim.Optimizer:
     spec = plan.cfg.fit[name]
     return optim.adamw(
-        steps=spec.steps,
+        steps=sum(steps for steps, _ in cost.schedule(plan.sim, plan.cfg, name)),
         lr=spec.lr,
         schedule=spec.schedule,
         warmup=spec.warmup,
@@ -179,7 +216,7 @@ def _like(plan: Plan, name: str) -> dict[str, Any]:
 
     def make() -> dict[str, Any]:
         params = untrained(plan.sim, plan.cfg)
-        return _tree(begin(_stage(plan, name), params, _optimizer(plan, name)))
+        return _tree(begin(cost.stage_of(plan.sim, plan.cfg, name), params, _optimizer(plan, name)))
 
     return jax.eval_shape(make)
 

@@ -15,9 +15,8 @@ import jax
 import numpy as np
 
 from ups_jax.data import save_predictions
-from ups_jax.evaluate import Report
-from ups_jax.run import config, estimate, learn, store, tracking
-from ups_jax.run.judge import judge, table
+from ups_jax.run import config, cost, estimate, learn, store, tracking
+from ups_jax.run.judge import Judgement, choose, judge, table
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
 from ups_jax.run.report import write_report
@@ -27,8 +26,8 @@ from ups_jax.run.tracking.files import write_json, write_text
 from ups_jax.simulator import build, count, statistics
 from ups_jax.types import Interrupted, Params
 
-STAGE_COLUMNS = ["stage", "parameters", "updates", "seeds", "best step", "val nRMSE"]
-STAGE_COLUMNS += ["spread over seeds", "train s", "compile s"]
+STAGE_COLUMNS = ["stage", "parameters", "updates", "seeds", "best step", "judged by", "validation"]
+STAGE_COLUMNS += ["spread over seeds", "TFLOP", "train s", "compile s"]
 Row = list[Any]
 
 
@@ -103,19 +102,23 @@ def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
     params = networks[chosen]
     store.save_params(workdir, params)
     began = time.monotonic()
-    report = judge(plan, networks, chosen, splits.test)
+    ship, rivals = choose(plan, params, splits.val)
+    run.update_config({"ship": ship})
+    run.log_eval_summary({f"val/{mode}/nrmse": value for mode, value in rivals.items()})
+    judged = judge(plan, networks, chosen, ship, splits.test)
+    report = judged.report
     wall["compile_s"] += report.compile_s
     wall["eval_s"] = time.monotonic() - began - report.compile_s
     if cfg.eval.save_predictions:
         save_predictions(workdir / "predictions.npz", report.predictions, truth=splits.test)
-    _tell(plan, splits, params, report, stages, run)
+    _tell(plan, splits, params, judged, stages, run)
     wall["total_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - plan.began
     run.log_eval_summary(wall, prefix="wall")
     run.log_eval_summary({"peak_mib": _peak_mib()}, prefix="memory")
-    write_text(workdir / "table.txt", table(report) + "\n")
+    write_text(workdir / "table.txt", table(judged) + "\n")
     run.finish(0)
     run.write_summary()
-    print(table(report))
+    print(table(judged))
 
 
 def _train(
@@ -123,19 +126,24 @@ def _train(
 ) -> tuple[list[Params], int, list[Row]]:
     """Every stage in turn -> each seed's network, the one to ship, a row of "Stage Summary" each.
 
-    The lowest validation error of the last stage ships.
+    The seed of the operator with the lowest validation error ships, with what came of it.
     """
     cfg, wall, rows, chosen = plan.cfg, plan.wall, [], 0
     params = learn.untrained(plan.sim, cfg, statistics(plan.sim, splits.train))
     for name in cfg.stages:
         fitted = learn.stage(name, params, plan, splits, run)
         params, at = fitted.best, fitted.progress
-        chosen = int(np.argmin(at.best_value))
+        measure = cost.stage_of(plan.sim, cfg, name).judged
+        if name == "operator":
+            chosen = int(np.argmin(at.best_value))
+            run.log_eval_summary({"val/nrmse": at.best_value[chosen]})
         size, value = count(params[name]) // cfg.seeds, at.best_value[chosen]
         spread = float(np.std(at.best_value, ddof=1)) if cfg.seeds > 1 else None
-        told = [at.best_step[chosen], value, spread, at.train_s, at.compile_s]
-        rows.append([name, size, cfg.fit[name].steps, cfg.seeds, *told])
-        run.log_eval_summary({"val/nrmse": value})
+        updates = sum(steps for steps, _ in cost.schedule(plan.sim, cfg, name))
+        flop = cost.training(plan.sim, cfg, name) / 1e12
+        told = [at.best_step[chosen], measure, value, spread, flop, at.train_s, at.compile_s]
+        rows.append([name, size, updates, cfg.seeds, *told])
+        run.log_eval_summary({f"val/{name}/{measure}": value})
         run.log_eval_summary({name: size}, prefix="params")
         wall["train_s"] = wall.get("train_s", 0.0) + at.train_s
         wall["compile_s"] = wall.get("compile_s", 0.0) + at.compile_s
@@ -146,24 +154,28 @@ def _tell(
     plan: Plan,
     splits: Splits,
     params: Params,
-    report: Report,
+    judged: Judgement,
     stages: list[Row],
     run: tracking.WandBContext,
 ) -> None:
     """Summary, tables, figures and the page of a run, to W&B and to its folder."""
-    began = time.monotonic()
+    began, report = time.monotonic(), judged.report
     run.log_eval_summary({key.removeprefix("eval/"): v for key, v in report.scalars.items()})
     run.log_table("Evaluation Summary", report.columns, report.rows)
     run.log_table("Physics Diagnostics", report.physics_columns, report.physics_rows)
     run.log_table("Stage Summary", STAGE_COLUMNS, stages)
-    page = _page(plan, splits, params, report, stages)
+    if judged.ensembles is not None:
+        run.log_table("Ensemble Summary", judged.ensembles.columns, judged.ensembles.rows)
+    if judged.search is not None:
+        run.log_table("TTC Analysis", judged.search.columns, judged.search.rows)
+    page = _page(plan, splits, params, judged, stages)
     for figure in sorted((plan.workdir / "figures").glob("*.png")):
         run.log_figure(figure.stem, figure)
     run.log_html("report", page)
     plan.wall["report_s"] = time.monotonic() - began
 
 
-def _page(plan: Plan, splits: Splits, params: Params, report: Report, stages: list[Row]) -> Path:
+def _page(plan: Plan, splits: Splits, params: Params, judged: Judgement, stages: list[Row]) -> Path:
     cfg, sim = plan.cfg, plan.sim
     series = [
         json.loads(line) for line in store.read_text(plan.workdir / "metrics.jsonl").splitlines()
@@ -177,14 +189,14 @@ def _page(plan: Plan, splits: Splits, params: Params, report: Report, stages: li
     ]
     return write_report(
         plan.workdir,
-        report,
+        judged.report,
         title=f"{sim.pde.name}: {plan.workdir.name}",
         series=series,
         config=config.to_dict(cfg),
         facts=facts,
         stage_columns=STAGE_COLUMNS,
         stage_rows=stages,
-        ship=cfg.eval.ship,
+        ship=judged.ship,
         extent=sim.pde.extent,
         dpi=cfg.report.dpi,
     )

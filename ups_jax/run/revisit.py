@@ -12,12 +12,12 @@ from ups_jax.evaluate import Report
 from ups_jax.lookup import lookup
 from ups_jax.pde.base import PDE
 from ups_jax.run import store, tracking
-from ups_jax.run.judge import judge_test, table
+from ups_jax.run.judge import BEST, judge, table
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import from_file, gather, judged_steps, split_key
-from ups_jax.run.tracking.files import write_json
+from ups_jax.run.tracking.files import read_json, write_json
 from ups_jax.simulator import build
 from ups_jax.types import Params, Trajectories
 
@@ -57,7 +57,8 @@ def prepare(args: Namespace, stop: Stop) -> Visit:
 def execute(visit: Visit) -> int:
     """Evaluate, write `evaluation.json`, add summary and tables to the run -> exit code."""
     plan, args = visit.plan, visit.plan.args
-    report = judge_test(plan.sim, visit.params, plan.cfg, visit.test, plan.stop, plan.bar)
+    judged = judge(plan, [visit.params], 0, _ship(plan), visit.test)
+    report = judged.report
     record = {
         "changed": visit.changed,
         "origin": visit.test.origin,
@@ -70,9 +71,16 @@ def execute(visit: Visit) -> int:
     schema = tracking.Schema(stages=tuple(plan.cfg.stages))
     with tracking.reopen(plan.workdir, schema=schema, mode=args.wandb_mode) as run:
         _tell(run, report, visit.changed)
-    print(table(report))
+    print(table(judged))
     print(f"report: {plan.workdir / 'evaluation.json'}")
     return 0
+
+
+def _ship(plan: Plan) -> str:
+    """What the run shipped, where that is among the modes asked for; else the last of them."""
+    spec, record = plan.cfg.eval, plan.workdir / "metadata.json"
+    ship = read_json(record, {}).get("ship") if spec.ship == BEST else spec.ship
+    return ship if ship in spec.modes else spec.modes[-1]
 
 
 def _tell(run: tracking.WandBContext, report: Report, changed: dict[str, Any]) -> None:

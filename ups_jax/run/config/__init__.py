@@ -61,7 +61,8 @@ def from_dict(saved: Mapping[str, Any]) -> Config:
     """
     require_schema(saved.get("schema"))
     shipped = flatten(base.get_config()).items()
-    since = {key: value for key, value in shipped if key.partition(".")[0] not in COMPONENTS}
+    fixed = COMPONENTS.keys() & saved.keys()
+    since = {key: value for key, value in shipped if key.partition(".")[0] not in fixed}
     return assemble(bind(since | flatten(saved)))
 
 

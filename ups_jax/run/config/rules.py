@@ -12,13 +12,21 @@ SCHEMA = 2
 SCHEDULES = ("constant", "cosine", "wsd")
 LOSSES = ("mse", "nrmse")
 PROTOCOLS = ("p1", "p10")
+NEEDS = {
+    "continued": ("operator",),
+    "diffusion": ("operator",),
+    "distill": ("operator", "diffusion"),
+    "crps": ("operator",),
+}
+"""Stages that a stage goes on from."""
+RIVAL = "some that name operator, which what ships must match where eval.ship is best"
 TOLERANCE = 1e-6
 
 
-def phases(fit: Config) -> tuple[tuple[int, int], ...]:
-    """(steps, unroll) of each phase: shares of the steps in whole chunks, the rest to the last."""
-    steps = [fit.chunk * round(share * fit.steps / fit.chunk) for share in fit.shares[:-1]]
-    return tuple(zip([*steps, fit.steps - sum(steps)], fit.unroll, strict=True))
+def phases(fit: Config, total: int) -> tuple[tuple[int, int], ...]:
+    """(steps, unroll) of each phase: shares of `total` in whole chunks, the rest to the last."""
+    steps = [fit.chunk * round(share * total / fit.chunk) for share in fit.shares[:-1]]
+    return tuple(zip([*steps, total - sum(steps)], fit.unroll, strict=True))
 
 
 def require_schema(schema: Any) -> None:
@@ -35,14 +43,57 @@ def validate(cfg: Config) -> None:
     require_schema(cfg.schema)
     _need(cfg.seed >= 0, "seed", cfg.seed, "at least 0")
     _need(cfg.seeds >= 1, "seeds", cfg.seeds, "at least 1")
-    _each("stages", cfg.stages, _stages(), "stage")
+    _stage_order(cfg.stages)
+    alone = cfg.seeds == 1 or "diffusion" not in cfg.stages
+    _need(alone, "seeds", cfg.seeds, "1 beside stage diffusion, which learns from one operator")
     _data(cfg)
+    _require_keys(cfg)
+    for stage in cfg.stages:
+        _fit(f"fit.{stage}", cfg.fit[stage], cfg.data)
+    _generative(cfg)
+    _eval(cfg)
+    _need(cfg.report.dpi > 0, "report.dpi", cfg.report.dpi, "positive")
+
+
+def _stage_order(stages: tuple[str, ...]) -> None:
+    _each("stages", stages, _stages(), "stage")
+    for at, stage in enumerate(stages):
+        missing = [first for first in NEEDS.get(stage, ()) if first not in stages[:at]]
+        if missing:
+            raise ValueError(f"stages is {stages!r}; {stage!r} needs {missing[0]!r} before it")
+
+
+def _require_keys(cfg: Config) -> None:
+    """Every stage has its section, and goes by the length of none that goes by another's."""
     for stage in cfg.stages:
         if stage not in cfg.fit:
             raise ValueError(f"stages names {stage!r}; give it its keys in fit.{stage}")
-        _fit(f"fit.{stage}", cfg.fit[stage], cfg.data)
-    _eval(cfg)
-    _need(cfg.report.dpi > 0, "report.dpi", cfg.report.dpi, "positive")
+    free = [stage for stage in cfg.stages if cfg.fit[stage].match is None]
+    for stage in cfg.stages:
+        match, known = cfg.fit[stage].match, f"none, or one of stages of own length: {free}"
+        _need(match in (None, *free), f"fit.{stage}.match", match, known)
+
+
+def _generative(cfg: Config) -> None:
+    """Rules of the stages that draw members."""
+    spec, ensemble = cfg.diffusion, cfg.ensemble
+    lookup(dict.fromkeys(_noises()), spec.noise, "noise")
+    lookup(dict.fromkeys(_samplers()), spec.sampler, "sampler")
+    _need(spec.smallest > 0, "diffusion.smallest", spec.smallest, "positive")
+    above = f"above diffusion.smallest ({spec.smallest})"
+    _need(spec.largest > spec.smallest, "diffusion.largest", spec.largest, above)
+    for key in ("steps", "calls"):
+        _need(spec[key] >= 1, f"diffusion.{key}", spec[key], "at least 1")
+    _need(ensemble.members >= 2, "ensemble.members", ensemble.members, "at least 2")
+    for key in ("samples", "noise"):
+        _need(ensemble[key] >= 1, f"ensemble.{key}", ensemble[key], "at least 1")
+    warm = {
+        "ensemble.temperature": ensemble.temperature,
+        "diffusion.temperature": spec.temperature,
+        "diffusion.student_temperature": spec.student_temperature,
+    }
+    for key, value in warm.items():
+        _need(value >= 0, key, value, "at least 0")
 
 
 def _fit(name: str, fit: Config, data: Config) -> None:
@@ -56,6 +107,8 @@ def _fit(name: str, fit: Config, data: Config) -> None:
     _need(0 <= fit.warmup < fit.steps, f"{name}.warmup", fit.warmup, short)
     lookup(dict.fromkeys(SCHEDULES), fit.schedule, "schedule")
     lookup(dict.fromkeys(LOSSES), fit.loss, "loss")
+    _need(fit.visits >= 1, f"{name}.visits", fit.visits, "at least 1")
+    _need(fit.members >= 2, f"{name}.members", fit.members, "at least 2")
     for key in ("steps", "val_every"):
         below = fit[key] // fit.chunk * fit.chunk or fit.chunk
         whole = f"a multiple of {name}.chunk ({fit.chunk}), {below} say"
@@ -71,7 +124,7 @@ def _phases(name: str, fit: Config, data: Config) -> None:
     _need(len(fit.shares) == len(fit.unroll), f"{name}.shares", fit.shares, one_each)
     ones = abs(sum(fit.shares) - 1) <= TOLERANCE and min(fit.shares) > 0
     _need(ones, f"{name}.shares", fit.shares, "positive numbers that sum to 1")
-    for at, (steps, _) in enumerate(phases(fit)):
+    for at, (steps, _) in enumerate(phases(fit, fit.steps)):
         if steps <= 0:
             raise ValueError(
                 f"{name}.shares {fit.shares} leave phase {at + 1} no whole chunk of {fit.chunk} "
@@ -107,8 +160,17 @@ def _eval(cfg: Config) -> None:
     spec, key = cfg.eval, "steps" if cfg.data.eval_steps is None else "eval_steps"
     steps, longest = cfg.data[key], f"data.{key}"
     _each("eval.modes", spec.modes, _forecasters(), "mode")
-    modes = f"one of eval.modes: {', '.join(spec.modes)}"
-    _need(spec.ship in spec.modes, "eval.ship", spec.ship, modes)
+    for mode in spec.modes:
+        missing = [stage for stage in _models(mode) if stage not in cfg.stages]
+        if missing:
+            raise ValueError(
+                f"eval.modes names {mode!r}, which needs stage {missing[0]!r}; add it to stages"
+            )
+    _search(cfg)
+    modes = f"best, or one of eval.modes: {', '.join(spec.modes)}"
+    _need(spec.ship in ("best", *spec.modes), "eval.ship", spec.ship, modes)
+    _need(spec.ship != "best" or "operator" in spec.modes, "eval.modes", spec.modes, RIVAL)
+    _need(spec.rivalry >= 1, "eval.rivalry", spec.rivalry, "at least 1")
     lookup(dict.fromkeys(PROTOCOLS), spec.protocol, "protocol")
     context = f"at least 1 and below {longest} ({steps})"
     _need(1 <= spec.context < steps, "eval.context", spec.context, context)
@@ -124,6 +186,19 @@ def _eval(cfg: Config) -> None:
         frame = round(time / dt)
         meets = 1 <= frame <= steps and abs(frame * dt - time) <= TOLERANCE
         _need(meets, "eval.horizons", spec.horizons, whole)
+
+
+def _search(cfg: Config) -> None:
+    """What the simulator's `build` cannot know: which forecasters are asked for."""
+    spec = cfg.search
+    _need(spec.samples >= 1, "search.samples", spec.samples, "at least 1")
+    _need(0 < spec.discount <= 1, "search.discount", spec.discount, "above 0 and at most 1")
+    needs = lookup(_sources(), spec.source, "search.source")
+    if "ttc" in cfg.eval.modes and needs not in cfg.stages:
+        raise ValueError(
+            f"eval.modes names 'ttc', whose search.source {spec.source!r} needs stage {needs!r}; "
+            "add it to stages"
+        )
 
 
 def _each(key: str, names: tuple[str, ...], known: Iterable[str], kind: str) -> None:
@@ -142,6 +217,30 @@ def _stages() -> tuple[str, ...]:
     from ups_jax.stages import STAGES
 
     return tuple(STAGES)
+
+
+def _noises() -> tuple[str, ...]:
+    from ups_jax.diffusion import NOISES
+
+    return tuple(NOISES)
+
+
+def _samplers() -> tuple[str, ...]:
+    from ups_jax.diffusion import SAMPLERS
+
+    return tuple(SAMPLERS)
+
+
+def _sources() -> dict[str, str]:
+    from ups_jax.simulator.build import SOURCES
+
+    return SOURCES
+
+
+def _models(mode: str) -> tuple[str, ...]:
+    from ups_jax.forecast import FORECASTERS
+
+    return FORECASTERS[mode].models
 
 
 def _forecasters() -> tuple[str, ...]:

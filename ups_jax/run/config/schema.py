@@ -41,11 +41,17 @@ def _operators() -> Mapping[str, Callable]:
     return OPERATORS
 
 
+def _denoisers() -> Mapping[str, Callable]:
+    from ups_jax.models import DENOISERS
+
+    return DENOISERS
+
+
 COMPONENTS = {
     "pde": Component(_pdes, elsewhere=("cells",), beside={}),
     "operator": Component(
         _operators,
-        elsewhere=("inputs",),
+        elsewhere=("inputs", "noise"),
         beside={
             "zero_mean": (False, "remove the mean of the increment"),
             "galilean": (False, "see fields in the frame that moves with their mean"),
@@ -54,6 +60,7 @@ COMPONENTS = {
             "substeps": (8, "of base=solver: substeps an interval"),
         },
     ),
+    "denoiser": Component(_denoisers, elsewhere=(), beside={}),
 }
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from ups_jax.lookup import lookup
 
-SERIES = ("loss", "lr", "grad_norm", "val_nrmse", "steps_per_s", "unroll")
-SERIES += ("loss_std", "grad_norm_std", "val_nrmse_std")  # over seeds, where there are several
+SERIES = ("loss", "lr", "grad_norm", "steps_per_s", "unroll", "val_nrmse", "val_crps", "val_loss")
+SERIES += ("loss_std", "grad_norm_std")  # over seeds, where there are several
+SERIES += ("val_nrmse_std", "val_crps_std", "val_loss_std")
 LEVELS = ("INFO", "WARN", "ERROR")
 
 

@@ -1,36 +1,21 @@
-"""Prediction against truth: a statistic of each sample, then one finishing reduction.
+"""One prediction against the truth: METRICS.
 
-Statistics do not know their batch, so a scalar is the same however the samples were batched.
 Channels are scored apart, then averaged. Shapes are (b, t, *s, c) with free leading axes for `b`.
 Definitions: PDEBench (Takamoto et al., 2022), appendix B, without its two quirks.
 """
 
-from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.metrics.base import BANDS, Metric
 from ups_jax.pde.base import wavenumber_shells
 from ups_jax.types import Array
 
 CORRELATED = 0.8
 """Pearson correlation below which a forecast counts as lost."""
-BANDS = {"low": (0, 4), "mid": (4, 12), "high": (12, None)}
-"""Whole wavenumbers of each spectral band, the upper one left out."""
-
-
-class Metric(NamedTuple):
-    """`per_sample(pred, true, ndim)` -> (b, ...), and `reduce` of all samples' -> scalar.
-
-    A value in "frames" is multiplied by the time between frames by whoever reports it.
-    """
-
-    per_sample: Callable[[Array, Array, int], Array]
-    reduce: Callable[[Array], Array]
-    unit: Literal["1", "frames"] = "1"
 
 
 def nrmse(pred: Array, true: Array, ndim: int) -> Array:

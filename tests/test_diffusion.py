@@ -1,0 +1,187 @@
+"""Noise and its removal, on residuals whose law is known."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ups_jax import diffusion
+from ups_jax.run.cost import flops
+
+EDM = diffusion.edm(smallest=0.01, largest=80.0)
+FLOW = diffusion.flow(smallest=0.01, largest=80.0)
+SCALE = jnp.linspace(0.3, 2.0, 8).reshape(1, 8, 1)
+"""Deviation of a Gaussian residual at each of eight points: it depends on where one is."""
+PEAK, WIDTH = 1.5, 0.2
+
+
+def beside(sigma, x):
+    return sigma.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def of_gaussian(x, sigma):
+    """The clean field expected of a noisy Gaussian one of deviation SCALE."""
+    return x * SCALE**2 / (SCALE**2 + beside(sigma, x) ** 2)
+
+
+def of_two_peaks(x, sigma):
+    """The same of an even mixture of two narrow Gaussians at plus and minus PEAK."""
+    variance = WIDTH**2 + beside(sigma, x) ** 2
+    upper = jax.nn.sigmoid(2 * PEAK * x / variance)
+    centre = PEAK * (2 * upper - 1)
+    return centre + (x - centre) * WIDTH**2 / variance
+
+
+def draw(denoise, shape, *, sampler="heun", steps=24, noise=EDM, seed=0):
+    k_noise, k_sampler = jax.random.split(jax.random.key(seed))
+    run = partial(diffusion.sample, denoise, noise=noise, sampler=sampler, steps=steps)
+    return jax.jit(run)(jax.random.normal(k_noise, shape), k_sampler)
+
+
+@pytest.mark.parametrize("sampler", ["heun", "stochastic"])
+@pytest.mark.parametrize("noise", [EDM, FLOW], ids=["edm", "flow"])
+def test_samples_have_the_mean_and_the_deviation_of_each_point(sampler, noise):
+    x = draw(of_gaussian, (4000, 8, 1), sampler=sampler, noise=noise)
+    error = SCALE[0, :, 0] / 4000**0.5
+    np.testing.assert_array_less(np.abs(x.mean(0)[:, 0]) / error, 4)
+    np.testing.assert_allclose(x.std(0)[:, 0] / SCALE[0, :, 0], 1, atol=0.06)
+
+
+def test_one_order_more_is_closer_at_equal_steps():
+    """Against the exact end of the probability flow, x0 * s / sqrt(s^2 + largest^2)."""
+    k_noise, _ = jax.random.split(jax.random.key(0))
+    start = EDM.largest * jax.random.normal(k_noise, (64, 8, 1))
+    exact = start * SCALE / jnp.sqrt(SCALE**2 + EDM.largest**2)
+    off = {
+        name: float(jnp.mean(jnp.abs(draw(of_gaussian, (64, 8, 1), sampler=name) - exact)))
+        for name in ("euler", "heun")
+    }
+    assert off["heun"] < 0.2 * off["euler"] < 0.1
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "stochastic"])
+def test_samples_stand_on_both_peaks_and_hardly_between(sampler):
+    # A first-order method narrows the peaks: they need more steps.
+    steps = 160 if sampler == "euler" else 40
+    x = np.asarray(draw(of_two_peaks, (2000, 4, 1), sampler=sampler, steps=steps)).ravel()
+    assert np.mean(x > 0) == pytest.approx(0.5, abs=4 * 0.5 / len(x) ** 0.5)
+    assert np.mean(np.abs(x) < PEAK / 2) < 0.01
+    assert np.mean(np.abs(x)) == pytest.approx(PEAK, abs=0.02)
+    assert np.std(np.abs(x)) == pytest.approx(WIDTH, rel=0.25)
+
+
+@pytest.mark.parametrize("noise", [EDM, FLOW], ids=["edm", "flow"])
+def test_the_loss_of_the_best_denoiser_is_the_analytic_one(noise):
+    k_clean, k_loss, k_level = jax.random.split(jax.random.key(1), 3)
+    clean = SCALE * jax.random.normal(k_clean, (20000, 8, 1))
+    found = diffusion.denoising_loss(of_gaussian, clean, k_loss, noise=noise)
+    s2 = noise.draw(k_level, (20000, 1, 1)) ** 2
+    least = jnp.mean(SCALE**2 * (1 + s2) / (SCALE**2 + s2))
+    assert float(jnp.mean(found)) == pytest.approx(float(least), rel=0.03)
+    worse = diffusion.denoising_loss(
+        lambda x, sigma: 1.1 * of_gaussian(x, sigma), clean, k_loss, noise=noise
+    )
+    assert jnp.mean(worse) > 1.005 * jnp.mean(found)
+
+
+@pytest.mark.parametrize("noise", [EDM, FLOW], ids=["edm", "flow"])
+def test_levels_fall_from_the_top_to_the_smallest_and_then_to_zero(noise):
+    levels = np.asarray(noise.fall(noise.largest, 6))
+    assert levels.shape == (7,) and np.all(np.diff(levels) < 0)
+    assert levels[0] == pytest.approx(80.0, rel=1e-4) and levels[-1] == 0
+    assert levels[-2] > noise.smallest
+    drawn = np.asarray(noise.draw(jax.random.key(0), (1000,)))
+    assert drawn.min() >= 0.0099 and drawn.max() <= 80.01
+
+
+def test_a_sampler_calls_its_network_as_often_as_it_says():
+    matrix = jnp.eye(256)
+
+    def denoise(x, sigma):
+        return (x.reshape(-1, 256) @ matrix).reshape(x.shape)
+
+    one = flops(lambda x: x.reshape(-1, 256) @ matrix, jnp.ones((2, 256, 1)))
+    for name, sampler in diffusion.SAMPLERS.items():
+        levels = EDM.fall(jnp.full(2, 80.0), 5)
+        run = partial(sampler.run, denoise)
+        total = flops(run, jnp.ones((2, 256, 1)), levels, jax.random.key(0))
+        assert round(total / one) == sampler.calls(5), name
+
+
+def network(x, features):
+    return jnp.sin(3 * x) + features[:, :1, None]
+
+
+def test_at_the_smallest_level_a_student_changes_nothing():
+    x = jax.random.normal(jax.random.key(0), (5, 8, 1))
+    student = diffusion.consistency(network, smallest=0.01)
+    np.testing.assert_array_equal(student(x, jnp.full(5, 0.01)), x)
+    assert jnp.abs(student(x, jnp.full(5, 1.0)) - x).max() > 0.1
+
+
+def test_preconditioned_inputs_and_targets_have_a_deviation_of_one():
+    """What the network sees, and what it should say, for clean fields of deviation one."""
+    k_clean, k_noise = jax.random.split(jax.random.key(0))
+    clean, z = (jax.random.normal(k, (4000, 8, 1)) for k in (k_clean, k_noise))
+    for sigma in (0.05, 1.0, 40.0):
+        seen = []
+        noisy = clean + sigma * z
+        zero = diffusion.precondition(lambda x, f, seen=seen: seen.append(x) or jnp.zeros_like(x))
+        one = diffusion.precondition(lambda x, f: jnp.ones_like(x))
+        kept = zero(noisy, jnp.full(4000, sigma))
+        size = one(noisy, jnp.full(4000, sigma)) - kept
+        assert float(seen[0].std()) == pytest.approx(1, abs=0.02)
+        assert float(((clean - kept) / size).std()) == pytest.approx(1, abs=0.02)
+
+
+def exact_jump(x, sigma):
+    """Where the Gaussian's probability flow ends."""
+    return x * SCALE / jnp.sqrt(SCALE**2 + beside(sigma, x) ** 2)
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_perfect_student_draws_from_the_law_in_few_calls(calls):
+    z = jax.random.normal(jax.random.key(2), (4000, 8, 1))
+    key = jax.random.key(3)
+    x = diffusion.few_step(exact_jump, z, key, noise=EDM, calls=calls)
+    np.testing.assert_allclose(x.std(0)[:, 0] / SCALE[0, :, 0], 1, atol=0.06)
+    np.testing.assert_array_equal(
+        diffusion.few_step(exact_jump, z, key, noise=EDM, calls=calls, temperature=0.0), 0
+    )
+
+
+def test_distillation_asks_for_the_teachers_end_and_punishes_a_collapse():
+    k_clean, k_loss = jax.random.split(jax.random.key(4))
+    clean = SCALE * jax.random.normal(k_clean, (512, 8, 1))
+
+    def loss(student):
+        run = partial(diffusion.distillation_loss, student, of_gaussian, noise=EDM)
+        return float(jnp.mean(run(clean, k_loss, calls=2, steps=24)))
+
+    assert loss(exact_jump) < 1e-3
+    collapsed = loss(lambda x, sigma: jnp.zeros_like(x))
+    assert collapsed == pytest.approx(float(jnp.mean(SCALE**2)), rel=0.1)
+    assert loss(lambda x, sigma: 0.8 * exact_jump(x, sigma)) == pytest.approx(
+        0.04 * collapsed, rel=0.1
+    )
+
+
+def test_no_gradient_reaches_the_teacher():
+    clean = jax.random.normal(jax.random.key(0), (4, 8, 1))
+
+    def loss(weights):
+        student, teacher = (lambda x, s, w=w: w * exact_jump(x, s) for w in weights)
+        run = diffusion.distillation_loss(
+            student, teacher, clean, jax.random.key(1), noise=EDM, calls=2, steps=3
+        )
+        return jnp.mean(run)
+
+    student, teacher = jax.grad(loss)((jnp.asarray(0.5), jnp.asarray(1.0)))
+    assert abs(student) > 1e-3 and teacher == 0
+
+
+def test_an_unknown_sampler_is_named_with_those_there_are():
+    with pytest.raises(ValueError, match=r"unknown sampler 'huen'; did you mean 'heun'.*euler"):
+        draw(of_gaussian, (2, 8, 1), sampler="huen")

@@ -1,0 +1,156 @@
+"""Ensembles judged as forecasts of a distribution, beside single forecasts on the same samples."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ups_jax.evaluate.clock import condition_of, milliseconds
+from ups_jax.evaluate.reduce import Stats
+from ups_jax.forecast import FORECASTERS, calls
+from ups_jax.metrics import (
+    ENSEMBLE_METRICS,
+    METRICS,
+    Metric,
+    rank_histogram,
+    reliability,
+    spread_skill,
+)
+from ups_jax.simulator import Simulator
+from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
+
+SHOWN = ("nrmse", "member_nrmse", "mae", "crps", "spread_skill", "coverage_50", "coverage_90")
+SHOWN += ("inside", "correlation_time", "spectrum_log_error_high", "samples", "calls", "ms")
+SINGLE = ("crps", "spectrum_log_error_low", "spectrum_log_error_mid", "spectrum_log_error_high")
+"""Ensemble metrics that mean something of a single forecast: its CRPS is its MAE."""
+
+
+@dataclass(frozen=True)
+class Ensembles:
+    """What is known of ensembles: `scalars` by summary key, a table, and arrays for the figures.
+
+    `curves` holds, by mode, "<mode>/rank" (m + 1,), "<mode>/reliability" (levels,) and
+    "<mode>/spread_error" (2, n t): the RMS spread and the mean's RMS error of each frame;
+    `examples` "truth" (e, t + 1, *s, c) and "<mode>" (e, m, t, *s, c).
+    """
+
+    scalars: dict[str, float]
+    columns: list[str]
+    rows: list[list[Any]]
+    curves: Stats
+    examples: Stats
+    members: int
+
+
+def evaluate_ensembles(
+    sim: Simulator,
+    params: Params,
+    data: Trajectories,
+    key: Key,
+    *,
+    modes: Mapping[str, Mapping[str, Any]],
+    members: int,
+    controls: Sequence[str] = ("operator",),
+    batch: int = 16,
+    examples: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Ensembles:
+    """P1 of every mode of `modes` (its options beside it) and of the `controls`, on the same data.
+
+    Keys are eval/<mode>/paired/<metric>, of the members' mean where a metric takes one field: other
+    evaluations may see more samples. `Interrupted` when `stop()` answers yes.
+    """
+    runs = {
+        **dict.fromkeys(controls, {}),
+        **{m: {"members": members, **o} for m, o in modes.items()},
+    }
+    score = jax.jit(partial(_score, sim, runs, tuple(modes)))
+    parts, paths = [], []
+    for begin in range(0, len(data), batch):
+        if stop():
+            raise Interrupted("evaluation of ensembles")
+        index = np.arange(begin, min(begin + batch, len(data)))
+        padded = np.pad(index, (0, batch - len(index)), mode="edge")
+        u, cond = jnp.asarray(data.u[padded]), jnp.asarray(condition_of(data)[padded])
+        found = jax.device_get(score(params, u, cond, jax.random.fold_in(key, begin)))
+        parts.append(_first(found[0], len(index)))
+        paths.append(_first(found[1], len(index)))
+        progress(begin + len(index), len(data))
+    joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    kept = jax.tree.map(lambda *x: np.concatenate(x)[:examples], *paths)
+    scalars: dict[str, float] = {}
+    for mode, options in runs.items():
+        prefix = f"eval/{mode}/paired/"
+        scalars |= _scalars(prefix, joined[mode], data)
+        scalars[f"{prefix}samples"] = len(data)
+        took = partial(milliseconds, sim, params, data, key, mode=mode, batch=batch, stop=stop)
+        scalars[f"{prefix}ms"] = took(**options)
+        scalars[f"{prefix}calls"] = calls(sim, mode, **options) * (data.u.shape[1] - 1)
+    return Ensembles(
+        scalars=scalars,
+        columns=["forecaster", *SHOWN],
+        rows=[[m, *(scalars.get(f"eval/{m}/paired/{n}") for n in SHOWN)] for m in runs],
+        curves={k: v for mode in modes for k, v in _curves(mode, joined[mode]).items()},
+        examples={"truth": np.asarray(data.u[:examples]), **kept},
+        members=members,
+    )
+
+
+def _score(
+    sim: Simulator,
+    runs: Mapping[str, Mapping[str, Any]],
+    drawn: tuple[str, ...],
+    params: Params,
+    u: Array,
+    cond: Array,
+    key: Key,
+) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
+    """Every statistic of a batch u (b, t, *s, c) by mode, and the members of those that draw."""
+    true, ndim = u[:, 1:], sim.pde.ndim
+    stats, kept = {}, {}
+    for mode, options in runs.items():
+        run = FORECASTERS[mode].run
+        found = run(sim, params, u[:, 0], cond, key, steps=true.shape[1], **options)
+        point = {name: m.per_sample(found.u, true, ndim) for name, m in METRICS.items()}
+        if mode not in drawn:
+            single = found.u[:, None]
+            own = {n: ENSEMBLE_METRICS[n].per_sample(single, true, ndim) for n in SINGLE}
+            stats[mode] = point | own
+            continue
+        assert found.members is not None
+        kept[mode] = found.members
+        own = {n: m.per_sample(found.members, true, ndim) for n, m in ENSEMBLE_METRICS.items()}
+        shapes = {
+            "rank": rank_histogram(found.members, true, ndim),
+            "reliability": reliability(found.members, true, ndim),
+            "squares": spread_skill(found.members, true, ndim),
+        }
+        stats[mode] = point | own | shapes
+    return stats, kept
+
+
+def _first(tree: Any, count: int) -> Any:
+    return jax.tree.map(lambda x: x[:count], tree)
+
+
+def _scalars(prefix: str, stats: Stats, data: Trajectories) -> dict[str, float]:
+    out = {}
+    for name, value in stats.items():
+        metric: Metric | None = METRICS.get(name) or ENSEMBLE_METRICS.get(name)
+        if metric is not None:
+            unit = data.dt if metric.unit == "frames" else 1.0
+            out[prefix + name] = float(metric.reduce(jnp.asarray(value))) * unit
+    return out
+
+
+def _curves(mode: str, stats: Stats) -> Stats:
+    return {
+        f"{mode}/rank": stats["rank"].mean((0, 1)),
+        f"{mode}/reliability": stats["reliability"].mean((0, 1)),
+        f"{mode}/spread_error": np.sqrt(stats["squares"].reshape(-1, 2).T),
+    }

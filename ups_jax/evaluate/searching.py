@@ -1,0 +1,239 @@
+"""Test-time search judged beside controls of equal network calls, and by a bound."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ups_jax.evaluate.clock import condition_of, milliseconds
+from ups_jax.evaluate.reduce import Stats
+from ups_jax.forecast import FORECASTERS, Forecast
+from ups_jax.forecast.searched import calls, candidates_of, searched
+from ups_jax.metrics import METRICS, nrmse
+from ups_jax.simulator import Search, Simulator
+from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
+
+COLUMNS = ["forecaster", "calls a step", "nRMSE", "below mean-of-B", "what it is"]
+NOTES = {
+    "operator": "the frozen operator",
+    "continued": "the operator trained on for as many FLOPs",
+    "mean": "mean of as many members as the search has calls",
+    "random": "a path of random choices",
+    "ttc": "the search",
+    "oracle": "a bound: chooses by the truth, which no forecast has",
+}
+HELPS = 0.05
+"""Gain over mean-of-B below which a search is said not to help, nor where it is no gain at all."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a search is worth: `scalars` by summary key, a table, a sentence, and arrays.
+
+    `curves` holds "<forecaster>" (n, t), nRMSE; "choice" (k,), shares of the candidates; "reward"
+    and "error" (q,), of single candidates, both from the mean of their own group.
+    """
+
+    scalars: dict[str, float]
+    columns: list[str]
+    rows: list[list[Any]]
+    verdict: str
+    curves: Stats
+
+
+def analyse_search(
+    sim: Simulator,
+    params: Params,
+    data: Trajectories,
+    key: Key,
+    *,
+    batch: int = 16,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Analysis:
+    """P1 of `ttc` beside the operator, its control where trained, and mean, random, oracle of B.
+
+    B, the network calls of a step of the search, are those of each but the single ones. Keys are
+    eval/ttc/<metric>, eval/ttc/analysis/<quantity>. `Interrupted` when `stop()` answers yes.
+    """
+    spec = sim.search
+    assert spec is not None
+    score = jax.jit(partial(_score, sim, spec, "continued" in params))
+    parts = []
+    for begin in range(0, len(data), batch):
+        if stop():
+            raise Interrupted("analysis of the search")
+        index = np.arange(begin, min(begin + batch, len(data)))
+        padded = np.pad(index, (0, batch - len(index)), mode="edge")
+        u, cond = jnp.asarray(data.u[padded]), jnp.asarray(condition_of(data)[padded])
+        found = jax.device_get(score(params, u, cond, jax.random.fold_in(key, begin)))
+        parts.append(jax.tree.map(lambda x, m=index.size: x[:m], found))
+        progress(begin + index.size, len(data))
+    joined: dict[str, Any] = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    errors = {name: joined["nrmse"][name] for name in NOTES if name in joined["nrmse"]}
+    mean = {name: float(np.mean(error)) for name, error in errors.items()}
+    took = partial(milliseconds, sim, params, data, key, batch=batch, stop=stop)
+    members = _members(sim, spec)
+    plain = took(mode=spec.source, members=members)
+    ms = took(mode="ttc")
+    rank = float(np.nanmean(joined["rank"]))
+    scalars = {
+        f"eval/ttc/{name}": float(metric.reduce(jnp.asarray(joined["metrics"][name])))
+        * (data.dt if metric.unit == "frames" else 1.0)
+        for name, metric in METRICS.items()
+    }
+    steps = data.u.shape[1] - 1
+    scalars |= {"eval/ttc/ms": ms, "eval/ttc/samples": len(data)}
+    scalars["eval/ttc/calls"] = calls(sim) * steps
+    analysis = {f"nrmse_{name}": value for name, value in mean.items()}
+    analysis |= {"rank_correlation": rank, "overhead": ms / plain - 1}
+    analysis["diversity"] = float(np.mean(joined["diversity"]))
+    analysis["plain_choices"] = float(np.mean(joined["choice"] == 0))
+    scalars |= {f"eval/ttc/analysis/{name}": value for name, value in analysis.items()}
+    single = {"operator": 1, "continued": 1, "mean": FORECASTERS[spec.source].calls(sim, members)}
+    return Analysis(
+        scalars=scalars,
+        columns=COLUMNS,
+        rows=[
+            [name, single.get(name, calls(sim)), value, 1 - value / mean["mean"], NOTES[name]]
+            for name, value in mean.items()
+        ],
+        verdict=_verdict(mean, rank),
+        curves={
+            **errors,
+            "choice": np.bincount(joined["choice"].ravel(), minlength=spec.candidates)
+            / joined["choice"].size,
+            **_pairs(joined["reward"], joined["error"]),
+        },
+    )
+
+
+def _score(
+    sim: Simulator,
+    spec: Search,
+    continued: bool,
+    params: Params,
+    u: Array,
+    cond: Array,
+    key: Key,
+) -> dict[str, Any]:
+    """Errors of every way to spend the calls, and how rewards and errors of candidates agree."""
+    true, ndim = u[:, 1:], sim.pde.ndim
+    k_path, k_mean, k_random, k_ask = jax.random.split(key, 4)
+    run = partial(searched, sim, params, u[:, 0], cond, steps=true.shape[1], spec=spec)
+
+    def go(mode: str, key: Key, **options: Any) -> Forecast:
+        run = FORECASTERS[mode].run
+        return run(sim, params, u[:, 0], cond, key, steps=true.shape[1], **options)
+
+    def by_physics(prev: Array, after: Array, cond: Array, t: Array) -> Array:
+        return spec.reward(prev, after, cond)
+
+    def by_chance(prev: Array, after: Array, cond: Array, t: Array) -> Array:
+        lead = after.shape[: after.ndim - 1 - ndim]
+        return jax.random.uniform(jax.random.fold_in(k_random, t), lead)
+
+    def by_truth(prev: Array, after: Array, cond: Array, t: Array) -> Array:
+        return -_distance(after, true[:, t], ndim)
+
+    found = run(key=k_path, reward=by_physics)
+    paths = {
+        "operator": go("operator", key).u,
+        **({"continued": go("continued", key).u} if continued else {}),
+        "mean": go(spec.source, k_mean, members=_members(sim, spec)).u,
+        "random": run(key=k_path, reward=by_chance).u,
+        "ttc": found.u,
+        "oracle": run(key=k_path, reward=by_truth).u,
+    }
+    assert found.log is not None
+    reward, error = _asked(sim, params, spec, u[:, 0], found.u, true, cond, k_ask)
+    return {
+        "nrmse": {name: nrmse(path, true, ndim) for name, path in paths.items()},
+        "metrics": {n: metric.per_sample(found.u, true, ndim) for n, metric in METRICS.items()},
+        "choice": found.log["choice"],
+        "diversity": found.log["diversity"],
+        "reward": reward,
+        "error": error,
+        "rank": rank_correlation(reward, error),
+    }
+
+
+def _asked(
+    sim: Simulator,
+    params: Params,
+    spec: Search,
+    u0: Array,
+    path: Array,
+    true: Array,
+    cond: Array,
+    key: Key,
+) -> tuple[Array, Array]:
+    """Reward and error of fresh candidates at every state of a path. -> (b, t, k) twice."""
+    before = jnp.concatenate([u0[:, None], path[:, :-1]], 1)
+
+    def at(now: tuple[Array, Array, Key]) -> tuple[Array, Array]:
+        u, goal, k = now
+        told = cond[:, None]
+        after = candidates_of(sim, params, u[:, None], told, k, spec=spec, temperature=spec.start)
+        prev = jnp.broadcast_to(u[:, None, None], after.shape)
+        wide = jnp.broadcast_to(told[:, :, None], (*after.shape[:3], told.shape[-1]))
+        reward = spec.reward(prev, after, wide)
+        return reward[:, 0], _distance(after, goal, sim.pde.ndim)[:, 0]
+
+    keys = jax.random.split(key, true.shape[1])
+    swap = partial(jnp.moveaxis, source=1, destination=0)
+    reward, error = jax.lax.map(at, (swap(before), swap(true), keys))
+    return jnp.moveaxis(reward, 0, 1), jnp.moveaxis(error, 0, 1)
+
+
+def rank_correlation(a: Array, b: Array) -> Array:
+    """Spearman's rank correlation along the last axis: (..., k) -> (...); NaN without ranks."""
+
+    def ranks(x: Array) -> Array:
+        below = jnp.sum(x[..., None, :] < x[..., :, None], -1)
+        same = jnp.sum(x[..., None, :] == x[..., :, None], -1)
+        rank = below + 0.5 * (same - 1)
+        return rank - jnp.mean(rank, -1, keepdims=True)
+
+    p, q = ranks(a), ranks(b)
+    size = jnp.sqrt(jnp.sum(p**2, -1) * jnp.sum(q**2, -1))
+    return jnp.where(size > 0, jnp.sum(p * q, -1) / jnp.where(size > 0, size, 1), jnp.nan)
+
+
+def _distance(after: Array, goal: Array, ndim: int) -> Array:
+    """RMS of after (b, w, k, *s, c) - goal (b, *s, c) -> (b, w, k)."""
+    axes = tuple(range(-1 - ndim, 0))
+    return jnp.sqrt(jnp.mean((after - goal[:, None, None]) ** 2, axes))
+
+
+def _members(sim: Simulator, spec: Search) -> int:
+    """Members that cost as many calls as the search, one at least."""
+    return max(1, calls(sim) // FORECASTERS[spec.source].calls(sim, 1))
+
+
+def _pairs(reward: np.ndarray, error: np.ndarray) -> Stats:
+    """Rewards and errors of candidates from their group's mean in its deviations, 2,000 or so."""
+
+    def alone(x: np.ndarray) -> np.ndarray:
+        wide = x - x.mean(-1, keepdims=True)
+        return (wide / np.maximum(x.std(-1, keepdims=True), 1e-30)).ravel()
+
+    every = max(1, reward.size // 2000)
+    return {"reward": alone(reward)[::every], "error": alone(error)[::every]}
+
+
+def _verdict(mean: dict[str, float], rank: float) -> str:
+    """One sentence: what the search gains, what the best choice could, and why."""
+    gain, bound = (1 - mean[name] / mean["mean"] for name in ("ttc", "oracle"))
+    better = gain >= HELPS and mean["ttc"] < mean["operator"]
+    helps = "helps" if better else "does not help"
+    return (
+        f"search {helps}: nRMSE {mean['ttc']:.4g}, {100 * abs(gain):.1f} % "
+        f"{'below' if gain >= 0 else 'above'} mean-of-B ({mean['mean']:.4g}) at equal calls; "
+        f"the operator alone {mean['operator']:.4g}; a choice by the truth {mean['oracle']:.4g}, "
+        f"{100 * bound:.1f} % below; rank correlation of reward and error {rank:.2f} (ideal -1)"
+    )

@@ -1,0 +1,121 @@
+"""What validation picks parameters by: functions of parameters alone, None once stopped."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ups_jax.data import sample_windows
+from ups_jax.evaluate.clock import condition_of
+from ups_jax.forecast import forecast
+from ups_jax.lookup import lookup
+from ups_jax.metrics import METRICS, crps
+from ups_jax.simulator import Simulator
+from ups_jax.types import Array, Params, Stage, Trajectories
+
+Validate = Callable[[Params], float | None]
+WINDOWS = 256
+"""Validation windows whose mean loss judges a stage that no rollout judges."""
+
+
+def validator(
+    sim: Simulator,
+    data: Trajectories,
+    *,
+    batch: int,
+    mode: str = "operator",
+    metric: str = "nrmse",
+    start: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Validate:
+    """A mode's error, with its `options`, after frame `start` of a whole split.
+
+    0 is P1, 9 the P10 of a forecast from the last given frame.
+    """
+    measure = lookup(METRICS, metric, "metric")
+    score = jax.jit(measure.per_sample, static_argnums=2)
+    rolled = partial(_rolled, sim, data, batch=batch, mode=mode, start=start, stop=stop, **options)
+
+    def validate(params: Params) -> float | None:
+        each = rolled(params, lambda found, true: score(found.u, true, sim.pde.ndim))
+        return None if each is None else _finite(measure.reduce(jnp.asarray(each)))
+
+    return validate
+
+
+def ensemble_validator(
+    sim: Simulator,
+    data: Trajectories,
+    *,
+    batch: int,
+    mode: str,
+    members: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> Validate:
+    """A mode's fair CRPS over the truth's RMS, P1, mean over a split and its frames."""
+    axes = tuple(range(-1 - sim.pde.ndim, 0))
+
+    @jax.jit
+    def score(paths: Array, true: Array) -> Array:
+        return crps(paths, true, sim.pde.ndim) / jnp.sqrt(jnp.mean(true**2, axes) + 1e-12)
+
+    rolled = partial(
+        _rolled, sim, data, batch=batch, mode=mode, start=0, stop=stop, members=members
+    )
+
+    def validate(params: Params) -> float | None:
+        each = rolled(params, lambda found, true: score(found.members, true))
+        return None if each is None else _finite(jnp.mean(each))
+
+    return validate
+
+
+def loss_validator(
+    stage: Stage,
+    data: Trajectories,
+    *,
+    batch: int,
+    unroll: int,
+    early: float,
+    stop: Callable[[], bool] = lambda: False,
+) -> Validate:
+    """A stage's own loss on windows of a split that, with their noise, stay the same."""
+    u, cond = jnp.asarray(data.u), jnp.asarray(condition_of(data))
+
+    @jax.jit
+    def loss(params: Params, i: Array) -> Array:
+        k_window, k_loss = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
+        found = sample_windows(k_window, u, cond, batch=batch, length=unroll + 1, early=early)
+        return stage.loss(params, dict(u=found[0], cond=found[1]), k_loss)[0]
+
+    def validate(params: Params) -> float | None:
+        values = []
+        for i in range(max(1, WINDOWS // batch)):
+            if stop():
+                return None
+            values.append(loss(params, jnp.asarray(i)))
+        return _finite(jnp.mean(jnp.stack(values)))
+
+    return validate
+
+
+def _rolled(sim, data, params, score, *, batch, mode, start, stop, **options) -> np.ndarray | None:
+    """Scores of each trajectory's forecast after frame `start`; None once stopped."""
+    steps, scores = data.u.shape[1] - 1 - start, []
+    for begin in range(0, len(data), batch):
+        if stop():
+            return None
+        u = data.u[begin : begin + batch]
+        cond, key = condition_of(data)[begin : begin + batch], jax.random.key(begin)
+        found = forecast(sim, params, u[:, start], cond, key, steps=steps, mode=mode, **options)
+        scores.append(jax.device_get(score(found, u[:, start + 1 :])))
+    return np.concatenate(scores)
+
+
+def _finite(value: Array) -> float:
+    found = float(value)
+    return found if np.isfinite(found) else float("inf")

@@ -1,0 +1,152 @@
+"""Forecasters: every way to continue a field in time, behind one signature."""
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ups_jax.diffusion import SAMPLERS
+from ups_jax.forecast import ensembles, plain, searched
+from ups_jax.forecast.base import Forecast, Forecaster, once
+from ups_jax.lookup import lookup
+from ups_jax.simulator import Simulator, operator_step
+from ups_jax.types import Array, Key, Params, check_field
+
+__all__ = [
+    "FORECASTERS",
+    "Forecast",
+    "Forecaster",
+    "analysis",
+    "calls",
+    "forecast",
+    "require_trained",
+]
+
+WHOLE = ("members", "calls", "levels", "beams", "candidates")
+"""Options that are whole numbers of at least one."""
+
+FORECASTERS: dict[str, Forecaster] = {
+    "continued": Forecaster(
+        plain.continued, ("continued",), "learned; the operator trained on", once
+    ),
+    "crps": Forecaster(
+        ensembles.crps, ("crps",), "learned; mean of members", ensembles.once_a_member, draws=True
+    ),
+    "diffusion": Forecaster(
+        ensembles.diffusion,
+        ("operator", "diffusion"),
+        "learned; mean of members",
+        ensembles.teacher_calls,
+        draws=True,
+    ),
+    "distilled": Forecaster(
+        ensembles.distilled,
+        ("operator", "distill"),
+        "learned; mean of members",
+        ensembles.student_calls,
+        draws=True,
+    ),
+    "mean": Forecaster(plain.mean, note="spatial mean of the given frame"),
+    "operator": Forecaster(plain.operator, ("operator",), "learned", once),
+    "persistence": Forecaster(plain.persistence, note="the given frame"),
+    "solver": Forecaster(
+        plain.solver, note="the scheme of regenerated data, on the evaluation grid"
+    ),
+    "ttc": Forecaster(searched.ttc, ("operator",), "learned; searched by physics", searched.calls),
+}
+
+
+def analysis(sim: Simulator, params: Params, frames: Array, cond: Array, *, gain: float) -> Array:
+    """What a forecast after frames (b, t, *s, c) starts from: the operator's way through them.
+
+    It starts at the first frame and is drawn to each later one by `gain`: 1 leaves the last frame
+    itself, 0 the operator's forecast of it from the first. -> (b, *s, c). Nudging; Hoke and Anthes
+    (1976).
+    """
+    if gain == 1:
+        return frames[:, -1]
+
+    def body(u: Array, seen: Array) -> tuple[Array, None]:
+        u = operator_step(sim, params, u, cond)
+        return u + gain * (seen - u), None
+
+    return jax.lax.scan(body, frames[:, 0], jnp.moveaxis(frames[:, 1:], 1, 0))[0]
+
+
+def forecast(
+    sim: Simulator,
+    params: Params,
+    u0: Any,
+    cond: Any,
+    key: Key,
+    *,
+    steps: int,
+    mode: str,
+    **options: Any,
+) -> Forecast:
+    """Continue u0 (b, *s, c) for `steps` intervals by a mode of FORECASTERS -> u (b, steps, *s, c).
+
+    Physical fields in and out; cond (b, p). `options` are the mode's own, `members=8` say.
+    ValueError on an unknown mode, option or sampler, a wrong shape or a number out of its range,
+    and where a network that the mode needs was not trained.
+    """
+    lookup(FORECASTERS, mode, "forecaster")
+    pde = sim.pde
+    check_field(
+        u0, ndim=pde.ndim, channels=len(pde.channels), name="u0", cond=cond, params=len(pde.params)
+    )
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; a forecast needs at least one")
+    require_trained(mode, params)
+    _check_options(mode, options)
+    # Numbers and names are static: another number of members is another program.
+    fixed = tuple(sorted(options.items()))
+    return _compiled(sim, mode, steps, fixed, params, jnp.asarray(u0), jnp.asarray(cond), key)
+
+
+def calls(sim: Simulator, mode: str, *, members: int = ensembles.MEMBERS, **options: Any) -> int:
+    """Network calls of one step of a forecast, of all its members together."""
+    return FORECASTERS[mode].calls(sim, members)
+
+
+def require_trained(mode: str, trained: Mapping[str, Any]) -> None:
+    """Refuse a mode whose networks are not among those `trained`, by stage."""
+    missing = [model for model in FORECASTERS[mode].models if model not in trained]
+    if missing:
+        raise ValueError(
+            f"forecaster {mode!r} needs stage {missing[0]!r}, which was not trained; "
+            f"add it to stages, or use another mode"
+        )
+
+
+def _check_options(mode: str, options: Mapping[str, Any]) -> None:
+    taken = inspect.signature(FORECASTERS[mode].run).parameters.values()
+    own = [p.name for p in taken if p.kind is p.KEYWORD_ONLY and p.name != "steps"]
+    for name, value in options.items():
+        if name not in own:
+            known = f"it takes {', '.join(own)}" if own else "it takes none"
+            raise ValueError(f"forecaster {mode!r} has no option {name!r}; {known}")
+        if name == "sampler":
+            lookup(SAMPLERS, value, "sampler")
+        elif name == "temperature" and not value >= 0:
+            raise ValueError(f"temperature is {value}; noise is scaled by a number of at least 0")
+        elif name in WHOLE and value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; {mode} needs at least one")
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _compiled(
+    sim: Simulator,
+    mode: str,
+    steps: int,
+    options: tuple[tuple[str, Any], ...],
+    params: Params,
+    u0: Array,
+    cond: Array,
+    key: Key,
+) -> Forecast:
+    run = FORECASTERS[mode].run
+    return run(sim, params, u0, cond, key, steps=steps, **dict(options))

@@ -1,0 +1,34 @@
+"""What a forecaster is, and what it returns."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from ups_jax.simulator import Simulator
+from ups_jax.types import Array
+
+
+class Forecast(NamedTuple):
+    """Continued fields `u` (b, t, *s, c); `members` (b, m, t, *s, c) and a `log`, if any."""
+
+    u: Array
+    members: Array | None = None
+    log: Mapping[str, Array] | None = None
+
+
+class Forecaster(NamedTuple):
+    """`run(sim, params, u0, cond, key, steps=..., **options)`, its networks, a word on kinship.
+
+    `models` are entries of the parameters, and names of the stages that train them; `calls`
+    counts the network calls of one step, all members together; `draws` tells that it has members.
+    """
+
+    run: Callable[..., Forecast]
+    models: tuple[str, ...] = ()
+    note: str = ""
+    calls: Callable[[Simulator, int], int] = lambda sim, members: 0
+    draws: bool = False
+
+
+def once(sim: Simulator, members: int) -> int:
+    """One call a step."""
+    return 1

@@ -1,0 +1,216 @@
+"""Forecasters that draw members: by diffusion of the operator's residual, or by a noise input."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from ups_jax import diffusion as noising
+from ups_jax.forecast.base import Forecast
+from ups_jax.simulator import Denoiser, Simulator, model_step, operator_step, refined
+from ups_jax.types import Array, Key, Params
+
+MEMBERS = 8
+Draw = Callable[[Array, Array, Key], Array]
+"""u (..., *s, c), cond (..., p), key -> the field one interval later."""
+Jump = Callable[[Denoiser, tuple[int, ...], Key], Array]
+"""A network of the residual, a shape and a key -> a sample of that shape."""
+
+
+def diffusion(
+    sim: Simulator,
+    params: Params,
+    u0: Array,
+    cond: Array,
+    key: Key,
+    *,
+    steps: int,
+    members: int = MEMBERS,
+    temperature: float = 1.0,
+    sampler: str | None = None,
+    levels: int | None = None,
+) -> Forecast:
+    """The operator's rollout, and at every step residuals that the teacher samples.
+
+    `sampler` and `levels` (steps of the sampler) default to the simulator's, `temperature` is that
+    of `diffusion.sample`.
+    """
+    jump = _way(sim, temperature=temperature, sampler=sampler, levels=levels)
+    run = partial(_refined, sim, params, jump, model="diffusion")
+    return run(u0, cond, key, steps=steps, members=members)
+
+
+def distilled(
+    sim: Simulator,
+    params: Params,
+    u0: Array,
+    cond: Array,
+    key: Key,
+    *,
+    steps: int,
+    members: int = MEMBERS,
+    temperature: float = 1.0,
+    calls: int | None = None,
+) -> Forecast:
+    """The operator's rollout, and at every step residuals by the student's few `calls`."""
+    jump = _leap(sim, temperature=temperature, calls=calls)
+    run = partial(_refined, sim, params, jump, model="distill")
+    return run(u0, cond, key, steps=steps, members=members)
+
+
+def crps(
+    sim: Simulator,
+    params: Params,
+    u0: Array,
+    cond: Array,
+    key: Key,
+    *,
+    steps: int,
+    members: int = MEMBERS,
+    temperature: float = 1.0,
+) -> Forecast:
+    """The operator with a noise input, its noise scaled by `temperature`: one call a member."""
+    draw = crps_draw(sim, params, temperature=temperature)
+    return ensemble(draw, u0, cond, key, steps=steps, members=members)
+
+
+def distilled_draw(
+    sim: Simulator, params: Params, *, temperature: float | Array, calls: int | None = None
+) -> Draw:
+    """One interval by the operator and the student."""
+    jump = _leap(sim, temperature=temperature, calls=calls)
+
+    def draw(u: Array, cond: Array, key: Key) -> Array:
+        ahead = operator_step(sim, params, u, cond)
+        return refined(
+            sim, params, u, ahead, cond, lambda net: jump(net, u.shape, key), model="distill"
+        )
+
+    return draw
+
+
+def crps_draw(sim: Simulator, params: Params, *, temperature: float | Array) -> Draw:
+    """One interval by the operator with a noise input."""
+
+    def draw(u: Array, cond: Array, key: Key) -> Array:
+        z = temperature * jax.random.normal(key, (*u.shape[:-1], sim.noise))
+        return model_step(sim, params, u, cond, z, model="crps")
+
+    return draw
+
+
+def _way(sim: Simulator, *, temperature: float, sampler: str | None, levels: int | None) -> Jump:
+    """The teacher's whole way from noise to a residual."""
+    spec = sim.diffusion
+    assert spec is not None
+
+    def jump(network: Denoiser, shape: tuple[int, ...], key: Key) -> Array:
+        k_noise, k_sampler = jax.random.split(key)
+        return noising.sample(
+            noising.precondition(network),
+            jax.random.normal(k_noise, shape),
+            k_sampler,
+            noise=spec.noise,
+            sampler=sampler or spec.sampler,
+            steps=levels or spec.steps,
+            temperature=temperature,
+        )
+
+    return jump
+
+
+def _leap(sim: Simulator, *, temperature: float | Array, calls: int | None) -> Jump:
+    """The student's few jumps."""
+    spec = sim.diffusion
+    assert spec is not None
+
+    def jump(network: Denoiser, shape: tuple[int, ...], key: Key) -> Array:
+        k_noise, k_again = jax.random.split(key)
+        return noising.few_step(
+            noising.consistency(network, smallest=spec.noise.smallest),
+            jax.random.normal(k_noise, shape),
+            k_again,
+            noise=spec.noise,
+            calls=calls or spec.calls,
+            temperature=temperature,
+        )
+
+    return jump
+
+
+def _refined(
+    sim: Simulator,
+    params: Params,
+    jump: Jump,
+    u0: Array,
+    cond: Array,
+    key: Key,
+    *,
+    model: str,
+    steps: int,
+    members: int,
+) -> Forecast:
+    """Members about one rollout of the operator, which knows nothing of them.
+
+    They are draws of where the truth may be once the operator is where it is: what the network
+    learnt. Fed back, each step's draw would add to the last one's, as a random walk.
+    """
+
+    def body(u: Array, k: Key) -> tuple[Array, Array]:
+        ahead = operator_step(sim, params, u, cond)
+
+        def member(i: Array) -> Array:
+            own = jax.random.fold_in(k, i)
+            return refined(
+                sim, params, u, ahead, cond, lambda net: jump(net, u.shape, own), model=model
+            )
+
+        return ahead, jax.vmap(member, out_axes=1)(jnp.arange(members))
+
+    paths = jax.lax.scan(body, u0, jax.random.split(key, steps))[1]
+    return _told(jnp.moveaxis(paths, 0, 2))
+
+
+def ensemble(draw: Draw, u0: Array, cond: Array, key: Key, *, steps: int, members: int) -> Forecast:
+    """Members' own rollouts: their mean, themselves, and in the log their `spread` (b, t).
+
+    Member i is the same however many there are. The spread is the root of the members' unbiased
+    variance, averaged over space and channels.
+    """
+
+    def member(i: Array) -> Array:
+        def body(u: Array, k: Key) -> tuple[Array, Array]:
+            u = draw(u, cond, k)
+            return u, u
+
+        keys = jax.random.split(jax.random.fold_in(key, i), steps)
+        return jnp.moveaxis(jax.lax.scan(body, u0, keys)[1], 0, 1)
+
+    return _told(jax.vmap(member, out_axes=1)(jnp.arange(members)))
+
+
+def _told(paths: Array) -> Forecast:
+    """The forecast of members (b, m, t, *s, c)."""
+    space = tuple(range(2, paths.ndim - 1))
+    variance = jnp.var(paths, 1, ddof=1) if paths.shape[1] > 1 else jnp.zeros_like(paths[:, 0])
+    spread = jnp.sqrt(jnp.mean(variance, space))
+    return Forecast(jnp.mean(paths, 1), paths, {"spread": spread})
+
+
+def once_a_member(sim: Simulator, members: int) -> int:
+    """One call of the operator with its noise for each."""
+    return members
+
+
+def teacher_calls(sim: Simulator, members: int) -> int:
+    """One call of the operator, and those of the sampler for each member."""
+    spec = sim.diffusion
+    assert spec is not None
+    return 1 + members * noising.SAMPLERS[spec.sampler].calls(spec.steps)
+
+
+def student_calls(sim: Simulator, members: int) -> int:
+    """One call of the operator, and the student's for each member."""
+    assert sim.diffusion is not None
+    return 1 + members * sim.diffusion.calls

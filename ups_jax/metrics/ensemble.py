@@ -1,0 +1,207 @@
+"""An ensemble against the truth: ENSEMBLE_METRICS, ranks and reliability.
+
+Members are (b, m, t, *s, c) beside a truth (b, t, *s, c), with free leading axes for `b`. Every
+function raises ValueError where these shapes do not fit together.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ups_jax.metrics.base import BANDS, Metric
+from ups_jax.metrics.point import mse, nrmse
+from ups_jax.pde.base import wavenumber_shells
+from ups_jax.types import Array
+
+LEVELS = tuple(i / 10 for i in range(1, 10))
+"""Nominal probabilities of the central intervals of a reliability diagram."""
+
+
+def crps(members: Array, true: Array, ndim: int) -> Array:
+    """Fair continuous ranked probability score in physical units. (b, m, t, *s, c) -> (b, t).
+
+    mean_i |x_i - y| - sum_ij |x_i - x_j| / (2 m (m - 1)), averaged over space and channels. Its
+    expectation does not depend on m; of one sample it can be below zero. One member scores its
+    absolute error. Ferro (2014); Zamo and Naveau (2018).
+    """
+    errors = members - _beside(members, true, ndim, least=1, of="crps")
+    m = errors.shape[-3 - ndim]
+    # Three axes: a weighted sum along one of seven makes XLA's CPU code crash (jaxlib 0.10.2).
+    errors = errors.reshape(-1, m, prod(errors.shape[-2 - ndim :]))
+    score = jnp.mean(jnp.abs(errors), 1)
+    if m > 1:
+        # Over i < j the distances sum to sum_i (2 i - m + 1) x_(i), i from 0. The errors keep the
+        # distances of the members and are small where the members are close to the truth.
+        weight = (2 * np.arange(m) - m + 1)[None, :, None] / (m * (m - 1))
+        score -= jnp.sum(jnp.sort(errors, 1) * weight.astype(errors.dtype), 1)
+    return _mean(score.reshape(true.shape), ndim)
+
+
+def member_nrmse(members: Array, true: Array, ndim: int) -> Array:
+    """Mean over members of `nrmse`: the error of one draw. (b, m, t, *s, c) -> (b, t)."""
+    y = _beside(members, true, ndim, least=1, of="member_nrmse")
+    return jnp.mean(nrmse(members, jnp.broadcast_to(y, members.shape), ndim), -2)
+
+
+def spread_squared(members: Array, true: Array, ndim: int) -> Array:
+    """Unbiased variance of the members, mean over space and channels. -> (b, t).
+
+    Of the truth only the shape is used. Raises ValueError below two members.
+    """
+    _beside(members, true, ndim, least=2, of="spread_squared")
+    return _mean(jnp.var(members, -3 - ndim, ddof=1), ndim)
+
+
+def skill_squared(members: Array, true: Array, ndim: int) -> Array:
+    """Square error of the members' mean, mean over space and channels. -> (b, t)."""
+    _beside(members, true, ndim, least=1, of="skill_squared")
+    return mse(jnp.mean(members, -3 - ndim), true, ndim)
+
+
+def spread_skill(members: Array, true: Array, ndim: int) -> Array:
+    """(m + 1) / m times `spread_squared`, then `skill_squared`. -> (b, t, 2).
+
+    The two are equal in expectation where truth and members are exchangeable: the mean of m members
+    errs by 1/m of their variance. Raises ValueError below two members. Fortin et al. (2014).
+    """
+    spread = spread_squared(members, true, ndim)
+    m = members.shape[-3 - ndim]
+    return jnp.stack([(m + 1) / m * spread, skill_squared(members, true, ndim)], -1)
+
+
+def rank_histogram(members: Array, true: Array, ndim: int) -> Array:
+    """Share of points and channels where the truth exceeds r members, r = 0 to m. -> (b, t, m + 1).
+
+    A truth equal to some members is shared evenly by the ranks it could take among them. NaN where
+    a member or the truth is. Uniform where they are exchangeable. Hamill (2001).
+    """
+    y = _beside(members, true, ndim, least=1, of="rank_histogram")
+    axis = -3 - ndim
+    first = jnp.sum(members < y, axis)
+    ties = jnp.sum(members == y, axis)
+    share = 1 / (1 + ties.astype(true.dtype))
+
+    def at(rank: Array) -> Array:
+        return _mean(share * ((first <= rank) & (rank <= first + ties)), ndim)
+
+    ranks = jax.vmap(at, out_axes=-1)(jnp.arange(members.shape[axis] + 1))
+    # A comparison with NaN is false: a diverged member would count as one above the truth.
+    lost = jnp.isnan(_mean(true + jnp.sum(members, axis), ndim))
+    return jnp.where(lost[..., None], jnp.nan, ranks)
+
+
+def reliability(
+    members: Array, true: Array, ndim: int, *, levels: Sequence[float] = LEVELS
+) -> Array:
+    """Share of the truth within central intervals of nominal probability. -> (b, t, levels).
+
+    A truth of rank r stands for all of [r, r + 1] / (m + 1), of which the part within
+    (1 -+ level) / 2 counts. So an exchangeable truth gives `level` for every m, while one outside
+    of all members still gives max(0, 1 - (m + 1) (1 - level) / 2). ValueError below two members,
+    with which it would be `level` whatever the truth.
+    """
+    _beside(members, true, ndim, least=2, of="reliability and coverage")
+    m = members.shape[-3 - ndim]
+    edges, half = np.arange(m + 2)[:, None] / (m + 1), np.asarray(levels) / 2
+    within = np.minimum(edges[1:], 0.5 + half) - np.maximum(edges[:-1], 0.5 - half)
+    counted = jnp.asarray((m + 1) * np.maximum(within, 0), true.dtype)
+    ranks = rank_histogram(members, true, ndim)
+    # An accelerator's quick product would keep three digits.
+    return jnp.matmul(ranks, counted, precision="highest")
+
+
+def coverage(members: Array, true: Array, ndim: int, *, level: float) -> Array:
+    """`reliability` of one nominal probability, its floor included. -> (b, t)."""
+    return reliability(members, true, ndim, levels=(level,))[..., 0]
+
+
+def inside(members: Array, true: Array, ndim: int) -> Array:
+    """Share of the truth between the least and the largest member. -> (b, t).
+
+    Nominal: (m - 1) / (m + 1). A truth equal to the outermost member is shared as in
+    `rank_histogram`. Raises ValueError below two members.
+    """
+    _beside(members, true, ndim, least=2, of="inside")
+    return jnp.sum(rank_histogram(members, true, ndim)[..., 1:-1], -1)
+
+
+def spectrum_log_error(
+    members: Array, true: Array, ndim: int, *, band: tuple[int, int | None]
+) -> Array:
+    """Decades between the members' mean energy in a band of whole wavenumbers and the truth's.
+
+    |log10 mean_i E(x_i) - log10 E(y)|, mean over channels: (b, m, t, *s, c) -> (b, t). A single
+    forecast is an ensemble of one: pred[:, None]. Energies below rounding, eps^2 of the truth's
+    total, count as that. NaN for a band beyond the grid.
+    """
+    _beside(members, true, ndim, least=1, of="spectrum_log_error")
+    low, high = band
+    shell, count = wavenumber_shells(true.shape[-1 - ndim : -1])
+    chosen = (shell >= low) & (shell < (count if high is None else high))
+    space = tuple(range(-1 - ndim, -1))
+
+    def energy(u: Array) -> Array:
+        power = jnp.square(jnp.abs(jnp.fft.fftn(u, axes=space) / shell.size))
+        mask = chosen.reshape((1,) * (u.ndim - ndim - 1) + (*shell.shape, 1))
+        return jnp.sum(power, space, where=mask) / 2
+
+    limits = jnp.finfo(true.dtype)
+    total = jnp.mean(jnp.square(true), space) / 2
+    floor = jnp.maximum(limits.eps**2 * total, limits.tiny) if chosen.any() else jnp.nan
+    ours = jnp.mean(energy(members), -3)
+    logs = [jnp.log10(jnp.maximum(e, floor)) for e in (ours, energy(true))]
+    return jnp.mean(jnp.abs(logs[0] - logs[1]), -1)
+
+
+def spread_skill_ratio(squares: Array) -> Array:
+    """Root of mean spread over root of mean skill: `spread_skill` (n, t, 2) -> scalar, ideally 1.
+
+    Below 1 the ensemble is overconfident. The means are over samples and times. NaN where both
+    are zero.
+    """
+    spread, skill = jnp.sqrt(over_samples(squares))
+    return spread / skill
+
+
+def over_samples(values: Array) -> Array:
+    """Mean over samples and times of ranks or coverages: (n, t, k) -> (k,)."""
+    return jnp.mean(values, range(values.ndim - 1))
+
+
+def _beside(members: Array, true: Array, ndim: int, *, least: int, of: str) -> Array:
+    """The truth with an axis for the members: (b, 1, t, *s, c)."""
+    axis = members.ndim - 3 - ndim
+    if axis < 0 or members.shape[:axis] + members.shape[axis + 1 :] != true.shape:
+        raise ValueError(
+            f"members have shape {members.shape}, truth {true.shape}; expected (b, m, t, *s, c) "
+            f"beside (b, t, *s, c) with {ndim} space axes"
+        )
+    if members.shape[axis] < least:
+        raise ValueError(
+            f"{of} of {members.shape[axis]} members: give at least {least}; a single forecast is "
+            "scored by METRICS"
+        )
+    return jnp.expand_dims(true, axis)
+
+
+def _mean(u: Array, ndim: int) -> Array:
+    return jnp.mean(u, tuple(range(-1 - ndim, 0)))
+
+
+ENSEMBLE_METRICS: dict[str, Metric] = {
+    "crps": Metric(crps, jnp.mean),
+    "spread_skill": Metric(spread_skill, spread_skill_ratio),
+    "coverage_50": Metric(partial(coverage, level=0.5), jnp.mean),
+    "coverage_90": Metric(partial(coverage, level=0.9), jnp.mean),
+    "inside": Metric(inside, jnp.mean),
+    "member_nrmse": Metric(member_nrmse, jnp.mean),
+    **{
+        f"spectrum_log_error_{name}": Metric(partial(spectrum_log_error, band=band), jnp.mean)
+        for name, band in BANDS.items()
+    },
+}
+"""Every metric of members by its key in reports; a new one is a function and a line here."""

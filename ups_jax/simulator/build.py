@@ -1,0 +1,165 @@
+"""The simulator that a config describes: the only reader of a config below `run`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ups_jax import diffusion, rewards, search
+from ups_jax.lookup import lookup
+from ups_jax.models import DENOISERS, OPERATORS, Fns
+from ups_jax.pde import PDES
+from ups_jax.pde.base import PDE
+from ups_jax.pde.finite_volume import coarse_march
+from ups_jax.simulator.steps import Diffusion, Search, Simulator, init, operator_step, refined
+from ups_jax.types import Array
+
+BASES = ("persistence", "solver")
+SOURCES = {"crps": "crps", "distilled": "distill"}
+"""What may draw a search's candidates, and the stage that trains it."""
+BESIDE = ("name", "zero_mean", "galilean", "base", "coarsen", "substeps")
+"""Keys of `cfg.operator` that are no arguments of its factory."""
+
+
+def build(cfg: Any) -> Simulator:
+    """The simulator that a loaded config describes, with the networks of its stages.
+
+    ValueError on an unknown name or argument, and on a network that cannot take the PDE's grid.
+    """
+    pde_args = dict(cfg.pde)
+    make = lookup(PDES, pde_args.pop("name"), "pde")
+    pde = make(**pde_args, cells=tuple(cfg.data.cells))
+    spec = dict(cfg.operator)
+    galilean = spec.get("galilean", False)
+    if galilean and pde.at_rest is None:
+        raise ValueError(f"operator.galilean is set, but pde {pde.name!r} has no frame at rest")
+    base = _base(
+        pde,
+        spec.get("base", BASES[0]),
+        factor=spec.get("coarsen", 1),
+        substeps=spec.get("substeps", 1),
+    )
+    sim = Simulator(
+        pde,
+        _operator(cfg, pde, hybrid=base is not None),
+        zero_mean=spec.get("zero_mean", False),
+        galilean=galilean,
+        base=base,
+        others=_others(cfg, pde, hybrid=base is not None),
+        noise=cfg.ensemble.noise,
+        diffusion=_diffusion(cfg),
+        search=_search(cfg, pde),
+    )
+    _try(sim)
+    return sim
+
+
+def _operator(cfg: Any, pde: PDE, *, hybrid: bool, noise: int = 0) -> Fns:
+    spec = dict(cfg.operator)
+    channels = len(pde.channels)
+    return lookup(OPERATORS, spec["name"], "operator")(
+        ndim=pde.ndim,
+        channels=channels,
+        params=len(pde.params),
+        noise=noise,
+        **({"inputs": 2 * channels} if hybrid else {}),
+        **{key: value for key, value in spec.items() if key not in BESIDE},
+    )
+
+
+def _others(cfg: Any, pde: PDE, *, hybrid: bool) -> dict[str, Fns]:
+    """The networks of every stage but the operator's, by its name."""
+    spec = dict(cfg.denoiser)
+    channels = len(pde.channels)
+
+    def denoiser() -> Fns:
+        return lookup(DENOISERS, spec.pop("name"), "denoiser")(
+            ndim=pde.ndim,
+            channels=channels,
+            context=2 * channels,
+            features=len(pde.params) + diffusion.FEATURES,
+            **spec,
+        )
+
+    residual = denoiser()
+    makers = {
+        "continued": lambda: _operator(cfg, pde, hybrid=hybrid),
+        "crps": lambda: _operator(cfg, pde, hybrid=hybrid, noise=cfg.ensemble.noise),
+        "diffusion": lambda: residual,
+        "distill": lambda: residual,
+    }
+    return {name: makers[name]() for name in cfg.stages if name in makers}
+
+
+def _diffusion(cfg: Any) -> Diffusion | None:
+    """How residuals are diffused, where a stage does so; ValueError on what no sampler can take."""
+    spec = cfg.diffusion
+    if "diffusion" not in cfg.stages:
+        return None
+    make = lookup(diffusion.NOISES, spec.noise, "noise")
+    lookup(diffusion.SAMPLERS, spec.sampler, "sampler")
+    return Diffusion(
+        make(smallest=spec.smallest, largest=spec.largest), spec.sampler, spec.steps, spec.calls
+    )
+
+
+def _search(cfg: Any, pde: PDE) -> Search | None:
+    """How `ttc` searches, where there is what to draw from; ValueError on what it cannot do."""
+    spec = cfg.search
+    if lookup(SOURCES, spec.source, "search.source") not in cfg.stages:
+        return None
+    cost = cfg.diffusion.calls if spec.source == "distilled" else 1
+    candidates = spec.candidates
+    if spec.budget is not None:
+        candidates = search.budget(
+            spec.budget, beams=spec.beams, lookahead=spec.lookahead, cost=cost
+        )
+    search.calls_per_step(spec.beams, candidates, spec.lookahead, cost=cost)
+    search.temperatures(spec.schedule, steps=1, start=spec.start, end=spec.end)
+    return Search(
+        spec.source,
+        spec.beams,
+        candidates,
+        spec.lookahead,
+        spec.discount,
+        spec.schedule,
+        spec.start,
+        spec.end,
+        cost,
+        rewards.weigh(pde, spec.rewards, spec.weights),
+    )
+
+
+def _try(sim: Simulator) -> None:
+    """Let every network meet the PDE's grid, without computing anything."""
+    pde = sim.pde
+    field = jax.ShapeDtypeStruct((*pde.points, len(pde.channels)), np.float32)
+    cond = jax.ShapeDtypeStruct((len(pde.params),), np.float32)
+
+    def once(u: Array, cond: Array) -> Array:
+        params = init(sim, jax.random.key(0))
+        ahead = operator_step(sim, params, u, cond)
+        if sim.diffusion is None:
+            return ahead
+        level = diffusion.noise_features(u.mean())
+        return refined(sim, params, u, ahead, cond, lambda net: net(u, level), model="diffusion")
+
+    jax.eval_shape(once, field, cond)
+
+
+def _base(
+    pde: PDE, name: str, *, factor: int, substeps: int
+) -> Callable[[Array, Array], Array] | None:
+    """The step that an operator corrects; None stands for persistence."""
+    lookup(dict.fromkeys(BASES), name, "operator.base")
+    if name == "persistence":
+        return None
+    if pde.march is None:
+        raise ValueError(f"operator.base is 'solver', but pde {pde.name!r} has no march; add one")
+    if min(factor, substeps) < 1 or any(n % factor or n // factor < 4 for n in pde.points):
+        raise ValueError(
+            f"operator.coarsen {factor}, operator.substeps {substeps}: at least 1, and the first "
+            f"must divide pde.points {pde.points} into 4 cells or more"
+        )
+    return coarse_march(pde.march, factor=factor, substeps=substeps, points=pde.points)
