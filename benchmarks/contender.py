@@ -48,7 +48,16 @@ def main():
     tell(sys.stdout, s=clock.now(), val=validate(params), step=0)
     every = max(1, round(steps / order["validations"] / spec.chunk)) * spec.chunk
     spec.update(steps=steps, warmup=min(spec.warmup, steps // 4))
-    run(sim, params, train, spec, phases(spec, spec.steps), validate=validate, val_every=every, on_log=on_log)
+    run(
+        sim,
+        params,
+        train,
+        spec,
+        phases(spec, spec.steps),
+        validate=validate,
+        val_every=every,
+        on_log=on_log,
+    )
 
 
 def run(sim, params, train, spec, timetable, **callbacks):

@@ -46,7 +46,7 @@ def crps_loss(members: Array, true: Array, ndim: int, floor: Array | float = 0.0
     Ferro (2014); Lang et al. (2024), AIFS-CRPS.
     """
     axes, m = tuple(range(-1 - ndim, -1)), len(members)
-    skill = jnp.mean(jnp.abs(members - true), (0, *axes))
+    skill = jnp.mean(jnp.abs(members - true[None]), (0, *axes))
     # |x| has no slope where two members agree, as they do before noise means anything to them.
     pairs = [(i, j) for i in range(m) for j in range(i)]
     apart = sum(jnp.mean(jnp.abs(members[i] - members[j]), axes) for i, j in pairs)

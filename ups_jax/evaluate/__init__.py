@@ -37,7 +37,8 @@ class Report:
 
     `curves` holds "<mode>[/p10]/nrmse" (n, t), "<mode>/spectrum" (k,) at the last frame and
     "<mode>/law/<law>" (3, t + 1), the 10th, 50th and 90th percentile of a law's drift; `examples`
-    "truth" (m, t + 1, *s, c) and "<mode>" (m, t, *s, c); `predictions` every P1 forecast.
+    "truth" (m, t + 1, *s, c) and "<mode>" (m, t, *s, c) of the samples `chosen`; `predictions` every
+    P1 forecast.
     """
 
     scalars: dict[str, float]
@@ -48,6 +49,7 @@ class Report:
     curves: Stats
     examples: Stats
     labels: list[str]
+    chosen: np.ndarray
     times: np.ndarray
     predictions: Stats = field(default_factory=dict)
     compile_s: float = 0.0
@@ -144,6 +146,7 @@ def evaluate(
             **{mode: frames[mode][chosen] for mode in modes},
         },
         labels=labels,
+        chosen=chosen,
         times=np.arange(data.u.shape[1]) * data.dt,
         predictions=frames,
         compile_s=compile_s,

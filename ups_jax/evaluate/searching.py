@@ -35,7 +35,7 @@ class Analysis:
     """What a search is worth: `scalars` by summary key, a table, a sentence, and arrays.
 
     `curves` holds "<forecaster>" (n, t), nRMSE; "choice" (k,), shares of the candidates; "reward"
-    and "error" (q,), of single candidates, both from the mean of their own group.
+    and "error" (q,), of single candidates: less, and over, the mean of their own group.
     """
 
     scalars: dict[str, float]
@@ -216,14 +216,11 @@ def _members(sim: Simulator, spec: Search) -> int:
 
 
 def _pairs(reward: np.ndarray, error: np.ndarray) -> Stats:
-    """Rewards and errors of candidates from their group's mean in its deviations, 2,000 or so."""
-
-    def alone(x: np.ndarray) -> np.ndarray:
-        wide = x - x.mean(-1, keepdims=True)
-        return (wide / np.maximum(x.std(-1, keepdims=True), 1e-30)).ravel()
-
+    """Candidates beside their group (..., k), 2,000 or so: reward less its mean, error over it."""
+    apart = reward - reward.mean(-1, keepdims=True)
+    share = error / np.maximum(error.mean(-1, keepdims=True), np.finfo(error.dtype).tiny)
     every = max(1, reward.size // 2000)
-    return {"reward": alone(reward)[::every], "error": alone(error)[::every]}
+    return {"reward": apart.ravel()[::every], "error": share.ravel()[::every]}
 
 
 def _verdict(mean: dict[str, float], rank: float) -> str:

@@ -224,10 +224,15 @@ def _joined(
     found = replace(report, scalars=scalars, rows=[*report.rows, *rows])
     if whole is None:
         return found
+    predictions = report.predictions | whole.predictions
+    examples = {mode: paths[whole.chosen] for mode, paths in predictions.items()}
     return replace(
         found,
+        examples=examples | {"truth": whole.examples["truth"]},
+        labels=whole.labels,
+        chosen=whole.chosen,
         physics_rows=[*report.physics_rows, *whole.physics_rows[1:]],
         curves=report.curves | whole.curves,
-        predictions=report.predictions | whole.predictions,
+        predictions=predictions,
         compile_s=report.compile_s + whole.compile_s,
     )

@@ -15,11 +15,12 @@ import jax
 import numpy as np
 
 from ups_jax.data import save_predictions
+from ups_jax.metrics import LEVELS
 from ups_jax.run import config, cost, estimate, learn, store, tracking
 from ups_jax.run.judge import Judgement, choose, judge, table
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
-from ups_jax.run.report import write_report
+from ups_jax.run.report import Plate, Table, ensemble_plates, search_plate, write_report
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import Splits, gather
 from ups_jax.run.tracking.files import write_json, write_text
@@ -164,10 +165,8 @@ def _tell(
     run.log_table("Evaluation Summary", report.columns, report.rows)
     run.log_table("Physics Diagnostics", report.physics_columns, report.physics_rows)
     run.log_table("Stage Summary", STAGE_COLUMNS, stages)
-    if judged.ensembles is not None:
-        run.log_table("Ensemble Summary", judged.ensembles.columns, judged.ensembles.rows)
-    if judged.search is not None:
-        run.log_table("TTC Analysis", judged.search.columns, judged.search.rows)
+    for more in _more_tables(judged):
+        run.log_table(more.title, more.columns, more.rows)
     page = _page(plan, splits, params, judged, stages)
     for figure in sorted((plan.workdir / "figures").glob("*.png")):
         run.log_figure(figure.stem, figure)
@@ -185,6 +184,7 @@ def _page(plan: Plan, splits: Splits, params: Params, judged: Judgement, stages:
         ("data", f"{splits.train.origin}, {len(splits.train)} for training"),
         ("parameters", f"{count(params['operator']):,} (operator)"),
         ("training", f"{plan.wall['train_s']:.0f} s on {jax.devices()[0].device_kind}"),
+        *([("search", judged.search.verdict)] if judged.search else []),
         ("seed", f"{_seeds(cfg)} (data {cfg.data.seed})"),
     ]
     return write_report(
@@ -199,7 +199,28 @@ def _page(plan: Plan, splits: Splits, params: Params, judged: Judgement, stages:
         ship=judged.ship,
         extent=sim.pde.extent,
         dpi=cfg.report.dpi,
+        more=_more_plates(plan, judged),
+        tables=_more_tables(judged),
     )
+
+
+def _more_tables(judged: Judgement) -> list[Table]:
+    """Tables of ensembles and search, where there are such."""
+    named = {"Ensemble Summary": judged.ensembles, "TTC Analysis": judged.search}
+    return [Table(name, found.columns, found.rows) for name, found in named.items() if found]
+
+
+def _more_plates(plan: Plan, judged: Judgement) -> list[Plate]:
+    times, dpi, plates = judged.report.times, plan.cfg.report.dpi, []
+    if judged.ensembles is not None:
+        found, extent = judged.ensembles, plan.sim.pde.extent
+        plates += ensemble_plates(
+            found.curves, found.examples, times, levels=LEVELS, extent=extent, dpi=dpi
+        )
+    if judged.search is not None:
+        calls = {row[0]: row[1] for row in judged.search.rows}
+        plates.append(search_plate(judged.search.curves, calls, times, dpi=dpi))
+    return plates
 
 
 def _seeds(cfg: Any) -> str:

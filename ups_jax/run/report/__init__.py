@@ -9,10 +9,19 @@ import numpy as np
 
 from ups_jax.run.report.fields import outcome, plot_forecast, profiles
 from ups_jax.run.report.figures import conserved, error_over_time, pick, spectra, training
+from ups_jax.run.report.generative import ensemble_plates, search_plate
 from ups_jax.run.report.look import number, to_png
 from ups_jax.run.report.page import Plate, Table, render, verdict, with_truth
 
-__all__ = ["Evidence", "plot_forecast", "write_report"]
+__all__ = [
+    "Evidence",
+    "Plate",
+    "Table",
+    "ensemble_plates",
+    "plot_forecast",
+    "search_plate",
+    "write_report",
+]
 
 
 class Evidence(Protocol):
@@ -80,16 +89,19 @@ def write_report(
     ship: str = "operator",
     extent: Sequence[float] | None = None,
     dpi: int = 110,
+    more: Sequence[Plate] = (),
+    tables: Sequence[Table] = (),
 ) -> Path:
     """Write workdir/figures/*.png and, last, workdir/report.html; returns the page's path.
 
     series: rows of metrics.jsonl; facts: names and values for the top of the page; ship: the
-    forecaster the verdict is about; extent: length of each space axis (else grid points).
+    forecaster the verdict is about; extent: length of each space axis (else grid points); more,
+    tables: what stands after the others.
     Every file is replaced at once, so that a reader never meets half of one.
     """
     folder = Path(workdir) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    plates = list(_plates(evidence, series, ship=ship, extent=extent, dpi=dpi))
+    plates = [*_plates(evidence, series, ship=ship, extent=extent, dpi=dpi), *more]
     for plate in plates:
         _replace(folder / f"{plate.name}.png", plate.png)
     physics = Table("Physics Diagnostics", evidence.physics_columns, evidence.physics_rows)
@@ -105,6 +117,7 @@ def write_report(
         tables=[
             with_truth(physics, evidence.scalars),
             Table("Stage Summary", stage_columns, stage_rows),
+            *tables,
         ],
         config=config,
         ship=ship,

@@ -1,0 +1,305 @@
+"""Stages and forecasters that draw members, and the search: laws of what they draw."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ups_jax as ups
+from ups_jax import stages
+from ups_jax.evaluate import ensemble_validator, loss_validator
+from ups_jax.evaluate.ensembles import evaluate_ensembles
+from ups_jax.evaluate.searching import analyse_search, rank_correlation
+from ups_jax.forecast import FORECASTERS
+from ups_jax.metrics import crps
+from ups_jax.run import cost
+from ups_jax.run.config import load
+from ups_jax.simulator import build, operator_step, residual
+
+TINY = {
+    "pde.points": 32,
+    "data.cells": (32,),
+    "operator.width": 8,
+    "operator.dilations": (1,),
+    "denoiser.width": 8,
+    "denoiser.dilations": (1,),
+    "diffusion.steps": 2,
+    "search.candidates": 3,
+}
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def task():
+    """Every network of the smoke run, untrained but for a shake, and data of its own solver."""
+    cfg = load("configs/burgers.py:smoke", TINY)
+    sim = build(cfg)
+    data = ups.simulate(sim.pde, jax.random.key(0), n=6, steps=STEPS, cache=False)
+    params = ups.init(sim, jax.random.key(1))
+    leaves, tree = jax.tree.flatten({k: v for k, v in params.items() if k != "stats"})
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    shaken = [x + 0.03 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return cfg, sim, params | jax.tree.unflatten(tree, shaken), data
+
+
+def draw(task, mode, key=3, rows=slice(None), **options):
+    _, sim, params, data = task
+    u0, cond = data.u[rows, 0], data.cond[rows]
+    return ups.forecast(
+        sim, params, u0, cond, jax.random.key(key), steps=STEPS, mode=mode, **options
+    )
+
+
+DRAWN = [mode for mode in FORECASTERS if FORECASTERS[mode].draws]
+
+
+@pytest.mark.parametrize("mode", DRAWN)
+def test_a_forecast_is_the_mean_of_its_members_and_tells_their_spread(task, mode):
+    found = draw(task, mode, members=3)
+    assert found.members.shape == (6, 3, STEPS, 32, 1) and found.u.shape == (6, STEPS, 32, 1)
+    np.testing.assert_allclose(found.u, found.members.mean(1), atol=1e-6)
+    spread = np.sqrt(np.var(found.members, 1, ddof=1).mean((-1, -2)))
+    np.testing.assert_allclose(found.log["spread"], spread, rtol=1e-3, atol=1e-7)
+    assert np.all(spread > 0)
+
+
+@pytest.mark.parametrize("mode", DRAWN)
+def test_a_member_is_the_same_however_many_there_are(task, mode):
+    few, many = (draw(task, mode, members=m).members for m in (2, 4))
+    np.testing.assert_allclose(few, many[:, :2], rtol=2e-3, atol=2e-4)
+    assert not np.allclose(draw(task, mode, key=4, members=2).members, few, atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", DRAWN)
+def test_without_noise_all_members_are_one(task, mode):
+    found = draw(task, mode, members=3, temperature=0.0)
+    np.testing.assert_allclose(found.members - found.u[:, None], 0, atol=1e-5)
+
+
+def test_members_about_the_operator_leave_its_rollout_alone(task):
+    """A residual of nothing leaves the operator; so no draw is fed back."""
+    _, sim, params, data = task
+    still = replace(sim, others=sim.others | {"diffusion": sim.others["diffusion"]})
+    none = params | {"stats": params["stats"] | {"residual_std": jnp.full(1, 1e-9)}}
+    plain = draw(task, "operator").u
+    found = ups.forecast(
+        still,
+        none,
+        data.u[:, 0],
+        data.cond,
+        jax.random.key(3),
+        steps=STEPS,
+        mode="diffusion",
+        members=2,
+    )
+    np.testing.assert_allclose(found.members, np.stack([plain] * 2, 1), atol=1e-5)
+
+
+def test_a_residual_is_what_brings_the_operators_step_to_the_truth(task):
+    """In the frame at rest and back: adding it to the step gives the truth."""
+    _, sim, params, data = task
+    u, truth, cond = jnp.asarray(data.u[:, 0]), jnp.asarray(data.u[:, 1]), jnp.asarray(data.cond)
+    scaled = params | {"stats": params["stats"] | {"residual_std": jnp.full(1, 0.3)}}
+    ahead = operator_step(sim, scaled, u, cond)
+    lack, _ = residual(sim, scaled, u, ahead, truth, cond, models=())
+    from ups_jax.simulator import refined
+
+    found = refined(sim, scaled, u, ahead, cond, lambda net: lack, model="diffusion")
+    np.testing.assert_allclose(found, truth, atol=1e-5)
+
+
+def test_visited_states_are_the_operators_rollouts_beside_the_truth(task):
+    _, sim, params, data = task
+    seen = stages.visited(sim, params, data, count=4)
+    assert seen.u.shape == (4, STEPS + 1, 32, 2) and seen.channels == ("rolled u", "true u")
+    np.testing.assert_array_equal(seen.u[..., 1:], data.u[:4])
+    np.testing.assert_array_equal(seen.u[:, 0, :, :1], data.u[:4, 0])
+    rolled = draw(task, "operator", rows=slice(4)).u
+    np.testing.assert_allclose(seen.u[:, 1:, :, :1], rolled, atol=1e-5)
+
+
+def batch_of(task, stage):
+    _, _, params, data = task
+    seen = stage.data(params, data)
+    return {"u": jnp.asarray(seen.u[:, :3]), "cond": jnp.asarray(seen.cond)}
+
+
+def test_a_residual_is_scaled_by_its_own_deviation(task):
+    _, sim, params, _ = task
+    stage = stages.diffusion(sim)
+    batch = batch_of(task, stage)
+    ready = stage.prepare(params, batch, jax.random.key(0))
+    u, cond = batch["u"], batch["cond"]
+    lack, _ = residual(sim, ready, u[:, 0, :, :1], u[:, 1, :, :1], u[:, 1, :, 1:], cond, models=())
+    assert float(jnp.sqrt(jnp.mean(lack**2))) == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["continued", "diffusion", "distill", "crps"])
+def test_a_stage_moves_its_own_parameters_alone(task, name):
+    """Teacher, operator and statistics get no gradient from what is trained after them."""
+    cfg, sim, params, _ = task
+    stage = cost.stage_of(sim, cfg, name)
+    batch = batch_of(task, stage)
+    ready = stage.prepare(params, batch, jax.random.key(0))
+    loss = jax.jit(jax.grad(lambda own: stage.loss({**ready, **own}, batch, jax.random.key(1))[0]))
+    own = {key: ready[key] for key in stage.trains}
+    sizes = [float(jnp.abs(x).max()) for x in jax.tree.leaves(loss(own))]
+    assert np.all(np.isfinite(sizes)) and np.mean(np.array(sizes) > 0) > 0.8
+    changed = {key for key in params if ready[key] is not params[key]}
+    assert changed <= {name, "stats"}
+
+
+def test_ensembles_start_as_the_operator(task):
+    _, sim, params, _ = task
+    fresh = params | {"crps": ups.init(sim, jax.random.key(1))["crps"]}
+    ready = stages.crps(sim).prepare(fresh, {}, jax.random.key(0))
+    plain = draw(task, "operator").u
+    quiet = ups.forecast(
+        sim,
+        ready,
+        task[3].u[:, 0],
+        task[3].cond,
+        jax.random.key(0),
+        steps=STEPS,
+        mode="crps",
+        members=1,
+        temperature=0.0,
+    )
+    np.testing.assert_allclose(quiet.u, plain, atol=1e-4)
+
+
+def test_the_crps_loss_is_the_metric_over_the_truths_rms(task):
+    members = jax.random.normal(jax.random.key(0), (3, 4, 32, 1))
+    true = jax.random.normal(jax.random.key(1), (4, 32, 1))
+    found = stages.crps_loss(members, true, 1)
+    by_sample = crps(jnp.swapaxes(members, 0, 1)[:, :, None], true[:, None], 1)[:, 0]
+    size = jnp.sqrt(jnp.mean(true**2, (1, 2)))
+    assert float(found) == pytest.approx(float(jnp.mean(by_sample / size)), rel=1e-4)
+
+
+def test_a_control_costs_what_it_is_matched_with(task):
+    cfg, sim, _, _ = task
+    assert cfg.fit.continued.match == "crps"
+    steps = sum(n for n, _ in cost.schedule(sim, cfg, "continued"))
+    asked, got = (cost.training(sim, cfg, name) for name in ("crps", "continued"))
+    assert abs(got / asked - 1) <= cfg.fit.continued.chunk / steps
+    assert sum(n for n, _ in cost.schedule(sim, cfg, "crps")) == cfg.fit.crps.steps
+
+
+def test_flops_multiply_loops_out():
+    x = jnp.ones((8, 8))
+    once = cost.flops(lambda x: x @ x, x)
+    assert once == 2 * 8**3
+    looped = cost.flops(
+        lambda x: jax.lax.scan(lambda c, _: (c @ x, None), x, None, length=10)[0], x
+    )
+    assert looped == 10 * once
+
+
+@pytest.mark.parametrize("kind", ["loss", "crps"])
+def test_validators_of_a_stage_repeat_themselves(task, kind):
+    _, sim, params, data = task
+    stage = stages.crps(sim)
+    if kind == "loss":
+        check = loss_validator(stage, data, batch=4, unroll=1, early=1.0)
+    else:
+        check = ensemble_validator(sim, data, batch=4, mode="crps", members=2)
+    assert check(params) == check(params) > 0
+    worse = params | {"crps": jax.tree.map(lambda x: 3 * x, params["crps"])}
+    assert check(worse) != check(params)
+
+
+def test_one_beam_of_one_candidate_is_the_operator(task):
+    found = draw(task, "ttc", beams=1, candidates=1)
+    np.testing.assert_array_equal(found.u, draw(task, "operator").u)
+    assert not np.any(found.log["choice"])
+
+
+def test_a_search_chooses_for_each_sample_apart(task):
+    """With the samples in another order their paths and choices are in that order."""
+    order = np.array([3, 0, 5, 1, 4, 2])
+    _, sim, params, data = task
+    # Draws hang on a sample's place: what is compared must not, so noise is the same for all.
+    same = replace(sim, search=sim.search._replace(start=0.0, end=0.0, beams=2, candidates=3))
+
+    def run(rows):
+        return ups.forecast(
+            same, params, data.u[rows, 0], data.cond[rows], jax.random.key(0), steps=STEPS,
+            mode="ttc",
+        )  # fmt: skip
+
+    here, there = run(np.arange(6)), run(order)
+    np.testing.assert_allclose(there.u, here.u[order], atol=1e-5)
+    np.testing.assert_array_equal(there.log["choice"], here.log["choice"][order])
+    assert len({tuple(row) for row in np.asarray(here.log["choice"])}) > 1
+
+
+def test_rank_correlation_by_hand():
+    a = jnp.array([[1.0, 2.0, 3.0, 4.0]])
+    for b, expected in (([10, 20, 30, 40], 1), ([4, 3, 2, 1], -1), ([1, 3, 2, 4], 0.8)):
+        assert float(rank_correlation(a, jnp.array([b], float))[0]) == pytest.approx(expected)
+    assert np.isnan(rank_correlation(a, jnp.ones((1, 4)))[0])
+
+
+def test_the_search_beside_its_controls(task):
+    """A choice by the truth is a bound, and whatever has B calls has B of them."""
+    _, sim, params, data = task
+    found = analyse_search(sim, params, data, jax.random.key(0), batch=4)
+    error = {row[0]: row[2] for row in found.rows}
+    assert set(error) == {"operator", "continued", "mean", "random", "ttc", "oracle"}
+    assert error["oracle"] <= min(error["ttc"], error["random"])
+    assert {row[1] for row in found.rows if row[0] in ("ttc", "random", "oracle", "mean")} == {6}
+    assert -1 <= found.scalars["eval/ttc/analysis/rank_correlation"] <= 1
+    assert f"{error['oracle']:.4g}" in found.verdict
+    assert found.curves["choice"].sum() == pytest.approx(1)
+
+
+def test_ensembles_and_controls_see_the_same_samples(task):
+    _, sim, params, data = task
+    found = evaluate_ensembles(
+        sim,
+        params,
+        data,
+        jax.random.key(0),
+        modes={"crps": {}, "distilled": {"calls": 1}},
+        members=3,
+        controls=("operator", "continued"),
+        batch=4,
+    )
+    s = found.scalars
+    assert s["eval/operator/paired/crps"] == pytest.approx(s["eval/operator/paired/mae"], rel=1e-4)
+    assert s["eval/crps/paired/calls"] == 3 * STEPS
+    assert found.curves["crps/rank"].shape == (4,)
+    assert found.curves["crps/rank"].sum() == pytest.approx(1, rel=1e-4)
+    assert found.examples["distilled"].shape == (1, 3, STEPS, 32, 1)
+    one = ups.evaluate(sim, params, data, jax.random.key(0), modes=["operator"], batch=4)
+    assert s["eval/operator/paired/nrmse"] == pytest.approx(
+        one.scalars["eval/operator/nrmse"], rel=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "told"),
+    [
+        ("diffusion", {"sampler": "huen"}, "unknown sampler 'huen'; did you mean 'heun'?"),
+        ("diffusion", {"temperature": -0.5}, "temperature is -0.5"),
+        ("crps", {"members": 0}, "members is 0"),
+        ("distilled", {"calls": 0}, "calls is 0"),
+        ("operator", {"members": 3}, "forecaster 'operator' has no option 'members'"),
+        ("crps", {"sampler": "heun"}, "it takes members, temperature"),
+        ("ttc", {"candidates": 0}, "candidates is 0"),
+    ],
+)
+def test_what_no_forecaster_can_do_is_refused(task, mode, options, told):
+    with pytest.raises(ValueError) as caught:
+        draw(task, mode, **options)
+    assert told in str(caught.value)
+
+
+def test_a_network_that_was_not_trained_is_named(task):
+    _, sim, params, data = task
+    few = {name: value for name, value in params.items() if name != "crps"}
+    with pytest.raises(ValueError, match="forecaster 'crps' needs stage 'crps', which was not"):
+        ups.forecast(sim, few, data.u[:, 0], data.cond, jax.random.key(0), steps=2, mode="crps")
