@@ -31,6 +31,8 @@ def get_config() -> Config:
     cfg.data.train = 4096  # training trajectories
     cfg.data.val = 256  # validation trajectories, which alone choose the shipped parameters
     cfg.data.test = 1000  # test trajectories, read once
+    cfg.data.observed_stride = config_dict.placeholder(int)  # first frames: every so many points
+    cfg.data.observed_noise = 0.0  # of what is seen of them then, over their RMS
     cfg.data.space_stride = config_dict.placeholder(int)  # of a file; none: 4 of HDF5, 1 of npz
     cfg.data.time_stride = config_dict.placeholder(int)  # of a file; none: 5 of HDF5, 1 of npz
     cfg.data.nu = config_dict.placeholder(float)  # of a file without a Nu of its own

@@ -4,6 +4,8 @@ from ml_collections import ConfigDict
 
 from configs import base
 
+GENERATIVE = ("continued", "diffusion", "distill", "crps")
+MODES = ("continued", "diffusion", "distilled", "crps")
 VARIANTS = ("default", "smoke")
 
 
@@ -17,13 +19,31 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.operator = ConfigDict(spec)
     cfg.fit.operator.update(steps=12000, batch=16, lr=3e-3, warmup=300, chunk=100, val_every=2000)
     cfg.fit.operator.update(unroll=(1,), shares=(1.0,))
+    cfg.stages = ("operator", *GENERATIVE)
+    cfg.denoiser = ConfigDict(dict(name="resnet", width=32, dilations=(1, 2, 4)))
+    cfg.diffusion.steps = 4
+    cfg.fit.diffusion.update(steps=6000, batch=16, lr=2e-3, chunk=100, val_every=2000)
+    cfg.fit.distill.update(steps=1500, batch=16, lr=1e-3, warmup=100, val_every=500)
+    for stage in ("diffusion", "distill"):
+        cfg.fit[stage].update(unroll=(1,), shares=(1.0,))
+    # In chaos what counts is how errors grow: long windows, for members and for their control.
+    for stage in ("crps", "continued"):
+        cfg.fit[stage].update(batch=16, lr=1e-3, warmup=100, chunk=50, val_every=1000)
+        cfg.fit[stage].update(unroll=(2, 4, 8), shares=(0.4, 0.3, 0.3))
+    cfg.fit.crps.steps = 3000
+    cfg.fit.continued.match = "crps"
     # The solver is the truth here, on the same points: its row would read zero.
-    cfg.eval.update(modes=("persistence", "mean", "operator"), batch=32)
+    cfg.eval.update(modes=("persistence", "mean", "operator", *MODES), ship="best", batch=32)
     cfg.eval.horizons = (1.0, 10.0, 25.0, 50.0)
     if variant == "smoke":
         cfg.pde.points = 64
         cfg.data.update(cells=(64,), train=64, val=16, test=16, eval_steps=50)
         cfg.operator.update(width=12, blocks=1, dilations=(1, 2))
         cfg.fit.operator.update(steps=200, warmup=20, chunk=50, val_every=100)
-        cfg.eval.update(batch=16, examples=1)
+        cfg.denoiser.update(width=8, dilations=(1,))
+        for stage in GENERATIVE:
+            cfg.fit[stage].update(steps=100, warmup=10, chunk=50, val_every=100)
+            cfg.fit[stage].update(unroll=(1,), shares=(1.0,))
+        cfg.ensemble.samples = 16
+        cfg.eval.update(batch=16, examples=1, rivalry=16)
     return cfg

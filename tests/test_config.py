@@ -401,6 +401,11 @@ FIT = "fit.operator."
         ({"diffusion.calls": 0}, "diffusion.calls is 0; it must be at least 1"),
         ({"search.source": "crpss"}, "unknown search.source 'crpss'; did you mean 'crps'?"),
         ({"search.discount": 0.0}, "search.discount is 0.0; it must be above 0 and at most 1"),
+        (
+            {"data.observed_stride": 5},
+            "data.observed_stride is 5; it must be none, or one that div",
+        ),
+        ({"data.observed_noise": -0.1}, "data.observed_noise is -0.1; it must be at least 0"),
         ({"search.samples": 0}, "search.samples is 0; it must be at least 1"),
         ({"eval.modes": ""}, "eval.modes is (); it must be one or more of"),
         ({"eval.protocol": "p2"}, "unknown protocol 'p2'; known: p1, p10"),

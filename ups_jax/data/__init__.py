@@ -1,6 +1,7 @@
 """Trajectories: simulated, read from files, split, scaled, and drawn as windows."""
 
 from ups_jax.data.files import load, load_npz, save_npz, save_predictions
+from ups_jax.data.observe import observe
 from ups_jax.data.pdebench import load_pdebench
 from ups_jax.data.simulate import simulate
 from ups_jax.data.splits import check_disjoint, content_hash, initial_hashes, split
@@ -16,6 +17,7 @@ __all__ = [
     "load_npz",
     "load_pdebench",
     "normalize",
+    "observe",
     "sample_windows",
     "save_npz",
     "save_predictions",

@@ -37,8 +37,8 @@ class Report:
 
     `curves` holds "<mode>[/p10]/nrmse" (n, t), "<mode>/spectrum" (k,) at the last frame and
     "<mode>/law/<law>" (3, t + 1), the 10th, 50th and 90th percentile of a law's drift; `examples`
-    "truth" (m, t + 1, *s, c) and "<mode>" (m, t, *s, c) of the samples `chosen`; `predictions` every
-    P1 forecast.
+    "truth" (m, t + 1, *s, c) and "<mode>" (m, t, *s, c) of the samples `chosen`; `predictions`
+    every P1 forecast.
     """
 
     scalars: dict[str, float]

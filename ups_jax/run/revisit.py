@@ -16,7 +16,7 @@ from ups_jax.run.judge import BEST, judge, table
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
 from ups_jax.run.signals import Stop
-from ups_jax.run.splits import from_file, gather, judged_steps, split_key
+from ups_jax.run.splits import from_file, gather, judged_steps, observed, split_key
 from ups_jax.run.tracking.files import read_json, write_json
 from ups_jax.simulator import build
 from ups_jax.types import Params, Trajectories
@@ -131,7 +131,7 @@ def _test(plan: Plan) -> Trajectories:
         return from_file(cfg, pde)
     if cfg.data.path:
         return gather(cfg, pde, stop=plan.stop).test
-    return simulate(
+    data = simulate(
         pde,
         split_key(cfg, "test"),
         n=cfg.data.test,
@@ -139,3 +139,4 @@ def _test(plan: Plan) -> Trajectories:
         stop=plan.stop,
         progress=lambda done, total: plan.bar("simulate test", done, total),
     )
+    return observed(cfg, "test", data)

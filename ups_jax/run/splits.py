@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ups_jax.data import check_disjoint, content_hash, load, simulate, split
+from ups_jax.data import check_disjoint, content_hash, load, observe, simulate, split
 from ups_jax.pde.base import PDE
 from ups_jax.types import Key, Trajectories
 
@@ -39,12 +39,22 @@ def gather(
     ids = {name: [int(i) for i in index] for name, (_, index) in parts.items()}
     made = {name: data for name, (data, _) in parts.items()}
     check_disjoint(made)
+    made = {name: observed(cfg, name, data) for name, data in made.items()}
     record = {
         "origin": made["train"].origin,
         "hash": {name: content_hash(data) for name, data in made.items()},
         "ids": ids,
     }
     return Splits(**made, record=record)
+
+
+def observed(cfg: Any, name: str, data: Trajectories) -> Trajectories:
+    """The split as forecasts see it, where its first frames are seen at few points alone."""
+    if cfg.data.observed_stride is None:
+        return data
+    seed = 3 * cfg.data.seed + NAMES.index(name)
+    stride, noise = cfg.data.observed_stride, cfg.data.observed_noise
+    return observe(data, seed=seed, stride=stride, noise=noise)
 
 
 def judged_steps(cfg: Any) -> int:

@@ -136,16 +136,23 @@ def _data(cfg: Config) -> None:
     data = cfg.data
     for key in ("steps", "train", "val", "test"):
         _need(data[key] >= 1, f"data.{key}", data[key], "at least 1")
-    for key in ("space_stride", "time_stride", "eval_steps"):
+    for key in ("space_stride", "time_stride", "eval_steps", "observed_stride"):
         _need(data[key] is None or data[key] >= 1, f"data.{key}", data[key], "at least 1 or none")
     for key in ("seed", "train_seed", "val_seed", "test_seed"):
         _need(data[key] is None or data[key] >= 0, f"data.{key}", data[key], "at least 0")
+    _need(data.observed_noise >= 0, "data.observed_noise", data.observed_noise, "at least 0")
     _need(data.nu is None or data.nu > 0, "data.nu", data.nu, "positive or none")
     if data.path is not None:
         _need(Path(data.path).expanduser().is_file(), "data.path", data.path, "a file that exists")
         _need(data.eval_steps is None, "data.eval_steps", data.eval_steps, "none beside data.path")
         return
-    _grids(data.cells, cfg.pde.get("points", data.cells))
+    points = cfg.pde.get("points", data.cells)
+    _grids(data.cells, points)
+    stride = data.observed_stride or 1
+    sizes = points if isinstance(points, tuple) else (points,)
+    leaves = all(n % stride == 0 and n // stride >= 4 for n in sizes)
+    four = f"none, or one that divides pde.points {points} into four or more"
+    _need(leaves, "data.observed_stride", data.observed_stride, four)
 
 
 def _grids(cells: tuple[int, ...], points: int | tuple[int, ...]) -> None:

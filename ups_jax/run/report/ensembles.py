@@ -219,8 +219,6 @@ def _roomy(values: np.ndarray) -> tuple[float, float]:
 
 
 def _cost(ax: Axes, cost: Pairs) -> None:
-    ax.set_xscale("log")
-    ax.set_yscale("log")
     for name, pen in pens(cost).items():
         calls, error = map(np.asarray, cost[name])
         order = np.argsort(calls)

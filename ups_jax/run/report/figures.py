@@ -32,6 +32,8 @@ PROTOCOLS = {
 PANELS = {
     "loss": "training loss",
     "val_nrmse": "validation nRMSE",
+    "val_crps": "validation CRPS over RMS",
+    "val_loss": "validation loss",
     "grad_norm": "gradient norm",
     "lr": "learning rate",
 }
@@ -209,7 +211,7 @@ def _training_panel(ax: Axes, key: str, steps: np.ndarray, values: np.ndarray) -
     lost = np.flatnonzero(~np.isfinite(values))
     if lost.size:
         title += f" (not finite from step {steps[lost[0]]:g})"
-    elif key == "val_nrmse":
+    elif key.startswith("val_"):
         best = int(np.argmin(values))
         ax.plot(steps[best], values[best], "*", color="#D55E00", markersize=12)
         title += f" (best {number(values[best])} at step {steps[best]:g})"
