@@ -74,7 +74,7 @@ def one_run(workdir):
         mean = s["eval/ttc/analysis/nrmse_mean"]
         for name in ("operator", "continued", "random", "ttc", "oracle"):
             out[f"search: {name} / mean-of-B"] = s[f"eval/ttc/analysis/nrmse_{name}"] / mean
-        for name in ("rank_correlation", "overhead", "plain_choices"):
+        for name in ("rank_correlation", "plain_choices"):
             out[f"search: {name.replace('_', ' ')}"] = s[f"eval/ttc/analysis/{name}"]
     return out | student(workdir)
 

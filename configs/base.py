@@ -71,7 +71,7 @@ def get_config() -> Config:
     cfg.search.end = 1.0  # and at the last
     cfg.search.rewards = ("pde_residual",)  # names of REWARDS: what a transition is scored by
     cfg.search.weights = (1.0,)  # of each
-    cfg.search.samples = 64  # test trajectories on which the search is analysed, the first ones
+    cfg.search.samples = 32  # test trajectories on which the search is analysed, the first ones
 
     cfg.fit = ConfigDict()
     for stage in ("operator", "continued", "diffusion", "distill", "crps"):
@@ -80,7 +80,7 @@ def get_config() -> Config:
     cfg.eval = ConfigDict()
     cfg.eval.modes = ("persistence", "mean", "solver", "operator")  # forecasters in the table
     cfg.eval.ship = "operator"  # the mode that eval/<metric> stands for; best: validation chooses
-    cfg.eval.rivalry = 64  # of ship=best: validation trajectories on which the modes compete
+    cfg.eval.rivalry = 128  # of ship=best: validation trajectories on which the modes compete
     cfg.eval.protocol = "p1"  # p1: from frame 0; p10: after `context` frames
     cfg.eval.context = 10  # frames given in P10
     cfg.eval.nudging = 1.0  # how far P10's own forecast is drawn to each given frame, 0 to 1

@@ -21,7 +21,9 @@ TINY = [
     "--config.fit.operator.shares=1",
     "--config.fit.operator.chunk=5",
     "--config.fit.operator.val_every=100",
+    "--config.stages=operator",
     "--config.eval.modes=operator",
+    "--config.eval.ship=operator",
     "--config.eval.examples=0",
     "--config.report.dpi=40",
 ]

@@ -67,7 +67,7 @@ def test_default_variant_has_three_spellings():
 def test_unknown_variant_is_answered_with_the_close_one():
     with pytest.raises(ValueError) as caught:
         load(str(ROOT / "configs/burgers.py:smoek"))
-    known = "known: default, full, hybrid, joint, nu0.01, nu0.1, nu1, smoke"
+    known = "known: default, full, hybrid, joint, nu0.01, nu0.1, nu1, smoke, sparse"
     assert str(caught.value) == f"unknown variant 'smoek'; did you mean 'smoke'? {known}"
 
 

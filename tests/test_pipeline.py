@@ -13,6 +13,8 @@ from runners import fast_to_sota
 from runs import JUDGE, ROOT, RUNNER, TINY, sh, stored, summary
 from ups_jax.data import load_npz, save_npz
 
+STAGES = ("operator", "continued", "diffusion", "distill", "crps")
+
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
@@ -28,7 +30,9 @@ def test_stdout_ends_with_the_table_and_the_report(smoke):
     workdir, done, _ = smoke
     lines = done.stdout.splitlines()
     assert lines[-1] == f"report: {workdir / 'report.html'}"
-    assert lines[0].split()[:3] == ["forecaster", "protocol", "nRMSE"] and len(lines) == 10
+    assert lines[0].split()[:3] == ["forecaster", "protocol", "nRMSE"]
+    assert any(line.startswith("members: 8, on the first 16") for line in lines)
+    assert any(line.startswith("search ") and "rank correlation" in line for line in lines)
     assert "\r" not in done.stderr
 
 
@@ -38,10 +42,17 @@ def test_the_summary_holds_what_the_contract_names(smoke):
     names += [f"eval/{m}/nrmse" for m in ("persistence", "mean", "operator", "solver")]
     names += ["eval/operator/p10/nrmse", "eval/truth/physics/conservation_gap", "eval/val/nrmse"]
     names += [f"wall/{p}_s" for p in ("data", "compile", "train", "eval", "report", "total")]
-    names += ["memory/peak_mib", "params/operator"]
+    names += ["memory/peak_mib"] + [f"params/{stage}" for stage in STAGES]
+    drawn = ("diffusion", "distilled", "crps")
+    names += [f"eval/{m}/{k}" for m in drawn for k in ("nrmse", "crps", "coverage_90", "samples")]
+    names += ["eval/ttc/nrmse", "eval/ttc/analysis/rank_correlation", "eval/val/crps/crps"]
     for name in names:
         assert np.isfinite(found[name]), name
-    assert found["eval/nrmse"] == found["eval/operator/nrmse"]
+    ship = json.loads((smoke[0] / "metadata.json").read_text())["ship"]
+    rivals = {m: found[f"eval/val/{m}/nrmse"] for m in ("operator", "distilled", "crps")}
+    assert rivals[ship] == min(rivals.values())
+    assert found["eval/nrmse"] == found[f"eval/{ship}/nrmse"]
+    assert found[f"eval/{ship}/samples"] == 32
     assert found["eval/nrmse"] < 0.8 * found["eval/mean/nrmse"]
     parts = [found[f"wall/{p}_s"] for p in ("data", "compile", "train", "eval", "report")]
     assert sum(parts) < found["wall/total_s"] + 1
@@ -56,20 +67,27 @@ def test_one_wandb_run_holds_the_same_numbers(smoke):
     series = {key for row in run.history for key in row}
     scalar = {key for row in run.history for key, v in row.items() if not isinstance(v, dict)}
     assert not any(key.startswith(("eval/", "wall/")) for key in series)
-    assert {"operator/loss", "operator/step", "operator/lr", "operator/val_nrmse"} <= scalar
+    told = ("loss", "step", "lr", "grad_norm")
+    assert {f"{stage}/{name}" for stage in STAGES for name in told} <= scalar
+    assert {"operator/val_nrmse", "diffusion/val_loss", "crps/val_crps"} <= scalar
     assert {"Evaluation Summary", "Physics Diagnostics", "Stage Summary", "report"} <= series
+    assert {"Ensemble Summary", "TTC Analysis"} <= series
     assert {"eval_samples", "gpu_name", "git_sha", "data_hash", "pde", "schema"} <= set(run.config)
     assert run.exit_codes == [0]
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    kept = [row for row in run.history if "operator/step" in row]
-    assert [row["operator/loss"] for row in kept] == [row["operator/loss"] for row in rows]
+    for stage in STAGES:
+        kept = [row for row in run.history if f"{stage}/step" in row]
+        mine = [row for row in rows if row["stage"] == stage]
+        assert [row[f"{stage}/loss"] for row in kept] == [row[f"{stage}/loss"] for row in mine]
 
 
 def test_the_report_is_one_file_with_its_figures(smoke):
     page = (smoke[0] / "report.html").read_text()
     assert page.count("data:image/png") >= 6 and "http" not in re.sub(r"data:[^\"]*", "", page)
     assert "regenerated" in page
-    for name in ("error_over_time", "spectra", "conserved", "training_operator", "forecast_0"):
+    names = ["error_over_time", "spectra", "conserved", "forecast_0", "reliability", "fan_crps"]
+    names += ["rank_histogram", "spread_error", "search_analysis"]
+    for name in [*names, *(f"training_{stage}" for stage in STAGES)]:
         assert (smoke[0] / "figures" / f"{name}.png").stat().st_size > 5000
 
 
@@ -168,6 +186,23 @@ def test_bad_input_is_two_lines_and_code_2_before_any_run(case, files, tmp_path,
     told = capsys.readouterr().err
     assert words in told and "Traceback" not in told and 1 <= len(told.splitlines()) <= 2
     assert not (tmp_path / "w" / "run_id.txt").exists()
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_the_student_keeps_its_teachers_correction(smoke, calls):
+    """Collapsed to nothing, as the predecessor's was, it would leave the operator's rollout."""
+    sim, params, _ = ups.load(smoke[0])
+    data = ups.simulate(sim.pde, jax.random.key(3), n=16, steps=20)
+    given = (sim, params, data.u[:, 0], data.cond, jax.random.key(0))
+    plain = ups.forecast(*given, steps=20, mode="operator").u[:, None]
+
+    def size(**options):
+        found = ups.forecast(*given, steps=20, members=4, **options)
+        return float(np.sqrt(np.mean((found.members - plain) ** 2)))
+
+    teacher, student = size(mode="diffusion"), size(mode="distilled", calls=calls)
+    assert 0.5 < student / teacher < 1.5
+    assert teacher > 0.2 * float(np.sqrt(np.mean((plain[:, 0] - data.u[:, 1:]) ** 2)))
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(smoke, tmp_path):

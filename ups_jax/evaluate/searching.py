@@ -76,10 +76,7 @@ def analyse_search(
     joined: dict[str, Any] = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     errors = {name: joined["nrmse"][name] for name in NOTES if name in joined["nrmse"]}
     mean = {name: float(np.mean(error)) for name, error in errors.items()}
-    took = partial(milliseconds, sim, params, data, key, batch=batch, stop=stop)
-    members = _members(sim, spec)
-    plain = took(mode=spec.source, members=members)
-    ms = took(mode="ttc")
+    ms = milliseconds(sim, params, data, key, mode="ttc", batch=batch, stop=stop)
     rank = float(np.nanmean(joined["rank"]))
     scalars = {
         f"eval/ttc/{name}": float(metric.reduce(jnp.asarray(joined["metrics"][name])))
@@ -90,11 +87,15 @@ def analyse_search(
     scalars |= {"eval/ttc/ms": ms, "eval/ttc/samples": len(data)}
     scalars["eval/ttc/calls"] = calls(sim) * steps
     analysis = {f"nrmse_{name}": value for name, value in mean.items()}
-    analysis |= {"rank_correlation": rank, "overhead": ms / plain - 1}
+    analysis["rank_correlation"] = rank
     analysis["diversity"] = float(np.mean(joined["diversity"]))
     analysis["plain_choices"] = float(np.mean(joined["choice"] == 0))
     scalars |= {f"eval/ttc/analysis/{name}": value for name, value in analysis.items()}
-    single = {"operator": 1, "continued": 1, "mean": FORECASTERS[spec.source].calls(sim, members)}
+    single = {
+        "operator": 1,
+        "continued": 1,
+        "mean": FORECASTERS[spec.source].calls(sim, _members(sim, spec)),
+    }
     return Analysis(
         scalars=scalars,
         columns=COLUMNS,

@@ -19,7 +19,7 @@ from ups_jax.types import Array
 MATMULS = ("float32", "bfloat16")
 HEAD_SCALE = 1e-3
 """Initial size of the last layer: untrained, the operator is persistence to a thousandth."""
-NOISE_SCALE = 0.1
+NOISE_SCALE = 0.01
 """Initial size of the layer that noise enters by: a tenth of what the field itself brings in."""
 
 

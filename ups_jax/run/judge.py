@@ -64,12 +64,14 @@ class Judgement:
 def choose(plan: Plan, params: Params, val: Trajectories) -> tuple[str, dict[str, float]]:
     """The mode that ships, and P1 errors on validation of all that compete for it.
 
-    Every learned mode of the table competes, but for the control; a tie goes to fewer calls.
+    Learned modes of the table compete, but for the control, the teacher of a student, and the
+    search, which has an analysis of its own; a tie goes to fewer calls.
     """
     spec, sim = plan.cfg.eval, plan.sim
     if spec.ship != BEST:
         return spec.ship, {}
-    rivals = [m for m in spec.modes if FORECASTERS[m].models and m != "continued"]
+    apart = {"continued", SEARCH} | ({"diffusion"} if "distilled" in spec.modes else set())
+    rivals = [m for m in spec.modes if FORECASTERS[m].models and m not in apart]
     rivals.sort(key=lambda mode: (FORECASTERS[mode].draws, calls(sim, mode)))
     few, found = val.take(slice(spec.rivalry)), {}
     for mode in rivals:
