@@ -131,32 +131,33 @@ def _score(
         run = FORECASTERS[mode].run
         return run(sim, params, u[:, 0], cond, key, steps=true.shape[1], **options)
 
-    def by_physics(prev: Array, after: Array, cond: Array, t: Array) -> Array:
-        return spec.reward(prev, after, cond)
+    def judged(prev: Array, after: Array, cond: Array, t: Array) -> Array:
+        """All rewards (3, b, w, k): of physics, of chance, of the truth."""
+        chance = jax.random.uniform(jax.random.fold_in(k_random, t), after.shape[:3])
+        truth = -_distance(after, true[:, t], ndim)
+        return jnp.stack([spec.reward(prev, after, cond), chance, truth])
 
-    def by_chance(prev: Array, after: Array, cond: Array, t: Array) -> Array:
-        lead = after.shape[: after.ndim - 1 - ndim]
-        return jax.random.uniform(jax.random.fold_in(k_random, t), lead)
+    def way(i: Array) -> tuple[Array, dict[str, Array]]:
+        found = run(key=k_path, reward=lambda *given: judged(*given)[i])
+        assert found.log is not None
+        return found.u, {name: found.log[name] for name in ("choice", "diversity")}
 
-    def by_truth(prev: Array, after: Array, cond: Array, t: Array) -> Array:
-        return -_distance(after, true[:, t], ndim)
-
-    found = run(key=k_path, reward=by_physics)
+    # One program for the search, its control and its bound: they differ in a number.
+    ways, logs = jax.vmap(way)(jnp.arange(3))
     paths = {
         "operator": go("operator", key).u,
         **({"continued": go("continued", key).u} if continued else {}),
         "mean": go(spec.source, k_mean, members=_members(sim, spec)).u,
-        "random": run(key=k_path, reward=by_chance).u,
-        "ttc": found.u,
-        "oracle": run(key=k_path, reward=by_truth).u,
+        "random": ways[1],
+        "ttc": ways[0],
+        "oracle": ways[2],
     }
-    assert found.log is not None
-    reward, error = _asked(sim, params, spec, u[:, 0], found.u, true, cond, k_ask)
+    reward, error = _asked(sim, params, spec, u[:, 0], ways[0], true, cond, k_ask)
     return {
         "nrmse": {name: nrmse(path, true, ndim) for name, path in paths.items()},
-        "metrics": {n: metric.per_sample(found.u, true, ndim) for n, metric in METRICS.items()},
-        "choice": found.log["choice"],
-        "diversity": found.log["diversity"],
+        "metrics": {n: metric.per_sample(ways[0], true, ndim) for n, metric in METRICS.items()},
+        "choice": logs["choice"][0],
+        "diversity": logs["diversity"][0],
         "reward": reward,
         "error": error,
         "rank": rank_correlation(reward, error),

@@ -4,8 +4,9 @@ XLA's own count takes the body of a loop once, however often it runs; so the tra
 counted here, loops multiplied out.
 """
 
-import inspect
 from collections.abc import Callable
+from functools import cache
+from inspect import signature
 from math import prod
 from typing import Any
 
@@ -24,9 +25,12 @@ Phases = tuple[tuple[int, int], ...]
 
 def stage_of(sim: Simulator, cfg: Any, name: str) -> Stage:
     """A stage, with those keys of its section that it takes."""
-    make, spec = lookup(STAGES, name, "stage"), cfg.fit[name]
-    taken = [key for key in inspect.signature(make).parameters if key in spec]
-    return make(sim, **{key: spec[key] for key in taken})
+    return lookup(STAGES, name, "stage")(sim, **dict(_settings(cfg, name)))
+
+
+def _settings(cfg: Any, name: str) -> tuple[tuple[str, Any], ...]:
+    spec = cfg.fit[name]
+    return tuple((key, spec[key]) for key in signature(STAGES[name]).parameters if key in spec)
 
 
 def schedule(sim: Simulator, cfg: Any, name: str) -> Phases:
@@ -50,8 +54,15 @@ def training(sim: Simulator, cfg: Any, name: str) -> float:
 
 
 def _update(sim: Simulator, cfg: Any, name: str, unroll: int) -> float:
+    return _traced(sim, name, _settings(cfg, name), cfg.fit[name].batch, unroll)
+
+
+@cache
+def _traced(
+    sim: Simulator, name: str, settings: tuple[tuple[str, Any], ...], batch: int, unroll: int
+) -> float:
     """FLOPs of loss and gradient of one batch; the optimiser's own are few beside them."""
-    stage, pde, batch = stage_of(sim, cfg, name), sim.pde, cfg.fit[name].batch
+    stage, pde = STAGES[name](sim, **dict(settings)), sim.pde
     params = jax.eval_shape(lambda: init(sim, jax.random.key(0)))
     u = (batch, unroll + 1, *pde.points, stage.fields * len(pde.channels))
     cond = jax.ShapeDtypeStruct((batch, len(pde.params)), np.float32)
