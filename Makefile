@@ -33,14 +33,15 @@ bench: WORKDIR = runs/burgers
 bench: burgers
 	@for run in 'burgers.py --config.seed=1 --workdir runs/burgers-seed1' \
 		'burgers.py --config.seed=2 --workdir runs/burgers-seed2' 'burgers.py:hybrid --config.seeds=3' \
-		burgers.py:nu0.01 burgers.py:nu0.1 burgers.py:nu1 burgers.py:joint \
+		burgers.py:nu0.01 burgers.py:nu0.1 burgers.py:nu1 burgers.py:joint burgers.py:sparse kuramoto.py \
 		'apebench_burgers.py --config.seeds=3' apebench_burgers.py:constrained; do \
 		echo "+ $(BIN)/python runners/fast_to_sota.py --config configs/$$run"; \
 		$(BIN)/python runners/fast_to_sota.py --config configs/$$run || exit 1; done
-	@$(BIN)/python benchmarks/collect.py runs/burgers runs/burgers-* runs/apebench_burgers*
+	@$(BIN)/python benchmarks/collect.py runs/burgers runs/burgers-* runs/kuramoto runs/apebench_burgers*
 	@for script in convolution generator scaling startup ablation viscosities \
 		'time_to_target --task apebench --seconds 20' 'rollout runs/burgers runs/burgers-hybrid' \
-		'transfer runs/burgers runs/burgers-hybrid' table; do \
+		'transfer runs/burgers runs/burgers-hybrid' 'search_cost runs/burgers' \
+		'refinement runs/burgers runs/burgers-seed1 runs/burgers-seed2' table; do \
 		set -- $$script; name=$$1; shift; echo "+ $(BIN)/python benchmarks/$$name.py $$*"; \
 		$(BIN)/python benchmarks/$$name.py $$* || exit 1; done
 

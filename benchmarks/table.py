@@ -18,6 +18,25 @@ RUNS = {
         "hybrid: coarse solver step + small network",
     ),
 }
+DRAWN = {
+    "burgers": "Members (`configs/burgers.py`)",
+    "burgers-sparse": "First frames seen at every 16th point with 2 % noise (`:sparse`)",
+    "kuramoto": "Kuramoto-Sivashinsky (`configs/kuramoto.py`)",
+}
+ROUTES = {
+    "operator": "operator",
+    "continued": "operator trained on (control)",
+    "diffusion": "diffusion of its residual",
+    "distilled": "the same, distilled to two calls",
+    "crps": "fine-tuned on CRPS",
+}
+SEARCHED = {
+    "ttc": "the search",
+    "mean": "mean of as many members",
+    "random": "random choices",
+    "operator": "the operator alone (one call)",
+    "continued": "the operator trained on (one call)",
+}
 VISCOSITIES = ("burgers-nu0.01", "burgers-nu0.1", "burgers-nu1")
 APEBENCH = {
     "apebench_burgers": "ours (`configs/apebench_burgers.py`)",
@@ -37,7 +56,8 @@ def main() -> None:
 
 def results() -> str:
     """Every table whose runs are there, and what the runs cost."""
-    blocks = [_golden(), _viscosities(), _joint(), _apebench()]
+    drawn = [_ensembles(name, told) for name, told in DRAWN.items()]
+    blocks = [_golden(), *drawn, _search("burgers"), _viscosities(), _joint(), _apebench()]
     return "\n".join(f"{block}\n" for block in blocks if block)
 
 
@@ -50,7 +70,8 @@ def _read(name: str) -> dict | None:
     others = [json.loads(p.read_text()) for p in sorted(RESULTS.glob(f"{name}-seed[0-9].json"))]
     run["others"] = others
     for key in list(run["summary"]) if others else ():
-        if key.startswith("eval/operator/") and not key.endswith(("/ms", "_median")):
+        shared = all(key in one["summary"] for one in others)
+        if shared and key.startswith("eval/operator/") and not key.endswith(("/ms", "_median")):
             values = [one["summary"][key] for one in (run, *others)]
             run["summary"][f"{key}_seeds_mean"] = mean(values)
             run["summary"][f"{key}_seeds_std"] = stdev(values)
@@ -72,6 +93,52 @@ def _golden() -> str:
         lines.append(_row(mode, golden["summary"], mode))
     told = [_cost(name, run) for name, run in runs.items()]
     return "\n".join([*lines, "", *told]).rstrip("\n")
+
+
+def _ensembles(name: str, told: str) -> str:
+    """A row a route of members, the operator and its control before them."""
+    run = _read(name)
+    if run is None or "eval/crps/paired/crps" not in run["summary"]:
+        return ""
+    s, config = run["summary"], run["config"]
+    modes = [m for m in ROUTES if f"eval/{m}/paired/crps" in s]
+    lines = [
+        f"{told}: {config['ensemble']['members']} members on the first "
+        f"{s['eval/crps/paired/samples']} test trajectories, P1, one seed; CRPS of a single "
+        "forecast is its MAE:",
+        "",
+        "| forecaster | nRMSE | a member's | CRPS | spread/skill | in 50 % | in 90 % "
+        "| correlation time | calls | ms a rollout |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    keys = ("nrmse", "member_nrmse", "crps", "spread_skill", "coverage_50", "coverage_90")
+    for mode in modes:
+        found = [s.get(f"eval/{mode}/paired/{key}") for key in (*keys, "correlation_time")]
+        cells = ["" if value is None else f"{value:.3g}" for value in found]
+        calls, ms = (s[f"eval/{mode}/paired/{key}"] for key in ("calls", "ms"))
+        lines.append(f"| {ROUTES[mode]} | {' | '.join(cells)} | {calls:,} | {ms:.3g} |")
+    seconds = ", ".join(
+        f"{row[0]} {row[-2]:.0f} s ({row[-3]:.0f} TFLOP)" for row in run["stages"]["rows"]
+    )
+    lines += ["", f"Training: {seconds}; {run['device']}, {s['wall/total_s']:.0f} s in all."]
+    return "\n".join(lines)
+
+
+def _search(name: str) -> str:
+    """The search at test time, its controls at equal calls, and the bound."""
+    run = _read(name)
+    start = "eval/ttc/analysis/"
+    if run is None or f"{start}nrmse_ttc" not in run["summary"]:
+        return ""
+    s = {k.removeprefix(start): v for k, v in run["summary"].items() if k.startswith(start)}
+    cells = {n: s[f"nrmse_{n}"] for n in ("ttc", "mean", "random", "operator", "continued")}
+    told = ", ".join(f"{SEARCHED[n]} {value:.3g}" for n, value in cells.items())
+    return (
+        f"Test-time search, nRMSE on the first {run['summary']['eval/ttc/samples']} test "
+        f"trajectories at equal network calls: {told}; a bound that knows the truth "
+        f"{s['nrmse_oracle']:.3g}. Rank correlation of reward and error "
+        f"{s['rank_correlation']:.2f} (-1 would be perfect)."
+    )
 
 
 def _viscosities() -> str:

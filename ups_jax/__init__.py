@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ups_jax.data import load_pdebench, simulate
 from ups_jax.evaluate import evaluate
 from ups_jax.forecast import forecast
+from ups_jax.search import beam_search
 from ups_jax.simulator import build, init
 from ups_jax.types import Trajectories
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Trajectories",
+    "beam_search",
     "build",
     "evaluate",
     "forecast",

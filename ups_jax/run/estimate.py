@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ups_jax.forecast import FORECASTERS, calls
 from ups_jax.run import config, cost
 from ups_jax.run.splits import judged_steps
 from ups_jax.simulator import Simulator, count, init, operator_step
@@ -31,7 +32,7 @@ def describe(cfg: Any, sim: Simulator) -> str:
     training = sum(cost.training(sim, cfg, name) for name in cfg.stages)
     steps = judged_steps(cfg)
     judged = data.test * (2 * steps - spec.context) * (cfg.seeds + (cfg.seeds > 1))
-    forwards = cfg.seeds * validations * data.val * steps + judged
+    forwards = cfg.seeds * validations * data.val * steps + judged + _drawn(cfg, sim) * steps
     backend = jax.default_backend()
     rate = RATES.get(backend, 1e12) * (len(_cores()) if backend == "cpu" else 1)
     frames = data.train * (data.steps + 1) + (data.val + data.test) * (steps + 1)
@@ -53,6 +54,17 @@ def describe(cfg: Any, sim: Simulator) -> str:
         "dry run: nothing was run",
     ]
     return "\n".join(lines)
+
+
+def _drawn(cfg: Any, sim: Simulator) -> int:
+    """Network calls of one step of all that is judged on few samples, each as dear as the operator.
+
+    The search is judged beside its mean, random choices and the bound.
+    """
+    members, modes = cfg.ensemble.members, cfg.eval.modes
+    each = [calls(sim, mode, members=members) for mode in modes if FORECASTERS[mode].draws]
+    searched = 4 * calls(sim, "ttc") * cfg.search.samples if "ttc" in modes else 0
+    return sum(each) * cfg.ensemble.samples + searched
 
 
 def _cores() -> set[int]:
