@@ -74,8 +74,12 @@ def get_config() -> Config:
     cfg.search.samples = 32  # test trajectories on which the search is analysed, the first ones
 
     cfg.fit = ConfigDict()
-    for stage in ("operator", "continued", "diffusion", "distill", "crps"):
+    for stage in ("operator", "continued", "crps"):
         cfg.fit[stage] = fit()
+    for stage in ("diffusion", "distill"):
+        single = fit()  # steps of rollouts that were made before
+        single.update(unroll=(1,), shares=(1.0,))
+        cfg.fit[stage] = single
 
     cfg.eval = ConfigDict()
     cfg.eval.modes = ("persistence", "mean", "solver", "operator")  # forecasters in the table

@@ -386,6 +386,7 @@ FIT = "fit.operator."
         ({"seeds": 2}, "seeds is 2; it must be 1 beside stage diffusion, which learns from one"),
         ({"fit.crps.members": 1}, "fit.crps.members is 1; it must be at least 2"),
         ({"fit.distill.visits": 0}, "fit.distill.visits is 0; it must be at least 1"),
+        ({"fit.distill.unroll": "2"}, "fit.distill.unroll is (2,); it must be 1: it learns from"),
         (
             {"fit.distill.match": "me"},
             "fit.distill.match is 'me'; it must be none, or one of stages",

@@ -50,6 +50,7 @@ def validate(cfg: Config) -> None:
     _require_keys(cfg)
     for stage in cfg.stages:
         _fit(f"fit.{stage}", cfg.fit[stage], cfg.data)
+    _single_steps(cfg)
     _generative(cfg)
     _eval(cfg)
     _need(cfg.report.dpi > 0, "report.dpi", cfg.report.dpi, "positive")
@@ -61,6 +62,13 @@ def _stage_order(stages: tuple[str, ...]) -> None:
         missing = [first for first in NEEDS.get(stage, ()) if first not in stages[:at]]
         if missing:
             raise ValueError(f"stages is {stages!r}; {stage!r} needs {missing[0]!r} before it")
+
+
+def _single_steps(cfg: Config) -> None:
+    for stage in ("diffusion", "distill"):
+        lengths = cfg.fit[stage].unroll
+        single = stage not in cfg.stages or set(lengths) == {1}
+        _need(single, f"fit.{stage}.unroll", lengths, "1: it learns from rollouts made before")
 
 
 def _require_keys(cfg: Config) -> None:

@@ -27,7 +27,7 @@ def ensemble_plates(
     extent: Sequence[float] | None,
     dpi: int,
 ) -> Iterator[Plate]:
-    """Calibration of every mode that draws, and a fan of the first example in one dimension.
+    """Calibration of every mode that draws, and a fan of the least sure example in one dimension.
 
     curves: "<mode>/reliability" (levels,), "<mode>/rank" (m + 1,), "<mode>/spread_error" (2, k);
     examples: "truth" (e, t + 1, *s, c), "<mode>" (e, m, t, *s, c); times: (t + 1,).
@@ -57,14 +57,16 @@ def ensemble_plates(
     )
     if "truth" not in examples or examples["truth"].ndim != 4 or not len(examples["truth"]):
         return
+    spread = [examples[mode].var(1).mean((1, 2, 3)) for mode in observed]
+    widest = int(np.argmax(np.nan_to_num(np.sum(spread, axis=0))))
     for mode in observed:
         figure = fan(
-            examples["truth"][0],
-            examples[mode][0],
+            examples["truth"][widest],
+            examples[mode][widest],
             times=times,
             extent=extent,
             mode=mode,
-            title=f"{mode}, first test trajectory",
+            title=f"{mode}, test trajectory {widest}",
         )
         yield Plate(
             f"fan_{mode}",
