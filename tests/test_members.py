@@ -16,7 +16,7 @@ from ups_jax.forecast import FORECASTERS
 from ups_jax.metrics import crps
 from ups_jax.run import cost
 from ups_jax.run.config import load
-from ups_jax.simulator import build, operator_step, residual
+from ups_jax.simulator import build, operator_step, refined, residual
 
 TINY = {
     "pde.points": 32,
@@ -81,11 +81,10 @@ def test_without_noise_all_members_are_one(task, mode):
 def test_members_about_the_operator_leave_its_rollout_alone(task):
     """A residual of nothing leaves the operator; so no draw is fed back."""
     _, sim, params, data = task
-    still = replace(sim, others=sim.others | {"diffusion": sim.others["diffusion"]})
     none = params | {"stats": params["stats"] | {"residual_std": jnp.full(1, 1e-9)}}
     plain = draw(task, "operator").u
     found = ups.forecast(
-        still,
+        sim,
         none,
         data.u[:, 0],
         data.cond,
@@ -104,8 +103,6 @@ def test_a_residual_is_what_brings_the_operators_step_to_the_truth(task):
     scaled = params | {"stats": params["stats"] | {"residual_std": jnp.full(1, 0.3)}}
     ahead = operator_step(sim, scaled, u, cond)
     lack, _ = residual(sim, scaled, u, ahead, truth, cond, models=())
-    from ups_jax.simulator import refined
-
     found = refined(sim, scaled, u, ahead, cond, lambda net: lack, model="diffusion")
     np.testing.assert_allclose(found, truth, atol=1e-5)
 
