@@ -83,7 +83,7 @@ def get_config() -> Config:
 
     cfg.eval = ConfigDict()
     cfg.eval.modes = ("persistence", "mean", "solver", "operator")  # forecasters in the table
-    cfg.eval.ship = "operator"  # the mode that eval/<metric> stands for; best: validation chooses
+    cfg.eval.ship = "operator"  # mode of eval/<metric>; best: the cheapest as good on validation
     cfg.eval.rivalry = 128  # of ship=best: validation trajectories on which the modes compete
     cfg.eval.protocol = "p1"  # p1: from frame 0; p10: after `context` frames
     cfg.eval.context = 10  # frames given in P10

@@ -14,7 +14,7 @@ from ups_jax import physics
 from ups_jax.evaluate import reduce
 from ups_jax.evaluate.clock import condition_of, milliseconds
 from ups_jax.evaluate.reduce import Stats
-from ups_jax.evaluate.validate import ensemble_validator, loss_validator, validator
+from ups_jax.evaluate.validate import ensemble_validator, errors, loss_validator, validator
 from ups_jax.forecast import FORECASTERS, Forecast, analysis, calls, require_trained
 from ups_jax.lookup import lookup
 from ups_jax.metrics import METRICS, Metric
@@ -24,6 +24,7 @@ from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 __all__ = [
     "Report",
     "ensemble_validator",
+    "errors",
     "evaluate",
     "loss_validator",
     "protocols",

@@ -12,7 +12,7 @@ from ups_jax.data import sample_windows
 from ups_jax.evaluate.clock import condition_of
 from ups_jax.forecast import forecast
 from ups_jax.lookup import lookup
-from ups_jax.metrics import METRICS, crps
+from ups_jax.metrics import METRICS, crps, nrmse
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Params, Stage, Trajectories
 
@@ -45,6 +45,22 @@ def validator(
         return None if each is None else _finite(measure.reduce(jnp.asarray(each)))
 
     return validate
+
+
+def errors(
+    sim: Simulator,
+    params: Params,
+    data: Trajectories,
+    *,
+    batch: int,
+    mode: str,
+    stop: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> np.ndarray | None:
+    """P1 nRMSE of a mode, with its `options`, on each trajectory (n,); None once stopped."""
+    rolled = partial(_rolled, sim, data, batch=batch, mode=mode, start=0, stop=stop, **options)
+    each = rolled(params, lambda found, true: nrmse(found.u, true, sim.pde.ndim))
+    return None if each is None else np.nan_to_num(each.mean(1), nan=np.inf)
 
 
 def ensemble_validator(

@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 
-from ups_jax.evaluate import Report, evaluate, reduce, validator
+from ups_jax.evaluate import Report, errors, evaluate, reduce
 from ups_jax.evaluate.ensembles import Ensembles, evaluate_ensembles
 from ups_jax.evaluate.searching import Analysis, analyse_search
 from ups_jax.evaluate.seeds import over_seeds
@@ -65,7 +66,7 @@ def choose(plan: Plan, params: Params, val: Trajectories) -> tuple[str, dict[str
     """The mode that ships, and P1 errors on validation of all that compete for it.
 
     Learned modes of the table compete, but for the control, the teacher of a student, and the
-    search, which has an analysis of its own; a tie goes to fewer calls.
+    search, which has an analysis of its own.
     """
     spec, sim = plan.cfg.eval, plan.sim
     if spec.ship != BEST:
@@ -75,14 +76,33 @@ def choose(plan: Plan, params: Params, val: Trajectories) -> tuple[str, dict[str
     rivals.sort(key=lambda mode: (FORECASTERS[mode].draws, calls(sim, mode)))
     few, found = val.take(slice(spec.rivalry)), {}
     for mode in rivals:
-        measure = validator(
-            sim, few, batch=spec.batch, mode=mode, stop=plan.stop, **_options(plan.cfg, mode)
-        )
-        value = measure(params)
-        if value is None:
+        own = _options(plan.cfg, mode)
+        each = errors(sim, params, few, batch=spec.batch, mode=mode, stop=plan.stop, **own)
+        if each is None:
             raise Interrupted("the choice of what ships")
-        found[mode] = value
-    return min(found, key=lambda mode: found[mode]), found
+        found[mode] = each
+    return preferred(found), {mode: float(each.mean()) for mode, each in found.items()}
+
+
+def preferred(errors: Mapping[str, np.ndarray]) -> str:
+    """Of modes in order of their cost, with errors (n,) on the same samples, the one to ship.
+
+    The cheapest that is within one standard error of the best, their errors taken in pairs, and
+    not worse than the cheapest of all: what more calls buy must be seen above the samples' noise.
+    The one-standard-error rule; Breiman et al. (1984).
+    """
+    mean = {mode: each.mean() for mode, each in errors.items()}
+    best, first = min(mean, key=lambda mode: mean[mode]), next(iter(errors))
+
+    def level(mode: str) -> bool:
+        if not np.isfinite(mean[mode]):
+            return False
+        apart = errors[mode] - errors[best]
+        doubt = apart.std(ddof=1) / np.sqrt(apart.size) if apart.size > 1 else 0.0
+        return bool(apart.mean() <= doubt)
+
+    allowed = [mode for mode in errors if mean[mode] <= mean[first]]
+    return next((mode for mode in allowed if level(mode)), best)
 
 
 def judge(

@@ -1,10 +1,8 @@
 """Training stages of a run: `fit` with its callbacks bound to checkpoints and to the one run."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -15,6 +13,7 @@ from ups_jax.data import sample_windows
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
 from ups_jax.run import config, cost, tracking
 from ups_jax.run.checkpoint import Checkpoints
+from ups_jax.run.device import machine
 from ups_jax.run.plan import Plan, Resumed
 from ups_jax.run.splits import Splits
 from ups_jax.simulator import Simulator, init
@@ -26,17 +25,6 @@ WINDOWS = 256
 """Training windows that a stage looks at before it starts."""
 MEMBERS = 2
 """Members whose fair CRPS picks an ensemble's parameters: more would only steady it."""
-
-
-def machine() -> dict[str, Any]:
-    """What bit-identical results depend on beside the config: device, threads, versions."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return {
-        "device": jax.devices()[0].device_kind,
-        "threads": len(affinity(0)) if affinity else os.cpu_count(),
-        "jax": jax.__version__,
-        "jaxlib": metadata.version("jaxlib"),
-    }
 
 
 def keys(cfg: Any) -> Key:

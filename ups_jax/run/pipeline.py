@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import numpy as np
 
 from ups_jax.data import save_predictions
 from ups_jax.metrics import LEVELS
-from ups_jax.run import config, cost, estimate, learn, store, tracking
+from ups_jax.run import config, cost, device, estimate, learn, store, tracking
 from ups_jax.run.judge import Judgement, choose, judge, table
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
@@ -35,7 +34,7 @@ Row = list[Any]
 def prepare(args: Namespace, stop: Stop) -> Plan:
     """Validate the config, look at the workdir, get the data. Bad input is a ValueError."""
     began = time.monotonic()
-    _keep_compilations()
+    device.keep_compilations()
     cfg = config.load(args.config, args.overrides)
     sim = build(cfg)
     bar = Bar(on=cfg.log.progress)
@@ -115,7 +114,7 @@ def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
     _tell(plan, splits, params, judged, stages, run)
     wall["total_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - plan.began
     run.log_eval_summary(wall, prefix="wall")
-    run.log_eval_summary({"peak_mib": _peak_mib()}, prefix="memory")
+    run.log_eval_summary({"peak_mib": device.peak_mib()}, prefix="memory")
     write_text(workdir / "table.txt", table(judged) + "\n")
     run.finish(0)
     run.write_summary()
@@ -230,25 +229,17 @@ def _seeds(cfg: Any) -> str:
 
 def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
     """What describes the run and is no metric: goes to W&B's config and metadata.json."""
-    device = jax.devices()[0]
+    unit = jax.devices()[0]
     return {
         "eval_samples": len(splits.test),
-        "gpu_name": device.device_kind if device.platform != "cpu" else "none (cpu)",
+        "gpu_name": unit.device_kind if unit.platform != "cpu" else "none (cpu)",
         "data_origin": splits.record["origin"],
         "data_hash": splits.record["hash"],
         "fingerprint": config.fingerprint(cfg),
         "git_sha": _git_sha(),
         "python": platform.python_version(),
-        **learn.machine(),
+        **device.machine(),
     }
-
-
-def _keep_compilations() -> None:
-    """Let XLA find its programs again in the next process; they give the same bits."""
-    folder = Path.home() / ".cache" / "ups_jax" / "xla"
-    if not jax.config.values["jax_compilation_cache_dir"]:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _git_sha() -> str | None:
@@ -258,15 +249,6 @@ def _git_sha() -> str | None:
         ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     return asked.stdout.strip() or None
-
-
-def _peak_mib() -> float:
-    """Peak device memory on an accelerator, else the process's resident peak; MiB."""
-    stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
-    if stats:
-        return stats["peak_bytes_in_use"] / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _again() -> str:

@@ -11,7 +11,7 @@ from ups_jax.data import save_predictions, simulate
 from ups_jax.evaluate import Report
 from ups_jax.lookup import lookup
 from ups_jax.pde.base import PDE
-from ups_jax.run import store, tracking
+from ups_jax.run import device, store, tracking
 from ups_jax.run.judge import BEST, judge, table
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
@@ -34,6 +34,7 @@ class Visit:
 
 def prepare(args: Namespace, stop: Stop) -> Visit:
     """Load the model and its test data; ValueError where either is missing or does not fit."""
+    device.keep_compilations()
     sim, params, cfg = store.load(args.workdir)
     if not store.finished(args.workdir):
         raise ValueError(

@@ -1,0 +1,38 @@
+"""What a run runs on: its device, its memory, and the programs compiled for it before."""
+
+import os
+import resource
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+def machine() -> dict[str, Any]:
+    """What bit-identical results depend on beside the config: device, threads, versions."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "device": jax.devices()[0].device_kind,
+        "threads": len(affinity(0)) if affinity else os.cpu_count(),
+        "jax": jax.__version__,
+        "jaxlib": metadata.version("jaxlib"),
+    }
+
+
+def keep_compilations() -> None:
+    """Let XLA find its programs again in the next process; they give the same bits."""
+    folder = Path.home() / ".cache" / "ups_jax" / "xla"
+    if not jax.config.values["jax_compilation_cache_dir"]:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def peak_mib() -> float:
+    """Peak device memory on an accelerator, else the process's resident peak; MiB."""
+    stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    if stats:
+        return stats["peak_bytes_in_use"] / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
