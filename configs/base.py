@@ -51,6 +51,7 @@ def get_config() -> Config:
     cfg.diffusion.steps = 6  # of that sampler
     cfg.diffusion.temperature = 1.0  # of the teacher's noise in forecasts; 0: none
     cfg.diffusion.student_temperature = 1.0  # and of its student's
+    cfg.diffusion.feedback = False  # members go on from residuals of single steps, see README
     cfg.diffusion.calls = 2  # of the student, which learns to jump in as many and in fewer
 
     cfg.ensemble = ConfigDict()
@@ -93,6 +94,19 @@ def get_config() -> Config:
     cfg.eval.examples = 3  # trajectories kept for the figures
     cfg.eval.save_predictions = False  # write every prediction to predictions.npz
 
+    cfg.gates = ConfigDict()  # of the summary: gates.NAME = {metric, and one limit}; see gate()
+
+    cfg.regression = ConfigDict()  # against the champion, and the runs before on the same board
+    cfg.regression.metrics = ("eval/val/nrmse", "eval/nrmse", "eval/mae", "eval/correlation_time")
+    cfg.regression.worse = 0.10  # relative change above which a metric has got worse
+    cfg.regression.better = 0.05  # and better
+    cfg.regression.last = 10  # runs before, whose median and spread are what is usual
+
+    cfg.leaderboard = ConfigDict()
+    cfg.leaderboard.path = config_dict.placeholder(str)  # jsonl; none: beside the workdir
+    cfg.leaderboard.promote = True  # a run that may lead its board does
+    cfg.leaderboard.margin = 0.02  # of the champion's validation error: least lead over it
+
     cfg.log = ConfigDict()
     cfg.log.project = "ups_jax"  # W&B project
     cfg.log.entity = config_dict.placeholder(str)  # W&B entity; none: the account's default
@@ -104,6 +118,14 @@ def get_config() -> Config:
     cfg.report = ConfigDict()
     cfg.report.dpi = 110  # pixels an inch of the figures
     return cfg.lock()
+
+
+def gate(metric: str, **limit: Any) -> Config:
+    """A gate of summary key `metric`: most, least, or most_ratio, least_ratio of the champion's.
+
+    With `of`, a ratio is taken of that key of the run's own summary. Missing and non-finite fail.
+    """
+    return ConfigDict({"metric": metric, **limit})
 
 
 def fit() -> Config:

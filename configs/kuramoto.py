@@ -21,7 +21,7 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.fit.operator.update(unroll=(1,), shares=(1.0,))
     cfg.stages = ("operator", *GENERATIVE)
     cfg.denoiser = ConfigDict(dict(name="resnet", width=32, dilations=(1, 2, 4)))
-    cfg.diffusion.steps = 4
+    cfg.diffusion.update(steps=4, feedback=True)
     cfg.fit.diffusion.update(steps=6000, batch=16, lr=2e-3, chunk=100, val_every=2000)
     cfg.fit.distill.update(steps=1500, batch=16, lr=1e-3, warmup=100, val_every=500)
     for stage in ("diffusion", "distill"):

@@ -175,19 +175,6 @@ def test_law_panels_plot_every_forecaster_and_the_truth():
     assert mass.get_yscale() == "symlog" and energy.get_yscale() == "linear"
 
 
-def test_training_marks_phases_and_the_best_validation():
-    figure = figures.training(history(), "operator")
-    assert len(figure.axes) == 4
-    loss, val = figure.axes[:2]
-    np.testing.assert_allclose(loss.lines[0].get_xdata(), np.arange(50, 4001, 50))
-    assert [text.get_text() for text in loss.texts] == ["unroll 2", "unroll 4"]
-    assert [text.xy[0] for text in loss.texts] == [2500, 3300]
-    assert "best 0.022 at step 4000" in val.get_title(loc="left")
-    rows = [{"d/step": 1, "d/loss": 1.0}, {"d/step": 2, "d/loss": None}]
-    (only,) = figures.training(rows, "d").axes
-    assert "not finite from step 2" in only.get_title(loc="left")
-
-
 @pytest.mark.parametrize("ndim", [1, 2])
 def test_forecast_panels_share_the_truths_scale_and_hold_the_fields(ndim):
     truth = waves(ndim, 1)[0]
@@ -290,7 +277,7 @@ def written(tmp_path_factory):
 def test_report_writes_every_figure_and_leaves_no_part_behind(written):
     names = {path.name for path in (written.parent / "figures").iterdir()}
     assert names == {
-        "error_over_time.png", "spectra.png", "conserved.png", "training_operator.png",
+        "error_over_time.png", "spectra.png", "conserved.png", "training.png",
         "forecast_0.png", "profile_0.png",
     }  # fmt: skip
     assert {path.name for path in written.parent.iterdir()} == {"figures", "report.html"}
@@ -315,7 +302,7 @@ def test_page_is_self_contained_and_escaped(written):
 def test_page_orders_verdict_tables_figures_and_details(written):
     text = written.read_text()
     marks = ["nRMSE is 0.012 (P1", "Evaluation Summary", "Figures", 'id="error_over_time"',
-             'id="training_operator"', "Physics Diagnostics", "Stage Summary",
+             'id="training"', "Physics Diagnostics", "Stage Summary",
              "<summary>Configuration"]  # fmt: skip
     assert [text.index(mark) for mark in marks] == sorted(text.index(mark) for mark in marks)
     assert '<tr class="truth"><td>truth</td><td>4e-08</td></tr>' in text

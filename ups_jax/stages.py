@@ -102,9 +102,9 @@ def crps(sim: Simulator, *, members: int = 2, floor: float = 0.0) -> Stage:
 
 
 def diffusion(sim: Simulator, *, visits: int = 1024) -> Stage:
-    """A denoiser of what the operator lacks, on the states that its own rollouts visit.
+    """A denoiser of what the operator lacks, in its own rollouts or in single steps.
 
-    It learns from the operator's rollouts of `visits` trajectories beside the truth.
+    It learns from what `visited` makes of the first `visits` trajectories.
     """
     assert sim.diffusion is not None
     noise = sim.diffusion.noise
@@ -165,13 +165,21 @@ def distill(sim: Simulator, *, visits: int = 1024) -> Stage:
 
 
 def visited(sim: Simulator, params: Params, data: Trajectories, *, count: int) -> Trajectories:
-    """The operator's rollouts of the first `count` trajectories; after them, the truth."""
+    """The operator's forecasts of the first `count` trajectories; after them, the truth.
+
+    They are its rollouts, or, where residuals are fed back, single steps from true frames.
+    """
+    assert sim.diffusion is not None
+    feedback = sim.diffusion.feedback
 
     @jax.jit
     def roll(params: Params, u: Array, cond: Array) -> Array:
-        return rollout(partial(model_step, sim, params, model="operator"), u.shape[1] - 1)(
-            u[:, 0], cond
-        )
+        step = partial(model_step, sim, params, model="operator")
+        if feedback:
+            return step(
+                u[:, :-1], jnp.broadcast_to(cond[:, None], (*u[:, :-1].shape[:2], cond.shape[1]))
+            )
+        return rollout(step, u.shape[1] - 1)(u[:, 0], cond)
 
     some, parts = data.take(slice(count)), []
     for i in range(0, len(some), BATCH):
@@ -191,9 +199,9 @@ def _lack(
     """The residual at the end of windows (b, 2, *s, 2 c) of `visited`, and networks for it."""
     channels = len(sim.pde.channels)
     rolled, true = batch["u"][..., :channels], batch["u"][..., channels:]
-    return residual(
-        sim, params, rolled[:, 0], rolled[:, 1], true[:, 1], batch["cond"], models=models
-    )
+    assert sim.diffusion is not None
+    before = true[:, 0] if sim.diffusion.feedback else rolled[:, 0]
+    return residual(sim, params, before, rolled[:, 1], true[:, 1], batch["cond"], models=models)
 
 
 def _copy(name: str) -> Callable[[Params, Batch, Key], Params]:

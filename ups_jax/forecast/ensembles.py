@@ -31,13 +31,14 @@ def diffusion(
     sampler: str | None = None,
     levels: int | None = None,
 ) -> Forecast:
-    """The operator's rollout, and at every step residuals that the teacher samples.
+    """The operator, and at every step residuals that the teacher samples.
 
+    They are added about its rollout, or fed back where they were learnt so (`sim.diffusion`).
     `sampler` and `levels` (steps of the sampler) default to the simulator's, `temperature` is that
     of `diffusion.sample`.
     """
     jump = _way(sim, temperature=temperature, sampler=sampler, levels=levels)
-    run = partial(_refined, sim, params, jump, model="diffusion")
+    run = _corrected(sim, params, jump, model="diffusion")
     return run(u0, cond, key, steps=steps, members=members)
 
 
@@ -53,9 +54,9 @@ def distilled(
     temperature: float = 1.0,
     calls: int | None = None,
 ) -> Forecast:
-    """The operator's rollout, and at every step residuals by the student's few `calls`."""
+    """As `diffusion`, with residuals by the student's few `calls`."""
     jump = _leap(sim, temperature=temperature, calls=calls)
-    run = partial(_refined, sim, params, jump, model="distill")
+    run = _corrected(sim, params, jump, model="distill")
     return run(u0, cond, key, steps=steps, members=members)
 
 
@@ -79,15 +80,7 @@ def distilled_draw(
     sim: Simulator, params: Params, *, temperature: float | Array, calls: int | None = None
 ) -> Draw:
     """One interval by the operator and the student."""
-    jump = _leap(sim, temperature=temperature, calls=calls)
-
-    def draw(u: Array, cond: Array, key: Key) -> Array:
-        ahead = operator_step(sim, params, u, cond)
-        return refined(
-            sim, params, u, ahead, cond, lambda net: jump(net, u.shape, key), model="distill"
-        )
-
-    return draw
+    return _fed_back(sim, params, _leap(sim, temperature=temperature, calls=calls), model="distill")
 
 
 def crps_draw(sim: Simulator, params: Params, *, temperature: float | Array) -> Draw:
@@ -98,6 +91,28 @@ def crps_draw(sim: Simulator, params: Params, *, temperature: float | Array) -> 
         return model_step(sim, params, u, cond, z, model="crps")
 
     return draw
+
+
+def _fed_back(sim: Simulator, params: Params, jump: Jump, *, model: str) -> Draw:
+    """One interval by the operator and a residual that is part of what comes next."""
+
+    def draw(u: Array, cond: Array, key: Key) -> Array:
+        ahead = operator_step(sim, params, u, cond)
+        return refined(
+            sim, params, u, ahead, cond, lambda net: jump(net, u.shape, key), model=model
+        )
+
+    return draw
+
+
+def _corrected(
+    sim: Simulator, params: Params, jump: Jump, *, model: str
+) -> Callable[..., Forecast]:
+    """How members are drawn by residuals: as the simulator's networks have learnt them."""
+    assert sim.diffusion is not None
+    if sim.diffusion.feedback:
+        return partial(ensemble, _fed_back(sim, params, jump, model=model))
+    return partial(_refined, sim, params, jump, model=model)
 
 
 def _way(sim: Simulator, *, temperature: float, sampler: str | None, levels: int | None) -> Jump:
@@ -204,13 +219,15 @@ def once_a_member(sim: Simulator, members: int) -> int:
 
 
 def teacher_calls(sim: Simulator, members: int) -> int:
-    """One call of the operator, and those of the sampler for each member."""
+    """Those of the sampler for each member, and one of the operator for all or for each."""
     spec = sim.diffusion
     assert spec is not None
-    return 1 + members * noising.SAMPLERS[spec.sampler].calls(spec.steps)
+    own = noising.SAMPLERS[spec.sampler].calls(spec.steps)
+    return members * own + (members if spec.feedback else 1)
 
 
 def student_calls(sim: Simulator, members: int) -> int:
-    """One call of the operator, and the student's for each member."""
-    assert sim.diffusion is not None
-    return 1 + members * sim.diffusion.calls
+    """Those of the student for each member, and one of the operator for all or for each."""
+    spec = sim.diffusion
+    assert spec is not None
+    return members * spec.calls + (members if spec.feedback else 1)

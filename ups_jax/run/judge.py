@@ -84,6 +84,17 @@ def choose(plan: Plan, params: Params, val: Trajectories) -> tuple[str, dict[str
     return preferred(found), {mode: float(each.mean()) for mode, each in found.items()}
 
 
+def validated(plan: Plan, params: Params, val: Trajectories, ship: str) -> float:
+    """P1 nRMSE of what ships on the whole validation split: what runs are ranked by."""
+    own = _options(plan.cfg, ship)
+    each = errors(
+        plan.sim, params, val, batch=plan.cfg.eval.batch, mode=ship, stop=plan.stop, **own
+    )
+    if each is None:
+        raise Interrupted("the validation of what ships")
+    return float(each.mean())
+
+
 def preferred(errors: Mapping[str, np.ndarray]) -> str:
     """Of modes in order of their cost, with errors (n,) on the same samples, the one to ship.
 

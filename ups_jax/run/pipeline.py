@@ -15,11 +15,20 @@ import numpy as np
 
 from ups_jax.data import save_predictions
 from ups_jax.metrics import LEVELS
-from ups_jax.run import config, cost, device, estimate, learn, store, tracking
-from ups_jax.run.judge import Judgement, choose, judge, table
+from ups_jax.run import config, cost, device, estimate, learn, ruling, store, tracking
+from ups_jax.run.judge import Judgement, choose, judge, table, validated
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
-from ups_jax.run.report import Plate, Table, ensemble_plates, search_plate, write_report
+from ups_jax.run.report import (
+    Plate,
+    Table,
+    champion_plate,
+    ensemble_plates,
+    gates_plate,
+    search_plate,
+    write_report,
+)
+from ups_jax.run.ruling import Ruling
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import Splits, gather
 from ups_jax.run.tracking.files import write_json, write_text
@@ -41,9 +50,10 @@ def prepare(args: Namespace, stop: Stop) -> Plan:
     plan = Plan(cfg, sim, Path(args.workdir), args, stop, began, bar)
     if args.dry_run:
         return plan
-    for flag in ("fail_on_gate", "fail_on_regression"):
-        if getattr(args, flag):
-            print(f"warning: --{flag} has nothing to judge in this config", file=sys.stderr)
+    if args.fail_on_gate and not cfg.gates:
+        print(
+            "warning: --fail_on_gate has nothing to judge: the config has no gates", file=sys.stderr
+        )
     if not args.restart:
         store.check(plan.workdir, cfg)
         if store.finished(plan.workdir):
@@ -66,7 +76,7 @@ def execute(plan: Plan) -> int:
     if plan.splits is None:
         print(store.read_text(plan.workdir / "table.txt"))
         print(f"report: {plan.workdir / 'report.html'}")
-        return 0
+        return ruling.code(plan.workdir, plan.args)
     with tracking.start(
         config.to_dict(plan.cfg),
         plan.workdir,
@@ -88,7 +98,7 @@ def execute(plan: Plan) -> int:
             run.finish(4)
             raise
     print(f"report: {plan.workdir / 'report.html'}")
-    return 0
+    return ruling.code(plan.workdir, plan.args)
 
 
 def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
@@ -97,6 +107,7 @@ def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
     wall.update(plan.resumed.wall)
     run.update_config(_metadata(cfg, splits))
     write_json(workdir / "splits.json", splits.record)
+    before = ruling.baseline(plan, splits, run.id)
     learn.warn_about_machine(plan.resumed)
     networks, chosen, stages = _train(plan, splits, run)
     params = networks[chosen]
@@ -104,21 +115,39 @@ def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
     began = time.monotonic()
     ship, rivals = choose(plan, params, splits.val)
     run.update_config({"ship": ship})
-    run.log_eval_summary({f"val/{mode}/nrmse": value for mode, value in rivals.items()})
+    run.log_eval_summary({f"rivals/{mode}/nrmse": value for mode, value in rivals.items()})
+    known = stages[0][STAGE_COLUMNS.index("validation")] if ship == "operator" else None
+    value = validated(plan, params, splits.val, ship) if known is None else known
+    run.log_eval_summary({"val/nrmse": value})
     judged = judge(plan, networks, chosen, ship, splits.test)
     report = judged.report
+    run.log_eval_summary({key.removeprefix("eval/"): v for key, v in report.scalars.items()})
     wall["compile_s"] += report.compile_s
     wall["eval_s"] = time.monotonic() - began - report.compile_s
     if cfg.eval.save_predictions:
         save_predictions(workdir / "predictions.npz", report.predictions, truth=splits.test)
-    _tell(plan, splits, params, judged, stages, run)
-    wall["total_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - plan.began
+    wall["verdict_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - plan.began
     run.log_eval_summary(wall, prefix="wall")
     run.log_eval_summary({"peak_mib": device.peak_mib()}, prefix="memory")
-    write_text(workdir / "table.txt", table(judged) + "\n")
-    run.finish(0)
+    ruled = ruling.rule(
+        plan, splits, run, before,
+        ship=ship, curves=report.curves, times=report.times, spread=_spread(stages),
+    )  # fmt: skip
+    ruling.tell(ruled, run)
+    began = time.monotonic()
+    _tell(plan, splits, params, judged, ruled, stages, run)
+    wall["report_s"] = time.monotonic() - began
+    wall["total_s"] = wall["verdict_s"] + wall["report_s"]
+    run.log_eval_summary(wall, prefix="wall")
+    write_text(workdir / "table.txt", f"{table(judged)}\n\n{ruling.sentence(ruled)}\n")
+    run.finish(ruling.code(workdir, plan.args))
     run.write_summary()
-    print(table(judged))
+    print(store.read_text(workdir / "table.txt"))
+
+
+def _spread(stages: list[Row]) -> float | None:
+    """Of the operator's validation error, over the seeds of this run."""
+    return stages[0][STAGE_COLUMNS.index("spread over seeds")] if stages else None
 
 
 def _train(
@@ -136,7 +165,6 @@ def _train(
         measure = cost.stage_of(plan.sim, cfg, name).judged
         if name == "operator":
             chosen = int(np.argmin(at.best_value))
-            run.log_eval_summary({"val/nrmse": at.best_value[chosen]})
         size, value = count(params[name]) // cfg.seeds, at.best_value[chosen]
         spread = float(np.std(at.best_value, ddof=1)) if cfg.seeds > 1 else None
         updates = sum(steps for steps, _ in cost.schedule(plan.sim, cfg, name))
@@ -155,25 +183,32 @@ def _tell(
     splits: Splits,
     params: Params,
     judged: Judgement,
+    ruled: Ruling,
     stages: list[Row],
     run: tracking.WandBContext,
 ) -> None:
-    """Summary, tables, figures and the page of a run, to W&B and to its folder."""
-    began, report = time.monotonic(), judged.report
-    run.log_eval_summary({key.removeprefix("eval/"): v for key, v in report.scalars.items()})
+    """Tables, figures and the pages of a run, to W&B and to its folder."""
+    report = judged.report
     run.log_table("Evaluation Summary", report.columns, report.rows)
     run.log_table("Physics Diagnostics", report.physics_columns, report.physics_rows)
     run.log_table("Stage Summary", STAGE_COLUMNS, stages)
-    for more in _more_tables(judged):
+    for more in (*_more_tables(judged), *ruling.tables(ruled)):
         run.log_table(more.title, more.columns, more.rows)
-    page = _page(plan, splits, params, judged, stages)
+    page = _page(plan, splits, params, judged, ruled, stages)
     for figure in sorted((plan.workdir / "figures").glob("*.png")):
         run.log_figure(figure.stem, figure)
     run.log_html("report", page)
-    plan.wall["report_s"] = time.monotonic() - began
+    run.log_html("leaderboard", ruling.page_path(plan.cfg, plan.workdir))
 
 
-def _page(plan: Plan, splits: Splits, params: Params, judged: Judgement, stages: list[Row]) -> Path:
+def _page(
+    plan: Plan,
+    splits: Splits,
+    params: Params,
+    judged: Judgement,
+    ruled: Ruling,
+    stages: list[Row],
+) -> Path:
     cfg, sim = plan.cfg, plan.sim
     series = [
         json.loads(line) for line in store.read_text(plan.workdir / "metrics.jsonl").splitlines()
@@ -200,6 +235,8 @@ def _page(plan: Plan, splits: Splits, params: Params, judged: Judgement, stages:
         dpi=cfg.report.dpi,
         more=_more_plates(plan, judged),
         tables=_more_tables(judged),
+        ruling=ruling.sentence(ruled),
+        lead=_lead(plan, ruled),
     )
 
 
@@ -207,6 +244,21 @@ def _more_tables(judged: Judgement) -> list[Table]:
     """Tables of ensembles and search, where there are such."""
     named = {"Ensemble Summary": judged.ensembles, "TTC Analysis": judged.search}
     return [Table(name, found.columns, found.rows) for name, found in named.items() if found]
+
+
+def _lead(plan: Plan, ruled: Ruling) -> list[Table | Plate]:
+    """What stands first on the page: the gates, and the comparison with the champion."""
+    gates, worse, board = ruling.tables(ruled)
+    champion, dpi = ruled.before.champion, plan.cfg.report.dpi
+    held = {} if champion is None else champion["metrics"]
+    shown: list[Table | Plate] = []
+    if ruled.gates:
+        shown += [gates_plate(ruled.gates, champion=held, dpi=dpi), gates]
+    if champion is not None:
+        names = (plan.workdir.name, f"champion {champion.get('name') or champion['id']}")
+        curves = ruled.row["curves"], champion.get("curves") or {}
+        shown += [champion_plate(*curves, names=names, dpi=dpi), worse]
+    return [*shown, board]
 
 
 def _more_plates(plan: Plan, judged: Judgement) -> list[Plate]:

@@ -99,9 +99,8 @@ def _diffusion(cfg: Any) -> Diffusion | None:
         return None
     make = lookup(diffusion.NOISES, spec.noise, "noise")
     lookup(diffusion.SAMPLERS, spec.sampler, "sampler")
-    return Diffusion(
-        make(smallest=spec.smallest, largest=spec.largest), spec.sampler, spec.steps, spec.calls
-    )
+    noise = make(smallest=spec.smallest, largest=spec.largest)
+    return Diffusion(noise, spec.sampler, spec.steps, spec.calls, spec.feedback)
 
 
 def _search(cfg: Any, pde: PDE) -> Search | None:

@@ -19,12 +19,17 @@ Denoiser = Callable[[Array, Array], Array]
 
 
 class Diffusion(NamedTuple):
-    """How residuals are diffused: noise levels, teacher's sampler and steps, student's calls."""
+    """How residuals are diffused: noise levels, teacher's sampler and steps, student's calls.
+
+    With `feedback` a residual is what one step from a true frame lacks, and members go on from it;
+    without, what the operator's rollout lacks, and members stand about that rollout.
+    """
 
     noise: Noise
     sampler: str
     steps: int
     calls: int
+    feedback: bool = False
 
 
 class Search(NamedTuple):

@@ -28,6 +28,7 @@ __all__ = [
     "from_dict",
     "load",
     "phases",
+    "recipe",
     "split_path",
     "to_dict",
     "validate",
@@ -74,6 +75,18 @@ def to_dict(cfg: Config) -> dict[str, Any]:
 def fingerprint(cfg: Config) -> str:
     """SHA-256 over every key outside `log` and `report`."""
     text = json.dumps(_computed(to_dict(cfg)), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recipe(cfg: Config) -> str:
+    """Fingerprint of a config but for its seeds: runs of one recipe tell how much a seed changes.
+
+    Where a run is entered, and what it is judged by, is no part of a recipe.
+    """
+    apart = ("seed", "seeds", "gates", "regression", "leaderboard")
+    made = {key: value for key, value in _computed(to_dict(cfg)).items()
+            if key.partition(".")[0] not in apart}  # fmt: skip
+    text = json.dumps(made, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from configs.base import Config
 from ups_jax.lookup import lookup
+from ups_jax.run.config.verdicts import check_verdicts
 
 SCHEMA = 2
 """Version of the config's layout; raised when a key changes its name or its meaning."""
@@ -53,6 +54,7 @@ def validate(cfg: Config) -> None:
     _single_steps(cfg)
     _generative(cfg)
     _eval(cfg)
+    check_verdicts(cfg)
     _need(cfg.report.dpi > 0, "report.dpi", cfg.report.dpi, "positive")
 
 

@@ -1,7 +1,7 @@
 """Which keys a config has: those of configs/base.py, and the arguments of its factories."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import reduce
 from typing import Any, NamedTuple
@@ -63,6 +63,16 @@ COMPONENTS = {
     "denoiser": Component(_denoisers, elsewhere=(), beside={}),
 }
 
+GATE = {
+    "metric": Entry("", Kind(str)),
+    "most": Entry(None, Kind(float, optional=True)),
+    "least": Entry(None, Kind(float, optional=True)),
+    "most_ratio": Entry(None, Kind(float, optional=True)),
+    "least_ratio": Entry(None, Kind(float, optional=True)),
+    "of": Entry("", Kind(str)),
+}
+"""Keys of every `gates.<name>`: a config names as many gates as it likes."""
+
 
 def arguments(section: str, name: str) -> dict[str, Entry]:
     """Keys of `section` when it names `name`: the factory's arguments that have a default.
@@ -84,10 +94,10 @@ def arguments(section: str, name: str) -> dict[str, Entry]:
     return entries
 
 
-def declared(names: Mapping[str, str]) -> dict[str, Entry]:
-    """Every key of a config whose components are `names`."""
+def declared(names: Mapping[str, str], gates: Iterable[str] = ()) -> dict[str, Entry]:
+    """Every key of a config whose components are `names` and which has those gates."""
     cfg = base.get_config()
-    entries = {}
+    entries = {f"gates.{gate}.{key}": entry for gate in gates for key, entry in GATE.items()}
     for key, value in flatten(cfg).items():
         section, _, leaf = key.rpartition(".")
         if section in COMPONENTS:
@@ -129,11 +139,11 @@ def bind(given: Mapping[str, Any]) -> dict[str, Any]:
         if f"{section}.name" not in given:
             raise ValueError(f"{section} has no name; add {section}.name, one of its table's names")
         names[section] = Kind(str).check(f"{section}.name", given[f"{section}.name"])
-    known = declared(names)
+    known = declared(names, gates_of(given))
     for key in given:
         require_known(key, known)
     for key in known:
-        if key not in given and key.partition(".")[0] not in COMPONENTS:
+        if key not in given and key.partition(".")[0] not in (*COMPONENTS, "gates"):
             raise ValueError(f"{key} is missing; start the config from configs.base.get_config()")
     return {
         key: entry.kind.check(key, given[key]) if key in given else entry.default
@@ -149,7 +159,7 @@ def override(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
         if (key := f"{section}.name") in overrides:
             names[section] = Kind(str).read(key, overrides[key])
             kept = {k: v for k, v in kept.items() if not k.startswith(f"{section}.")}
-    known = declared(names)
+    known = declared(names, gates_of(values))
     result = {key: kept.get(key, entry.default) for key, entry in known.items()}
     for key, value in overrides.items():
         require_known(key, known)
@@ -159,8 +169,9 @@ def override(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
 
 def assemble(values: Mapping[str, Any]) -> Config:
     """Locked ConfigDict of bound dotted keys; keys that may be none keep their type."""
-    known = declared({section: values[f"{section}.name"] for section in COMPONENTS})
-    tree: dict[str, Any] = {}
+    names = {section: values[f"{section}.name"] for section in COMPONENTS}
+    known = declared(names, gates_of(values))
+    tree: dict[str, Any] = {"gates": {}}
     for key, value in values.items():
         *path, leaf = key.split(".")
         section = reduce(lambda node, part: node.setdefault(part, {}), path, tree)
@@ -168,6 +179,12 @@ def assemble(values: Mapping[str, Any]) -> Config:
         typed = tuple if kind.many else kind.element
         section[leaf] = FieldReference(None, field_type=typed) if value is None else value
     return ConfigDict(tree).lock()
+
+
+def gates_of(values: Iterable[str]) -> list[str]:
+    """Names of the gates among dotted keys, in their order."""
+    found = (key.split(".") for key in values if key.startswith("gates."))
+    return list(dict.fromkeys(parts[1] for parts in found if len(parts) == 3))
 
 
 def require_known(key: str, known: Mapping[str, Any]) -> None:

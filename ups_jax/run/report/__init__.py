@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ups_jax.run.report.fields import outcome, plot_forecast, profiles
-from ups_jax.run.report.figures import conserved, error_over_time, pick, spectra, training
+from ups_jax.run.report.figures import conserved, error_over_time, pick, spectra, stages_of
 from ups_jax.run.report.generative import ensemble_plates, search_plate
+from ups_jax.run.report.judgement import champion_plate, gates_plate, training_plate
 from ups_jax.run.report.look import number, to_png
 from ups_jax.run.report.page import Plate, Table, render, verdict, with_truth
 
@@ -17,7 +18,9 @@ __all__ = [
     "Evidence",
     "Plate",
     "Table",
+    "champion_plate",
     "ensemble_plates",
+    "gates_plate",
     "plot_forecast",
     "search_plate",
     "write_report",
@@ -91,18 +94,20 @@ def write_report(
     dpi: int = 110,
     more: Sequence[Plate] = (),
     tables: Sequence[Table] = (),
+    ruling: str = "",
+    lead: Sequence[Table | Plate] = (),
 ) -> Path:
     """Write workdir/figures/*.png and, last, workdir/report.html; returns the page's path.
 
     series: rows of metrics.jsonl; facts: names and values for the top of the page; ship: the
     forecaster the verdict is about; extent: length of each space axis (else grid points); more,
-    tables: what stands after the others.
+    tables: what stands after the others; ruling, lead: what follows the verdict and its table.
     Every file is replaced at once, so that a reader never meets half of one.
     """
     folder = Path(workdir) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     plates = [*_plates(evidence, series, ship=ship, extent=extent, dpi=dpi), *more]
-    for plate in plates:
+    for plate in (*plates, *(each for each in lead if isinstance(each, Plate))):
         _replace(folder / f"{plate.name}.png", plate.png)
     physics = Table("Physics Diagnostics", evidence.physics_columns, evidence.physics_rows)
     truth = evidence.examples.get("truth")
@@ -111,7 +116,9 @@ def write_report(
         sentence=verdict(
             evidence.scalars, ship=ship, grid=() if truth is None else truth.shape[2:-1]
         ),
+        ruling=ruling,
         facts=facts,
+        lead=lead,
         summary=Table("Evaluation Summary", evidence.columns, evidence.rows),
         plates=plates,
         tables=[
@@ -171,15 +178,8 @@ def _plates(
             "What the equation keeps or lets decay, as a deviation from the given frame.",
             f"Deviation of {' and '.join(laws)} from the given frame against time.",
         )
-    names = [key.removesuffix("/step") for row in series for key in row if key.endswith("/step")]
-    for stage in dict.fromkeys(names):
-        yield Plate(
-            f"training_{stage}",
-            to_png(training(series, stage), dpi),
-            f"Training of the {stage}; dotted lines: a longer unrolled rollout begins, "
-            "star: the best validation error.",
-            f"Loss, validation nRMSE, gradient norm and learning rate of the {stage} against step.",
-        )
+    if stages_of(series):
+        yield training_plate(series, dpi=dpi)
 
 
 def _example_plates(

@@ -1,17 +1,18 @@
 """Curves of a run, one message a figure: error, spectrum and laws over time, and the training."""
 
-from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from ups_jax.run.report.look import (
     HUGE,
     TIME,
+    Pen,
     canvas,
     draw,
     legend_below,
@@ -23,20 +24,23 @@ from ups_jax.run.report.look import (
 )
 
 Curves = Mapping[str, np.ndarray]
+Rows = Sequence[Mapping[str, Any]]  # of metrics.jsonl
 
 WORST_SHOWN = 20.0  # an nRMSE above this says nothing more than "lost"
 PROTOCOLS = {
     "nrmse": "P1: from the initial condition",
     "p10/nrmse": "P10: after 10 context frames",
 }
-PANELS = {
-    "loss": "training loss",
-    "val_nrmse": "validation nRMSE",
-    "val_crps": "validation CRPS over RMS",
-    "val_loss": "validation loss",
-    "grad_norm": "gradient norm",
-    "lr": "learning rate",
+QUANTITIES = {
+    "training loss": ("loss",),
+    "learning rate": ("lr",),
+    "gradient norm": ("grad_norm",),
+    "validation error": ("val_nrmse", "val_crps", "val_loss"),
+    "steps per second": ("steps_per_s",),
 }
+LINEAR = ("lr", "steps_per_s")
+ROUND = (1, 2, 5, 10)
+JUDGED = {"val_nrmse": "nRMSE", "val_crps": "CRPS over RMS", "val_loss": "loss"}
 
 
 def pick(curves: Curves, tail: str) -> dict[str, np.ndarray]:
@@ -105,23 +109,28 @@ def spectra(curves: Curves, time: float) -> Figure:
     found = pick(curves, "spectrum")
     figure = canvas(7.2, 4.8)
     ax = figure.subplots()
-    tidy(ax, "wavenumber k (cycles per domain)", "mean energy E(k)", f"spectrum at t = {time:.3g}")
-    waves = {mode: energy[1:] for mode, energy in found.items()}  # k = 0 has no place on a log axis
+    spectrum_panel(ax, found, pens(["truth", *found]))
+    ax.set_title(f"spectrum at t = {time:.3g}", fontsize=10, loc="left")
+    legend_below(figure, [ax])
+    return figure
+
+
+def spectrum_panel(ax: Axes, spectra: Curves, colors: Mapping[str, Pen]) -> None:
+    """Energy at each wavenumber from 1 on, framed by the truth's; spectra: (k,) from 0 on."""
+    tidy(ax, "wavenumber k (cycles per domain)", "mean energy E(k)")
+    waves = {mode: energy[1:] for mode, energy in spectra.items()}  # k = 0: not on a log axis
     frame = span([waves["truth"]] if "truth" in waves else waves.values(), positive=True)
     low, high = frame or (1e-12, 1.0)
     low = max(low / 10, high * 1e-16)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_ylim(low, high * 10)
-    colors = pens(["truth", *waves])
     for mode, energy in waves.items():
         note = "" if np.isfinite(energy).all() else " (diverged)"
         if not note and energy.size and energy.max() < low:
             note = " (no energy, below the frame)"
         shown = np.where(energy > 0, energy, np.nan)
         draw(ax, np.arange(1, 1 + energy.size), shown, colors[mode], mode + note)
-    legend_below(figure, [ax])
-    return figure
 
 
 def conserved(curves: Curves, times: np.ndarray) -> Figure:
@@ -170,7 +179,13 @@ def _scale_law(ax: Axes, found: Curves) -> None:
     ax.axhline(0, color="0.6", linewidth=0.8, zorder=0)
 
 
-def series_of(series: Sequence[Mapping[str, Any]], stage: str, key: str) -> np.ndarray:
+def stages_of(series: Rows) -> list[str]:
+    """The stages of rows of metrics.jsonl, in the order in which they were trained."""
+    names = (key.removesuffix("/step") for row in series for key in row if key.endswith("/step"))
+    return list(dict.fromkeys(names))
+
+
+def series_of(series: Rows, stage: str, key: str) -> np.ndarray:
     """Steps and values of one training series (2, rows); rows without the key are left out."""
     name = f"{stage}/{key}"
     rows = [(r[f"{stage}/step"], r[name]) for r in series if f"{stage}/step" in r and name in r]
@@ -178,51 +193,108 @@ def series_of(series: Sequence[Mapping[str, Any]], stage: str, key: str) -> np.n
     return np.asarray(pairs, float).reshape(-1, 2).T
 
 
-def training(series: Sequence[Mapping[str, Any]], stage: str) -> Figure:
-    """Loss, validation nRMSE, gradient norm and learning rate against step, phase changes marked.
+def compilations(series: Rows, stage: str) -> list[tuple[float, float]]:
+    """Where a stage compiled, one program an unrolled length: (last step before, length)."""
+    steps, lengths = series_of(series, stage, "unroll")
+    turns = np.flatnonzero(lengths[1:] != lengths[:-1])
+    first = [(0.0, float(lengths[0]))] if lengths.size else []
+    return [*first, *((float(steps[i]), float(lengths[i + 1])) for i in turns)]
 
-    series: rows of metrics.jsonl with "<stage>/step" and any of "<stage>/{loss, ...}".
+
+def judged(series: Rows, stage: str) -> tuple[str, float, float] | None:
+    """What a stage is validated by, and step and value of the lowest; None without a finite one."""
+    if (key := _measured(series, stage, QUANTITIES["validation error"])) is None:
+        return None
+    steps, values = series_of(series, stage, key)
+    best = int(np.argmin(np.where(np.isfinite(values), values, np.inf)))
+    found = JUDGED[key], float(steps[best]), float(values[best])
+    return found if np.isfinite(found[2]) else None
+
+
+def _measured(series: Rows, stage: str, keys: Iterable[str]) -> str | None:
+    return next((key for key in keys if series_of(series, stage, key).size), None)
+
+
+def training(series: Rows) -> Figure:
+    """All stages on one page: a column a stage, a row a quantity, compilations and the best marked.
+
+    series: rows of metrics.jsonl with "<stage>/step" and any of "<stage>/{loss, lr, ...}"; of
+    several seeds their mean, and their standard deviation, "<stage>/<key>_std", as a band.
     """
-    drawn = {k: xy for k in PANELS if (xy := series_of(series, stage, k)).size}
-    rows = max(1, (len(drawn) + 1) // 2)
-    figure = canvas(9.6, 0.6 + 2.5 * rows)
-    grid = figure.subplots(rows, min(2, max(1, len(drawn))), sharex=True, squeeze=False).ravel()
-    changes = _phase_changes(series, stage)
-    for ax, key in zip_longest(grid, drawn):
-        if key is None:
-            ax.remove()
-            continue
-        _training_panel(ax, key, *drawn[key])
-        for step, unroll in changes:
-            ax.axvline(step, color="0.35", linestyle=(0, (2, 2)), linewidth=1)
+    stages = stages_of(series)
+    rows = {q: k for q, k in QUANTITIES.items() if any(_measured(series, s, k) for s in stages)}
+    across, down = len(stages), max(1, len(rows))
+    figure = canvas(max(2.1 * across, min(10.4, 4.8 + 2.4 * across)), 1.2 + 1.35 * down)
+    grid = figure.subplots(down, across, sharex="col", squeeze=False)
+    for (row, column), ax in np.ndenumerate(grid):
+        name, keys = [*rows.items(), ("", ())][row]
+        key = _measured(series, stages[column], keys)
+        tidy(ax, "step" if row == down - 1 else "", "" if column else name)
+        ax.tick_params(labelsize=8)
+        _dynamics(ax, series, stages[column], key)
+    for ax, stage in zip(grid[0], stages, strict=True):
+        ax.set_title(plain(stage), loc="left", weight="bold", fontsize=10, pad=42)
+        last = series_of(series, stage, "step")[0].max()
+        ax.set_xlim(-0.02 * last, 1.02 * last)
+        ax.xaxis.set_major_locator(MaxNLocator(6 if across < 3 else 4, steps=ROUND))
+        ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1e3:g}k" if x >= 1e3 else f"{x:g}")
+        for step, unroll in compilations(series, stage):
             ax.annotate(
                 f"unroll {unroll:g}", (step, 1), xycoords=ax.get_xaxis_transform(), fontsize=8,
-                xytext=(3, -2), textcoords="offset points", va="top", rotation=90, color="0.35",
+                xytext=(0, 3), textcoords="offset points", rotation=90, ha="center", color="0.25",
             )  # fmt: skip
+    figure.align_ylabels(grid[:, 0])
     return figure
 
 
-def _training_panel(ax: Axes, key: str, steps: np.ndarray, values: np.ndarray) -> None:
-    title = PANELS[key]
-    pen = pens(["operator"])["operator"]._replace(marker="o" if steps.size < 40 else "")
-    if key != "lr" and span([values], positive=True):
-        ax.set_yscale("log")
-    draw(ax, steps, values, pen, key)
-    lost = np.flatnonzero(~np.isfinite(values))
+def _dynamics(ax: Axes, series: Rows, stage: str, key: str | None) -> None:
+    """One quantity of one stage; log but for learning rate and speed, crosses where not finite."""
+    for step, _ in compilations(series, stage):
+        ax.axvline(step, color="0.35", linestyle=(0, (1, 2)), linewidth=1, zorder=1)
+    if key is None:
+        ax.text(0.5, 0.5, "not recorded", transform=ax.transAxes, ha="center", fontsize=8)
+        ax.set_yticks([])
+        return
+    steps, values = series_of(series, stage, key)
+    spread = series_of(series, stage, f"{key}_std")[1]
+    ax.plot(steps, values, color="#0072B2", linewidth=1.3, marker="." if steps.size < 40 else "")
+    if spread.size == values.size:
+        values = np.stack([values - spread, values, values + spread])
+        ax.fill_between(steps, values[0], values[-1], color="#0072B2", alpha=0.3, linewidth=0)
+    _frame(ax, values, log=key not in LINEAR)
+    lost = steps[~np.isfinite(np.atleast_2d(values)).all(axis=0)]
     if lost.size:
-        title += f" (not finite from step {steps[lost[0]]:g})"
-    elif key.startswith("val_"):
-        best = int(np.argmin(values))
-        ax.plot(steps[best], values[best], "*", color="#D55E00", markersize=12)
-        title += f" (best {number(values[best])} at step {steps[best]:g})"
-    tidy(ax, "step", title=plain(title))
-    ax.xaxis.set_major_locator(MaxNLocator(5))
-    if ax.get_subplotspec().rowspan.stop < ax.get_subplotspec().get_gridspec().nrows:  # pyright: ignore[reportOptionalMemberAccess]
-        ax.set_xlabel("")
+        at_top = ax.get_xaxis_transform()
+        ax.plot(lost, 0 * lost + 0.94, "x", color="#D55E00", markeredgewidth=2, transform=at_top)
+        told = f"not finite from step {lost[0]:g}"
+        ax.text(0.98, 0.82, told, transform=ax.transAxes, ha="right", va="top", fontsize=8)
+    best = judged(series, stage) if key in JUDGED else None
+    if best is not None:
+        ax.plot(*best[1:], "*", color="#D55E00", markersize=12, zorder=4, clip_on=False)
+        ax.set_title(f"best {best[0]} {number(best[2])}", loc="right", fontsize=8)
 
 
-def _phase_changes(series: Sequence[Mapping[str, Any]], stage: str) -> list[tuple[float, float]]:
-    """Where the unrolled length changes: (last step before, new length)."""
-    steps, lengths = series_of(series, stage, "unroll") if series else np.zeros((2, 0))
-    turns = np.flatnonzero(lengths[1:] != lengths[:-1])
-    return [(float(steps[i]), float(lengths[i + 1])) for i in turns]
+def _frame(ax: Axes, values: np.ndarray, *, log: bool) -> None:
+    """Limits and a few ticks around some values: from zero on, or on a log axis."""
+    low, high = span([values], positive=True) or (0.1, 1.0)
+    ax.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+    if not log:
+        ax.set_ylim(0, 1.15 * high)
+        ax.yaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
+        return
+    room = (high / low) ** 0.08 * 1.05
+    ax.set_yscale("log")
+    ax.set_ylim(low / room, high * room)
+    log_ticks(ax.yaxis, low / room, high * room, most=3)
+
+
+def log_ticks(axis: Axis, low: float, high: float, *, most: int) -> None:
+    """At most so many labelled ticks of a log axis: decades, or 1, 2 and 5 times them, or any."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    choices = [np.outer(decades, factors).ravel() for factors in ((1,), (1, 2, 5))]
+    choices.append(np.asarray(MaxNLocator(most).tick_values(low, high)))
+    kept = [ticks[(ticks >= low) & (ticks <= high)] for ticks in choices]
+    chosen = next((ticks for ticks in kept if ticks.size >= 3), max(kept, key=np.size))
+    axis.set_major_locator(FixedLocator(list(chosen[:: -(-chosen.size // most)])))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(lambda x, _: f"{x:g}")

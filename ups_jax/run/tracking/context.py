@@ -125,10 +125,13 @@ class WandBContext:
             self._session.run.config.update(updates, allow_val_change=True)
 
     def alert(self, title: str, text: str, level: str = "WARN") -> None:
-        """Say something on stderr, in `alerts.json` and as a W&B alert."""
+        """Say something on stderr, in `alerts.json` and as a W&B alert; the same thing once."""
         notice = self._ledger.notice(title, text, level)
         path = self.workdir / "alerts.json"
-        write_json(path, [*read_json(path, []), notice])
+        told = read_json(path, [])
+        if notice in told:
+            return
+        write_json(path, [*told, notice])
         print(f"{level}: {title}: {text}", file=sys.stderr)
         if self._session.run is None:
             return

@@ -96,8 +96,10 @@ class MemoryRun:
         self.config.update(self._ledger.metadata(updates))
 
     def alert(self, title: str, text: str, level: str = "WARN") -> None:
-        """Keep an alert."""
-        self.alerts.append(self._ledger.notice(title, text, level))
+        """Keep an alert, the same one once."""
+        notice = self._ledger.notice(title, text, level)
+        if notice not in self.alerts:
+            self.alerts.append(notice)
 
     def add_tags(self, tags: Sequence[str]) -> None:
         """Keep tags, each once."""

@@ -1,0 +1,105 @@
+// The table: what its columns are, and how a run is written in each.
+
+const COLUMNS = [
+  { key: "rank", label: "rank", value: (run) => run.rank ?? null, show: count },
+  { key: "name", label: "name", text: true, value: (run) => run.name, cell: named },
+  { key: "id", label: "id", text: true, value: (run) => run.id },
+  { key: "ship", label: "ship", text: true, value: (run) => run.row.ship },
+  { key: "val", label: "val nRMSE", value: (run) => run.judged },
+  { key: "spread", label: "\u00b1 over seeds", value: (run) => run.row.spread, optional: true },
+  { key: "test", label: "test nRMSE", value: (run) => run.test },
+  { key: "p10", label: "P10 nRMSE", value: (run) => run.p10, optional: true },
+  { key: "gap", label: "physics gap", value: (run) => run.gap },
+  { key: "train", label: "train (s)", value: (run) => run.train },
+  { key: "total", label: "total (s)", value: (run) => run.total },
+  { key: "parameters", label: "parameters", value: (run) => run.parameters, show: count },
+  { key: "gates", label: "gates met", value: (run) => share(run.row.gates), cell: gates },
+  { key: "regressions", label: "regressed", value: (run) => regressed(run), show: count, cell: regressions },
+  { key: "device", label: "device", text: true, value: (run) => run.row.device },
+  { key: "date", label: "date (UTC)", value: (run) => run.time, show: date },
+];
+
+const share = (gates) => (isNumber(gates?.met) && isNumber(gates.of) ? (gates.of ? gates.met / gates.of : 1) : null);
+
+function regressed(run) {
+  const { regressed: names, baseline } = run.row.regressions ?? {};
+  return Array.isArray(names) && (baseline || names.length) ? names.length : null;
+}
+
+function named(run, cell) {
+  cell.title = run.name;
+  const lead = el("span", { class: "lead" }, "\u2605 champion");
+  cell.append(run.champion ? el("div", { class: "crowned" }, el("span", null, run.name), lead) : run.name);
+}
+
+function gates(run, cell) {
+  if (share(run.row.gates) === null) return cell.append(DASH);
+  const { met, of, failed } = run.row.gates;
+  cell.append(`${met}/${of}`);
+  if (!run.failed) return undefined;
+  const names = Array.isArray(failed) && failed.length ? `failed: ${failed.join(", ")}` : "not all met";
+  cell.classList.add("bad");
+  cell.title = names;
+  return cell.append(" \u2717", el("span", { class: "hidden" }, ` ${names}`));
+}
+
+function regressions(run, cell) {
+  const found = regressed(run);
+  cell.append(count(found));
+  if (found) {
+    cell.title = run.row.regressions.regressed.join(", ");
+    cell.append(el("span", { class: "hidden" }, `: ${cell.title}`));
+  }
+}
+
+/** Addresses of a run's report and W&B page, where they can be nothing but that. */
+function links(run) {
+  const { report, wandb } = run.row;
+  const found = [];
+  if (typeof report === "string" && report) {
+    const path = report.replace(/^[/\\]+/, "").split("/").map(encodeURIComponent).join("/");
+    found.push(["report", path]);
+  }
+  if (typeof wandb?.url === "string" && /^https?:\/\//i.test(wandb.url)) found.push(["W&B", wandb.url]);
+  return found.flatMap(([text, href]) => [
+    el("a", { href, target: "_blank", rel: "noopener", "aria-label": `${text} of ${run.label}` }, text), " "]);
+}
+
+/** A new row of the table. */
+function rowOf(run, columns) {
+  const box = el("input", { type: "checkbox", "aria-label": `compare ${run.label}` });
+  box.disabled = state.picked.length >= MOST;
+  box.addEventListener("change", () => pick(run, box.checked));
+  run.box = box;
+  const row = el("tr", { "data-id": run.id, class: run.champion ? "champion" : null });
+  const first = document.createElement("td");
+  first.className = "pick";
+  first.append(box);
+  row.append(first);
+  for (const column of columns) {
+    const cell = document.createElement("td");
+    if (column.text) cell.className = column.key === "name" ? "text name" : "text";
+    if (column.cell) column.cell(run, cell);
+    else cell.textContent = column.text ? column.value(run) ?? DASH : (column.show ?? number)(column.value(run));
+    row.append(cell);
+  }
+  const last = document.createElement("td");
+  last.className = "text";
+  last.append(...links(run));
+  row.append(last);
+  return row;
+}
+
+const shownColumns = (own) => COLUMNS.filter((column) =>
+  !column.optional || own.some((run) => isNumber(column.value(run))));
+
+function header(columns) {
+  const cells = columns.map((column) => {
+    const button = el("button", { type: "button" }, column.label);
+    button.addEventListener("click", () => sortBy(column.key));
+    const kind = column.key === "name" ? "text name" : column.text ? "text" : null;
+    return el("th", { scope: "col", class: kind, "data-key": column.key }, button);
+  });
+  return [el("th", { scope: "col", class: "pick" }, el("span", { class: "hidden" }, "compare")),
+    ...cells, el("th", { scope: "col", class: "text" }, "links")];
+}
