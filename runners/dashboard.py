@@ -11,6 +11,7 @@ DESCRIPTION = "Panels, pinned columns and the baseline of a W&B project; makes n
 
 def flags(parser: argparse.ArgumentParser) -> None:
     """What the workspace is of, and where it goes."""
+    parser.add_argument("--workdir", type=Path, metavar="DIR", help="folder of a run of it")
     parser.add_argument("--project", help="W&B project; default: the workdir's, else the config's")
     parser.add_argument("--entity", help="W&B entity; default: the workdir's, else the account's")
     parser.add_argument("--name", help="of the workspace; default: <project>: verdict and training")
@@ -18,14 +19,12 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stages", help="with commas between; default: the workdir's, else all")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the spec to this JSON file")
     parser.add_argument("--save", action="store_true", help="make a new workspace online")
-    # parse() asks for a workdir, but a project will do here.
-    parser.set_defaults(workdir=False)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code of `dashboard.py`; see `--help`."""
     args = cli.parse(
-        argv, prog="dashboard.py", description=DESCRIPTION, extra=flags, subject="workdir"
+        argv, prog="dashboard.py", description=DESCRIPTION, extra=flags, subject="project"
     )
     from ups_jax.run import dashboard
 

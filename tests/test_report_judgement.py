@@ -6,6 +6,7 @@ from matplotlib.colors import to_hex
 
 from ups_jax.run.gates import check
 from ups_jax.run.report import figures, judgement
+from ups_jax.run.report.look import canvas
 
 SCALARS = {"err": 0.01, "cover": 0.6, "gap": 2e-3, "gain": -1.0, "drift": 0.5}
 CHAMPION = {"err": 0.03, "cover": 0.9, "slow": 7.0}
@@ -116,6 +117,12 @@ def test_a_gate_without_a_champion_is_hollow_and_says_so():
     assert {text.get_text() for text in legend.get_texts()} == {"no baseline", "pass"}
 
 
+def test_the_title_names_the_gate_that_is_nearest_to_its_limit():
+    given = {"easy": {"metric": "err", "most": 1.0}, "hard": {"metric": "drift", "most": 0.625}}
+    figure = judgement.gates(check(given, SCALARS, None), champion={})
+    assert figure.get_suptitle() == "2 of 2 gates pass; the tightest, hard, by +20 %"
+
+
 def test_the_plate_of_gates_tells_their_numbers():
     plate = judgement.gates_plate(check(GATES, SCALARS, CHAMPION), champion=CHAMPION, dpi=40)
     assert plate.name == "gates" and plate.png.startswith(b"\x89PNG")
@@ -187,6 +194,18 @@ def test_tick_labels_of_a_page_do_not_overlap(stages):
             ends = [(getattr(box, low), getattr(box, high)) for box in boxes]
             assert all(a[1] < b[0] for a, b in zip(ends, ends[1:], strict=False))
             assert len(boxes) >= 2 or axis is ax.xaxis
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [(1e-7, 2e-3, [1e-7, 1e-5, 1e-3]), (0.3, 3.0, [0.5, 1, 2]), (0.41, 0.49, [0.42, 0.45, 0.48])],
+)
+def test_few_ticks_of_a_log_axis_have_labels(low, high, shown):
+    ax = canvas(4, 3).subplots()
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
+    figures.log_ticks(ax.yaxis, low, high, most=3)
+    np.testing.assert_allclose(ax.get_yticks(), shown)
 
 
 def test_the_plate_of_training_tells_its_numbers():

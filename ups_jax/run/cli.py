@@ -24,12 +24,13 @@ def parse(
     prog: str,
     description: str,
     extra: Callable[[argparse.ArgumentParser], object] | None = None,
-    subject: Literal["config", "workdir"] = "config",
+    subject: Literal["config", "workdir", "project"] = "config",
 ) -> Namespace:
     """Flags as a Namespace; `overrides` holds the text of every --config.KEY, wherever it stands.
 
     A runner that trains is about a config; one that looks at a finished run is about its workdir,
-    which it then requires. `extra` adds a runner's own flags. A mistake exits 2 in two lines.
+    which it then requires; one about a whole project brings all its flags with it. `extra` adds a
+    runner's own flags. A mistake exits 2 in two lines.
     """
     parser = _Parser(prog, description, subject)
     if extra is not None:
@@ -39,7 +40,7 @@ def parse(
     args, unknown = parser.parse_known_args(rest)
     if unknown:
         parser.error(_unknown(parser, unknown[0]))
-    if getattr(args, subject) is None:
+    if subject != "project" and getattr(args, subject) is None:
         example = {"config": "configs/burgers.py:smoke", "workdir": "runs/burgers"}[subject]
         parser.error(f"--{subject} is missing; for example --{subject} {example}")
     args.overrides = overrides
@@ -90,6 +91,8 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str, subject: str) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
         self.subject = subject
+        if subject == "project":
+            return
         if subject == "config":
             self.add_argument("--config", metavar="FILE[:variant]", help="a config file")
         self.add_argument("--workdir", type=Path, metavar="DIR", help="folder of the run")

@@ -46,7 +46,7 @@ class Board(NamedTuple):
 def prepare(args: Namespace, stop: Stop) -> Board:
     """Lay out the workspace and, where asked for, save it. ValueError on whatever hinders that."""
     _package()
-    cfg, about = _subject(args.workdir or None)
+    cfg, about = _subject(args.workdir)
     stages = tuple(dict.fromkeys(args.stages.split(","))) if args.stages else tuple(cfg.stages)
     for stage in stages:
         lookup(STAGES, stage, "stage")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ups_jax.forecast import FORECASTERS
 from ups_jax.run import config, leaderboard
 from ups_jax.run.leaderboard import Row
 from ups_jax.run.plan import Plan
@@ -52,6 +53,8 @@ def row_of(
         or key in judged
     }
     metrics["eval/p10/nrmse"] = run.summary.get(p10)
+    sizes = [run.summary.get(f"params/{model}") or 0 for model in FORECASTERS[ship].models]
+    metrics["params/shipped"] = sum(sizes)
     return {
         "kind": "run",
         "id": run.id,

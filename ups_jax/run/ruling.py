@@ -11,6 +11,7 @@ from ups_jax.run import entry, leaderboard
 from ups_jax.run.gates import FAIL, NO_BASELINE, PASS, Verdict, check, passed
 from ups_jax.run.leaderboard import Claim, Lines, Regression, Row, Snapshot
 from ups_jax.run.leaderboard.page import page
+from ups_jax.run.leaderboard.tell import standing
 from ups_jax.run.plan import Plan
 from ups_jax.run.report import Table
 from ups_jax.run.splits import Splits
@@ -19,8 +20,6 @@ from ups_jax.run.tracking.files import read_json, write_json, write_text
 
 GATE_COLUMNS = ["gate", "metric", "verdict", "value", "limit", "margin", "reference", "sentence"]
 REGRESSION_COLUMNS = ["metric", "against", "verdict", "value", "reference", "change", "spread"]
-BOARD_COLUMNS = ["rank", "champion", "run", "name", "shipped", "validation nRMSE", "test nRMSE"]
-BOARD_COLUMNS += ["train s", "parameters", "gates met", "regressions", "device", "time"]
 
 
 @dataclass(frozen=True)
@@ -182,34 +181,10 @@ def tables(ruling: Ruling) -> list[Table]:
         for v in ruling.gates
     ]
     worse = [list(each[:-1]) for each in ruling.regressions]
-    own, leader = ruling.row["board"], _leader(ruling)
-    ranked = leaderboard.ranked(ruling.after.runs, own)
-    board = [_place(i, row, leader) for i, row in enumerate(ranked, start=1)]
     return [
         Table("Gates", GATE_COLUMNS, gates),
         Table("Regressions", REGRESSION_COLUMNS, worse),
-        Table("Leaderboard", BOARD_COLUMNS, board),
-    ]
-
-
-def _place(rank: int, row: Row, leader: str | None) -> list[Any]:
-    metric = leaderboard.metric_of
-    gates, worse = row.get("gates") or {}, row.get("regressions") or {}
-    sizes = [v for k, v in row["metrics"].items() if k.startswith("params/") and v]
-    return [
-        rank,
-        "champion" if row["id"] == leader else "",
-        row["id"],
-        row.get("name"),
-        row.get("ship"),
-        metric(row, leaderboard.JUDGED),
-        metric(row, "eval/nrmse"),
-        metric(row, "wall/train_s"),
-        sum(sizes),
-        f"{gates.get('met', 0)} of {gates.get('of', 0)}",
-        len(worse.get("regressed", [])),
-        row.get("device"),
-        row.get("time"),
+        Table("Leaderboard", *standing(ruling.after, ruling.row["board"])),
     ]
 
 

@@ -55,7 +55,7 @@ for (const own of boards.values()) rank(own);
 
 /** Ranks within one board; ties share a rank. A run without a board, or a number, has none. */
 function rank(own) {
-  const judged = own.filter((run) => run.row.board != null && run.judged !== null);
+  const judged = own.filter((run) => run.judged !== null);
   judged.sort((a, b) => a.judged - b.judged);
   judged.forEach((run, i) => {
     const tied = i > 0 && judged[i - 1].judged === run.judged;

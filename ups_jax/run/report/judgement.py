@@ -44,7 +44,7 @@ MARKS: dict[str, dict[str, Any]] = {
 }
 DIAMOND: dict[str, Any] = dict(marker="D", color="#1b1b1b", markersize=11, markerfacecolor="none")
 LOOSE: dict[str, Any] = dict(linestyle="", clip_on=False)
-COLUMNS = {"": 0.02, "value": 0.41, "limit": 0.62, "margin": 0.81, "champion": 1.0}
+COLUMNS = {"": 0.02, "value": 0.40, "limit": 0.61, "margin": 0.79, "champion": 1.0}
 
 RIVALS = {"this run": PENS["operator"], "champion": PENS["diffusion"]._replace(color="#882255")}
 
@@ -169,7 +169,7 @@ def _kept(verdicts: Sequence[Verdict]) -> str:
     near = [v for v in verdicts if v.margin is not None and v.limit]
     if not near:
         return f"no gate of {count} fails{rest}"
-    least = max(near, key=lambda v: v.margin or 0.0)
+    least = min(near, key=lambda v: v.margin or 0.0)
     tightest = f"the tightest, {least.name}, by {_percent(least)}"
     return f"{count - bare} of {count} gates pass{rest}; {tightest}"
 
