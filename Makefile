@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 WORKDIR ?= runs/burgers
 CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p')
-EXTRA := dev,pde$(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo ",cuda13" || echo ",cuda12"),)
+EXTRA := dev,pde,dashboard$(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo ",cuda13" || echo ",cuda12"),)
 
 # The peers have an environment of their own. Where pip knows no CPU build of torch, name a wheel of one.
 PEERS := .venv-peers

@@ -153,7 +153,7 @@ def test_tables_pages_and_figures_have_the_names_that_runs_give_them(made):
         for panel in panels
         if panel["viewType"] == "Weave"
     }
-    logged = set(re.findall(r'log_table\("([^"]+)"', source("pipeline.py")))
+    logged = set(re.findall(r'log_table\("([^"]+)"', source("publish.py")))
     assert tables == {"Evaluation Summary", "Stage Summary", "Gates", "Regressions", "Leaderboard"}
     assert tables <= logged | ruled()[1]
     media = {
@@ -162,7 +162,7 @@ def test_tables_pages_and_figures_have_the_names_that_runs_give_them(made):
         if panel["viewType"] == "Media Browser"
         for key in panel["config"]["mediaKeys"]
     }
-    pages = set(re.findall(r'log_html\("([^"]+)"', source("pipeline.py")))
+    pages = set(re.findall(r'log_html\("([^"]+)"', source("publish.py")))
     assert {key for key in media if "/" not in key} == pages
     reports = [f"report/{path.name}" for path in Path(report.__file__).parent.glob("*.py")]
     plates = re.findall(r'Plate\(\s*"([^"]+)"', source(*reports))

@@ -1,6 +1,5 @@
 """One run from its config to its report, in order. Every runner calls it."""
 
-import json
 import os
 import platform
 import subprocess
@@ -14,29 +13,17 @@ import jax
 import numpy as np
 
 from ups_jax.data import save_predictions
-from ups_jax.metrics import LEVELS
 from ups_jax.run import config, cost, device, estimate, learn, ruling, store, tracking
-from ups_jax.run.judge import Judgement, choose, judge, table, validated
+from ups_jax.run.judge import choose, judge, table, validated
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
-from ups_jax.run.report import (
-    Plate,
-    Table,
-    champion_plate,
-    ensemble_plates,
-    gates_plate,
-    search_plate,
-    write_report,
-)
-from ups_jax.run.ruling import Ruling
+from ups_jax.run.publish import STAGE_COLUMNS, publish
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import Splits, gather
 from ups_jax.run.tracking.files import write_json, write_text
 from ups_jax.simulator import build, count, statistics
 from ups_jax.types import Interrupted, Params
 
-STAGE_COLUMNS = ["stage", "parameters", "updates", "seeds", "best step", "judged by", "validation"]
-STAGE_COLUMNS += ["spread over seeds", "TFLOP", "train s", "compile s"]
 Row = list[Any]
 
 
@@ -135,7 +122,7 @@ def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
     )  # fmt: skip
     ruling.tell(ruled, run)
     began = time.monotonic()
-    _tell(plan, splits, params, judged, ruled, stages, run)
+    publish(plan, splits, params, judged, ruled, stages, run)
     wall["report_s"] = time.monotonic() - began
     wall["total_s"] = wall["verdict_s"] + wall["report_s"]
     run.log_eval_summary(wall, prefix="wall")
@@ -176,107 +163,6 @@ def _train(
         wall["train_s"] = wall.get("train_s", 0.0) + at.train_s
         wall["compile_s"] = wall.get("compile_s", 0.0) + at.compile_s
     return learn.networks(params, cfg), chosen, rows
-
-
-def _tell(
-    plan: Plan,
-    splits: Splits,
-    params: Params,
-    judged: Judgement,
-    ruled: Ruling,
-    stages: list[Row],
-    run: tracking.WandBContext,
-) -> None:
-    """Tables, figures and the pages of a run, to W&B and to its folder."""
-    report = judged.report
-    run.log_table("Evaluation Summary", report.columns, report.rows)
-    run.log_table("Physics Diagnostics", report.physics_columns, report.physics_rows)
-    run.log_table("Stage Summary", STAGE_COLUMNS, stages)
-    for more in (*_more_tables(judged), *ruling.tables(ruled)):
-        run.log_table(more.title, more.columns, more.rows)
-    page = _page(plan, splits, params, judged, ruled, stages)
-    for figure in sorted((plan.workdir / "figures").glob("*.png")):
-        run.log_figure(figure.stem, figure)
-    run.log_html("report", page)
-    run.log_html("leaderboard", ruling.page_path(plan.cfg, plan.workdir))
-
-
-def _page(
-    plan: Plan,
-    splits: Splits,
-    params: Params,
-    judged: Judgement,
-    ruled: Ruling,
-    stages: list[Row],
-) -> Path:
-    cfg, sim = plan.cfg, plan.sim
-    series = [
-        json.loads(line) for line in store.read_text(plan.workdir / "metrics.jsonl").splitlines()
-    ]
-    facts = [
-        ("protocol", f"{cfg.eval.protocol.upper()} on {len(splits.test)} test trajectories"),
-        ("data", f"{splits.train.origin}, {len(splits.train)} for training"),
-        ("parameters", f"{count(params['operator']):,} (operator)"),
-        ("training", f"{plan.wall['train_s']:.0f} s on {jax.devices()[0].device_kind}"),
-        *([("search", judged.search.verdict)] if judged.search else []),
-        ("seed", f"{_seeds(cfg)} (data {cfg.data.seed})"),
-    ]
-    return write_report(
-        plan.workdir,
-        judged.report,
-        title=f"{sim.pde.name}: {plan.workdir.name}",
-        series=series,
-        config=config.to_dict(cfg),
-        facts=facts,
-        stage_columns=STAGE_COLUMNS,
-        stage_rows=stages,
-        ship=judged.ship,
-        extent=sim.pde.extent,
-        dpi=cfg.report.dpi,
-        more=_more_plates(plan, judged),
-        tables=_more_tables(judged),
-        ruling=ruling.sentence(ruled),
-        lead=_lead(plan, ruled),
-    )
-
-
-def _more_tables(judged: Judgement) -> list[Table]:
-    """Tables of ensembles and search, where there are such."""
-    named = {"Ensemble Summary": judged.ensembles, "TTC Analysis": judged.search}
-    return [Table(name, found.columns, found.rows) for name, found in named.items() if found]
-
-
-def _lead(plan: Plan, ruled: Ruling) -> list[Table | Plate]:
-    """What stands first on the page: the gates, and the comparison with the champion."""
-    gates, worse, board = ruling.tables(ruled)
-    champion, dpi = ruled.before.champion, plan.cfg.report.dpi
-    held = {} if champion is None else champion["metrics"]
-    shown: list[Table | Plate] = []
-    if ruled.gates:
-        shown += [gates_plate(ruled.gates, champion=held, dpi=dpi), gates]
-    if champion is not None:
-        names = (plan.workdir.name, f"champion {champion.get('name') or champion['id']}")
-        curves = ruled.row["curves"], champion.get("curves") or {}
-        shown += [champion_plate(*curves, names=names, dpi=dpi), worse]
-    return [*shown, board]
-
-
-def _more_plates(plan: Plan, judged: Judgement) -> list[Plate]:
-    times, dpi, plates = judged.report.times, plan.cfg.report.dpi, []
-    if judged.ensembles is not None:
-        found, extent = judged.ensembles, plan.sim.pde.extent
-        plates += ensemble_plates(
-            found.curves, found.examples, times, levels=LEVELS, extent=extent, dpi=dpi
-        )
-    if judged.search is not None:
-        calls = {row[0]: row[1] for row in judged.search.rows}
-        plates.append(search_plate(judged.search.curves, calls, times, dpi=dpi))
-    return plates
-
-
-def _seeds(cfg: Any) -> str:
-    last = cfg.seed + cfg.seeds - 1
-    return f"best of {cfg.seed} to {last} on validation" if cfg.seeds > 1 else str(cfg.seed)
 
 
 def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:

@@ -195,10 +195,11 @@ function chart({ title, x, y, series, width }) {
 
 function axes(sx, sy, { left, right, top, bottom, W, H }, x, y) {
   const parts = [];
+  const label = (text, v, where) => svg("text", { ...where, class: "tick", "data-at": v.toFixed(2) }, text);
   for (const tick of sy.ticks) {
     const v = sy.at(tick);
     parts.push(svg("line", { x1: left, x2: right, y1: v, y2: v, class: "grid" }),
-      svg("text", { x: left - 7, y: v + 4, "text-anchor": "end" }, sy.text(tick)));
+      label(sy.text(tick), v, { x: left - 7, y: v + 4, "text-anchor": "end" }));
   }
   let free = -Infinity;
   for (const tick of sx.ticks) {
@@ -207,7 +208,7 @@ function axes(sx, sy, { left, right, top, bottom, W, H }, x, y) {
     parts.push(svg("line", { x1: v, x2: v, y1: bottom, y2: bottom + 5, class: "axis" }));
     if (v - half < free || v + half > W) continue;
     free = v + half + 8;
-    parts.push(svg("text", { x: v, y: bottom + 18, "text-anchor": "middle" }, sx.text(tick)));
+    parts.push(label(sx.text(tick), v, { x: v, y: bottom + 18, "text-anchor": "middle" }));
   }
   parts.push(svg("path", { d: `M${left} ${top}V${bottom}H${right}`, class: "axis" }),
     svg("text", { x: (left + right) / 2, y: H - 6, "text-anchor": "middle" }, x.label),

@@ -55,7 +55,7 @@ for (const own of boards.values()) rank(own);
 
 /** Ranks within one board; ties share a rank. A run without a board, or a number, has none. */
 function rank(own) {
-  const judged = own.filter((run) => run.judged !== null);
+  const judged = own.filter((run) => run.row.board != null && run.judged !== null);
   judged.sort((a, b) => a.judged - b.judged);
   judged.forEach((run, i) => {
     const tied = i > 0 && judged[i - 1].judged === run.judged;
@@ -77,7 +77,7 @@ function sorted(own) {
   const keyed = own.map((run) => [value(run), run]);
   keyed.sort(([a, one], [b, two]) => {
     const gone = missing(a) - missing(b);
-    const apart = gone || missing(a) ? gone : sign * (text ? order(a, b) : a - b);
+    const apart = -gone || missing(a) ? gone : sign * (text ? order(a, b) : a - b);
     return apart || (one.rank ?? Infinity) - (two.rank ?? Infinity) || one.index - two.index;
   });
   return keyed.map(([, run]) => run);

@@ -1,0 +1,318 @@
+"""The leaderboard: lines that outlive a crash, who leads, what has got worse, and the runner."""
+
+import csv
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from runners import leaderboard as runner
+from runs import ROOT
+from ups_jax.run import leaderboard
+from ups_jax.run.leaderboard import JUDGED, append, claim, compare, read, snapshot, worst
+from ups_jax.run.leaderboard.regress import BETTER, LEVEL, NO_BASELINE, WORSE
+
+ROWS = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, "ups_jax/run/leaderboard")
+from rows import append, locked
+"""
+"""Without the rest of the library, which takes seconds to import."""
+WRITER = f"""{ROWS}
+for i in range(100):
+    append(Path(sys.argv[1]), dict(kind="run", id=sys.argv[2] + "-" + str(i), board="b",
+                                   metrics=dict(error=i / 7), name="x" * 500))
+"""
+KILLED = f"""{ROWS}
+path = Path(sys.argv[1])
+with locked(path), path.open("ab") as file:
+    file.write(b'{{"kind": "run", "id": "torn", "metr')
+    file.flush()
+    os.kill(os.getpid(), 9)
+"""
+
+
+def row(run="a", *, board="burgers-p1", val=0.01, failed=(), recipe="r", spread=None, **metrics):
+    named = {"eval/val/nrmse": val, **{f"eval/{key}": value for key, value in metrics.items()}}
+    return {
+        "kind": "run", "id": run, "board": board, "recipe": recipe, "spread": spread,
+        "name": run, "ship": "operator", "metrics": named, "config": {"fit": {"lr": 1.0}},
+        "gates": {"met": 1, "of": 1 + len(failed), "failed": list(failed)},
+    }  # fmt: skip
+
+
+def promoted(run, board="burgers-p1", kind="promote"):
+    return {"kind": kind, "id": run, "board": board, "by": "run", "reason": "it did", "time": "t"}
+
+
+def test_eight_writers_and_a_killed_one_leave_every_whole_row_readable(tmp_path):
+    path = tmp_path / "leaderboard.jsonl"
+    begin = [sys.executable, "-c"]
+    writers = [
+        subprocess.Popen([*begin, WRITER, str(path), str(i)], cwd=ROOT, env=os.environ)
+        for i in range(8)
+    ]
+    while not path.exists() and any(w.poll() is None for w in writers):
+        time.sleep(0.01)
+    killed = subprocess.run([*begin, KILLED, str(path)], cwd=ROOT, env=os.environ)
+    assert killed.returncode == -9
+    assert [writer.wait() for writer in writers] == [0] * 8
+    found = read(path)
+    assert {r["id"] for r in found.runs} == {f"{w}-{i}" for w in range(8) for i in range(100)}
+    assert any("torn" in problem for problem in found.problems)
+    for line in path.read_bytes().splitlines():
+        # A torn end, if the killed one came last, is all that no reader can use.
+        assert line.startswith(b'{"schema"') or line.startswith(b'{"kind": "run", "id": "torn"')
+
+
+def test_a_torn_last_line_is_reported_and_set_aside_by_the_next_writer(tmp_path):
+    path = tmp_path / "board.jsonl"
+    append(path, row("a"))
+    with path.open("ab") as file:
+        file.write(b'{"kind": "run", "id": "b", ')
+    before = read(path)
+    assert [r["id"] for r in before.runs] == ["a"] and "torn (27 bytes)" in before.problems[0]
+    append(path, row("c"))
+    after = read(path)
+    assert [r["id"] for r in after.runs] == ["a", "c"]
+    assert after.problems == ["board.jsonl.torn: holds 1 torn lines that were set aside"]
+    assert path.read_bytes().count(b"\n") == 2
+
+
+def test_old_and_foreign_lines_keep_what_can_be_read_and_say_what_could_not(tmp_path):
+    path = tmp_path / "board.jsonl"
+    lines = [
+        json.dumps(row("a") | {"schema": 1}),
+        json.dumps(row("new") | {"schema": 9, "wings": 2, "board": "burgers-p1"}),
+        json.dumps({"id": "old", "schema": 0, "board": "burgers-p1"}),
+        "no json",
+        json.dumps([1, 2]),
+        json.dumps({"schema": 1, "kind": "run"}),
+        json.dumps({"schema": 1, "kind": "oath", "id": "a"}),
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    found = read(path)
+    assert [r["id"] for r in found.runs] == ["a", "new", "old"]
+    assert "wings" not in found.runs[1] and found.runs[1]["metrics"][JUDGED] == 0.01
+    assert found.runs[2]["board"] is None and found.runs[2]["metrics"] == {}
+    told = "\n".join(found.problems)
+    assert "line 2: schema 9, this version reads 1" in told
+    assert "line 2: unknown columns left out: wings" in told
+    assert "line 3: its board or its metrics are missing" in told
+    assert [f"line {n}:" in told for n in (4, 5, 6, 7)] == [True] * 4
+    assert [r["id"] for r in leaderboard.ranked(found.runs, "burgers-p1")] == ["a", "new"]
+
+
+def test_a_run_that_was_judged_twice_counts_once_with_its_last_line(tmp_path):
+    path = tmp_path / "board.jsonl"
+    for val in (0.03, 0.01):
+        append(path, row("a", val=val))
+    (only,) = read(path).runs
+    assert only["metrics"][JUDGED] == 0.01
+
+
+def test_only_runs_of_one_board_are_ranked_and_what_was_not_measured_is_last():
+    rows = [row("b", val=0.2), row("x", board="other", val=0.0), row("n", val=None), row("a")]
+    assert [r["id"] for r in leaderboard.ranked(rows, "burgers-p1")] == ["a", "b", "n"]
+
+
+def test_another_equation_protocol_or_split_is_another_board():
+    task, data = {"pde": "burgers", "nu": 0.001}, {"train": "1", "val": "2", "test": "3"}
+    own = leaderboard.board_of(task, data, "p1")
+    assert own == leaderboard.board_of(dict(reversed(task.items())), data, "p1")
+    others = [
+        leaderboard.board_of({**task, "nu": 0.01}, data, "p1"),
+        leaderboard.board_of(task, data, "p10"),
+        *(leaderboard.board_of(task, {**data, name: "9"}, "p1") for name in data),
+    ]
+    assert len({own, *others}) == 6
+
+
+def lines_of(*rows, events=()):
+    return leaderboard.Lines(list(rows), list(events), [])
+
+
+def test_the_champion_is_never_the_run_itself_and_demotion_ends_it():
+    a, b = row("a"), row("b")
+    found = lines_of(a, b, events=[promoted("a"), promoted("b")])
+    assert snapshot(found, "burgers-p1").champion == b
+    assert snapshot(found, "burgers-p1", without="b").champion == a
+    assert [r["id"] for r in snapshot(found, "burgers-p1", without="b").history] == ["a"]
+    assert snapshot(found, "other").champion is None
+    ended = lines_of(a, events=[promoted("a"), promoted("a", kind="demote")])
+    assert snapshot(ended, "burgers-p1").champion is None
+
+
+@pytest.mark.parametrize(
+    ("champion", "run", "granted", "said"),
+    [
+        (None, row("b"), True, "nothing led"),
+        (None, row("b", failed=["accuracy"]), False, "gates are not met: accuracy"),
+        (None, row("b", val=None), False, "missing or not finite"),
+        (None, row("b", val=math.nan), False, "missing or not finite"),
+        (row("a", val=0.01), row("b", val=0.0097), True, "ahead by more than 0.0002"),
+        (row("a", val=0.01), row("b", val=0.0099), False, "not ahead by more than 0.0002"),
+        (row("a", val=0.01), row("b", val=0.02), False, "not ahead"),
+        (row("a", val=0.01, spread=0.002), row("b", val=0.0085), False, "more than 0.002"),
+        (row("a", val=0.01, spread=0.002), row("b", val=0.0075), True, "more than 0.002"),
+        (row("a", val=0.01), row("b", val=0.005, failed=["x"]), False, "gates"),
+    ],
+)
+def test_who_may_lead(champion, run, granted, said):
+    events = [] if champion is None else [promoted("a")]
+    before = snapshot(lines_of(*([champion] if champion else []), events=events), "burgers-p1")
+    found = claim(run, before, margin=0.02)
+    assert found.granted is granted
+    assert said in found.reason
+
+
+def test_the_spread_between_runs_of_one_recipe_is_a_margin_too():
+    rows = [row("a", val=0.010), row("c", val=0.014), row("d", val=0.012, recipe="other")]
+    before = snapshot(lines_of(*rows, events=[promoted("a")]), "burgers-p1")
+    assert leaderboard.spread_of(rows, "r", JUDGED) == pytest.approx(0.0028284, rel=1e-4)
+    assert not claim(row("b", val=0.008, recipe="q"), before, margin=0.02).granted
+    assert claim(row("b", val=0.007, recipe="q"), before, margin=0.02).granted
+
+
+@pytest.mark.parametrize(
+    ("metric", "held", "value", "status"),
+    [
+        ("eval/nrmse", 1.0, 1.101, WORSE),
+        ("eval/nrmse", 1.0, 1.099, LEVEL),
+        ("eval/nrmse", 1.0, 1.1, LEVEL),
+        ("eval/nrmse", 0.01, 0.011, LEVEL),
+        ("eval/nrmse", 1.0, 0.949, BETTER),
+        ("eval/nrmse", 1.0, 0.951, LEVEL),
+        ("eval/nrmse", 1.0, 0.95, LEVEL),
+        ("eval/correlation_time", 1.0, 0.899, WORSE),
+        ("eval/correlation_time", 1.0, 1.051, BETTER),
+        ("eval/operator/nrmse@0.5", 1.0, 1.2, WORSE),
+        ("eval/nrmse", 1.0, math.nan, WORSE),
+        ("eval/nrmse", 1.0, math.inf, WORSE),
+        ("eval/nrmse", 1.0, None, WORSE),
+        ("eval/nrmse", 0.0, 0.0, LEVEL),
+        ("eval/nrmse", 0.0, 0.1, WORSE),
+        ("eval/nrmse", None, 1.0, NO_BASELINE),
+    ],
+)
+def test_a_change_is_judged_by_its_size_and_direction(metric, held, value, status):
+    champion = row("a") | {"metrics": {metric: held}}
+    before = snapshot(lines_of(champion, events=[promoted("a")]), "burgers-p1")
+    run = row("b") | {"metrics": {metric: value}}
+    against, history = compare(before, run, metrics=[metric])
+    assert against.status == status and against.against == "champion"
+    assert history.status == NO_BASELINE
+    assert list(worst([against, history])) == ([metric] if status == WORSE else [])
+
+
+def test_without_a_champion_nothing_is_passed_that_was_not_earned():
+    found = compare(snapshot(lines_of(), "burgers-p1"), row("b"), metrics=["eval/nrmse", JUDGED])
+    assert {each.status for each in found} == {NO_BASELINE} and len(found) == 4
+    assert not worst(found)
+
+
+def test_a_change_within_the_spread_of_seeds_is_none():
+    runs = [row(str(i), nrmse=value) for i, value in enumerate((1.0, 1.3, 0.7))]
+    before = snapshot(lines_of(*runs, events=[promoted("0")]), "burgers-p1")
+    inside, _ = compare(before, row("b", nrmse=1.25), metrics=["eval/nrmse"])
+    beyond, _ = compare(before, row("b", nrmse=1.35), metrics=["eval/nrmse"])
+    assert inside.spread == pytest.approx(0.3)
+    assert (inside.status, beyond.status) == (LEVEL, WORSE)
+
+
+def test_history_is_the_median_of_the_last_runs():
+    values = [9.0, 9.0, 1.0, 1.02, 0.98, 5.0, 1.0]
+    runs = [row(str(i), nrmse=value, recipe=str(i)) for i, value in enumerate(values)]
+    before = snapshot(lines_of(*runs), "burgers-p1")
+    champion, history = compare(before, row("b", nrmse=1.2), metrics=["eval/nrmse"], last=5)
+    assert champion.status == NO_BASELINE
+    assert history.reference == 1.0
+    assert history.spread == pytest.approx(1.4826 * 0.02)
+    assert history.status == WORSE and history.change == pytest.approx(0.2)
+
+
+@pytest.fixture
+def board(tmp_path):
+    path = tmp_path / "leaderboard.jsonl"
+    for each in (row("aaaa", val=0.01, nrmse=0.011), row("bbbb", val=0.008, nrmse=0.009)):
+        append(path, each)
+    append(path, row("cccc", board="kuramoto-p1", val=0.5, failed=["accuracy"]))
+    append(path, promoted("aaaa"))
+    return path
+
+
+def call(capsys, path, *argv):
+    code = runner.main([*argv, "--path", str(path)])
+    return code, *capsys.readouterr()
+
+
+def test_the_runner_shows_each_board_ranked_with_its_champion(board, capsys):
+    code, out, _ = call(capsys, board)
+    assert code == 0
+    first, second = out.strip().split("\n\n")
+    assert first.startswith("burgers-p1:") and second.startswith("kuramoto-p1:")
+    table = first.splitlines()[2:]
+    assert [line.split()[0] for line in table] == ["1", "2"]
+    assert "bbbb" in table[0] and "champion" in table[1] and "aaaa" in table[1]
+
+
+def test_the_runner_compares_exports_and_writes_the_page(board, capsys, tmp_path):
+    code, out, _ = call(capsys, board, "compare", "aaaa", "bbbb")
+    assert code == 0 and "no config key differs" in out
+    line = next(line for line in out.splitlines() if line.startswith("eval/nrmse"))
+    assert line.split() == ["eval/nrmse", "0.011", "0.009*"]
+    code, out, err = call(capsys, board, "compare", "aaaa", "cccc")
+    assert code == 0 and "different boards" in err
+    code, out, _ = call(capsys, board, "export", "--board", "burgers-p1")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [r["run"] for r in rows] == ["bbbb", "aaaa"] and rows[0]["test nRMSE"] == "0.009"
+    code, out, _ = call(capsys, board, "export", "--format", "md")
+    assert "| 1 |  | bbbb |" in out
+    code, _, _ = call(capsys, board, "export", "--format=latex", "--out", str(tmp_path / "t.tex"))
+    assert r"\begin{tabular}" in (tmp_path / "t.tex").read_text()
+    code, out, _ = call(capsys, board, "page")
+    assert code == 0 and "<html" in board.with_suffix(".html").read_text()
+
+
+def test_the_runner_promotes_and_demotes_and_says_why_not(board, capsys):
+    code, _, err = call(capsys, board, "promote", "cccc")
+    assert code == 2 and "gates are not met: accuracy" in err and "--force" in err
+    assert call(capsys, board, "promote", "cccc", "--force", "--reason", "first")[0] == 0
+    code, _, err = call(capsys, board, "demote", "bbbb")
+    assert code == 2 and "led by aaaa" in err
+    assert call(capsys, board, "promote", "bbbb")[0] == 0
+    leads = leaderboard.champions(read(board).events)
+    assert leads == {"burgers-p1": "bbbb", "kuramoto-p1": "cccc"}
+    assert call(capsys, board, "demote", "bbbb")[0] == 0
+    last = read(board).events[-1]
+    assert (last["kind"], last["id"], last["by"]) == ("demote", "bbbb", "user")
+    assert board.with_suffix(".html").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["shw"], "did you mean 'show'"),
+        (["promote"], "promote takes 1 run ids, got 0"),
+        (["compare", "aaaa"], "compare takes 2 or more run ids, got 1"),
+        (["promote", "aaab"], "did you mean 'aaaa'"),
+        (["show", "--board", "burger-p1"], "did you mean 'burgers-p1'"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_two_lines(board, capsys, argv, said):
+    code, out, err = call(capsys, board, *argv)
+    assert code == 2 and said in err and not out and len(err.splitlines()) <= 2
+
+
+def test_a_missing_leaderboard_is_an_error_and_wandb_is_never_asked(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    code, _, err = call(capsys, tmp_path / "none.jsonl")
+    assert code == 2 and "a finished run makes one" in err
+    append(tmp_path / "none.jsonl", row("a"))
+    assert call(capsys, tmp_path / "none.jsonl")[0] == 0
