@@ -123,7 +123,8 @@ def get_config() -> Config:
 def gate(metric: str, **limit: Any) -> Config:
     """A gate of summary key `metric`: most, least, or most_ratio, least_ratio of the champion's.
 
-    With `of`, a ratio is taken of that key of the run's own summary. Missing and non-finite fail.
+    With `of`, a ratio is taken of that key of the run's own summary. Missing and non-finite fail;
+    an empty metric switches the gate off.
     """
     return ConfigDict({"metric": metric, **limit})
 

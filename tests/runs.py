@@ -24,6 +24,7 @@ TINY = [
     "--config.stages=operator",
     "--config.eval.modes=operator",
     "--config.eval.ship=operator",
+    "--config.gates.skill.metric=",
     "--config.eval.examples=0",
     "--config.report.dpi=40",
 ]

@@ -33,11 +33,13 @@ def check(
 ) -> tuple[Verdict, ...]:
     """Judge every gate {name: {metric, one of LIMITS, of}} on a summary, in their order.
 
+    One without a metric is switched off and has no verdict.
     A ratio is taken of the summary's own key `of`, or, where that is empty, of the same metric of
     `baseline`, the champion's values; without a champion its verdict is "no baseline". Whatever is
     missing or not finite fails. A value that equals its limit passes.
     """
-    return tuple(_judge(name, gate, scalars, baseline) for name, gate in gates.items())
+    on = {name: gate for name, gate in gates.items() if gate["metric"]}
+    return tuple(_judge(name, gate, scalars, baseline) for name, gate in on.items())
 
 
 def passed(verdicts: tuple[Verdict, ...]) -> bool:

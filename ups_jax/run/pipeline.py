@@ -37,10 +37,8 @@ def prepare(args: Namespace, stop: Stop) -> Plan:
     plan = Plan(cfg, sim, Path(args.workdir), args, stop, began, bar)
     if args.dry_run:
         return plan
-    if args.fail_on_gate and not cfg.gates:
-        print(
-            "warning: --fail_on_gate has nothing to judge: the config has no gates", file=sys.stderr
-        )
+    if args.fail_on_gate and not any(gate.metric for gate in cfg.gates.values()):
+        print("warning: --fail_on_gate: the config has no gates to judge by", file=sys.stderr)
     if not args.restart:
         store.check(plan.workdir, cfg)
         if store.finished(plan.workdir):

@@ -21,7 +21,8 @@ SUFFIXES = ("_median", "_p90")
 def check_verdicts(cfg: Config) -> None:
     """Raise ValueError on the first gate, tolerance or metric that could not judge a run."""
     for name, gate in cfg.gates.items():
-        _gate(cfg, f"gates.{name}", gate)
+        if gate.metric:
+            _gate(cfg, f"gates.{name}", gate)
     spec = cfg.regression
     for metric in spec.metrics:
         check_key(cfg, "regression.metrics", metric)
@@ -34,7 +35,7 @@ def check_verdicts(cfg: Config) -> None:
     _need(is_file, "leaderboard.path", board.path, "a file, not a folder")
 
 
-def check_key(cfg: Config, where: str, key: str) -> None:
+def check_key(cfg: Config, where: str, key: str, *, remedy: str = "") -> None:
     """Raise ValueError where no run of this config could have a summary key of that name."""
     head, *between, last = key.split("/") if "/" in key else (key, "")
     known = {"eval": (), "wall": CLOCKS, "memory": ("peak_mib",), "params": tuple(cfg.stages)}
@@ -45,14 +46,15 @@ def check_key(cfg: Config, where: str, key: str) -> None:
             return
         places: dict[str, None] = dict.fromkeys([*PLACES, *cfg.eval.modes, *cfg.stages])
         for part in between:
-            lookup(places, part, "part of a summary key")
+            lookup(places, part, "forecaster, stage or part of a summary key")
         lookup(dict.fromkeys(_metrics()), _bare(last), "metric")
     except ValueError as error:
-        raise ValueError(f"{where} names {key!r}: {error}") from error
+        raise ValueError(f"{where} names {key!r}: {error}{remedy}") from error
 
 
 def _gate(cfg: Config, where: str, gate: Config) -> None:
-    check_key(cfg, f"{where}.metric", gate.metric)
+    off = f"; --config.{where}.metric= switches this gate off"
+    check_key(cfg, f"{where}.metric", gate.metric, remedy=off)
     held = [limit for limit in LIMITS if gate[limit] is not None]
     one = f"exactly one of {', '.join(LIMITS)}"
     _need(len(held) == 1, where, {limit: gate[limit] for limit in held}, one)
@@ -60,7 +62,7 @@ def _gate(cfg: Config, where: str, gate: Config) -> None:
     _need(not ratio or gate[held[0]] > 0, f"{where}.{held[0]}", gate[held[0]], "positive")
     if gate.of:
         _need(ratio, f"{where}.of", gate.of, "empty beside an absolute limit")
-        check_key(cfg, f"{where}.of", gate.of)
+        check_key(cfg, f"{where}.of", gate.of, remedy=off)
 
 
 def _bare(name: str) -> str:

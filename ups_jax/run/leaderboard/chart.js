@@ -1,6 +1,5 @@
-// Line charts as SVG. Every text of a run goes in as a text node, never as markup.
+// Line charts as SVG.
 
-const DASH = "\u2013";
 const PENS = [
   { dash: "", marker: "circle" },
   { dash: "7 3", marker: "square" },
@@ -17,126 +16,43 @@ const MARKERS = {
   wedge: (r) => `M0 ${1.2 * r}L${1.2 * r} ${-r}H${-1.2 * r}z`,
   cross: (r) => `M${-r} ${-r}L${r} ${r}M${-r} ${r}L${r} ${-r}`,
 };
-const DAY = 864e5;
-const SPANS = [6e4, 3e5, 9e5, 36e5, 108e5, 216e5, 432e5, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 30 * DAY,
-  91 * DAY, 182 * DAY, 365 * DAY];
-
-function fill(node, attributes, children) {
-  for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-const el = (name, attributes, ...children) =>
-  fill(document.createElement(name), attributes, children);
-const svg = (name, attributes, ...children) =>
-  fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
-
-const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
-
-/** Four significant digits; a dash for what is missing or not finite. */
-function number(value) {
-  if (!isNumber(value)) return DASH;
-  const short = Number(value.toPrecision(4));
-  const size = Math.abs(short);
-  if (size === 0) return "0";
-  if (size < 1e-3 || size >= 1e7) return short.toExponential(3);
-  return size >= 1e4 ? short.toLocaleString("en") : short.toPrecision(4);
-}
-
-/** A count: whole while it is small, then four significant digits in thousands or millions. */
-function count(value) {
-  if (!isNumber(value)) return DASH;
-  const [unit, suffix] = [[1e9, "G"], [1e6, "M"], [1e4, "k"]].find(([u]) => value >= u) ?? [1, ""];
-  if (suffix === "") return Number.isInteger(value) ? String(value) : number(value);
-  return number(value / (suffix === "k" ? 1e3 : unit)) + suffix;
-}
-
-function date(time, length = 16) {
-  return isNumber(time) ? new Date(time).toISOString().slice(0, length).replace("T", " ") : DASH;
-}
-
-/** What maps a value to pixels from `start` to `end`, its ticks and how it is written. */
-function scale(kind, values, start, end) {
-  const log = kind === "log";
-  const to = log ? Math.log10 : (v) => v;
-  let low = values.reduce((a, b) => Math.min(a, b), Infinity);
-  let high = values.reduce((a, b) => Math.max(a, b), -Infinity);
-  if (kind === "linear" && low > 0) low = 0;
-  if (low === high) {
-    const room = kind === "time" ? DAY / 2 : 0.5;
-    [low, high] = log ? [low / 1.5, high * 1.5] : [low - room, high + room];
-  }
-  const from = to(low);
-  const margin = kind === "linear" ? 0 : 0.04 * (to(high) - from);
-  const unit = (end - start) / (to(high) - from + 2 * margin);
-  const at = (value) => start + (to(value) - from + margin) * unit;
-  const inside = (value) => (at(value) - start) * (at(value) - end) <= 1e-6;
-  if (kind === "time") {
-    const step = SPANS.find((span) => (high - low) / span <= 7) ?? 365 * DAY;
-    const ticks = multiples(low, high, step).filter(inside);
-    return { at, ticks, text: (v) => (step < DAY ? date(v).slice(5) : date(v, 10)), say: date };
-  }
-  const ticks = (log ? decades(low, high) : rounds(low, high)).filter(inside);
-  return { at, ticks, text: (v) => short(v), say: number };
-}
-
-function short(value) {
-  const tidy = Number(value.toPrecision(4));
-  const size = Math.abs(tidy);
-  return size !== 0 && (size < 1e-3 || size >= 1e5) ? tidy.toExponential() : String(tidy);
-}
-
-function multiples(low, high, step) {
-  const first = Math.floor(low / step);
-  const last = Math.ceil(high / step);
-  return Array.from({ length: Math.min(last - first + 1, 100) }, (_, i) => (first + i) * step);
-}
-
-function rounds(low, high) {
-  const rough = (high - low) / 5;
-  const unit = 10 ** Math.floor(Math.log10(rough));
-  return multiples(low, high, unit * [1, 2, 5, 10].find((m) => m * unit >= rough));
-}
-
-/** Ticks of a logarithmic axis: decades, or finer where those would be fewer than three. */
-function decades(low, high) {
-  const first = Math.floor(Math.log10(low)) - 1;
-  const powers = Array.from({ length: Math.ceil(Math.log10(high)) - first + 2 }, (_, i) => first + i);
-  for (const steps of [[1], [1, 2, 5], [1, 2, 3, 4, 5, 6, 8]]) {
-    const ticks = powers.flatMap((power) => steps.map((step) => Number(`${step}e${power}`)));
-    const within = ticks.filter((tick) => tick >= low && tick <= high).length;
-    if (within >= 3) return ticks.filter((_, i) => within <= 9 || i % Math.ceil(within / 9) === 0);
-  }
-  return rounds(low, high);
-}
-
 /** The curve as path data; what is not drawable leaves a gap. */
 function trace(series, at) {
   let down = false;
-  return series.points.map(([x, y], i) => {
-    if (!series.drawn[i]) {
-      down = false;
-      return "";
-    }
-    const [px, py] = at(x, y).map((v) => v.toFixed(2));
-    const move = !down ? `M${px} ${py}` : series.step ? `H${px}V${py}` : `L${px} ${py}`;
-    down = true;
-    return move;
-  }).join("");
+  return series.points
+    .map(([x, y], i) => {
+      if (!series.drawn[i]) {
+        down = false;
+        return "";
+      }
+      const [px, py] = at(x, y).map((v) => v.toFixed(2));
+      const move = !down ? `M${px} ${py}` : series.step ? `H${px}V${py}` : `L${px} ${py}`;
+      down = true;
+      return move;
+    })
+    .join("");
 }
 
 function marker(pen, x, y, r, kind = "point") {
-  return svg("path", { d: MARKERS[PENS[pen].marker](r), class: kind,
-    transform: `translate(${x.toFixed(2)} ${y.toFixed(2)})` });
+  return svg("path", {
+    d: MARKERS[PENS[pen].marker](r),
+    class: kind,
+    transform: `translate(${x.toFixed(2)} ${y.toFixed(2)})`,
+  });
 }
 
 function swatch(series) {
-  const line = svg("path", { d: "M1 8H43", class: "curve", "stroke-dasharray": PENS[series.pen].dash });
-  return svg("svg", { class: `pen${series.pen}`, "aria-hidden": "true", viewBox: "0 0 44 16" },
-    ...(series.dots ? [] : [line]), ...(series.bare ? [] : [marker(series.pen, 22, 8, 3.2)]));
+  const line = svg("path", {
+    d: "M1 8H43",
+    class: "curve",
+    "stroke-dasharray": PENS[series.pen].dash,
+  });
+  return svg(
+    "svg",
+    { class: `pen${series.pen}`, "aria-hidden": "true", viewBox: "0 0 44 16" },
+    ...(series.dots ? [] : [line]),
+    ...(series.bare ? [] : [marker(series.pen, 22, 8, 3.2)]),
+  );
 }
 
 /**
@@ -150,44 +66,71 @@ function chart({ title, x, y, series, width }) {
   }
   const shown = series.filter((each) => each.drawn.includes(true));
   const caption = el("figcaption", null, title);
-  if (!shown.length) return el("figure", null, caption, el("p", { class: "quiet" }, "Not recorded."));
+  if (!shown.length)
+    return el("figure", null, caption, el("p", { class: "quiet" }, "Not recorded."));
 
   const W = Math.round(Math.max(260, Math.min(width, 736)));
   const H = Math.round(Math.max(230, W * 0.52));
   const [left, right, top, bottom] = [58, W - 12, 30, H - 42];
-  const values = (axis) => shown.flatMap((s) => s.points.filter((_, i) => s.drawn[i]).map((p) => p[axis]));
+  const values = (axis) =>
+    shown.flatMap((s) => s.points.filter((_, i) => s.drawn[i]).map((p) => p[axis]));
   const sx = scale(x.kind, values(0), left, right);
   const sy = scale(y.kind, values(1), bottom, top);
   const at = (a, b) => [sx.at(a), sy.at(b)];
 
-  const key = `chart${chart.made = (chart.made ?? 0) + 1}`;
-  const said = shown.map((s) => `${s.name}: ${s.drawn.filter(Boolean).length} points, last `
-    + sy.say(s.points[s.drawn.lastIndexOf(true)][1])).join("; ");
-  const root = svg("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-labelledby": `${key}t ${key}d` },
+  const key = `chart${(chart.made = (chart.made ?? 0) + 1)}`;
+  const said = shown
+    .map(
+      (s) =>
+        `${s.name}: ${s.drawn.filter(Boolean).length} points, last ` +
+        sy.say(s.points[s.drawn.lastIndexOf(true)][1]),
+    )
+    .join("; ");
+  const root = svg(
+    "svg",
+    { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-labelledby": `${key}t ${key}d` },
     svg("title", { id: `${key}t` }, title),
     svg("desc", { id: `${key}d` }, `${y.label} against ${x.label}. ${said}.`),
-    ...axes(sx, sy, { left, right, top, bottom, W, H }, x, y));
+    ...axes(sx, sy, { left, right, top, bottom, W, H }, x, y),
+  );
   for (const each of shown) {
     const group = svg("g", { class: `series pen${each.pen}`, "data-run": each.id });
     if (!each.dots) {
-      group.append(svg("path", { d: trace(each, at), class: "curve", "stroke-dasharray": PENS[each.pen].dash }));
+      group.append(
+        svg("path", {
+          d: trace(each, at),
+          class: "curve",
+          "stroke-dasharray": PENS[each.pen].dash,
+        }),
+      );
     }
     const every = each.dots ? 1 : Math.max(1, Math.floor(each.points.length / 8));
     each.points.forEach(([a, b], i) => {
       const alone = !each.drawn[i - 1] && !each.drawn[i + 1];
       const marked = !each.bare && (i % every === Math.floor(every / 2) || alone);
-      if (each.drawn[i] && marked) group.append(marker(each.pen, ...at(a, b), each.dots ? 2.2 : 3.2));
+      if (each.drawn[i] && marked)
+        group.append(marker(each.pen, ...at(a, b), each.dots ? 2.2 : 3.2));
     });
     const end = each.drawn.lastIndexOf(true);
     each.broken = !each.step && !each.dots && end < each.points.length - 1;
     if (each.broken) {
       const [px, py] = at(...each.points[end]);
-      group.append(svg("path", { d: MARKERS.cross(5), class: "broken", transform: `translate(${px} ${py})` }));
+      group.append(
+        svg("path", { d: MARKERS.cross(5), class: "broken", transform: `translate(${px} ${py})` }),
+      );
     }
     root.append(group);
   }
-  const plot = el("div", { class: "plot", tabindex: "0", role: "group",
-    "aria-label": `${title}. Arrow keys read its values.` }, root);
+  const plot = el(
+    "div",
+    {
+      class: "plot",
+      tabindex: "0",
+      role: "group",
+      "aria-label": `${title}. Arrow keys read its values.`,
+    },
+    root,
+  );
   const legend = el("ul", { class: "legend", "aria-live": "polite", "aria-atomic": "true" });
   reading({ plot, root, legend, shown, sx, sy, at, x, top, bottom, W });
   return el("figure", null, caption, plot, legend);
@@ -195,11 +138,14 @@ function chart({ title, x, y, series, width }) {
 
 function axes(sx, sy, { left, right, top, bottom, W, H }, x, y) {
   const parts = [];
-  const label = (text, v, where) => svg("text", { ...where, class: "tick", "data-at": v.toFixed(2) }, text);
+  const label = (text, v, where) =>
+    svg("text", { ...where, class: "tick", "data-at": v.toFixed(2) }, text);
   for (const tick of sy.ticks) {
     const v = sy.at(tick);
-    parts.push(svg("line", { x1: left, x2: right, y1: v, y2: v, class: "grid" }),
-      label(sy.text(tick), v, { x: left - 7, y: v + 4, "text-anchor": "end" }));
+    parts.push(
+      svg("line", { x1: left, x2: right, y1: v, y2: v, class: "grid" }),
+      label(sy.text(tick), v, { x: left - 7, y: v + 4, "text-anchor": "end" }),
+    );
   }
   let free = -Infinity;
   for (const tick of sx.ticks) {
@@ -210,21 +156,33 @@ function axes(sx, sy, { left, right, top, bottom, W, H }, x, y) {
     free = v + half + 8;
     parts.push(label(sx.text(tick), v, { x: v, y: bottom + 18, "text-anchor": "middle" }));
   }
-  parts.push(svg("path", { d: `M${left} ${top}V${bottom}H${right}`, class: "axis" }),
+  parts.push(
+    svg("path", { d: `M${left} ${top}V${bottom}H${right}`, class: "axis" }),
     svg("text", { x: (left + right) / 2, y: H - 6, "text-anchor": "middle" }, x.label),
-    svg("text", { x: 4, y: 14 }, y.label));
+    svg("text", { x: 4, y: 14 }, y.label),
+  );
   return parts;
 }
 
 /** Fill the legend, and let pointer and arrow keys choose where its values are read. */
 function reading({ plot, root, legend, shown, sx, sy, at, x, top, bottom, W }) {
-  const stops = [...new Set(shown.flatMap((s) => s.points.filter((_, i) => s.drawn[i]).map((p) => p[0])))]
-    .sort((a, b) => a - b);
-  const where = el("li", { class: "at" }, "Point at the chart, or focus it and press the arrow keys.");
+  const stops = [
+    ...new Set(shown.flatMap((s) => s.points.filter((_, i) => s.drawn[i]).map((p) => p[0]))),
+  ].sort((a, b) => a - b);
+  const where = el(
+    "li",
+    { class: "at" },
+    "Point at the chart, or focus it and press the arrow keys.",
+  );
   const outputs = shown.map(() => el("span", { class: "value" }));
-  legend.append(...shown.map((s, i) =>
-    el("li", null, swatch(s), el("span", { class: "who", title: s.name }, s.name), outputs[i])), where);
-  if (shown.some((s) => s.broken)) where.before(el("li", { class: "at" }, "\u2715: not finite from there on"));
+  legend.append(
+    ...shown.map((s, i) =>
+      el("li", null, swatch(s), el("span", { class: "who", title: s.name }, s.name), outputs[i]),
+    ),
+    where,
+  );
+  if (shown.some((s) => s.broken))
+    where.before(el("li", { class: "note" }, "\u2715: not finite from there on"));
   const cursor = svg("g", { "aria-hidden": "true" });
   root.append(cursor);
   let now = -1;
@@ -237,7 +195,8 @@ function reading({ plot, root, legend, shown, sx, sy, at, x, top, bottom, W }) {
     shown.forEach((s, i) => {
       const point = s.points[nearest(s, stops[now], sx)];
       outputs[i].textContent = point ? sy.say(point[1]) : DASH;
-      if (point && point[0] !== stops[now] && !s.step) outputs[i].append(` (at ${sx.say(point[0])})`);
+      if (point && point[0] !== stops[now] && !s.step)
+        outputs[i].append(` (at ${sx.say(point[0])})`);
       if (!point) return;
       const [a, b] = at(s.step ? stops[now] : point[0], point[1]);
       cursor.append(svg("g", { class: `pen${s.pen}` }, marker(s.pen, a, b, 4, "ring")));
@@ -276,7 +235,9 @@ function nearest(series, stop, sx) {
   let best = -1;
   series.points.forEach(([a], i) => {
     if (series.step ? a > stop : !series.drawn[i]) return;
-    const closer = best < 0 || Math.abs(sx.at(a) - sx.at(stop)) < Math.abs(sx.at(series.points[best][0]) - sx.at(stop));
+    const closer =
+      best < 0 ||
+      Math.abs(sx.at(a) - sx.at(stop)) < Math.abs(sx.at(series.points[best][0]) - sx.at(stop));
     if (series.step || closer) best = i;
   });
   return best >= 0 && series.drawn[best] ? best : -1;

@@ -14,12 +14,19 @@ const COLUMNS = [
   { key: "total", label: "total (s)", value: (run) => run.total },
   { key: "parameters", label: "parameters", value: (run) => run.parameters, show: count },
   { key: "gates", label: "gates met", value: (run) => share(run.row.gates), cell: gates },
-  { key: "regressions", label: "regressed", value: (run) => regressed(run), show: count, cell: regressions },
+  {
+    key: "regressions",
+    label: "regressed",
+    value: (run) => regressed(run),
+    show: count,
+    cell: regressions,
+  },
   { key: "device", label: "device", text: true, value: (run) => run.row.device },
   { key: "date", label: "date (UTC)", value: (run) => run.time, show: date },
 ];
 
-const share = (gates) => (isNumber(gates?.met) && isNumber(gates.of) ? (gates.of ? gates.met / gates.of : 1) : null);
+const share = (gates) =>
+  isNumber(gates?.met) && isNumber(gates.of) ? (gates.of ? gates.met / gates.of : 1) : null;
 
 function regressed(run) {
   const { regressed: names, baseline } = run.row.regressions ?? {};
@@ -29,7 +36,9 @@ function regressed(run) {
 function named(run, cell) {
   cell.title = run.name;
   const lead = el("span", { class: "lead" }, "\u2605 champion");
-  cell.append(run.champion ? el("div", { class: "crowned" }, el("span", null, run.name), lead) : run.name);
+  cell.append(
+    run.champion ? el("div", { class: "crowned" }, el("span", null, run.name), lead) : run.name,
+  );
 }
 
 function gates(run, cell) {
@@ -37,7 +46,8 @@ function gates(run, cell) {
   const { met, of, failed } = run.row.gates;
   cell.append(`${met}/${of}`);
   if (!run.failed) return undefined;
-  const names = Array.isArray(failed) && failed.length ? `failed: ${failed.join(", ")}` : "not all met";
+  const names =
+    Array.isArray(failed) && failed.length ? `failed: ${failed.join(", ")}` : "not all met";
   cell.classList.add("bad");
   cell.title = names;
   return cell.append(" \u2717", el("span", { class: "hidden" }, ` ${names}`));
@@ -57,12 +67,23 @@ function links(run) {
   const { report, wandb } = run.row;
   const found = [];
   if (typeof report === "string" && report) {
-    const path = report.replace(/^[/\\]+/, "").split("/").map(encodeURIComponent).join("/");
+    const path = report
+      .replace(/^[/\\]+/, "")
+      .split("/")
+      .map(encodeURIComponent)
+      .join("/");
     found.push(["report", path]);
   }
-  if (typeof wandb?.url === "string" && /^https?:\/\//i.test(wandb.url)) found.push(["W&B", wandb.url]);
+  if (typeof wandb?.url === "string" && /^https?:\/\//i.test(wandb.url))
+    found.push(["W&B", wandb.url]);
   return found.flatMap(([text, href]) => [
-    el("a", { href, target: "_blank", rel: "noopener", "aria-label": `${text} of ${run.label}` }, text), " "]);
+    el(
+      "a",
+      { href, target: "_blank", rel: "noopener", "aria-label": `${text} of ${run.label}` },
+      text,
+    ),
+    " ",
+  ]);
 }
 
 /** A new row of the table. */
@@ -80,7 +101,10 @@ function rowOf(run, columns) {
     const cell = document.createElement("td");
     if (column.text) cell.className = column.key === "name" ? "text name" : "text";
     if (column.cell) column.cell(run, cell);
-    else cell.textContent = column.text ? column.value(run) ?? DASH : (column.show ?? number)(column.value(run));
+    else
+      cell.textContent = column.text
+        ? (column.value(run) ?? DASH)
+        : (column.show ?? number)(column.value(run));
     row.append(cell);
   }
   const last = document.createElement("td");
@@ -90,8 +114,8 @@ function rowOf(run, columns) {
   return row;
 }
 
-const shownColumns = (own) => COLUMNS.filter((column) =>
-  !column.optional || own.some((run) => isNumber(column.value(run))));
+const shownColumns = (own) =>
+  COLUMNS.filter((column) => !column.optional || own.some((run) => isNumber(column.value(run))));
 
 function header(columns) {
   const cells = columns.map((column) => {
@@ -100,6 +124,9 @@ function header(columns) {
     const kind = column.key === "name" ? "text name" : column.text ? "text" : null;
     return el("th", { scope: "col", class: kind, "data-key": column.key }, button);
   });
-  return [el("th", { scope: "col", class: "pick" }, el("span", { class: "hidden" }, "compare")),
-    ...cells, el("th", { scope: "col", class: "text" }, "links")];
+  return [
+    el("th", { scope: "col", class: "pick" }, el("span", { class: "hidden" }, "compare")),
+    ...cells,
+    el("th", { scope: "col", class: "text" }, "links"),
+  ];
 }

@@ -30,18 +30,30 @@ function understood(row, index) {
   const parameters = [...metric].filter(([key]) => key.startsWith("params/"));
   const time = Date.parse(row.time);
   return {
-    row, index, id, board, name, metric, label: name === id ? name : `${name} (${id})`,
+    row,
+    index,
+    id,
+    board,
+    name,
+    metric,
+    label: name === id ? name : `${name} (${id})`,
     time: isNumber(time) ? time : null,
-    judged: first(...data.judged), test: first("eval/nrmse"),
+    judged: first(...data.judged),
+    test: first("eval/nrmse"),
     p10: first("eval/p10/nrmse", `eval/${row.ship}/p10/nrmse`),
     gap: first("eval/physics/conservation_gap"),
-    train: first("wall/train_s"), total: first("wall/total_s"),
-    parameters: first(`params/${row.ship}`)
-      ?? (parameters.length ? parameters.reduce((sum, [, value]) => sum + value, 0) : null),
+    train: first("wall/train_s"),
+    total: first("wall/total_s"),
+    parameters:
+      first(`params/${row.ship}`) ??
+      (parameters.length ? parameters.reduce((sum, [, value]) => sum + value, 0) : null),
     passed: isNumber(met) && isNumber(of) && met >= of && !failed?.length,
     failed: isNumber(met) && isNumber(of) && (met < of || Boolean(failed?.length)),
     champion: row.board != null && champions.get(board) === row.id,
-    text: [name, id, row.ship, row.device, row.git_sha].filter((v) => v != null).join("\n").toLowerCase(),
+    text: [name, id, row.ship, row.device, row.git_sha]
+      .filter((v) => v != null)
+      .join("\n")
+      .toLowerCase(),
   };
 }
 
@@ -77,7 +89,7 @@ function sorted(own) {
   const keyed = own.map((run) => [value(run), run]);
   keyed.sort(([a, one], [b, two]) => {
     const gone = missing(a) - missing(b);
-    const apart = -gone || missing(a) ? gone : sign * (text ? order(a, b) : a - b);
+    const apart = gone || missing(a) ? gone : sign * (text ? order(a, b) : a - b);
     return apart || (one.rank ?? Infinity) - (two.rank ?? Infinity) || one.index - two.index;
   });
   return keyed.map(([, run]) => run);
@@ -109,8 +121,11 @@ const lineOf = (run) => (run.line ??= rowOf(run, state.columns));
 function list() {
   const own = boards.get(state.board) ?? [];
   const words = node("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const shown = sorted(own.filter((run) =>
-    (!node("met").checked || run.passed) && words.every((word) => has(run, word))));
+  const shown = sorted(
+    own.filter(
+      (run) => (!node("met").checked || run.passed) && words.every((word) => has(run, word)),
+    ),
+  );
   const body = node("runs").querySelector("tbody");
   clearTimeout(state.later);
   body.replaceChildren(...shown.slice(0, AT_ONCE).map(lineOf));
@@ -157,31 +172,58 @@ function historyNow() {
 function open(board) {
   const own = boards.get(board) ?? [];
   for (const { box } of state.picked) box.checked = false;
-  Object.assign(state, { board, sort: "rank", down: false, picked: [], columns: shownColumns(own) });
-  node("runs").querySelector("thead tr").replaceChildren(...header(state.columns));
+  Object.assign(state, {
+    board,
+    sort: "rank",
+    down: false,
+    picked: [],
+    columns: shownColumns(own),
+  });
+  node("runs")
+    .querySelector("thead tr")
+    .replaceChildren(...header(state.columns));
   const { task, data: hashes, protocol } = newest(own)?.row ?? {};
-  node("about").textContent = !own.length ? "No runs yet." : [
-    own[0].row.board ?? "Runs that name no board: shown, not ranked", task, protocol?.toUpperCase?.(),
-    hashes?.origin && `data ${hashes.origin}`,
-    hashes?.test && `test set ${String(hashes.test).slice(0, 10)}`,
-  ].filter(Boolean).join(" \u00b7 ");
+  node("about").textContent = !own.length
+    ? "No runs yet."
+    : [
+        own[0].row.board ?? "Runs that name no board: shown, not ranked",
+        task,
+        protocol?.toUpperCase?.(),
+        hashes?.origin && `data ${hashes.origin}`,
+        hashes?.test && `test set ${String(hashes.test).slice(0, 10)}`,
+      ]
+        .filter(Boolean)
+        .join(" \u00b7 ");
   list();
   picks();
   historyNow();
 }
 
-const newest = (own) => own.reduce((a, b) => ((b.time ?? -1) >= (a?.time ?? -1) ? b : a), undefined);
+const newest = (own) =>
+  own.reduce((a, b) => ((b.time ?? -1) >= (a?.time ?? -1) ? b : a), undefined);
 
 function titleOf(board, own) {
   const { task, protocol } = newest(own).row;
-  const name = own[0].row.board == null ? "no board" : [task, protocol?.toUpperCase?.()].filter(Boolean).join(", ");
-  return [name, own[0].row.board != null && board, `${own.length} ${own.length === 1 ? "run" : "runs"}`]
-    .filter(Boolean).join(" \u00b7 ");
+  const name =
+    own[0].row.board == null
+      ? "no board"
+      : [task, protocol?.toUpperCase?.()].filter(Boolean).join(", ");
+  return [
+    name,
+    own[0].row.board != null && board,
+    `${own.length} ${own.length === 1 ? "run" : "runs"}`,
+  ]
+    .filter(Boolean)
+    .join(" \u00b7 ");
 }
 
 function start() {
-  const latest = [...boards].sort(([, a], [, b]) => (newest(b).time ?? -1) - (newest(a).time ?? -1));
-  node("board").append(...latest.map(([board, own]) => el("option", { value: board }, titleOf(board, own))));
+  const latest = [...boards].sort(
+    ([, a], [, b]) => (newest(b).time ?? -1) - (newest(a).time ?? -1),
+  );
+  node("board").append(
+    ...latest.map(([board, own]) => el("option", { value: board }, titleOf(board, own))),
+  );
   node("board").addEventListener("change", () => open(node("board").value));
   node("filter").addEventListener("input", list);
   node("met").addEventListener("change", list);

@@ -1,0 +1,119 @@
+"""A run judges itself: the first has no baseline, the next meets the champion, a bad one fails."""
+
+import json
+import re
+
+import pytest
+
+from runners import fast_to_sota
+from runs import TINY, stored, summary
+from ups_jax.run.leaderboard import champions, read
+
+SHORT = [
+    *TINY,
+    "--config.eval.modes=mean,operator",
+    "--config.gates.skill.metric=eval/nrmse",
+    "--config.gates.memory.metric=",
+    "--config.fit.operator.val_every=200",
+]
+BAD = ["--config.fit.operator.lr=1e-6", "--config.fit.operator.warmup=0"]
+
+
+def go(workdir, *words):
+    return fast_to_sota.main([*SHORT, "--workdir", str(workdir), *words])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folders of a first run, another seed and a bad learning rate, on one leaderboard."""
+    base = tmp_path_factory.mktemp("judged")
+    flags = ("--fail_on_gate", "--fail_on_regression")
+    codes = [go(base / "first", *flags), go(base / "second", "--config.seed=1")]
+    codes += [go(base / "third", *BAD, *flags)]
+    return base, codes
+
+
+def verdict(workdir):
+    return json.loads((workdir / "verdict.json").read_text())
+
+
+def test_the_first_run_has_no_baseline_passes_its_own_gates_and_leads(runs):
+    base, codes = runs
+    found, numbers = verdict(base / "first"), summary(base / "first")
+    assert codes[0] == 0 and found["gates_met"] and not found["worse"]
+    assert {each["status"] for each in found["regressions"]} == {"no_baseline"}
+    status = {each["name"]: each["status"] for each in found["gates"]}
+    assert status["champion"] == "no baseline" and status["skill"] == "pass"
+    assert "memory" not in status
+    assert numbers["eval/gates/no_baseline"] == 1 and numbers["eval/gates/failed"] == 0
+    assert numbers["eval/regression/no_baseline"] == 4 and numbers["eval/regression/worse"] == 0
+    assert numbers["eval/leaderboard/champion"] == 1
+    assert json.loads((base / "first" / "baseline.json").read_text())["champion"] is None
+
+
+def test_the_second_is_compared_with_the_champion_as_it_stood_before(runs):
+    base, codes = runs
+    assert codes[1] == 0
+    held = json.loads((base / "second" / "baseline.json").read_text())
+    assert held["champion"]["name"] == "first"
+    against = [e for e in verdict(base / "second")["regressions"] if e["against"] == "champion"]
+    for each in against:
+        assert each["reference"] == pytest.approx(summary(base / "first")[each["metric"]], rel=1e-4)
+        assert each["status"] != "no_baseline"
+
+
+def test_a_bad_run_trips_gates_and_regressions_alerts_once_each_and_exits_3(runs, capsys):
+    base, codes = runs
+    found = verdict(base / "third")
+    failed = {each["name"] for each in found["gates"] if each["status"] == "fail"}
+    assert codes[2] == 3 and {"skill", "champion"} <= failed
+    assert {"eval/nrmse", "eval/val/nrmse"} <= set(found["worse"])
+    alerts = json.loads((base / "third" / "alerts.json").read_text())
+    titles = [alert["title"] for alert in alerts]
+    wanted = [f"gate {name}" for name in failed]
+    wanted += [f"regression {metric}" for metric in found["worse"]]
+    assert sorted(titles) == sorted(wanted)
+    assert not found["claim"]["granted"] and "gates are not met" in found["claim"]["reason"]
+    # The same folder again: the verdict stands, and without the flags it is no failure.
+    assert go(base / "third", *BAD) == 0
+    assert go(base / "third", *BAD, "--fail_on_gate") == 3
+    assert go(base / "third", *BAD, "--fail_on_regression") == 3
+    assert json.loads((base / "third" / "alerts.json").read_text()) == alerts
+
+
+def test_all_three_stand_on_one_board_and_the_bad_one_never_leads_it(runs):
+    base, _ = runs
+    found = read(base / "leaderboard.jsonl")
+    assert [row["name"] for row in found.runs] == ["first", "second", "third"]
+    assert len({row["board"] for row in found.runs}) == 1 and not found.problems
+    (leader,) = champions(found.events).values()
+    assert leader != found.runs[2]["id"] and found.events[0]["id"] == found.runs[0]["id"]
+    assert len({row["recipe"] for row in found.runs}) == 2
+    for row in found.runs:
+        assert len(row["curves"]["time"]) == len(row["curves"]["nrmse"]) == 40
+        assert len(row["curves"]["seconds"]) == len(row["curves"]["val_nrmse"]) == 2
+
+
+def test_each_made_one_wandb_run_that_holds_the_verdict_and_its_pictures(runs):
+    base, _ = runs
+    for name in ("first", "second", "third"):
+        (run,) = stored(base / name)
+        keys = {key for line in run.history for key in line}
+        assert {"Gates", "Regressions", "Leaderboard", "leaderboard", "report"} <= keys
+        assert {"figures/gates", "figures/training"} <= keys
+        assert ("figures/champion" in keys) == (name != "first")
+        for key in ("eval/gates/met", "eval/regression/worse", "eval/leaderboard/rank"):
+            assert run.summary[key] == summary(base / name)[key]
+        assert run.summary["eval/val/nrmse"] == summary(base / name)["eval/val/operator/nrmse"]
+
+
+def test_the_report_opens_with_the_verdict_the_table_the_gates_and_the_champion(runs):
+    base, _ = runs
+    page = (base / "third" / "report.html").read_text()
+    opening = re.search(r'<p class="verdict">(.*?)</p>', page, re.S)
+    assert opening is not None and "gates met; missed: " in opening[1]
+    assert "worse: eval/val/nrmse" in opening[1]
+    places = ["Evaluation Summary", 'id="gates"', "<h2>Gates", 'id="champion"', "<h2>Regressions"]
+    places += ["<h2>Leaderboard", "<h2>Run", "<h2>Figures", 'id="training"']
+    found = [page.index(place) for place in places]
+    assert found == sorted(found)

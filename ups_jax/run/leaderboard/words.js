@@ -1,0 +1,45 @@
+// Elements and numbers as they are written. Every text of a run goes in as a text node, never as
+// markup.
+
+const DASH = "\u2013";
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+const el = (name, attributes, ...children) =>
+  fill(document.createElement(name), attributes, children);
+const svg = (name, attributes, ...children) =>
+  fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+
+/** Four significant digits; a dash for what is missing or not finite. */
+function number(value) {
+  if (!isNumber(value)) return DASH;
+  const short = Number(value.toPrecision(4));
+  const size = Math.abs(short);
+  if (size === 0) return "0";
+  if (size < 1e-3 || size >= 1e7) return short.toExponential(3);
+  return size >= 1e4 ? short.toLocaleString("en") : short.toPrecision(4);
+}
+
+/** A count: whole while it is small, then four significant digits in thousands or millions. */
+function count(value) {
+  if (!isNumber(value)) return DASH;
+  const [unit, suffix] = [
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e4, "k"],
+  ].find(([u]) => value >= u) ?? [1, ""];
+  if (suffix === "") return Number.isInteger(value) ? String(value) : number(value);
+  return number(value / (suffix === "k" ? 1e3 : unit)) + suffix;
+}
+
+function date(time, length = 16) {
+  return isNumber(time) ? new Date(time).toISOString().slice(0, length).replace("T", " ") : DASH;
+}
