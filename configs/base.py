@@ -97,7 +97,8 @@ def get_config() -> Config:
     cfg.gates = ConfigDict()  # of the summary: gates.NAME = {metric, and one limit}; see gate()
 
     cfg.regression = ConfigDict()  # against the champion, and the runs before on the same board
-    cfg.regression.metrics = ("eval/val/nrmse", "eval/nrmse", "eval/mae", "eval/correlation_time")
+    watched = ("eval/val/nrmse", "eval/nrmse", "eval/mae", "eval/correlation_time")
+    cfg.regression.metrics = watched  # summary keys that are compared
     cfg.regression.worse = 0.10  # relative change above which a metric has got worse
     cfg.regression.better = 0.05  # and better
     cfg.regression.last = 10  # runs before, whose median and spread are what is usual

@@ -1,5 +1,6 @@
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -667,3 +668,58 @@ def test_every_variant_that_ships_can_be_built():
         for variant in spec.VARIANTS:
             cfg = load(f"{file}:{variant}")
             assert build(cfg).pde.name == cfg.pde.name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"gates.skill.metric": "eval/nrsme"}, "did you mean 'nrmse'?"),
+        ({"gates.skill.metric": "val/nrmse"}, "did you mean 'eval'?"),
+        ({"gates.skill.metric": "wall/total_s"}, "known: compile_s"),
+        ({"eval.modes": "operator", "stages": "operator", "eval.ship": "operator"}, "'mean'"),
+        ({"gates.skill.most": 0.1}, "exactly one of most, least, most_ratio, least_ratio"),
+        ({"gates.accuracy.of": "eval/mean/nrmse"}, "empty beside an absolute limit"),
+        ({"gates.skill.most_ratio": -1.0}, "gates.skill.most_ratio is -1.0; it must be positive"),
+        ({"gates.skil.most_ratio": 1.0}, "unknown key 'gates.skil.most_ratio'; did you mean"),
+        ({"regression.metrics": "eval/foo"}, "unknown metric 'foo'"),
+        ({"regression.worse": 0.0}, "regression.worse is 0.0; it must be positive"),
+        ({"regression.last": 0}, "regression.last is 0; it must be at least 1"),
+        ({"leaderboard.margin": -0.1}, "leaderboard.margin is -0.1; it must be at least 0"),
+        ({"leaderboard.path": "configs"}, "it must be a file, not a folder"),
+    ],
+)
+def test_what_could_not_judge_a_run_is_refused(overrides, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        config.load("configs/burgers.py", overrides)
+
+
+def test_a_gate_without_a_metric_is_off_and_limits_can_be_moved_from_the_command_line():
+    cfg = config.load("configs/burgers.py", ["gates.skill.metric=", "gates.accuracy.most=0.5"])
+    assert not cfg.gates.skill.metric and cfg.gates.accuracy.most == 0.5
+    saved = config.to_dict(cfg)
+    assert config.to_dict(config.from_dict(saved)) == saved
+
+
+def test_runs_that_differ_by_their_seed_or_their_judges_are_of_one_recipe():
+    def of(**overrides):
+        return config.recipe(config.load("configs/burgers.py", overrides))
+
+    judges = {"gates.skill.metric": "", "leaderboard.margin": 0.1, "regression.worse": 0.2}
+    assert of() == of(seed=7) == of(**judges)
+    assert of() != of(**{"fit.operator.lr": 1e-3}) and of() != of(**{"data.seed": 1})
+
+
+def test_gates_can_name_every_diagnostic_of_every_equation():
+    import jax
+
+    from ups_jax.pde import PDES
+    from ups_jax.physics import diagnostics
+    from ups_jax.run.config.verdicts import PHYSICS
+
+    for name in ("advection", "burgers", "kuramoto"):
+        pde = PDES[name](cells=(64,))
+        u = jax.ShapeDtypeStruct((1, *pde.points, len(pde.channels)), "float32")
+        path = jax.ShapeDtypeStruct((1, 2, *u.shape[1:]), "float32")
+        cond = jax.ShapeDtypeStruct((1, len(pde.params)), "float32")
+        made = jax.eval_shape(lambda u, p, c, pde=pde: diagnostics(pde, u, p, c), u, path, cond)
+        assert made.keys() <= set(PHYSICS)

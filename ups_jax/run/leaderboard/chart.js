@@ -16,6 +16,7 @@ const MARKERS = {
   wedge: (r) => `M0 ${1.2 * r}L${1.2 * r} ${-r}H${-1.2 * r}z`,
   cross: (r) => `M${-r} ${-r}L${r} ${r}M${-r} ${r}L${r} ${-r}`,
 };
+
 /** The curve as path data; what is not drawable leaves a gap. */
 function trace(series, at) {
   let down = false;
