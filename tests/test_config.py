@@ -676,7 +676,10 @@ def test_every_variant_that_ships_can_be_built():
         ({"gates.skill.metric": "eval/nrsme"}, "did you mean 'nrmse'?"),
         ({"gates.skill.metric": "val/nrmse"}, "did you mean 'eval'?"),
         ({"gates.skill.metric": "wall/total_s"}, "known: compile_s"),
-        ({"eval.modes": "operator", "stages": "operator", "eval.ship": "operator"}, "'mean'"),
+        (
+            {"eval.modes": "operator", "stages": "operator", "eval.ship": "operator"},
+            "metric= switches",
+        ),
         ({"gates.skill.most": 0.1}, "exactly one of most, least, most_ratio, least_ratio"),
         ({"gates.accuracy.of": "eval/mean/nrmse"}, "empty beside an absolute limit"),
         ({"gates.skill.most_ratio": -1.0}, "gates.skill.most_ratio is -1.0; it must be positive"),

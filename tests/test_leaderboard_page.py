@@ -55,7 +55,7 @@ def run(i: int, board: str = BURGERS, **more: Any) -> dict[str, Any]:
             "eval/p10/nrmse": error / 3, "eval/correlation_time": 2 - 20 * error,
             "eval/physics/conservation_gap": rng.uniform(1e-4, 9e-4), "eval/calls": 40,
             "eval/ms": rng.uniform(9, 20), "wall/train_s": rng.uniform(400, 500),
-            "wall/total_s": rng.uniform(600, 900), "params/operator": 199490,
+            "wall/verdict_s": rng.uniform(600, 900), "params/operator": 199490,
             **{name: rng.uniform(0, 1) for name in names},
         },
         "curves": {

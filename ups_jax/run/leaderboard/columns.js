@@ -11,7 +11,7 @@ const COLUMNS = [
   { key: "p10", label: "P10 nRMSE", value: (run) => run.p10, optional: true },
   { key: "gap", label: "physics gap", value: (run) => run.gap },
   { key: "train", label: "train (s)", value: (run) => run.train },
-  { key: "total", label: "total (s)", value: (run) => run.total },
+  { key: "total", label: "to verdict (s)", value: (run) => run.total },
   { key: "parameters", label: "parameters", value: (run) => run.parameters, show: count },
   { key: "gates", label: "gates met", value: (run) => share(run.row.gates), cell: gates },
   {

@@ -43,9 +43,9 @@ function understood(row, index) {
     p10: first("eval/p10/nrmse", `eval/${row.ship}/p10/nrmse`),
     gap: first("eval/physics/conservation_gap"),
     train: first("wall/train_s"),
-    total: first("wall/total_s"),
+    total: first("wall/verdict_s", "wall/total_s"),
     parameters:
-      first(`params/${row.ship}`) ??
+      first("params/shipped", `params/${row.ship}`) ??
       (parameters.length ? parameters.reduce((sum, [, value]) => sum + value, 0) : null),
     passed: isNumber(met) && isNumber(of) && met >= of && !failed?.length,
     failed: isNumber(met) && isNumber(of) && (met < of || Boolean(failed?.length)),
