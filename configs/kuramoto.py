@@ -21,16 +21,17 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.fit.operator.update(unroll=(1,), shares=(1.0,))
     cfg.stages = ("operator", *GENERATIVE)
     cfg.denoiser = ConfigDict(dict(name="resnet", width=32, dilations=(1, 2, 4)))
-    cfg.diffusion.update(steps=4, feedback=True)
-    cfg.fit.diffusion.update(steps=6000, batch=16, lr=2e-3, chunk=100, val_every=2000)
+    # All of a state is seen, so a residual says what the next one is, and members live with it.
+    cfg.diffusion.update(steps=3, feedback=True)
+    cfg.fit.diffusion.update(steps=12000, batch=16, lr=2e-3, chunk=100, val_every=2000)
     cfg.fit.distill.update(steps=1500, batch=16, lr=1e-3, warmup=100, val_every=500)
     for stage in ("diffusion", "distill"):
         cfg.fit[stage].update(unroll=(1,), shares=(1.0,))
-    # In chaos what counts is how errors grow: long windows, for members and for their control.
+    # In chaos what counts is how errors grow: windows of steps, for members and their control.
     for stage in ("crps", "continued"):
         cfg.fit[stage].update(batch=16, lr=1e-3, warmup=100, chunk=50, val_every=1000)
-        cfg.fit[stage].update(unroll=(2, 4), shares=(0.5, 0.5))
-    cfg.fit.crps.steps = 2000
+        cfg.fit[stage].update(unroll=(4,), shares=(1.0,))
+    cfg.fit.crps.steps = 4000
     cfg.fit.continued.match = "crps"
     # The solver is the truth here, on the same points: its row would read zero.
     cfg.eval.update(modes=("persistence", "mean", "operator", *MODES), ship="best", batch=32)
