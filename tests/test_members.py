@@ -12,7 +12,7 @@ from ups_jax import stages
 from ups_jax.evaluate import ensemble_validator, loss_validator
 from ups_jax.evaluate.ensembles import evaluate_ensembles
 from ups_jax.evaluate.searching import analyse_search, rank_correlation
-from ups_jax.forecast import FORECASTERS
+from ups_jax.forecast import FORECASTERS, calls
 from ups_jax.metrics import crps
 from ups_jax.run import cost
 from ups_jax.run.config import load
@@ -94,6 +94,50 @@ def test_members_about_the_operator_leave_its_rollout_alone(task):
         members=2,
     )
     np.testing.assert_allclose(found.members, np.stack([plain] * 2, 1), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def fed(task):
+    """The same networks, whose residuals are those of single steps and are fed back."""
+    cfg, sim, params, data = task
+    assert sim.diffusion is not None
+    return cfg, replace(sim, diffusion=sim.diffusion._replace(feedback=True)), params, data
+
+
+@pytest.mark.parametrize("mode", ["diffusion", "distilled"])
+def test_members_that_are_fed_back_part_from_the_rollout_after_the_first_step(task, fed, mode):
+    """Each goes on from itself, as a forecast that begins there does."""
+    _, sim, params, data = fed
+    apart = draw(fed, mode, members=2, temperature=0.0).members[:, 0]
+    about = draw(task, mode, members=2, temperature=0.0).members[:, 0]
+    np.testing.assert_allclose(apart[:, 0], about[:, 0], atol=1e-5)
+    assert not np.allclose(apart[:, 1], about[:, 1], atol=1e-3)
+    again = ups.forecast(
+        sim, params, apart[:, 0], data.cond, jax.random.key(3), steps=1, mode=mode, members=2,
+        temperature=0.0,
+    )  # fmt: skip
+    np.testing.assert_allclose(again.members[:, 0, 0], apart[:, 1], atol=1e-5)
+
+
+def test_residuals_that_are_fed_back_are_learnt_from_single_steps_of_the_truth(fed):
+    _, sim, params, data = fed
+    seen = stages.visited(sim, params, data, count=4)
+    u, cond = jnp.asarray(data.u[:4]), jnp.asarray(data.cond[:4])
+    for t in range(STEPS):
+        ahead = operator_step(sim, params, u[:, t], cond)
+        np.testing.assert_allclose(seen.u[:, t + 1, :, :1], ahead, atol=1e-6)
+    np.testing.assert_array_equal(seen.u[..., 1:], data.u[:4])
+    batch = {"u": jnp.asarray(seen.u[:, 2:4]), "cond": cond}
+    lack, _ = stages._lack(sim, params, batch, models=())
+    ahead = operator_step(sim, params, u[:, 2], cond)
+    wanted, _ = residual(sim, params, u[:, 2], ahead, u[:, 3], cond, models=())
+    np.testing.assert_allclose(lack, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mode", "own"), [("diffusion", 3), ("distilled", 2)])
+def test_calls_count_the_operator_once_or_for_each_member(task, fed, mode, own):
+    about, apart = (calls(each[1], mode, members=5) for each in (task, fed))
+    assert (about, apart) == (5 * own + 1, 5 * own + 5)
 
 
 def test_a_residual_is_what_brings_the_operators_step_to_the_truth(task):
