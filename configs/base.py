@@ -37,6 +37,10 @@ def get_config() -> Config:
     cfg.data.time_stride = config_dict.placeholder(int)  # of a file; none: 5 of HDF5, 1 of npz
     cfg.data.nu = config_dict.placeholder(float)  # of a file without a Nu of its own
 
+    cfg.mesh = ConfigDict()  # devices: every batch is shared out over data x fsdp of them
+    cfg.mesh.data = config_dict.placeholder(int)  # none: as many as there are, over fsdp
+    cfg.mesh.fsdp = 1  # devices that share the parameters
+
     cfg.operator = ConfigDict()  # a name of OPERATORS and that factory's arguments
     cfg.operator.name = "resnet"  # fno | resnet
 

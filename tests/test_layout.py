@@ -12,7 +12,7 @@ LIBRARY = ROOT / "ups_jax"
 FILES = sorted(LIBRARY.rglob("*.py"))
 
 ROWS = (
-    {"types", "lookup"},
+    {"types", "lookup", "mesh"},
     {"pde", "models", "diffusion", "search", "optim"},
     {"data", "physics", "metrics", "rewards"},
     {"simulator"},
@@ -28,6 +28,7 @@ HOMES = {
     "ml_collections": ("run/config",),
     "matplotlib": ("run/report",),
     "exponax": ("pde/exponax",),
+    "wandb_workspaces": ("run/dashboard",),
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from ups_jax.data import sample_windows
+from ups_jax.mesh import Mesh, constrain, shardings, whole
 from ups_jax.optim import Optimizer
 from ups_jax.types import Array, Interrupted, Key, Params, Stage, Trajectories
 
@@ -85,6 +86,7 @@ def fit(
     augment: Sequence[Augment] = (),
     validate: Callable[[Params], float | None] | None = None,
     val_every: int = 0,
+    mesh: Mesh | None = None,
     on_log: Callable[[int, Mapping[str, float]], None] = lambda step, row: None,
     on_save: Callable[[Snapshot], None] = lambda snapshot: None,
     save_every_s: float = 20.0,
@@ -95,7 +97,8 @@ def fit(
 
     A row of keys (m,) trains m networks side by side: every array of `params`, and of what is
     returned, then has that axis in front, and a row of the log is their mean, `<name>_std` beside
-    it. `early` is that of `sample_windows`. `validate` gives the error of one network's parameters
+    it. `early` is that of `sample_windows`. The devices of a `mesh` share every batch, and over its
+    axis `fsdp` the parameters. `validate` gives the error of one network's parameters
     (None: it was asked to stop); each network's average with the lowest is shipped, the earliest
     on ties. `on_save` is called before every compilation, after every validation, every
     `save_every_s` seconds and when `stop()` answers yes, which raises `Interrupted`.
@@ -105,6 +108,11 @@ def fit(
     u, cond = jnp.asarray(data.u), jnp.asarray(data.cond)
     begin = start_many if key.ndim else start
     state, best, at = resume or begin(stage, params, opt)
+    places = None
+    if mesh is not None:
+        u, cond, frozen = jax.device_put((u, cond, frozen), whole(mesh))
+        places = shardings(mesh, state, lead=key.ndim)
+        state, best = jax.device_put((state, best), (places, places.ema))
     ends = [int(end) for end in np.cumsum([steps for steps, _ in phases])]
     step, saved_at, saved_step = int(state.step.ravel()[0]), time.monotonic(), -1
     compiled, unroll = None, 0
@@ -144,10 +152,12 @@ def fit(
                 save()
             began, unroll = time.monotonic(), wanted
             run = partial(
-                _chunk, stage.loss, opt, tuple(augment), chunk, batch_size, unroll + 1, ema, early
+                _chunk,
+                *(stage.loss, opt, tuple(augment), chunk, batch_size, unroll + 1, ema, early, mesh),
             )
             run = jax.vmap(run, in_axes=(0, 0, None, None, 0)) if key.ndim else run
-            jitted = jax.jit(run, donate_argnums=0)
+            out: dict[str, Any] = {} if mesh is None else {"out_shardings": (places, whole(mesh))}
+            jitted = jax.jit(run, donate_argnums=0, **out)
             compiled = jitted.lower(state, frozen, u, cond, key).compile()
             at = at._replace(compile_s=at.compile_s + time.monotonic() - began)
         assert compiled is not None
@@ -225,6 +235,7 @@ def _chunk(
     length: int,
     decay: float,
     early: float,
+    mesh: Mesh | None,
     state: TrainState,
     frozen: Params,
     u: Array,
@@ -241,7 +252,7 @@ def _chunk(
         for i, symmetry in enumerate(augment):
             keys = jax.random.split(jax.random.fold_in(k_augment, i), batch_size)
             batch_u, batch_cond = jax.vmap(symmetry)(keys, batch_u, batch_cond)
-        batch = {"u": batch_u, "cond": batch_cond}
+        batch = constrain(mesh, {"u": batch_u, "cond": batch_cond})
 
         def objective(trained: Params) -> tuple[Array, dict[str, Array]]:
             return loss({**frozen, **trained}, batch, k_loss)

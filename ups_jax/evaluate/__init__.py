@@ -17,6 +17,7 @@ from ups_jax.evaluate.reduce import Stats
 from ups_jax.evaluate.validate import ensemble_validator, errors, loss_validator, validator
 from ups_jax.forecast import FORECASTERS, Forecast, analysis, calls, require_trained
 from ups_jax.lookup import lookup
+from ups_jax.mesh import Mesh, spread
 from ups_jax.metrics import METRICS, Metric
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
@@ -77,6 +78,7 @@ def evaluate(
     batch: int = 50,
     examples: int = 3,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
@@ -101,14 +103,12 @@ def evaluate(
     if stop():
         raise Interrupted("evaluation")
     began = time.monotonic()
-    shapes = [
-        jax.ShapeDtypeStruct((batch, *x.shape[1:]), jnp.float32)
-        for x in (data.u, condition_of(data))
-    ]
+    first = np.arange(batch) % len(data)
+    like = spread(mesh, (data.u[first], condition_of(data)[first]))
     own = {mode: dict((options or {}).get(mode, {})) for mode in modes}
     runs = {mode: partial(FORECASTERS[mode].run, **own[mode]) for mode in modes}
     score = jax.jit(partial(_score, sim, runs, starts, metrics, nudging))
-    compiled = score.lower(params, *shapes, key).compile()
+    compiled = score.lower(params, *like, key).compile()
     compile_s = time.monotonic() - began
     parts: list[dict[str, Stats]] = []
     for begin in range(0, len(data), batch):
@@ -116,13 +116,15 @@ def evaluate(
             raise Interrupted("evaluation")
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
-        u, cond = jnp.asarray(data.u[padded]), jnp.asarray(condition_of(data)[padded])
+        u, cond = spread(mesh, (data.u[padded], condition_of(data)[padded]))
         stats = jax.device_get(compiled(params, u, cond, jax.random.fold_in(key, begin)))
         parts.append({m: {k: x[: len(index)] for k, x in s.items()} for m, s in stats.items()})
         progress(begin + len(index), len(data))
     joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     costs = {
-        mode: milliseconds(sim, params, data, key, mode=mode, batch=batch, stop=stop, **own[mode])
+        mode: milliseconds(
+            sim, params, data, key, mode=mode, batch=batch, mesh=mesh, stop=stop, **own[mode]
+        )
         for mode in modes
     }
     scalars = reduce.scalars_of(joined, data, starts, metrics, horizons)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.forecast import forecast
+from ups_jax.mesh import Mesh, spread
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
@@ -25,6 +25,7 @@ def milliseconds(
     *,
     mode: str,
     batch: int,
+    mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> float:
@@ -32,7 +33,7 @@ def milliseconds(
 
     Of three rollouts, or of fewer where they take seconds.
     """
-    u0, cond = jnp.asarray(data.u[:batch, 0]), jnp.asarray(condition_of(data)[:batch])
+    u0, cond = spread(mesh, (data.u[:batch, 0], condition_of(data)[:batch]))
     steps, times = data.u.shape[1] - 1, []
     while len(times) <= REPEATS and sum(times[1:]) < PATIENCE:
         if stop():

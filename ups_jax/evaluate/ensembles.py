@@ -12,6 +12,7 @@ import numpy as np
 from ups_jax.evaluate.clock import condition_of, milliseconds
 from ups_jax.evaluate.reduce import Stats
 from ups_jax.forecast import FORECASTERS, calls
+from ups_jax.mesh import Mesh, spread
 from ups_jax.metrics import (
     ENSEMBLE_METRICS,
     METRICS,
@@ -57,6 +58,7 @@ def evaluate_ensembles(
     controls: Sequence[str] = ("operator",),
     batch: int = 16,
     examples: int = 1,
+    mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Ensembles:
@@ -76,7 +78,7 @@ def evaluate_ensembles(
             raise Interrupted("evaluation of ensembles")
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
-        u, cond = jnp.asarray(data.u[padded]), jnp.asarray(condition_of(data)[padded])
+        u, cond = spread(mesh, (data.u[padded], condition_of(data)[padded]))
         found = jax.device_get(score(params, u, cond, jax.random.fold_in(key, begin)))
         parts.append(_first(found[0], len(index)))
         paths.append(_first(found[1], len(index)))
@@ -88,7 +90,9 @@ def evaluate_ensembles(
         prefix = f"eval/{mode}/paired/"
         scalars |= _scalars(prefix, joined[mode], data)
         scalars[f"{prefix}samples"] = len(data)
-        took = partial(milliseconds, sim, params, data, key, mode=mode, batch=batch, stop=stop)
+        took = partial(
+            milliseconds, sim, params, data, key, mode=mode, batch=batch, mesh=mesh, stop=stop
+        )
         scalars[f"{prefix}ms"] = took(**options)
         scalars[f"{prefix}calls"] = calls(sim, mode, **options) * (data.u.shape[1] - 1)
     return Ensembles(

@@ -13,6 +13,7 @@ from ups_jax.evaluate.clock import condition_of, milliseconds
 from ups_jax.evaluate.reduce import Stats
 from ups_jax.forecast import FORECASTERS, Forecast
 from ups_jax.forecast.searched import calls, candidates_of, searched
+from ups_jax.mesh import Mesh, spread
 from ups_jax.metrics import METRICS, nrmse
 from ups_jax.simulator import Search, Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
@@ -52,6 +53,7 @@ def analyse_search(
     key: Key,
     *,
     batch: int = 16,
+    mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Analysis:
@@ -69,14 +71,14 @@ def analyse_search(
             raise Interrupted("analysis of the search")
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
-        u, cond = jnp.asarray(data.u[padded]), jnp.asarray(condition_of(data)[padded])
+        u, cond = spread(mesh, (data.u[padded], condition_of(data)[padded]))
         found = jax.device_get(score(params, u, cond, jax.random.fold_in(key, begin)))
         parts.append(jax.tree.map(lambda x, m=index.size: x[:m], found))
         progress(begin + index.size, len(data))
     joined: dict[str, Any] = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     errors = {name: joined["nrmse"][name] for name in NOTES if name in joined["nrmse"]}
     mean = {name: float(np.mean(error)) for name, error in errors.items()}
-    ms = milliseconds(sim, params, data, key, mode="ttc", batch=batch, stop=stop)
+    ms = milliseconds(sim, params, data, key, mode="ttc", batch=batch, mesh=mesh, stop=stop)
     rank = float(np.nanmean(joined["rank"]))
     scalars = {
         f"eval/ttc/{name}": float(metric.reduce(jnp.asarray(joined["metrics"][name])))

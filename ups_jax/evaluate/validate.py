@@ -12,6 +12,7 @@ from ups_jax.data import sample_windows
 from ups_jax.evaluate.clock import condition_of
 from ups_jax.forecast import forecast
 from ups_jax.lookup import lookup
+from ups_jax.mesh import Mesh, constrain, spread
 from ups_jax.metrics import METRICS, crps, nrmse
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Params, Stage, Trajectories
@@ -29,6 +30,7 @@ def validator(
     mode: str = "operator",
     metric: str = "nrmse",
     start: int = 0,
+    mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> Validate:
@@ -38,7 +40,9 @@ def validator(
     """
     measure = lookup(METRICS, metric, "metric")
     score = jax.jit(measure.per_sample, static_argnums=2)
-    rolled = partial(_rolled, sim, data, batch=batch, mode=mode, start=start, stop=stop, **options)
+    rolled = partial(
+        _rolled, sim, data, batch=batch, mode=mode, start=start, mesh=mesh, stop=stop, **options
+    )
 
     def validate(params: Params) -> float | None:
         each = rolled(params, lambda found, true: score(found.u, true, sim.pde.ndim))
@@ -54,11 +58,14 @@ def errors(
     *,
     batch: int,
     mode: str,
+    mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> np.ndarray | None:
     """P1 nRMSE of a mode, with its `options`, on each trajectory (n,); None once stopped."""
-    rolled = partial(_rolled, sim, data, batch=batch, mode=mode, start=0, stop=stop, **options)
+    rolled = partial(
+        _rolled, sim, data, batch=batch, mode=mode, start=0, mesh=mesh, stop=stop, **options
+    )
     each = rolled(params, lambda found, true: nrmse(found.u, true, sim.pde.ndim))
     return None if each is None else np.nan_to_num(each.mean(1), nan=np.inf)
 
@@ -70,6 +77,7 @@ def ensemble_validator(
     batch: int,
     mode: str,
     members: int,
+    mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Validate:
     """A mode's fair CRPS over the truth's RMS, P1, mean over a split and its frames."""
@@ -80,7 +88,9 @@ def ensemble_validator(
         return crps(paths, true, sim.pde.ndim) / jnp.sqrt(jnp.mean(true**2, axes) + 1e-12)
 
     rolled = partial(
-        _rolled, sim, data, batch=batch, mode=mode, start=0, stop=stop, members=members
+        _rolled,
+        *(sim, data),
+        **dict(batch=batch, mode=mode, start=0, mesh=mesh, stop=stop, members=members),
     )
 
     def validate(params: Params) -> float | None:
@@ -97,6 +107,7 @@ def loss_validator(
     batch: int,
     unroll: int,
     early: float,
+    mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Validate:
     """A stage's own loss on windows of a split that, with their noise, stay the same."""
@@ -106,7 +117,8 @@ def loss_validator(
     def loss(params: Params, i: Array) -> Array:
         k_window, k_loss = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
         found = sample_windows(k_window, u, cond, batch=batch, length=unroll + 1, early=early)
-        return stage.loss(params, dict(u=found[0], cond=found[1]), k_loss)[0]
+        found = constrain(mesh, dict(u=found[0], cond=found[1]))
+        return stage.loss(params, found, k_loss)[0]
 
     def validate(params: Params) -> float | None:
         values = []
@@ -119,14 +131,17 @@ def loss_validator(
     return validate
 
 
-def _rolled(sim, data, params, score, *, batch, mode, start, stop, **options) -> np.ndarray | None:
+def _rolled(
+    sim, data, params, score, *, batch, mode, start, mesh, stop, **options
+) -> np.ndarray | None:
     """Scores of each trajectory's forecast after frame `start`; None once stopped."""
     steps, scores = data.u.shape[1] - 1 - start, []
     for begin in range(0, len(data), batch):
         if stop():
             return None
-        u = data.u[begin : begin + batch]
-        cond, key = condition_of(data)[begin : begin + batch], jax.random.key(begin)
+        some = slice(begin, begin + batch)
+        u, cond = spread(mesh, (data.u[some], condition_of(data)[some]))
+        key = jax.random.key(begin)
         found = forecast(sim, params, u[:, start], cond, key, steps=steps, mode=mode, **options)
         scores.append(jax.device_get(score(found, u[:, start + 1 :])))
     return np.concatenate(scores)

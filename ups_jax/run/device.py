@@ -15,6 +15,7 @@ def machine() -> dict[str, Any]:
     affinity = getattr(os, "sched_getaffinity", None)
     return {
         "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
         "threads": len(affinity(0)) if affinity else os.cpu_count(),
         "jax": jax.__version__,
         "jaxlib": metadata.version("jaxlib"),

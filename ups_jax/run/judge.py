@@ -14,9 +14,7 @@ from ups_jax.evaluate.searching import Analysis, analyse_search
 from ups_jax.evaluate.seeds import over_seeds
 from ups_jax.forecast import FORECASTERS, calls
 from ups_jax.run.plan import Plan
-from ups_jax.run.progress import Bar, lines, pick
-from ups_jax.run.signals import Stop
-from ups_jax.simulator import Simulator
+from ups_jax.run.progress import lines, pick
 from ups_jax.types import Interrupted, Params, Trajectories
 
 BEST = "best"
@@ -77,7 +75,7 @@ def choose(plan: Plan, params: Params, val: Trajectories) -> tuple[str, dict[str
     few, found = val.take(slice(spec.rivalry)), {}
     for mode in rivals:
         own = _options(plan.cfg, mode)
-        each = errors(sim, params, few, batch=spec.batch, mode=mode, stop=plan.stop, **own)
+        each = errors(sim, params, few, batch=spec.batch, mode=mode, **_asked(plan), **own)
         if each is None:
             raise Interrupted("the choice of what ships")
         found[mode] = each
@@ -87,9 +85,8 @@ def choose(plan: Plan, params: Params, val: Trajectories) -> tuple[str, dict[str
 def validated(plan: Plan, params: Params, val: Trajectories, ship: str) -> float:
     """P1 nRMSE of what ships on the whole validation split: what runs are ranked by."""
     own = _options(plan.cfg, ship)
-    each = errors(
-        plan.sim, params, val, batch=plan.cfg.eval.batch, mode=ship, stop=plan.stop, **own
-    )
+    batch = plan.cfg.eval.batch
+    each = errors(plan.sim, params, val, batch=batch, mode=ship, **_asked(plan), **own)
     if each is None:
         raise Interrupted("the validation of what ships")
     return float(each.mean())
@@ -123,10 +120,10 @@ def judge(
 
     With several seeds, mean and spread of the learned ones stand beside the shipped network's.
     """
-    cfg, sim, params = plan.cfg, plan.sim, networks[chosen]
+    cfg, params = plan.cfg, networks[chosen]
     drawn = [mode for mode in cfg.eval.modes if FORECASTERS[mode].draws]
     single = [mode for mode in cfg.eval.modes if mode not in (*drawn, SEARCH)]
-    look = partial(judge_test, sim, cfg=cfg, test=test, stop=plan.stop, bar=plan.bar)
+    look = partial(judge_test, plan, test=test)
     report = look(params, modes=single)
     learned = [mode for mode in single if FORECASTERS[mode].models]
     if len(networks) > 1 and learned:
@@ -155,7 +152,7 @@ def _ensembles(
         controls=[mode for mode in CONTROLS if mode in single],
         batch=min(cfg.eval.batch, cfg.ensemble.samples, len(test)),
         examples=cfg.eval.examples,
-        stop=plan.stop,
+        **_asked(plan),
         progress=lambda done, total: plan.bar("ensembles", done, total),
     )
 
@@ -168,26 +165,23 @@ def _searched(plan: Plan, params: Params, test: Trajectories) -> Analysis:
         test.take(slice(cfg.search.samples)),
         jax.random.key(cfg.seed + 3),
         batch=min(cfg.eval.batch, cfg.search.samples, len(test)),
-        stop=plan.stop,
+        **_asked(plan),
         progress=lambda done, total: plan.bar("search", done, total),
     )
 
 
 def judge_test(
-    sim: Simulator,
+    plan: Plan,
     params: Params,
     *,
-    cfg: Any,
     test: Trajectories,
-    stop: Stop,
-    bar: Bar,
     modes: Sequence[str],
     context: int | None = None,
 ) -> Report:
     """Evaluate `modes` on a test split as the config's `eval` section says."""
-    spec = cfg.eval
+    cfg, spec = plan.cfg, plan.cfg.eval
     return evaluate(
-        sim,
+        plan.sim,
         params,
         test,
         jax.random.key(cfg.seed + 1),
@@ -200,8 +194,8 @@ def judge_test(
         batch=min(spec.batch, len(test)),
         examples=spec.examples,
         options={mode: _options(cfg, mode) for mode in modes},
-        stop=stop,
-        progress=lambda done, total: bar("evaluate", done, total),
+        **_asked(plan),
+        progress=lambda done, total: plan.bar("evaluate", done, total),
     )
 
 
@@ -215,6 +209,11 @@ def table(judged: Judgement) -> str:
     if judged.search is not None:
         told += ["", judged.search.verdict, lines(judged.search.columns, judged.search.rows)]
     return "\n".join([lines(*pick(report.columns, report.rows, SHOWN)), *told])
+
+
+def _asked(plan: Plan) -> dict[str, Any]:
+    """What every evaluation is told beside its subject: on which devices, and what may end it."""
+    return {"mesh": plan.mesh, "stop": plan.stop}
 
 
 def _samples(found: Ensembles) -> int:

@@ -140,6 +140,7 @@ def stage(
             early=spec.early,
             augment=plan.sim.pde.symmetries if spec.augment else (),
             validate=_validator(what, plan, val),
+            mesh=plan.mesh,
             val_every=spec.val_every,
             on_log=on_log,
             on_save=on_save,
@@ -169,16 +170,17 @@ def _prepare(what: Stage, params: Params, plan: Plan, train: Trajectories, key: 
 
 def _validator(what: Stage, plan: Plan, val: Trajectories) -> Callable[[Params], float | None]:
     """What a stage's parameters are picked by, on the validation split."""
-    batch, stop, spec = plan.cfg.eval.batch, plan.stop, plan.cfg.fit[what.name]
+    batch, spec = plan.cfg.eval.batch, plan.cfg.fit[what.name]
+    asked: dict[str, Any] = dict(mesh=plan.mesh, stop=plan.stop)
     if what.judged == "loss":
         unroll, early = max(spec.unroll), spec.early
-        return loss_validator(what, val, batch=spec.batch, unroll=unroll, early=early, stop=stop)
+        return loss_validator(what, val, batch=spec.batch, unroll=unroll, early=early, **asked)
     if what.judged == "crps":
         val = val.take(slice(plan.cfg.ensemble.samples))
         return ensemble_validator(
-            plan.sim, val, batch=batch, mode=what.name, members=MEMBERS, stop=stop
+            plan.sim, val, batch=batch, mode=what.name, members=MEMBERS, **asked
         )
-    return validator(plan.sim, val, batch=batch, mode=what.name, stop=stop)
+    return validator(plan.sim, val, batch=batch, mode=what.name, **asked)
 
 
 def _optimizer(plan: Plan, name: str) -> optim.Optimizer:

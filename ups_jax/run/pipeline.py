@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ups_jax import mesh
 from ups_jax.data import save_predictions
 from ups_jax.run import config, cost, device, estimate, learn, ruling, store, tracking
 from ups_jax.run.judge import choose, judge, table, validated
@@ -34,7 +35,11 @@ def prepare(args: Namespace, stop: Stop) -> Plan:
     cfg = config.load(args.config, args.overrides)
     sim = build(cfg)
     bar = Bar(on=cfg.log.progress)
-    plan = Plan(cfg, sim, Path(args.workdir), args, stop, began, bar)
+    grid = mesh.make(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
+    for stage in cfg.stages:
+        mesh.require_divides(f"fit.{stage}.batch", cfg.fit[stage].batch, grid)
+    mesh.require_divides("eval.batch", cfg.eval.batch, grid)
+    plan = Plan(cfg, sim, Path(args.workdir), args, stop, began, bar, grid)
     if args.dry_run:
         return plan
     if args.fail_on_gate and not any(gate.metric for gate in cfg.gates.values()):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ups_jax.mesh import Mesh
 from ups_jax.run.checkpoint import Saved
 from ups_jax.run.progress import Bar
 from ups_jax.run.signals import Stop
@@ -42,6 +43,7 @@ class Plan:
     stop: Stop
     began: float
     bar: Bar
+    mesh: Mesh
     splits: Splits | None = None
     resumed: Resumed = field(default_factory=Resumed)
     wall: dict[str, float] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ups_jax import mesh
 from ups_jax.data import save_predictions, simulate
 from ups_jax.evaluate import Report
 from ups_jax.lookup import lookup
@@ -50,7 +51,8 @@ def prepare(args: Namespace, stop: Stop) -> Visit:
             cfg.data.path = changed["data"]
     sim = build(cfg)
     bar = Bar(on=cfg.log.progress)
-    plan = Plan(cfg, sim, Path(args.workdir), args, stop, 0.0, bar)
+    grid = mesh.make(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
+    plan = Plan(cfg, sim, Path(args.workdir), args, stop, 0.0, bar, grid)
     test = _test(plan)
     return Visit(plan, params, test, changed)
 

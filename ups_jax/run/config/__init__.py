@@ -33,8 +33,8 @@ __all__ = [
     "to_dict",
     "validate",
 ]
-RECORD = ("log.", "report.")
-"""Sections that change how a run is told, not what it computes."""
+RECORD = ("log.", "report.", "mesh.")
+"""Sections that change how a run is told or where it runs, not what it computes."""
 
 
 def load(path: str, overrides: Mapping[str, object] | Sequence[str] | None = None) -> Config:
