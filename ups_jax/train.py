@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ups_jax.data import sample_windows
+from ups_jax.data import Stored, feed, sample_windows, update_keys
 from ups_jax.mesh import Mesh, constrain, shardings, whole
 from ups_jax.optim import Optimizer
 from ups_jax.types import Array, Interrupted, Key, Params, Stage, Trajectories
@@ -105,17 +105,18 @@ def fit(
     FloatingPointError, after `on_log` and `on_save`, on a loss that is not finite.
     """
     frozen = {name: value for name, value in params.items() if name not in stage.trains}
-    u, cond = jnp.asarray(data.u), jnp.asarray(data.cond)
+    stored = isinstance(data.u, Stored)
+    given = () if stored else (jnp.asarray(data.u), jnp.asarray(data.cond))
     begin = start_many if key.ndim else start
     state, best, at = resume or begin(stage, params, opt)
     places = None
     if mesh is not None:
-        u, cond, frozen = jax.device_put((u, cond, frozen), whole(mesh))
+        given, frozen = jax.device_put((given, frozen), whole(mesh))
         places = shardings(mesh, state, lead=key.ndim)
         state, best = jax.device_put((state, best), (places, places.ema))
     ends = [int(end) for end in np.cumsum([steps for steps, _ in phases])]
     step, saved_at, saved_step = int(state.step.ravel()[0]), time.monotonic(), -1
-    compiled, unroll = None, 0
+    compiled, unroll, stream = None, 0, None
 
     def save() -> None:
         nonlocal saved_at, saved_step
@@ -151,18 +152,22 @@ def fit(
             if saved_step != step:
                 save()
             began, unroll = time.monotonic(), wanted
-            run = partial(
-                _chunk,
-                *(stage.loss, opt, tuple(augment), chunk, batch_size, unroll + 1, ema, early, mesh),
-            )
-            run = jax.vmap(run, in_axes=(0, 0, None, None, 0)) if key.ndim else run
+            drawn: dict[str, Any] = dict(batch=batch_size, length=unroll + 1, early=early)
+            draw = None if stored else partial(sample_windows, **drawn)
+            run = partial(_chunk, stage.loss, opt, tuple(augment), chunk, draw, ema, mesh)
+            fields = 0 if stored else None
+            run = jax.vmap(run, in_axes=(0, 0, fields, fields, 0)) if key.ndim else run
+            if stored:
+                stream = feed(stream, data, key, chunk=chunk, **drawn)
+                given = stream(step)
             out: dict[str, Any] = {} if mesh is None else {"out_shardings": (places, whole(mesh))}
             jitted = jax.jit(run, donate_argnums=0, **out)
-            compiled = jitted.lower(state, frozen, u, cond, key).compile()
+            compiled = jitted.lower(state, frozen, *given, key).compile()
             at = at._replace(compile_s=at.compile_s + time.monotonic() - began)
         assert compiled is not None
         began = time.monotonic()
-        state, means = compiled(state, frozen, u, cond, key)
+        given = stream(step) if stream else given
+        state, means = compiled(state, frozen, *given, key)
         row: dict[str, float] = {}
         for name, values in jax.device_get(means).items():
             row |= _told(name, values)
@@ -231,10 +236,8 @@ def _chunk(
     opt: Optimizer,
     augment: tuple[Augment, ...],
     chunk: int,
-    batch_size: int,
-    length: int,
+    draw: Callable[..., tuple[Array, Array]] | None,
     decay: float,
-    early: float,
     mesh: Mesh | None,
     state: TrainState,
     frozen: Params,
@@ -242,15 +245,18 @@ def _chunk(
     cond: Array,
     key: Key,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """`chunk` updates in one scan, each with the key of its own number; means over the chunk."""
+    """`chunk` updates in one scan, each with the key of its own number; means over the chunk.
 
-    def update(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-        k_window, k_augment, k_loss = jax.random.split(jax.random.fold_in(key, state.step), 3)
-        batch_u, batch_cond = sample_windows(
-            k_window, u, cond, batch=batch_size, length=length, early=early
-        )
+    Windows are drawn by `draw` from u and cond, or are what these hold, one batch an update.
+    """
+
+    def update(
+        state: TrainState, given: tuple[Array, Array] | None
+    ) -> tuple[TrainState, dict[str, Array]]:
+        k_window, k_augment, k_loss = update_keys(key, state.step)
+        batch_u, batch_cond = draw(k_window, u, cond) if draw else given  # pyright: ignore[reportGeneralTypeIssues]
         for i, symmetry in enumerate(augment):
-            keys = jax.random.split(jax.random.fold_in(k_augment, i), batch_size)
+            keys = jax.random.split(jax.random.fold_in(k_augment, i), len(batch_u))
             batch_u, batch_cond = jax.vmap(symmetry)(keys, batch_u, batch_cond)
         batch = constrain(mesh, {"u": batch_u, "cond": batch_cond})
 
@@ -266,6 +272,6 @@ def _chunk(
         row = {"loss": value, "grad_norm": optax.tree.norm(grads), **extra}
         return TrainState(done, trained, average, opt_state), row
 
-    state, rows = jax.lax.scan(update, state, None, length=chunk)
+    state, rows = jax.lax.scan(update, state, None if draw else (u, cond), length=chunk)
     means = {name: jnp.mean(value) for name, value in rows.items()}
     return state, {**means, "lr": opt.lr(state.step - 1)}

@@ -88,8 +88,10 @@ class Trajectories:
         """The trajectories at `index` (slice or integer array), everything else kept."""
         cond = self.cond
         assert cond is not None
+        # Fields that lie on disk stay there.
+        rows = getattr(self.u, "rows", self.u.__getitem__)
         return Trajectories(
-            self.u[index], cond[index], self.dt, self.extent, self.channels, self.origin, self.meta
+            rows(index), cond[index], self.dt, self.extent, self.channels, self.origin, self.meta
         )
 
 

@@ -5,12 +5,16 @@ from ups_jax.data.observe import observe
 from ups_jax.data.pdebench import load_pdebench
 from ups_jax.data.simulate import simulate
 from ups_jax.data.splits import check_disjoint, content_hash, initial_hashes, split
+from ups_jax.data.stream import Stored, draw_windows, feed, update_keys
 from ups_jax.data.windows import condition, fit_normalizer, normalize, sample_windows
 
 __all__ = [
+    "Stored",
     "check_disjoint",
     "condition",
     "content_hash",
+    "draw_windows",
+    "feed",
     "fit_normalizer",
     "initial_hashes",
     "load",
@@ -23,4 +27,5 @@ __all__ = [
     "save_predictions",
     "simulate",
     "split",
+    "update_keys",
 ]

@@ -29,16 +29,21 @@ def load(
     time_stride: int = 1,
     samples: Samples = None,
     nu: float | None = None,
+    stream: bool = False,
 ) -> Trajectories:
     """Trajectories of a file by its suffix: .npz (`load_npz`), .h5 or .hdf5 (`load_pdebench`).
 
-    Strides and samples thin either kind. `nu` fills the parameters of an npz file without `cond`.
+    Strides and samples thin either kind. `nu` fills the parameters of an npz file without `cond`;
+    `stream`, of HDF5 alone, leaves the fields on disk.
     """
     path = Path(path)
     if _suffix(path) in HDF5:
-        return load_pdebench(
-            path, space_stride=space_stride, time_stride=time_stride, samples=samples, nu=nu
+        thinned: dict[str, Any] = dict(
+            space_stride=space_stride, time_stride=time_stride, samples=samples
         )
+        return load_pdebench(path, **thinned, nu=nu, stream=stream)
+    if stream:
+        raise ValueError(f"{path}: only HDF5 files are streamed; leave data.stream false")
     data = load_npz(path)
     frames, points = data.u.shape[1], data.points
     check_strides(frames, points, space_stride=space_stride, time_stride=time_stride)

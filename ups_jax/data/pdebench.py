@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
+from ups_jax.data.stream import store
 from ups_jax.types import Trajectories
 
 BLOCK = 64 * 2**20
@@ -32,8 +34,12 @@ def load_pdebench(
     time_stride: int = 1,
     samples: Samples = None,
     nu: float | None = None,
+    stream: bool = False,
 ) -> Trajectories:
     """Trajectories of a PDEBench Burgers file: u (n, t, x, c) float32, cond (n, 1) = Nu.
+
+    With `stream` they are not held in memory: the first call writes what is kept to the data cache,
+    from which rows and windows are read (`Stored`).
 
     Reads `tensor` (N, T, X) or (N, T, X, c) in contiguous blocks of `BLOCK` bytes, keeps the given
     samples, every `time_stride`-th frame and every `space_stride`-th point. `t-coordinate` may be
@@ -58,11 +64,23 @@ def load_pdebench(
         dt = _spacing(_dataset(file, "t-coordinate", path), frames, path, spare=1)
         nu = _viscosity(file, tensor, path, nu)
         shape = ((frames - 1) // time_stride + 1, points // space_stride, *tensor.shape[3:])
-        u = np.empty((len(chosen), *shape), np.float32)
-        for rows, part in _blocks(tensor, chosen, path):
-            u[rows] = part[:, ::time_stride, ::space_stride]
-            check_finite(u[rows], np.asarray(chosen)[rows], path)
-    u = u if u.ndim == 4 else u[..., None]
+        shape = (len(chosen), *(shape if len(shape) == 3 else (*shape, 1)))
+
+        def kept() -> Iterator[tuple[slice, np.ndarray]]:
+            for rows, part in _blocks(tensor, chosen, path):
+                block = part[:, ::time_stride, ::space_stride].astype(np.float32)
+                check_finite(block, np.asarray(chosen)[rows], path)
+                yield rows, block.reshape(len(block), *shape[1:])
+
+        u: Any
+        if stream:
+            digits = file_hash(path).rpartition(" ")[2]
+            thinned = f"{chosen.start}-{chosen.stop}-{chosen.step}-{time_stride}-{space_stride}"
+            u = store(f"{path.stem}-{digits}-{thinned}.f32", shape, (b for _, b in kept()))
+        else:
+            u = np.empty(shape, np.float32)
+            for rows, block in kept():
+                u[rows] = block
     channels = ("u",) if u.shape[-1] == 1 else ()
     cond = np.full((len(u), 1), nu, np.float32)
     return Trajectories(

@@ -62,5 +62,5 @@ def check_disjoint(splits: Mapping[str, Trajectories]) -> None:
 
 def content_hash(data: Trajectories) -> str:
     """32 hex digits of what a model can see: fields, parameters, dt, extent and channels."""
-    names = ("u", "cond", "dt", "extent", "channels")
-    return digest({name: np.asarray(getattr(data, name)) for name in names})
+    names = ("cond", "dt", "extent", "channels")
+    return digest({"u": data.u, **{name: np.asarray(getattr(data, name)) for name in names}})

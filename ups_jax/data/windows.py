@@ -94,19 +94,28 @@ def sample_windows(
     more favours the early frames, whose errors a rollout carries on. Runs inside `scan`, from
     arrays that stay on the device. ValueError where no window is that long.
     """
-    if not 1 <= length <= u.shape[1]:
-        raise ValueError(
-            f"windows of {length} frames from trajectories of {u.shape[1]}; "
-            "lower fit.unroll or raise data.steps"
-        )
-    k_sample, k_start = jax.random.split(key)
-    sample = jax.random.randint(k_sample, (batch,), 0, u.shape[0])
-    starts = u.shape[1] - length + 1
-    share = jax.random.uniform(k_start, (batch,)) ** early
-    start = jnp.minimum((share * starts).astype(sample.dtype), starts - 1)
+    sample, start = window_index(
+        key, u.shape[0], u.shape[1], batch=batch, length=length, early=early
+    )
 
     def window(i: Array, t: Array) -> Array:
         corner = (i, t, *(jnp.zeros((), i.dtype),) * (u.ndim - 2))
         return jax.lax.dynamic_slice(u, corner, (1, length, *u.shape[2:]))[0]
 
     return jax.vmap(window)(sample, start), cond[sample]
+
+
+def window_index(
+    key: Key, n: int, frames: int, *, batch: int, length: int, early: float
+) -> tuple[Array, Array]:
+    """Which windows `sample_windows` draws of n trajectories: samples and first frames, (b,)."""
+    if not 1 <= length <= frames:
+        raise ValueError(
+            f"windows of {length} frames from trajectories of {frames}; "
+            "lower fit.unroll or raise data.steps"
+        )
+    k_sample, k_start = jax.random.split(key)
+    sample = jax.random.randint(k_sample, (batch,), 0, n)
+    starts = frames - length + 1
+    share = jax.random.uniform(k_start, (batch,)) ** early
+    return sample, jnp.minimum((share * starts).astype(sample.dtype), starts - 1)

@@ -232,9 +232,14 @@ def _verdict(mean: dict[str, float], rank: float) -> str:
     gain, bound = (1 - mean[name] / mean["mean"] for name in ("ttc", "oracle"))
     better = gain >= HELPS and mean["ttc"] < mean["operator"]
     helps = "helps" if better else "does not help"
+    agree = f"{rank:.2f} (ideal -1)" if np.isfinite(rank) else "undefined: all rewards are equal"
     return (
-        f"search {helps}: nRMSE {mean['ttc']:.4g}, {100 * abs(gain):.1f} % "
-        f"{'below' if gain >= 0 else 'above'} mean-of-B ({mean['mean']:.4g}) at equal calls; "
+        f"search {helps}: nRMSE {mean['ttc']:.4g}, {_beside(gain)} "
+        f"mean-of-B ({mean['mean']:.4g}) at equal calls; "
         f"the operator alone {mean['operator']:.4g}; a choice by the truth {mean['oracle']:.4g}, "
-        f"{100 * bound:.1f} % below; rank correlation of reward and error {rank:.2f} (ideal -1)"
+        f"{_beside(bound)} it; rank correlation of reward and error {agree}"
     )
+
+
+def _beside(gain: float) -> str:
+    return f"{100 * abs(gain):.1f} % {'below' if gain >= 0 else 'above'}"

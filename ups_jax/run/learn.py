@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax import optim
-from ups_jax.data import sample_windows
+from ups_jax.data import draw_windows
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
 from ups_jax.run import config, cost, tracking
 from ups_jax.run.checkpoint import Checkpoints
@@ -153,14 +153,8 @@ def _prepare(what: Stage, params: Params, plan: Plan, train: Trajectories, key: 
     """Where a stage starts from, by what was learnt before and some training windows."""
     spec = plan.cfg.fit[what.name]
     k_window, k_start = jax.random.split(jax.random.key(plan.cfg.seed))
-    u, cond = sample_windows(
-        k_window,
-        jnp.asarray(train.u),
-        jnp.asarray(train.cond),
-        batch=WINDOWS,
-        length=max(spec.unroll) + 1,
-        early=spec.early,
-    )
+    length = max(spec.unroll) + 1
+    u, cond = draw_windows(k_window, train, batch=WINDOWS, length=length, early=spec.early)
 
     def begin(params: Params) -> Params:
         return what.prepare(params, {"u": u, "cond": cond}, k_start)

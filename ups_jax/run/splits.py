@@ -1,7 +1,7 @@
 """The three splits of a run, simulated or from a file, checked before anything is spent."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,10 @@ def _simulated(cfg, pde, stop, progress) -> dict[str, tuple[Trajectories, Any]]:
 def _from_file(cfg, pde) -> dict[str, tuple[Trajectories, Any]]:
     spec, data = cfg.data, from_file(cfg, pde)
     index = split(len(data), seed=spec.seed, train=spec.train, val=spec.val, test=spec.test)
-    return {name: (data.take(index[name]), index[name]) for name in NAMES}
+    parts = {name: data.take(index[name]) for name in NAMES}
+    # Training windows may be read from disk; what is judged on is rolled out again and again.
+    whole = {name: replace(parts[name], u=np.asarray(parts[name].u)) for name in ("val", "test")}
+    return {name: (part, index[name]) for name, part in (parts | whole).items()}
 
 
 def from_file(cfg: Any, pde: PDE) -> Trajectories:
@@ -100,6 +103,7 @@ def from_file(cfg: Any, pde: PDE) -> Trajectories:
         space_stride=spec.space_stride or space,
         time_stride=spec.time_stride or frames,
         nu=spec.nu,
+        stream=spec.stream,
     )
     _require_fit(data, cfg, pde)
     return data

@@ -152,6 +152,8 @@ def _data(cfg: Config) -> None:
         _need(data[key] is None or data[key] >= 0, f"data.{key}", data[key], "at least 0")
     _need(data.observed_noise >= 0, "data.observed_noise", data.observed_noise, "at least 0")
     _need(data.nu is None or data.nu > 0, "data.nu", data.nu, "positive or none")
+    streams = not data.stream or data.path is not None
+    _need(streams, "data.stream", data.stream, "false where data.path names no file")
     if data.path is not None:
         _need(Path(data.path).expanduser().is_file(), "data.path", data.path, "a file that exists")
         _need(data.eval_steps is None, "data.eval_steps", data.eval_steps, "none beside data.path")

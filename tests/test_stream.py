@@ -1,0 +1,128 @@
+"""Trajectories on disk: the same rows, windows, digests and updates as in memory."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ups_jax as ups
+from fixtures import write_pdebench
+from ups_jax import optim
+from ups_jax.data import Stored, content_hash, draw_windows, feed, sample_windows
+from ups_jax.data.splits import initial_hashes
+from ups_jax.run.config import load
+from ups_jax.simulator import build, statistics
+from ups_jax.stages import STAGES
+from ups_jax.train import fit
+
+SMALL = {"pde.points": 32, "data.cells": (32,), "operator.width": 8, "operator.dilations": (1,)}
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """A simulator, data in memory, and the same data on disk."""
+    sim = build(load("configs/burgers.py:smoke", SMALL))
+    data = ups.simulate(sim.pde, jax.random.key(0), n=12, steps=9, cache=False)
+    path = tmp_path_factory.mktemp("stored") / "u.f32"
+    np.asarray(data.u).tofile(path)
+    return sim, data, replace(data, u=Stored(path, data.u.shape))
+
+
+@pytest.mark.parametrize(
+    "index",
+    [3, slice(2, 9, 3), np.array([5, 1, 1]), (slice(None), 0), (slice(1, 4), -1),
+     (slice(0, 2), slice(2, 5)), (slice(None), 4, slice(0, 8)), slice(4, 4)],
+)  # fmt: skip
+def test_what_is_read_is_what_an_array_holds(task, index):
+    _, data, stored = task
+    np.testing.assert_array_equal(stored.u[index], np.asarray(data.u)[index])
+
+
+def test_rows_that_are_taken_stay_on_disk_and_keep_their_order(task):
+    _, data, stored = task
+    some = stored.take(np.array([7, 0, 3])).take(slice(1, 3))
+    assert isinstance(some.u, Stored) and some.u.shape == (2, *data.u.shape[1:])
+    np.testing.assert_array_equal(np.asarray(some.u), np.asarray(data.u)[[0, 3]])
+    np.testing.assert_array_equal(np.concatenate(list(some.u.blocks())), some.u[:])
+
+
+def test_digests_and_statistics_are_those_of_the_array(task):
+    sim, data, stored = task
+    assert content_hash(stored) == content_hash(data)
+    assert content_hash(stored.take(slice(5))) == content_hash(data.take(slice(5)))
+    assert initial_hashes(stored.u) == initial_hashes(data.u)
+    jax.tree.map(np.testing.assert_array_equal, statistics(sim, stored), statistics(sim, data))
+
+
+@pytest.mark.parametrize(("length", "early"), [(1, 1.0), (3, 2.0), (10, 1.0)])
+def test_windows_are_those_that_the_device_would_draw(task, length, early):
+    _, data, stored = task
+    key, spec = jax.random.key(4), dict(batch=6, length=length, early=early)
+    wanted = sample_windows(key, jnp.asarray(data.u), jnp.asarray(data.cond), **spec)
+    jax.tree.map(np.testing.assert_array_equal, draw_windows(key, stored, **spec), wanted)
+
+
+def train(task, data, key, phases):
+    sim, held, _ = task
+    params = ups.init(sim, jax.random.key(1), statistics(sim, held))
+    if key.ndim:
+        params = jax.tree.map(lambda x: jnp.stack([x] * len(key)), params)
+    opt = optim.adamw(steps=12, lr=1e-2, schedule="cosine", warmup=2, weight_decay=0, clip=1.0)
+    rows = []
+    found = fit(
+        STAGES["operator"](sim), params, data, key, opt=opt, phases=phases, batch_size=4,
+        chunk=2, ema=0.9, early=2.0, augment=sim.pde.symmetries,
+        on_log=lambda step, row: rows.append((step, row["loss"])),
+    )  # fmt: skip
+    return found.best, rows
+
+
+@pytest.mark.parametrize(
+    ("key", "phases"),
+    [
+        (jax.random.key(2), [(4, 1), (4, 2)]),
+        (jax.random.split(jax.random.key(2), 2), [(8, 1)]),
+    ],
+    ids=["two phases", "two networks"],
+)
+def test_training_from_disk_has_the_bits_of_training_from_memory(task, key, phases):
+    _, data, stored = task
+    ours, told = train(task, stored, key, phases)
+    theirs, wanted = train(task, data, key, phases)
+    assert [step for step, _ in told] == [2, 4, 6, 8] and told == wanted
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_the_next_windows_are_read_while_these_are_learnt_from(task):
+    _, _, stored = task
+    made = feed(None, stored, jax.random.key(0), chunk=3, batch=4, length=2, early=1.0)
+    first = made(0)
+    assert made._next is not None and made._next[0] == 3
+    ahead = made._next[1].result()
+    np.testing.assert_array_equal(made(3)[0], ahead[0])
+    np.testing.assert_array_equal(made(0)[0], first[0])
+    assert first[0].shape == (3, 4, 2, 32, 1) and first[1].shape == (3, 4, 1)
+    made.close()
+
+
+def test_a_pdebench_file_is_copied_once_and_holds_what_is_loaded_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("UPS_DATA", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    path = write_pdebench(tmp_path / "1D_Burgers_Sols_Nu0.001.hdf5", rng.normal(size=(6, 11, 8)))
+    spec = dict(space_stride=2, time_stride=5, samples=(1, 6))
+    wanted, found = (ups.load_pdebench(path, stream=s, **spec) for s in (False, True))
+    assert isinstance(found.u, Stored) and found.u.shape == (5, 3, 4, 1)
+    assert content_hash(found) == content_hash(wanted) and found.origin == wanted.origin
+    (copy,) = (tmp_path / "cache" / "stored").iterdir()
+    before = copy.stat().st_mtime_ns
+    again = ups.load_pdebench(path, stream=True, **spec)
+    np.testing.assert_array_equal(again.u[:], wanted.u)
+    assert copy.stat().st_mtime_ns == before
+
+
+def test_a_file_of_another_size_is_refused(task, tmp_path):
+    (tmp_path / "short.f32").write_bytes(b"\0" * 8)
+    with pytest.raises(ValueError, match=r"holds 8 bytes, not fields of shape .* delete it"):
+        Stored(tmp_path / "short.f32", (1, 2, 4, 1))
