@@ -95,10 +95,14 @@ def memory(gigabytes, folder):
     samples = big_file(path, gigabytes)
     argv = [
         "--config=configs/burgers.py", f"--config.data.path={path}", "--config.data.stream=true",
-        f"--config.data.train={samples - 1300}", "--config.data.space_stride=4",
-        "--config.data.time_stride=5", "--config.stages=operator", "--config.eval.ship=operator",
+        f"--config.data.train={samples - 64}", "--config.data.val=16", "--config.data.test=16",
+        "--config.data.space_stride=1", "--config.data.time_stride=1", "--config.data.steps=200",
+        "--config.pde.points=1024", "--config.pde.dt=0.01",
+        "--config.stages=operator", "--config.eval.ship=operator", "--config.eval.horizons=1",
         "--config.eval.modes=persistence,mean,operator", "--config.gates.coverage.metric=",
-        "--config.fit.operator.steps=2000", "--config.fit.operator.val_every=1000",
+        "--config.fit.operator.steps=600", "--config.fit.operator.warmup=50",
+        "--config.fit.operator.val_every=600", "--config.fit.operator.unroll=1,2",
+        "--config.fit.operator.shares=.5,.5",
         f"--workdir={folder}/run", "--wandb_mode=disabled",
     ]  # fmt: skip
     idle, began = peak([]), time.monotonic()

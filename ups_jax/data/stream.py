@@ -15,11 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.data.cache import open_folder, write_atomic
-from ups_jax.data.windows import sample_windows, window_index
+from ups_jax.data.windows import block_rows, sample_windows, window_index
 from ups_jax.types import Array, Key, Trajectories
-
-BLOCK = 256
-"""Rows that are read at a time."""
 
 
 class Stored:
@@ -66,9 +63,10 @@ class Stored:
         return Stored(self.path, (self._all, *self.shape[1:]), self._rows[index])
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All rows in their order, `BLOCK` at a time."""
-        for start in range(0, len(self), BLOCK):
-            yield self[start : start + BLOCK]
+        """All rows in their order, some at a time."""
+        rows = block_rows(self.shape)
+        for start in range(0, len(self), rows):
+            yield self[start : start + rows]
 
     def windows(self, sample: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
         """`length` frames from each (sample, first frame): both (...) -> (..., length, *s, c)."""

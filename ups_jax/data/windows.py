@@ -9,8 +9,13 @@ import numpy as np
 
 from ups_jax.types import Array, Key, Trajectories
 
-BLOCK = 256
-"""Trajectories that are summed at a time."""
+ROWS, BYTES = 256, 2**26
+"""Trajectories that are looked at in one go: so many, or fewer where they take more bytes."""
+
+
+def block_rows(shape: tuple[int, ...]) -> int:
+    """Trajectories of float32 fields (n, t, *s, c) to look at in one go."""
+    return max(1, min(ROWS, BYTES // (4 * int(np.prod(shape[1:])))))
 
 
 def fit_normalizer(
@@ -31,16 +36,18 @@ def fit_normalizer(
     if train.u.shape[1] < 2:
         raise ValueError(f"u has shape {train.u.shape}; increments need two frames")
 
+    rows = block_rows(train.u.shape)
+
     def fields() -> Iterable[np.ndarray]:
-        for i in range(0, n, BLOCK):
-            yield np.asarray(train.u[i : i + BLOCK])
+        for i in range(0, n, rows):
+            yield np.asarray(train.u[i : i + rows])
 
     look = jax.jit(seen) if seen else lambda u: u
 
     def increments() -> Iterable[np.ndarray]:
         ahead = jax.jit(guess) if guess else None
         for i, u in enumerate(fields()):
-            before, cond = u[:, :-1], np.asarray(train.cond)[i * BLOCK : i * BLOCK + len(u)]
+            before, cond = u[:, :-1], np.asarray(train.cond)[i * rows : i * rows + len(u)]
             if ahead:
                 conds = np.repeat(cond[:, None], before.shape[1], axis=1)
                 before = np.stack([ahead(*pair) for pair in zip(before, conds, strict=True)])
