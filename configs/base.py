@@ -89,6 +89,9 @@ def get_config() -> Config:
         single.update(unroll=(1,), shares=(1.0,))
         cfg.fit[stage] = single
 
+    cfg.sweep = ConfigDict()  # learning rates of stage operator, trained side by side in one run
+    cfg.sweep.lr_factors = (1.0,)  # of fit.operator.lr, a network of the same seed each
+
     cfg.eval = ConfigDict()
     cfg.eval.modes = ("persistence", "mean", "solver", "operator")  # forecasters in the table
     cfg.eval.ship = "operator"  # mode of eval/<metric>; best: the cheapest as good on validation

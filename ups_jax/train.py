@@ -84,6 +84,7 @@ def fit(
     ema: float,
     early: float = 1.0,
     augment: Sequence[Augment] = (),
+    rates: Array | None = None,
     validate: Callable[[Params], float | None] | None = None,
     val_every: int = 0,
     mesh: Mesh | None = None,
@@ -97,7 +98,9 @@ def fit(
 
     A row of keys (m,) trains m networks side by side: every array of `params`, and of what is
     returned, then has that axis in front, and a row of the log is their mean, `<name>_std` beside
-    it. `early` is that of `sample_windows`. The devices of a `mesh` share every batch, and over its
+    it. `rates` (m,) multiply each one's updates, as if its learning rate were; those that diverge
+    are then left out of the log, as long as one lasts. `early` is that of `sample_windows`. The
+    devices of a `mesh` share every batch, and over its
     axis `fsdp` the parameters. `validate` gives the error of one network's parameters
     (None: it was asked to stop); each network's average with the lowest is shipped, the earliest
     on ties. `on_save` is called before every compilation, after every validation, every
@@ -114,6 +117,7 @@ def fit(
         given, frozen = jax.device_put((given, frozen), whole(mesh))
         places = shardings(mesh, state, lead=key.ndim)
         state, best = jax.device_put((state, best), (places, places.ema))
+    scales = () if rates is None else (rates,)
     ends = [int(end) for end in np.cumsum([steps for steps, _ in phases])]
     step, saved_at, saved_step = int(state.step.ravel()[0]), time.monotonic(), -1
     compiled, unroll, stream = None, 0, None
@@ -133,7 +137,7 @@ def fit(
                 at = at._replace(pending=row)
                 save()
                 raise Interrupted(f"{stage.name}, step {step}")
-            row = {**row, **_told(f"val_{stage.judged}", values)}
+            row = {**row, **_told(f"val_{stage.judged}", values, lasting=bool(scales))}
             best, at = _better(best, state.ema, at, values, step)
         at = at._replace(pending=None)
         on_log(step, row)
@@ -156,21 +160,22 @@ def fit(
             draw = None if stored else partial(sample_windows, **drawn)
             run = partial(_chunk, stage.loss, opt, tuple(augment), chunk, draw, ema, mesh)
             fields = 0 if stored else None
-            run = jax.vmap(run, in_axes=(0, 0, fields, fields, 0)) if key.ndim else run
+            axes = (0, 0, fields, fields, 0, *(0 for _ in scales))
+            run = jax.vmap(run, in_axes=axes) if key.ndim else run
             if stored:
                 stream = feed(stream, data, key, chunk=chunk, **drawn)
                 given = stream(step)
             out: dict[str, Any] = {} if mesh is None else {"out_shardings": (places, whole(mesh))}
             jitted = jax.jit(run, donate_argnums=0, **out)
-            compiled = jitted.lower(state, frozen, *given, key).compile()
+            compiled = jitted.lower(state, frozen, *given, key, *scales).compile()
             at = at._replace(compile_s=at.compile_s + time.monotonic() - began)
         assert compiled is not None
         began = time.monotonic()
         given = stream(step) if stream else given
-        state, means = compiled(state, frozen, *given, key)
+        state, means = compiled(state, frozen, *given, key, *scales)
         row: dict[str, float] = {}
         for name, values in jax.device_get(means).items():
-            row |= _told(name, values)
+            row |= _told(name, values, lasting=bool(scales))
         seconds = time.monotonic() - began
         at = at._replace(train_s=at.train_s + seconds)
         step += chunk
@@ -211,10 +216,15 @@ def _better(
     return jax.tree.map(pick, ema, best), found
 
 
-def _told(name: str, values: np.ndarray) -> dict[str, float]:
-    """A row's entries of one quantity: its value, or mean and standard deviation over networks."""
+def _told(name: str, values: np.ndarray, *, lasting: bool = False) -> dict[str, float]:
+    """A row's entries of one quantity: its value, or mean and standard deviation over networks.
+
+    With `lasting`, over those whose value is finite, if there are any.
+    """
     if not np.ndim(values):
         return {name: float(values)}
+    finite = np.isfinite(values)
+    values = values[finite] if lasting and finite.any() else values
     row = {name: float(np.mean(values))}
     if name != "lr":
         row[f"{name}_std"] = float(np.std(values, ddof=min(1, values.size - 1)))
@@ -244,6 +254,7 @@ def _chunk(
     u: Array,
     cond: Array,
     key: Key,
+    rate: Array | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """`chunk` updates in one scan, each with the key of its own number; means over the chunk.
 
@@ -265,6 +276,8 @@ def _chunk(
 
         (value, extra), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, opt_state = opt.chain.update(grads, state.opt, state.params)
+        if rate is not None:
+            updates = jax.tree.map(lambda change: rate * change, updates)
         trained: Params = optax.apply_updates(state.params, updates)  # pyright: ignore[reportAssignmentType]
         done = state.step + 1
         weight = jnp.minimum(decay, (1 + done) / (10 + done))

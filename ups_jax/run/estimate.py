@@ -28,8 +28,11 @@ def describe(cfg: Any, sim: Simulator) -> str:
     step = lowered.cost_analysis() or {}
     flops, traffic = step.get("flops", 0.0), step.get("bytes accessed", 0.0)
     fits = [cfg.fit[name] for name in cfg.stages]
-    validations = sum(fit.steps // fit.val_every for fit in fits)
-    training = sum(cost.training(sim, cfg, name) for name in cfg.stages)
+    rates = {name: len(cfg.sweep.lr_factors) if name == "operator" else 1 for name in cfg.stages}
+    validations = sum(
+        rates[name] * (cfg.fit[name].steps // cfg.fit[name].val_every) for name in cfg.stages
+    )
+    training = sum(rates[name] * cost.training(sim, cfg, name) for name in cfg.stages)
     steps = judged_steps(cfg)
     judged = data.test * (2 * steps - spec.context) * (cfg.seeds + (cfg.seeds > 1))
     forwards = cfg.seeds * validations * data.val * steps + judged + _drawn(cfg, sim) * steps

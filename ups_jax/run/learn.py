@@ -19,7 +19,7 @@ from ups_jax.run.splits import Splits
 from ups_jax.simulator import Simulator, init
 from ups_jax.stages import STAGES
 from ups_jax.train import Fitted, Progress, Snapshot, TrainState, fit, start, start_many
-from ups_jax.types import Key, Params, Stage, Trajectories
+from ups_jax.types import Array, Key, Params, Stage, Trajectories
 
 WINDOWS = 256
 """Training windows that a stage looks at before it starts."""
@@ -27,16 +27,44 @@ MEMBERS = 2
 """Members whose fair CRPS picks an ensemble's parameters: more would only steady it."""
 
 
-def keys(cfg: Any) -> Key:
-    """The run's key, or a row of them: network i is that of a run whose seed is `seed + i`."""
+def keys(cfg: Any, name: str = "operator") -> Key:
+    """The run's key, or a row of them: network i is that of a run whose seed is `seed + i`.
+
+    Learning rates that are compared in stage operator all have the run's own.
+    """
     if cfg.seeds == 1:
-        return jax.random.key(cfg.seed)
+        key, many = jax.random.key(cfg.seed), len(cfg.sweep.lr_factors)
+        return jnp.broadcast_to(key, (many,)) if name == "operator" and many > 1 else key
     return jax.vmap(jax.random.key)(cfg.seed + jnp.arange(cfg.seeds))
 
 
-def untrained(sim: Simulator, cfg: Any, stats: Mapping[str, Any] | None = None) -> Params:
-    """Untrained parameters, stacked where there are several seeds."""
-    return _over(lambda key: init(sim, key, stats), keys(cfg))
+def untrained(
+    sim: Simulator, cfg: Any, stats: Mapping[str, Any] | None = None, *, name: str = "operator"
+) -> Params:
+    """Untrained parameters as stage `name` has them, stacked where it trains several networks."""
+    return _over(lambda key: init(sim, key, stats), keys(cfg, name))
+
+
+def best_variant(params: Params, cfg: Any, chosen: int) -> Params:
+    """Of compared learning rates the one that goes on; the parameters as they are without."""
+    if len(cfg.sweep.lr_factors) == 1:
+        return params
+    return jax.tree.map(lambda x: x[chosen], params)
+
+
+def variants(cfg: Any, at: Progress) -> list[list[Any]]:
+    """A row of "Variants" for each compared learning rate, the best on validation first."""
+    factors = cfg.sweep.lr_factors
+    if len(factors) == 1:
+        return []
+    lr = cfg.fit.operator.lr
+    told = zip(factors, at.best_value, at.best_step, strict=True)
+    # A rate that diverged before its first validation has no error.
+    ranked = sorted(told, key=lambda one: one[1])
+    return [
+        [number, float(f"{factor * lr:.6g}"), *((error, step) if step > 0 else (None, None))]
+        for number, (factor, error, step) in enumerate(ranked, 1)
+    ]
 
 
 def networks(params: Params, cfg: Any) -> list[Params]:
@@ -97,7 +125,7 @@ def stage(
     spec, opt = plan.cfg.fit[name], _optimizer(plan, name)
     what = cost.stage_of(plan.sim, plan.cfg, name)
     number = list(STAGES).index(name) + 1
-    key = _over(lambda key: jax.random.fold_in(key, number), keys(plan.cfg))
+    key = _over(lambda key: jax.random.fold_in(key, number), keys(plan.cfg, name))
     train, val = (what.data(params, split) for split in (splits.train, splits.val))
     params = _prepare(what, params, plan, train, key)
     phases = cost.schedule(plan.sim, plan.cfg, name)
@@ -138,6 +166,7 @@ def stage(
             chunk=spec.chunk,
             ema=spec.ema,
             early=spec.early,
+            rates=_rates(plan.cfg, name),
             augment=plan.sim.pde.symmetries if spec.augment else (),
             validate=_validator(what, plan, val),
             mesh=plan.mesh,
@@ -189,6 +218,12 @@ def _optimizer(plan: Plan, name: str) -> optim.Optimizer:
     )
 
 
+def _rates(cfg: Any, name: str) -> Array | None:
+    """What the learning rate is multiplied by in each network."""
+    factors = cfg.sweep.lr_factors
+    return jnp.asarray(factors, jnp.float32) if name == "operator" and len(factors) > 1 else None
+
+
 def _tree(snapshot: Snapshot) -> dict[str, Any]:
     """What of a snapshot is arrays, as it lies on disk."""
     return {**snapshot.state._asdict(), "best": snapshot.best}
@@ -196,10 +231,10 @@ def _tree(snapshot: Snapshot) -> dict[str, Any]:
 
 def _like(plan: Plan, name: str) -> dict[str, Any]:
     """Shapes of a stage's snapshot, without computing one."""
-    begin = start_many if plan.cfg.seeds > 1 else start
+    begin = start_many if keys(plan.cfg, name).ndim else start
 
     def make() -> dict[str, Any]:
-        params = untrained(plan.sim, plan.cfg)
+        params = untrained(plan.sim, plan.cfg, name=name)
         return _tree(begin(cost.stage_of(plan.sim, plan.cfg, name), params, _optimizer(plan, name)))
 
     return jax.eval_shape(make)

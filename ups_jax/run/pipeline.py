@@ -145,7 +145,8 @@ def _train(
 ) -> tuple[list[Params], int, list[Row]]:
     """Every stage in turn -> each seed's network, the one to ship, a row of "Stage Summary" each.
 
-    The seed of the operator with the lowest validation error ships, with what came of it.
+    The seed of the operator with the lowest validation error ships, with what came of it; of
+    compared learning rates that one alone goes on.
     """
     cfg, wall, rows, chosen = plan.cfg, plan.wall, [], 0
     params = learn.untrained(plan.sim, cfg, statistics(plan.sim, splits.train))
@@ -155,6 +156,7 @@ def _train(
         measure = cost.stage_of(plan.sim, cfg, name).judged
         if name == "operator":
             chosen = int(np.argmin(at.best_value))
+            params, plan.variants = learn.best_variant(params, cfg, chosen), learn.variants(cfg, at)
         size, value = count(params[name]) // cfg.seeds, at.best_value[chosen]
         spread = float(np.std(at.best_value, ddof=1)) if cfg.seeds > 1 else None
         updates = sum(steps for steps, _ in cost.schedule(plan.sim, cfg, name))
@@ -165,6 +167,8 @@ def _train(
         run.log_eval_summary({name: size}, prefix="params")
         wall["train_s"] = wall.get("train_s", 0.0) + at.train_s
         wall["compile_s"] = wall.get("compile_s", 0.0) + at.compile_s
+        if plan.variants:
+            chosen = 0
     return learn.networks(params, cfg), chosen, rows
 
 

@@ -47,3 +47,4 @@ class Plan:
     splits: Splits | None = None
     resumed: Resumed = field(default_factory=Resumed)
     wall: dict[str, float] = field(default_factory=dict)
+    variants: list[list[Any]] = field(default_factory=list)

@@ -27,6 +27,8 @@ from ups_jax.types import Params
 STAGE_COLUMNS = ["stage", "parameters", "updates", "seeds", "best step", "judged by", "validation"]
 STAGE_COLUMNS += ["spread over seeds", "TFLOP", "train s", "compile s"]
 
+VARIANT_COLUMNS = ["rank", "lr", "validation nRMSE", "best step"]
+
 
 def publish(
     plan: Plan,
@@ -42,7 +44,7 @@ def publish(
     run.log_table("Evaluation Summary", report.columns, report.rows)
     run.log_table("Physics Diagnostics", report.physics_columns, report.physics_rows)
     run.log_table("Stage Summary", STAGE_COLUMNS, stages)
-    for more in (*_more_tables(judged), *ruling.tables(ruled)):
+    for more in (*_variants(plan), *_more_tables(judged), *ruling.tables(ruled)):
         run.log_table(more.title, more.columns, more.rows)
     page = _page(plan, splits, params, judged, ruled, stages)
     for figure in sorted((plan.workdir / "figures").glob("*.png")):
@@ -84,10 +86,15 @@ def _page(
         extent=sim.pde.extent,
         dpi=cfg.report.dpi,
         more=_more_plates(plan, judged),
-        tables=_more_tables(judged),
+        tables=[*_variants(plan), *_more_tables(judged)],
         ruling=ruling.sentence(ruled),
         lead=_lead(plan, ruled),
     )
+
+
+def _variants(plan: Plan) -> list[Table]:
+    """The learning rates that were compared, where there are several."""
+    return [Table("Variants", VARIANT_COLUMNS, plan.variants)] if plan.variants else []
 
 
 def _more_tables(judged: Judgement) -> list[Table]:

@@ -95,7 +95,7 @@ def rule(
     row["curves"] = entry.curves_of(plan, curves, times, ship=ship)
     row["gates"] = {
         "met": sum(v.status == PASS for v in gates),
-        "of": len(gates),
+        "of": sum(v.status != NO_BASELINE for v in gates),
         "failed": [v.name for v in gates if v.status == FAIL],
     }
     spec = cfg.regression
@@ -161,7 +161,7 @@ def sentence(ruling: Ruling) -> str:
     """The verdict in words: gates, the champion, what has got worse."""
     failed = ruling.row["gates"]["failed"]
     held = [v for v in ruling.gates if v.status == NO_BASELINE]
-    met = f"{ruling.row['gates']['met']} of {len(ruling.gates)} gates met"
+    met = f"{ruling.row['gates']['met']} of {ruling.row['gates']['of']} gates met"
     parts = [f"{met}; missed: {', '.join(failed)}" if failed else met] if ruling.gates else []
     parts += [f"{len(held)} without a champion to compare with"] if held else []
     parts += [f"worse: {', '.join(ruling.worse)}"] if ruling.worse else []
@@ -171,7 +171,8 @@ def sentence(ruling: Ruling) -> str:
     parts.append(f"it leads its board ({reason})" if leads else f"it does not lead ({reason})")
     if champion is not None and not ruling.worse:
         parts.append("nothing it is compared by has got worse")
-    return f"{'; '.join(parts)}.".capitalize()
+    said = "; ".join(parts)
+    return f"{said[0].upper()}{said[1:]}."
 
 
 def tables(ruling: Ruling) -> list[Table]:

@@ -47,6 +47,7 @@ def validate(cfg: Config) -> None:
     _stage_order(cfg.stages)
     alone = cfg.seeds == 1 or "diffusion" not in cfg.stages
     _need(alone, "seeds", cfg.seeds, "1 beside stage diffusion, which learns from one operator")
+    _sweep(cfg)
     _data(cfg)
     _require_keys(cfg)
     for stage in cfg.stages:
@@ -56,6 +57,15 @@ def validate(cfg: Config) -> None:
     _eval(cfg)
     check_verdicts(cfg)
     _need(cfg.report.dpi > 0, "report.dpi", cfg.report.dpi, "positive")
+
+
+def _sweep(cfg: Config) -> None:
+    factors = cfg.sweep.lr_factors
+    positive = len(factors) > 0 and min(factors, default=0) > 0
+    _need(positive, "sweep.lr_factors", factors, "positive numbers, one at least")
+    _need(len(set(factors)) == len(factors), "sweep.lr_factors", factors, "each given once")
+    alone = cfg.seeds == 1 or len(factors) == 1
+    _need(alone, "seeds", cfg.seeds, "1 beside several sweep.lr_factors: seeds or rates, not both")
 
 
 def _stage_order(stages: tuple[str, ...]) -> None:

@@ -1,0 +1,158 @@
+"""The study behind a sweep: which trial is next, how each ended, and who has won."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ups_jax.run import config, entry, leaderboard
+from ups_jax.run.leaderboard.page import page
+from ups_jax.run.sweep import trial as trials
+from ups_jax.run.sweep.space import text
+from ups_jax.run.tracking.files import read_json, write_json, write_text
+
+BOARD, RECORD, DIVERGED, BAD_INPUT = "leaderboard.jsonl", "sweep.json", 4, 2
+
+
+def package() -> Any:
+    """Optuna, or a ValueError that names what to install."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise ValueError(
+            "a sweep over these keys needs Optuna; pip install 'ups_jax[sweep]'"
+        ) from error
+    return optuna
+
+
+def run(sweep: Any) -> int:
+    """Every trial that is still to be done, then the winner -> exit code."""
+    optuna = package()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    record = {"sweep": sorted(sweep.args.sweep), "config": config.to_dict(sweep.cfg)}
+    held = read_json(sweep.folder / RECORD, record)
+    if held != record:
+        print(f"error: {sweep.folder} holds another sweep; use another --name", file=sys.stderr)
+        return BAD_INPUT
+    write_json(sweep.folder / RECORD, record)
+    grid = not sweep.space.ranges
+    sampler = optuna.samplers.TPESampler(seed=sweep.cfg.seed)
+    study = optuna.create_study(
+        storage=f"sqlite:///{sweep.folder.resolve() / 'study.db'}",
+        study_name=sweep.folder.name,
+        sampler=optuna.samplers.GridSampler(sweep.space.lists, seed=0) if grid else sampler,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
+        direction="minimize",
+        load_if_exists=True,
+    )
+    state = optuna.trial.TrialState
+    # What ran when the parent was killed goes on first, in the folder that it had.
+    for left in study.get_trials(states=[state.RUNNING]):
+        code = _one(sweep, study, optuna.Trial(study, left._trial_id), state)
+        if code:
+            return code
+    total = len(list(sweep.space.corners())) if grid else sweep.args.trials
+    while len(study.get_trials(deepcopy=False)) < total:
+        code = _one(sweep, study, study.ask(), state)
+        if code:
+            return code
+    return _finish(sweep, study)
+
+
+def _one(sweep: Any, study: Any, trial: Any, state: Any) -> int:
+    """Run or go on with one trial -> 0, or the exit code that ends the sweep."""
+    overrides = _suggest(sweep.space, trial)
+    folder = sweep.folder / f"trial-{trial.number:04d}"
+    told = set(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+    words = " ".join(f"{key}={value}" for key, value in overrides.items())
+    print(f"trial {trial.number}: {words}", file=sys.stderr, flush=True)
+
+    def prune(step: int, value: float) -> bool:
+        if step not in told:
+            trial.report(value, step)
+        return trial.should_prune()
+
+    code, pruned = trials.follow(
+        _command(sweep, folder, overrides),
+        sweep.folder / f"{folder.name}.log",
+        folder / "metrics.jsonl",
+        prune=prune,
+        stop=sweep.stop,
+    )
+    value = read_json(folder / "summary.json", {}).get(leaderboard.JUDGED)
+    if sweep.stop() and code != 0:
+        return sweep.stop.code
+    if code == 0 and value is not None:
+        study.tell(trial, value)
+    elif pruned and code == 143:
+        study.tell(trial, state=state.PRUNED)
+    elif code in (0, DIVERGED):
+        study.tell(trial, state=state.FAIL)
+    else:
+        log = (sweep.folder / f"{folder.name}.log").read_text().strip().splitlines()
+        last = log[-1] if log else "it said nothing"
+        print(f"error: trial {trial.number} ended with code {code}: {last}", file=sys.stderr)
+        return BAD_INPUT if code == BAD_INPUT else 1
+    how = "pruned" if pruned and code == 143 else "failed" if value is None else f"{value:.4g}"
+    print(f"trial {trial.number}: {how}", file=sys.stderr, flush=True)
+    return 0
+
+
+def _suggest(space: Any, trial: Any) -> dict[str, str]:
+    found = {key: trial.suggest_categorical(key, values) for key, values in space.lists.items()}
+    for key, (low, high, log) in space.ranges.items():
+        whole = low == int(low) and high == int(high)
+        suggest = trial.suggest_int if whole else trial.suggest_float
+        ends = (int(low), int(high)) if whole else (low, high)
+        found[key] = text(suggest(key, *ends, log=log))
+    return found
+
+
+def _command(sweep: Any, folder: Path, overrides: dict[str, str]) -> list[str]:
+    given = {**sweep.args.overrides, **overrides, "log.group": sweep.folder.name}
+    given["leaderboard.path"] = str(sweep.folder / BOARD)
+    words = [*sweep.command, "--config", sweep.args.config, "--workdir", str(folder)]
+    if sweep.args.wandb_mode:
+        words += ["--wandb_mode", sweep.args.wandb_mode]
+    return [*words, *(f"--config.{key}={value}" for key, value in given.items())]
+
+
+def _finish(sweep: Any, study: Any) -> int:
+    """Say how the trials stand, and enter the best with all gates met in the common leaderboard."""
+    for each in sorted(study.get_trials(), key=lambda t: (t.value is None, t.value or 0.0)):
+        shown = each.state.name.lower() if each.value is None else f"{each.value:.5g}"
+        print(f"{shown:>10}  trial-{each.number:04d}  {each.params}")
+    rows = leaderboard.read(sweep.folder / BOARD).runs
+    met = [row for row in rows if not (row.get("gates") or {}).get("failed")]
+    boards = {row["board"] for row in met}
+    if len(boards) > 1:
+        print("these trials stand on different boards; no winner is entered", file=sys.stderr)
+        return 0
+    if not met:
+        print("no trial meets all gates; none joins the leaderboard", file=sys.stderr)
+        return 0
+    winner = leaderboard.ranked(met, met[0]["board"])[0]
+    print(f"winner: {winner['name']} ({winner['id']})")
+    _enter(sweep, winner)
+    return 0
+
+
+def _enter(sweep: Any, row: leaderboard.Row) -> None:
+    cfg = sweep.cfg
+    path = Path(cfg.leaderboard.path).expanduser() if cfg.leaderboard.path else None
+    path = path or sweep.folder.parent.parent / BOARD
+    found = leaderboard.read(path)
+    if row["id"] in {each["id"] for each in found.runs}:
+        return
+    before = leaderboard.snapshot(found, row["board"], without=row["id"])
+    row = {**row, "report": f"{sweep.folder.relative_to(sweep.folder.parent.parent)}/"
+           f"{row['report']}"}  # fmt: skip
+    claim = leaderboard.claim(row, before, margin=cfg.leaderboard.margin)
+    leaderboard.append(path, row)
+    if claim.granted and cfg.leaderboard.promote:
+        leaderboard.append(path, entry.event("promote", row, by="sweep", reason=claim.reason))
+    now = leaderboard.read(path)
+    write_text(
+        path.with_suffix(".html"), page(now.runs, leaderboard.champions(now.events), now.events)
+    )
+    print(f"leaderboard: {path}; {claim.reason}")
