@@ -4,13 +4,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 WORKDIR ?= runs/burgers
 CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p')
-EXTRA := dev,pde,dashboard$(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo ",cuda13" || echo ",cuda12"),)
+EXTRA := dev,pde,dashboard,slurm,sweep$(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo ",cuda13" || echo ",cuda12"),)
 
 # The peers have an environment of their own. Where pip knows no CPU build of torch, name a wheel of one.
 PEERS := .venv-peers
 TORCH ?= torch==2.13.0
 
-.PHONY: burgers smoke test lint bench bench-full bench-peers
+.PHONY: burgers smoke test lint bench bench-full bench-peers sky
 
 burgers: $(READY)
 	@echo '+ $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py --workdir $(WORKDIR)'
@@ -60,6 +60,15 @@ $(PEERS)/.ready: benchmarks/peers/requirements.txt
 	@$(PYTHON) -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# SkyPilot has an environment of its own: its packages conflict with wandb's.
+SKY := .venv-sky
+sky: $(SKY)/.ready
+
+$(SKY)/.ready: ups_jax/run/launch/requirements.txt
+	@$(PYTHON) -m venv $(SKY)
+	@$(SKY)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(READY): pyproject.toml constraints.txt

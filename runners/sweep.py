@@ -12,7 +12,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     """What is tried, and how often."""
     add = parser.add_argument
     add("--sweep", action="append", default=[], metavar="KEY=A,B | KEY=LOW:HIGH[:log]",
-        help="a key and its values, parted by | where one holds a comma; again for more")  # fmt: skip
+        help="its values, parted by | where one holds a comma")  # fmt: skip
     add("--trials", type=int, metavar="N", help="trials of a sweep with a range")
     add("--jobs", type=int, default=1, help="trials at once; 1")
     add("--name", help="of the sweep; default: the config's")

@@ -29,6 +29,8 @@ HOMES = {
     "matplotlib": ("run/report",),
     "exponax": ("pde/exponax",),
     "wandb_workspaces": ("run/dashboard",),
+    "optuna": ("run/sweep",),
+    "submitit": ("run/launch",),
 }
 
 

@@ -1,5 +1,6 @@
 """The study behind a sweep: which trial is next, how each ended, and who has won."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,19 +41,27 @@ def run(sweep: Any) -> int:
     study = optuna.create_study(
         storage=f"sqlite:///{sweep.folder.resolve() / 'study.db'}",
         study_name=sweep.folder.name,
-        sampler=optuna.samplers.GridSampler(sweep.space.lists, seed=0) if grid else sampler,
+        sampler=sampler,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
         direction="minimize",
         load_if_exists=True,
     )
     state = optuna.trial.TrialState
     # What ran when the parent was killed goes on first, in the folder that it had.
-    for left in study.get_trials(states=[state.RUNNING]):
-        code = _one(sweep, study, optuna.Trial(study, left._trial_id), state)
+    for cut in study.get_trials(states=[state.RUNNING]):
+        code = _one(sweep, study, optuna.Trial(study, cut._trial_id), state)
         if code:
             return code
-    total = len(list(sweep.space.corners())) if grid else sweep.args.trials
-    while len(study.get_trials(deepcopy=False)) < total:
+    if grid:
+        for values in sweep.space.corners():
+            study.enqueue_trial(values, skip_if_exists=True)
+
+    def left() -> bool:
+        if grid:
+            return bool(study.get_trials(states=[state.WAITING]))
+        return len(study.get_trials(deepcopy=False)) < sweep.args.trials
+
+    while left():
         code = _one(sweep, study, study.ask(), state)
         if code:
             return code
@@ -140,13 +149,14 @@ def _finish(sweep: Any, study: Any) -> int:
 def _enter(sweep: Any, row: leaderboard.Row) -> None:
     cfg = sweep.cfg
     path = Path(cfg.leaderboard.path).expanduser() if cfg.leaderboard.path else None
-    path = path or sweep.folder.parent.parent / BOARD
+    runs = sweep.folder.parent if sweep.args.workdir else sweep.folder.parent.parent
+    path = path or runs / BOARD
     found = leaderboard.read(path)
     if row["id"] in {each["id"] for each in found.runs}:
         return
     before = leaderboard.snapshot(found, row["board"], without=row["id"])
-    row = {**row, "report": f"{sweep.folder.relative_to(sweep.folder.parent.parent)}/"
-           f"{row['report']}"}  # fmt: skip
+    report = os.path.relpath(sweep.folder / row["report"], path.parent)
+    row = {**row, "report": report}
     claim = leaderboard.claim(row, before, margin=cfg.leaderboard.margin)
     leaderboard.append(path, row)
     if claim.granted and cfg.leaderboard.promote:

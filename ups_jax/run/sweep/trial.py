@@ -46,6 +46,9 @@ def follow(
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
                 child.wait()
+    # What it wrote since the last look is still told: later trials are judged by it.
+    for step, value in validations(metrics)[told:]:
+        prune(step, value)
     return child.returncode, pruned
 
 

@@ -1,0 +1,129 @@
+"""Sweeps: rates side by side as if alone, trials that are not repeated, pruned, and one winner."""
+
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from runners import fast_to_sota, sweep
+from runs import TINY, stored
+from test_train import run, same, settings, task  # noqa: F401
+from ups_jax import optim, stages
+from ups_jax.run import cli
+from ups_jax.run import sweep as sweeps
+from ups_jax.run.leaderboard import read
+from ups_jax.run.sweep.space import parse
+from ups_jax.train import fit
+
+FAKE = """
+import json, pathlib, signal, sys, time
+words = dict(w.split("=", 1) for w in sys.argv if "=" in w)
+folder = pathlib.Path(sys.argv[sys.argv.index("--workdir") + 1])
+folder.mkdir(parents=True, exist_ok=True)
+width = int(words["--config.operator.width"])
+with open(folder.parent / "started.txt", "a") as f: f.write(f"{width}\\n")
+if width == 8 and not (folder.parent / "again").exists():
+    (folder.parent / "again").touch(); sys.exit(7)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+row = json.dumps({"operator/step": 5, "operator/val_nrmse": float(width)}) + "\\n"
+(folder / "metrics.jsonl").write_text(row)
+if width == 64:
+    time.sleep(30)
+board = pathlib.Path(words["--config.leaderboard.path"])
+line = {"schema": 1, "kind": "run", "id": f"w{width}", "board": "b", "name": folder.name,
+        "metrics": {"eval/val/nrmse": float(width)}, "report": f"{folder.name}/report.html",
+        "gates": {"failed": ["skill"] if width == 2 else []}}
+with board.open("a") as f: f.write(json.dumps(line) + "\\n")
+(folder / "summary.json").write_text(json.dumps({"eval/val/nrmse": float(width)}))
+"""
+
+
+def test_a_factor_in_a_row_is_that_learning_rate_alone(task):  # noqa: F811
+    sim, params, data = task
+    both = jax.tree.map(lambda x: jnp.stack([x, x]), params)
+    keys = jnp.broadcast_to(jax.random.key(2), (2,))
+    stage = stages.operator(sim)
+
+    def row(rates):
+        return fit(stage, both, data, keys, **settings(rates=rates)).last
+
+    scaled = row(jnp.array([1.0, 0.5]))
+    for i, lr in enumerate((3e-3, 1.5e-3)):
+        alone = run(task, opt=optim.adamw(steps=8, lr=lr, warmup=2)).last
+        mine = jax.tree.map(lambda x, i=i: x[i], scaled)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), mine, alone)
+    same(row(jnp.ones(2)), row(None))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["operator.width="], "has no values"),
+        (["operator.width=4,4"], "given once"),
+        (["operator.width=8:4"], "LOW below HIGH"),
+        (["operator.widht=4,8"], "did you mean 'operator.width'"),
+        (["operator.width=4:8"], "add --trials"),
+        (["fit.operator.lr=1e-3,x"], "could not convert"),
+        (["fit.operator.lr=1e-3,2e-3", "seeds=2"], "jobs"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(tmp_path, capsys, words, said):
+    argv = ["--config=configs/burgers.py:smoke", f"--workdir={tmp_path / 'w'}", "--jobs=2"]
+    argv = argv if said == "jobs" else argv[:2]
+    assert sweep.main([*argv, *(f"--sweep={word}" for word in words)]) == 2
+    told = capsys.readouterr().err
+    assert said in told and len(told.splitlines()) <= 2 and not (tmp_path / "w").exists()
+
+
+def test_values_with_commas_are_parted_by_a_bar():
+    found = parse(["fit.operator.unroll=1,2|1,4", "operator.width=4:8:log"])
+    assert found.lists == {"fit.operator.unroll": ["1,2", "1,4"]}
+    assert found.ranges["operator.width"] == (4.0, 8.0, True)
+
+
+def trials(base, values):
+    """A sweep over widths with the fake runner -> exit code."""
+    (base / "fake.py").write_text(FAKE)
+    argv = ["--config=configs/burgers.py:smoke", f"--workdir={base / 's'}"]
+    args = cli.parse([*argv, f"--sweep=operator.width={values}"], prog="sweep.py",
+                     description="", extra=sweep.flags)  # fmt: skip
+    return sweeps.main(args, cli.run_main, (sys.executable, str(base / "fake.py")))
+
+
+def test_a_cut_study_goes_on_prunes_and_enters_its_winner_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    values = "2,4,6,8,64"
+    assert trials(tmp_path, values) == 1 and "code 7" in capsys.readouterr().err
+    started = tmp_path / "s" / "started.txt"
+    assert started.read_text().split() == ["2", "4", "6", "8"]
+    assert trials(tmp_path, values) == 0
+    told = capsys.readouterr()
+    assert "trial 4: pruned" in told.err and "winner: trial-0001 (w4)" in told.out
+    assert trials(tmp_path, values) == 0
+    # Width 8, which was cut, began twice; what had finished did not.
+    assert started.read_text().split() == ["2", "4", "6", "8", "8", "64"]
+    common = read(tmp_path / "leaderboard.jsonl")
+    assert [row["id"] for row in common.runs] == ["w4"] and common.events[0]["id"] == "w4"
+    assert common.runs[0]["report"] == "s/trial-0001/report.html"
+    assert trials(tmp_path, "2,4") == 2
+
+
+def test_without_optuna_it_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert trials(tmp_path, "2,4") == 2
+    assert "pip install 'ups_jax[sweep]'" in capsys.readouterr().err
+
+
+def test_rates_are_one_run_with_a_table_of_variants(tmp_path):
+    argv = [*TINY, "--config.fit.operator.steps=200", f"--workdir={tmp_path / 'w'}"]
+    assert sweep.main([*argv, "--sweep=fit.operator.lr=1e-3,1e-5,3e-3"]) == 0
+    (one,) = stored(tmp_path / "w")
+    assert "Variants" in {key for line in one.history for key in line}
+    page = (tmp_path / "w" / "report.html").read_text()
+    assert "<h2>Variants" in page
+    cfg = json.loads((tmp_path / "w" / "config.json").read_text())
+    assert cfg["sweep"]["lr_factors"] == pytest.approx([1.0, 0.01, 3.0])
+    assert fast_to_sota.main([*argv, "--config.sweep.lr_factors=1,2", "--config.seeds=2"]) == 2
