@@ -35,9 +35,7 @@ def get_config() -> Config:
     cfg.data.observed_noise = 0.0  # of what is seen of them then, over their RMS
     cfg.data.space_stride = config_dict.placeholder(int)  # of a file; none: 4 of HDF5, 1 of npz
     cfg.data.time_stride = config_dict.placeholder(int)  # of a file; none: 5 of HDF5, 1 of npz
-    cfg.data.stream = (
-        False  # of an HDF5 file larger than memory: training windows are read from disk
-    )
+    cfg.data.stream = False  # of an HDF5 file: training windows are read from a copy on disk
     cfg.data.nu = config_dict.placeholder(float)  # of a file without a Nu of its own
 
     cfg.mesh = ConfigDict()  # devices: every batch is shared out over data x fsdp of them

@@ -17,7 +17,7 @@ os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].removesuffix(
 )
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-LONGEST = ("test_pipeline.py", "test_resume.py")
+LONGEST = ("test_pipeline.py", "test_resume.py", "test_judgement.py", "test_mesh.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

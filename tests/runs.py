@@ -9,7 +9,6 @@ import wandb_records
 
 ROOT = Path(__file__).parent.parent
 RUNNER = [sys.executable, str(ROOT / "runners" / "fast_to_sota.py")]
-JUDGE = [sys.executable, str(ROOT / "runners" / "evaluate.py")]
 TINY = [
     "--config=configs/burgers.py:smoke",
     "--config.data.train=32",

@@ -3,10 +3,12 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
-from runners import fast_to_sota
+from runners import evaluate, fast_to_sota
 from runs import TINY, stored, summary
+from ups_jax.data import load_npz
 from ups_jax.run.leaderboard import champions, read
 
 SHORT = [
@@ -117,3 +119,21 @@ def test_the_report_opens_with_the_verdict_the_table_the_gates_and_the_champion(
     places += ["<h2>Leaderboard", "<h2>Run", "<h2>Figures", 'id="training"']
     found = [page.index(place) for place in places]
     assert found == sorted(found)
+
+
+def test_a_reopened_folder_reproduces_the_error_in_the_same_run(runs, tmp_path):
+    workdir = runs[0] / "second"
+    before = (workdir / "summary.json").read_bytes()
+    judge = ["--workdir", str(workdir)]
+    assert evaluate.main([*judge, "--save_predictions", str(tmp_path / "p.npz")]) == 0
+    scalars = json.loads((workdir / "evaluation.json").read_text())["scalars"]
+    assert scalars["eval/nrmse"] == pytest.approx(summary(workdir)["eval/nrmse"], abs=1e-6)
+    with np.load(tmp_path / "p.npz") as saved:
+        assert saved["predictions/operator"].shape[0] == len(load_npz(tmp_path / "p.npz"))
+    assert evaluate.main([*judge, "--points=128", "--horizon=1", "--modes=persistence"]) == 0
+    changed = json.loads((workdir / "evaluation.json").read_text())["changed"]
+    assert changed["points"] == 128 and changed["steps"] == 20
+    assert (workdir / "summary.json").read_bytes() == before
+    segments = stored(workdir)
+    assert len(segments) == 3 and len({i for s in segments for i in s.ids}) == 1
+    assert segments[1].summary["eval/nrmse"] == pytest.approx(summary(workdir)["eval/nrmse"])

@@ -38,7 +38,7 @@ opt = optim.adamw(
 
 def go(grid, rows, **more):
     return fit(
-        STAGES["operator"](sim), params, data, jax.random.key(2), opt=opt, phases=[(100, 2)],
+        STAGES["operator"](sim), params, data, jax.random.key(2), opt=opt, phases=[(100, 1)],
         batch_size=16, chunk=5, ema=0.9, augment=sim.pde.symmetries, mesh=grid,
         on_log=lambda step, row: rows.append(row["loss"]), **more,
     )

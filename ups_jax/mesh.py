@@ -66,6 +66,14 @@ def spread(mesh: Mesh | None, tree: Tree) -> Tree:
     return jax.tree.map(put, tree)
 
 
+def shape_of(mesh: Mesh | None, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """What `spread` makes of a float32 array of that shape, to compile a program for it."""
+    if mesh is None:
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+    place = samples(mesh) if shape[0] % mesh.size == 0 else whole(mesh)
+    return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=place)
+
+
 def constrain(mesh: Mesh | None, tree: Tree) -> Tree:
     """Inside a program: let every device have its share of the leading axis."""
     if mesh is None:

@@ -17,7 +17,7 @@ from ups_jax.evaluate.reduce import Stats
 from ups_jax.evaluate.validate import ensemble_validator, errors, loss_validator, validator
 from ups_jax.forecast import FORECASTERS, Forecast, analysis, calls, require_trained
 from ups_jax.lookup import lookup
-from ups_jax.mesh import Mesh, spread
+from ups_jax.mesh import Mesh, shape_of, spread
 from ups_jax.metrics import METRICS, Metric
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
@@ -103,8 +103,7 @@ def evaluate(
     if stop():
         raise Interrupted("evaluation")
     began = time.monotonic()
-    first = np.arange(batch) % len(data)
-    like = spread(mesh, (data.u[first], condition_of(data)[first]))
+    like = [shape_of(mesh, (batch, *x.shape[1:])) for x in (data.u, condition_of(data))]
     own = {mode: dict((options or {}).get(mode, {})) for mode in modes}
     runs = {mode: partial(FORECASTERS[mode].run, **own[mode]) for mode in modes}
     score = jax.jit(partial(_score, sim, runs, starts, metrics, nudging))
