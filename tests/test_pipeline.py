@@ -1,6 +1,7 @@
 """The whole run: one `:smoke` folder for the tests that need one, and what is refused."""
 
 import json
+import os
 import re
 
 import jax
@@ -19,10 +20,11 @@ STAGES = ("operator", "continued", "diffusion", "distill", "crps")
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """A finished `:smoke` run, made as a user makes it."""
+    """A finished `:smoke` run, made as a user makes it, but for programs quick to compile."""
     workdir = tmp_path_factory.mktemp("runs") / "burgers"
     argv = ["--config", "configs/burgers.py:smoke", "--workdir", str(workdir)]
-    done = sh([*RUNNER, *argv], check=False)
+    quick = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    done = sh([*RUNNER, *argv], check=False, env=quick)
     assert done.returncode == 0, done.stderr
     return workdir, done, argv
 
