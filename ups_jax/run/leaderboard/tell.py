@@ -42,7 +42,7 @@ def standing(found: Lines, board: str) -> Cells:
                 rank,
                 "champion" if row["id"] == leader else "",
                 *(row.get(key) for key in ("id", "name", "ship")),
-                *(metric_of(row, key) for key in COLUMNS.values()),
+                *(_counted(metric_of(row, key)) for key in COLUMNS.values()),
                 f"{gates.get('met', 0)} of {gates.get('of', 0)}",
                 len(worse.get("regressed", [])),
                 row.get("device"),
@@ -101,6 +101,11 @@ def as_latex(cells: Cells) -> str:
 
 
 FORMATS = {"csv": as_csv, "md": as_markdown, "latex": as_latex}
+
+
+def _counted(value: float | None) -> float | int | None:
+    """A whole number as such: parameters and calls are counted."""
+    return int(value) if value is not None and value.is_integer() else value
 
 
 def _starred(name: str, values: Sequence[float | None]) -> list[str]:
