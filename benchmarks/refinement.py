@@ -31,7 +31,9 @@ def main():
     parser.add_argument("--name", default="refinement", help="of the results file")
     args = parser.parse_args()
     found = [one_run(Path(workdir)) for workdir in args.workdirs]
-    rows = {key: [run[key] for run in found] for key in found[0]}
+    # A rank correlation of rewards that are all equal is undefined.
+    told = {key: [run[key] for run in found if run.get(key) is not None] for key in found[0]}
+    rows = {key: values for key, values in told.items() if values}
     print(f"{'quantity':<44}{'mean':>10}{'spread':>10}  of {len(found)} seeds")
     for key, values in rows.items():
         spread = np.std(values, ddof=1) if len(values) > 1 else float("nan")

@@ -31,7 +31,7 @@ from ups_jax.simulator import build, statistics
 from ups_jax.stages import STAGES
 from ups_jax.train import fit
 
-CHUNK, ROUNDS, CHUNKS = 100, 5, 3
+CHUNK, ROUNDS, CHUNKS = 100, 3, 3
 RUN = """
 import resource, sys
 from runners import fast_to_sota
