@@ -180,6 +180,8 @@ def fit(
         at = at._replace(train_s=at.train_s + seconds)
         step += chunk
         settle({**row, "unroll": unroll, "steps_per_s": chunk / seconds})
+    if stream:
+        stream.close()
     shipped = {**frozen, **(best if validate else state.ema)}
     return Fitted(shipped, {**frozen, **state.params}, at)
 

@@ -19,13 +19,13 @@ def read(cloud: str, text: str) -> dict[str, str]:
     try:
         sky = importlib.import_module("sky")
         (box,) = sky.Task.from_yaml_str(text).resources
-        found = {"version": version("skypilot"), "read": str(box)}
-        if box.autostop_config is None or not box.autostop_config.down:
-            return {"error": "resources: autostop with down is missing"}
-        if cloud == "vast" and (wrong := _vast(found["version"])):
-            return {"error": wrong}
     except Exception as error:  # What SkyPilot's packages raise is theirs; it is told, not judged.
         return {"error": " ".join(str(error).split()) or type(error).__name__}
+    found = {"version": version("skypilot"), "read": str(box)}
+    if box.autostop_config is None or not box.autostop_config.down:
+        return {"error": "resources: autostop with down is missing"}
+    if cloud == "vast" and (wrong := _vast(found["version"])):
+        return {"error": wrong}
     return found
 
 
