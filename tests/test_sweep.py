@@ -1,7 +1,11 @@
 """Sweeps: rates side by side as if alone, trials that are not repeated, pruned, and one winner."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +13,7 @@ import numpy as np
 import pytest
 
 from runners import fast_to_sota, sweep
-from runs import TINY, stored
+from runs import ROOT, TINY, stored
 from test_train import run, same, settings, task  # noqa: F401
 from ups_jax import optim, stages
 from ups_jax.run import cli
@@ -19,10 +23,13 @@ from ups_jax.run.sweep.space import parse
 from ups_jax.train import fit
 
 FAKE = """
-import json, pathlib, signal, sys, time
+import fcntl, json, os, pathlib, signal, sys, time
 words = dict(w.split("=", 1) for w in sys.argv if "=" in w)
 folder = pathlib.Path(sys.argv[sys.argv.index("--workdir") + 1])
 folder.mkdir(parents=True, exist_ok=True)
+lock = open(folder / ".lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+print(os.getpid(), file=lock, flush=True)
 width = int(words["--config.operator.width"])
 with open(folder.parent / "started.txt", "a") as f: f.write(f"{width}\\n")
 if width == 8 and not (folder.parent / "again").exists():
@@ -31,7 +38,7 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 row = json.dumps({"operator/step": 5, "operator/val_nrmse": float(width)}) + "\\n"
 (folder / "metrics.jsonl").write_text(row)
 if width == 64:
-    time.sleep(30)
+    time.sleep(float(os.environ.get("FAKE_S", 30)))
 board = pathlib.Path(words["--config.leaderboard.path"])
 line = {"schema": 1, "kind": "run", "id": f"w{width}", "board": "b", "name": folder.name,
         "metrics": {"eval/val/nrmse": float(width)}, "report": f"{folder.name}/report.html",
@@ -109,6 +116,50 @@ def test_a_cut_study_goes_on_prunes_and_enters_its_winner_alone(tmp_path, capsys
     assert [row["id"] for row in common.runs] == ["w4"] and common.events[0]["id"] == "w4"
     assert common.runs[0]["report"] == "s/trial-0001/report.html"
     assert trials(tmp_path, "2,4") == 2
+
+
+PARENT = """
+import sys
+from runners import sweep
+from ups_jax.run import cli
+from ups_jax.run import sweep as sweeps
+args = cli.parse(sys.argv[2:], prog="sweep.py", description="", extra=sweep.flags)
+sys.exit(sweeps.main(args, cli.run_main, (sys.executable, sys.argv[1])))
+"""
+
+
+def test_a_parent_that_is_stopped_or_killed_leaves_no_trial_to_run_twice(tmp_path):
+    fake, started = tmp_path / "fake.py", tmp_path / "s" / "started.txt"
+    fake.write_text(FAKE)
+    argv = ["--config=configs/burgers.py:smoke", f"--workdir={tmp_path / 's'}"]
+    argv = [sys.executable, "-c", PARENT, str(fake), *argv, "--sweep=operator.width=4,64"]
+
+    def begin(count, seconds):
+        parent = subprocess.Popen(
+            argv,
+            cwd=ROOT,
+            env={**os.environ, "FAKE_S": str(seconds)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not started.exists() or len(started.read_text().split()) < count:
+            assert parent.poll() is None, parent.communicate()
+            time.sleep(0.02)
+        return parent
+
+    parent = begin(2, 30)
+    parent.send_signal(signal.SIGINT)
+    assert "finished trials are not repeated" in parent.communicate(timeout=20)[1]
+    assert parent.returncode == 130
+    parent = begin(3, 6)
+    parent.kill()
+    parent.communicate()
+    parent = begin(4, 0)
+    told = parent.communicate(timeout=30)[1]
+    assert parent.returncode == 0 and "still runs as process" in told
+    # The fake would have ended at once, had two of them been in one folder.
+    assert started.read_text().split() == ["4", "64", "64", "64"]
+    assert (tmp_path / "s" / "trial-0001" / "summary.json").exists()
 
 
 def test_without_optuna_it_says_what_to_install(tmp_path, capsys, monkeypatch):

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from ups_jax.data import Stored, feed, sample_windows, update_keys
-from ups_jax.mesh import Mesh, constrain, shardings, whole
+from ups_jax.mesh import Mesh, agree, constrain, everywhere, place, shardings, whole
 from ups_jax.optim import Optimizer
 from ups_jax.types import Array, Interrupted, Key, Params, Stage, Trajectories
 
@@ -100,26 +100,26 @@ def fit(
     returned, then has that axis in front, and a row of the log is their mean, `<name>_std` beside
     it. `rates` (m,) multiply each one's updates, as if its learning rate were; those that diverge
     are then left out of the log, as long as one lasts. `early` is that of `sample_windows`. The
-    devices of a `mesh` share every batch, and over its
-    axis `fsdp` the parameters. `validate` gives the error of one network's parameters
-    (None: it was asked to stop); each network's average with the lowest is shipped, the earliest
-    on ties. `on_save` is called before every compilation, after every validation, every
-    `save_every_s` seconds and when `stop()` answers yes, which raises `Interrupted`.
-    FloatingPointError, after `on_log` and `on_save`, on a loss that is not finite.
+    devices of a `mesh` share every batch, and over its axis `fsdp` the parameters; of several
+    processes each loads its own share of the batch, and `stop` has to answer all alike. `validate`
+    gives the error of one network's parameters (None: it was asked to stop); each network's average
+    with the lowest is shipped, the earliest on ties. `on_save` is called before every compilation,
+    after every validation, every `save_every_s` seconds and when `stop()` answers yes, which raises
+    `Interrupted`. FloatingPointError, after `on_log` and `on_save`, on a loss that is not finite.
     """
     frozen = {name: value for name, value in params.items() if name not in stage.trains}
-    stored = isinstance(data.u, Stored)
+    stored = isinstance(data.u, Stored) or (mesh is not None and mesh.is_multi_process)
     given = () if stored else (jnp.asarray(data.u), jnp.asarray(data.cond))
     begin = start_many if key.ndim else start
     state, best, at = resume or begin(stage, params, opt)
     places = None
-    if mesh is not None:
-        given, frozen = jax.device_put((given, frozen), whole(mesh))
-        places = shardings(mesh, state, lead=key.ndim)
-        state, best = jax.device_put((state, best), (places, places.ema))
     scales = () if rates is None else (rates,)
+    if mesh is not None:
+        places = shardings(mesh, state, lead=key.ndim)
+        state, best = place((state, best), (places, places.ema))
+    given, frozen, seed, scales = everywhere(mesh, (given, frozen, key, scales))
     ends = [int(end) for end in np.cumsum([steps for steps, _ in phases])]
-    step, saved_at, saved_step = int(state.step.ravel()[0]), time.monotonic(), -1
+    step, saved_at, saved_step = int(np.ravel(state.step)[0]), time.monotonic(), -1
     compiled, unroll, stream = None, 0, None
 
     def save() -> None:
@@ -142,7 +142,7 @@ def fit(
         at = at._replace(pending=None)
         on_log(step, row)
         _require_finite(stage.name, row["loss"], step - chunk, step, save)
-        if due or time.monotonic() - saved_at > save_every_s:
+        if due or agree(mesh, time.monotonic() - saved_at > save_every_s):
             save()
 
     if at.pending is not None:
@@ -163,16 +163,16 @@ def fit(
             axes = (0, 0, fields, fields, 0, *(0 for _ in scales))
             run = jax.vmap(run, in_axes=axes) if key.ndim else run
             if stored:
-                stream = feed(stream, data, key, chunk=chunk, **drawn)
+                stream = feed(stream, data, key, chunk=chunk, mesh=mesh, **drawn)
                 given = stream(step)
             out: dict[str, Any] = {} if mesh is None else {"out_shardings": (places, whole(mesh))}
             jitted = jax.jit(run, donate_argnums=0, **out)
-            compiled = jitted.lower(state, frozen, *given, key, *scales).compile()
+            compiled = jitted.lower(state, frozen, *given, seed, *scales).compile()
             at = at._replace(compile_s=at.compile_s + time.monotonic() - began)
         assert compiled is not None
         began = time.monotonic()
         given = stream(step) if stream else given
-        state, means = compiled(state, frozen, *given, key, *scales)
+        state, means = compiled(state, frozen, *given, seed, *scales)
         row: dict[str, float] = {}
         for name, values in jax.device_get(means).items():
             row |= _told(name, values, lasting=bool(scales))
@@ -206,7 +206,7 @@ def _better(
     each = values.ravel()
     before = np.asarray(at.best_value or [np.inf] * each.size)
     lower = each < before
-    mask = jnp.asarray(lower).reshape(values.shape)
+    mask = lower.reshape(values.shape)
 
     def pick(new: Array, old: Array) -> Array:
         return jnp.where(mask.reshape(*mask.shape, *(1,) * (new.ndim - mask.ndim)), new, old)

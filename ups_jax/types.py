@@ -129,8 +129,10 @@ def check_field(
             f"{name} has shape {shape}; expected (..., {'x, y'[: 3 * ndim - 2]}, {channels}): "
             f"{ndim} space axes, then {channels} channels"
         )
-    if not np.issubdtype(getattr(u, "dtype", np.asarray(u).dtype), np.floating):
-        raise ValueError(f"{name} holds {u.dtype}; expected a floating type: u.astype('float32')")
+    # A field on a device is not fetched for a look at its type.
+    held = u.dtype if hasattr(u, "dtype") else np.asarray(u).dtype
+    if not np.issubdtype(held, np.floating):
+        raise ValueError(f"{name} holds {held}; expected a floating type: u.astype('float32')")
     if cond is None:
         return
     lead = shape[: len(shape) - ndim - 1]

@@ -16,6 +16,7 @@ import numpy as np
 
 from ups_jax.data.cache import open_folder, write_atomic
 from ups_jax.data.windows import block_rows, sample_windows, window_index
+from ups_jax.mesh import Mesh, share, unite
 from ups_jax.types import Array, Key, Trajectories
 
 
@@ -118,20 +119,33 @@ def draw_windows(
     return jnp.asarray(data.u.windows(sample, start, length)), cond[sample]
 
 
+class Held:
+    """Fields (n, t, *s, c) in the memory of this process, as `Stored` gives windows of them."""
+
+    def __init__(self, u: Any) -> None:
+        self._u = np.asarray(u)
+
+    def windows(self, sample: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
+        """`length` frames from each (sample, first frame): both (...) -> (..., length, *s, c)."""
+        return self._u[sample[..., None], start[..., None] + np.arange(length)]
+
+
 class Feed:
-    """Windows of a stored split for chunks of updates; the next chunk's are read meanwhile.
+    """Windows of a split for chunks of updates; the next chunk's are read meanwhile.
 
     `index(step)` gives samples and first frames, both (chunk, b) or (m, chunk, b) for networks side
-    by side, of the chunk that begins at update `step`.
+    by side, of the chunk that begins at update `step`. Of several processes each reads its share.
     """
 
-    def __init__(self, u: Stored, cond: Any, index: Any, *, length: int, chunk: int) -> None:
-        self._u, self._cond, self._index = u, np.asarray(cond), index
+    def __init__(
+        self, u: Stored | Held, cond: Any, index: Any, *, length: int, chunk: int, mesh: Mesh | None
+    ) -> None:
+        self._u, self._cond, self._index, self._mesh = u, np.asarray(cond), index, mesh
         self._length, self._chunk = length, chunk
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="windows")
         self._next: tuple[int, Future] | None = None
 
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, step: int) -> tuple[Any, Any]:
         """Fields (chunk, b, length, *s, c) and parameters (chunk, b, p) from update `step` on."""
         if self._next is not None and self._next[0] == step:
             found = self._next[1].result()
@@ -139,15 +153,19 @@ class Feed:
             found = self._read(step)
         ahead = step + self._chunk
         self._next = (ahead, self._thread.submit(self._read, ahead))
-        return found
+        fields, cond, batch = found
+        return tuple(unite(self._mesh, x, axis=cond.ndim - 2, batch=batch) for x in (fields, cond))
 
     def close(self) -> None:
         """Let the thread end; what it has read is dropped."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _read(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, step: int) -> tuple[np.ndarray, np.ndarray, int]:
         sample, start = (np.asarray(x) for x in self._index(jnp.asarray(step)))
-        return self._u.windows(sample, start, self._length), self._cond[sample]
+        batch = sample.shape[-1]
+        own = (..., share(self._mesh, batch))
+        sample, start = sample[own], start[own]
+        return self._u.windows(sample, start, self._length), self._cond[sample], batch
 
 
 def feed(
@@ -159,14 +177,15 @@ def feed(
     batch: int,
     length: int,
     early: float,
+    mesh: Mesh | None = None,
 ) -> Feed:
-    """Windows of stored `data` that updates would draw of it on the device, with the same keys.
+    """Windows of `data` that updates would draw of it on the device, with the same keys.
 
     The `last` feed, whose windows had another length, ends.
     """
     if last is not None:
         last.close()
-    assert isinstance(data.u, Stored)
+    fields = data.u if isinstance(data.u, Stored) else Held(data.u)
     n, frames = data.u.shape[:2]
     draw = partial(window_index, n=n, frames=frames, batch=batch, length=length, early=early)
 
@@ -174,7 +193,8 @@ def feed(
         return jax.vmap(lambda i: draw(update_keys(key, step + i)[0]))(jnp.arange(chunk))
 
     asked = jax.jit(jax.vmap(index, in_axes=(0, None)) if key.ndim else index)
-    return Feed(data.u, data.cond, partial(asked, key), length=length, chunk=chunk)
+    asked = partial(asked, key)
+    return Feed(fields, data.cond, asked, length=length, chunk=chunk, mesh=mesh)
 
 
 def update_keys(key: Key, step: Array) -> Array:

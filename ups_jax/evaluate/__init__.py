@@ -17,7 +17,7 @@ from ups_jax.evaluate.reduce import Stats
 from ups_jax.evaluate.validate import ensemble_validator, errors, loss_validator, validator
 from ups_jax.forecast import FORECASTERS, Forecast, analysis, calls, require_trained
 from ups_jax.lookup import lookup
-from ups_jax.mesh import Mesh, shape_of, spread
+from ups_jax.mesh import Mesh, everywhere, fetch, shape_of, spread
 from ups_jax.metrics import METRICS, Metric
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
@@ -103,6 +103,7 @@ def evaluate(
     if stop():
         raise Interrupted("evaluation")
     began = time.monotonic()
+    params, key = everywhere(mesh, (params, key))
     like = [shape_of(mesh, (batch, *x.shape[1:])) for x in (data.u, condition_of(data))]
     own = {mode: dict((options or {}).get(mode, {})) for mode in modes}
     runs = {mode: partial(FORECASTERS[mode].run, **own[mode]) for mode in modes}
@@ -116,7 +117,7 @@ def evaluate(
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
         u, cond = spread(mesh, (data.u[padded], condition_of(data)[padded]))
-        stats = jax.device_get(compiled(params, u, cond, jax.random.fold_in(key, begin)))
+        stats = fetch(mesh, compiled(params, u, cond, jax.random.fold_in(key, begin)))
         parts.append({m: {k: x[: len(index)] for k, x in s.items()} for m, s in stats.items()})
         progress(begin + len(index), len(data))
     joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ups_jax.forecast import forecast
-from ups_jax.mesh import Mesh, spread
+from ups_jax.mesh import Mesh, agree, everywhere, spread
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
@@ -34,8 +34,9 @@ def milliseconds(
     Of three rollouts, or of fewer where they take seconds.
     """
     u0, cond = spread(mesh, (data.u[:batch, 0], condition_of(data)[:batch]))
+    params, key = everywhere(mesh, (params, key))
     steps, times = data.u.shape[1] - 1, []
-    while len(times) <= REPEATS and sum(times[1:]) < PATIENCE:
+    while len(times) <= REPEATS and not agree(mesh, sum(times[1:]) >= PATIENCE):
         if stop():
             raise Interrupted("evaluation")
         began = time.perf_counter()

@@ -12,7 +12,7 @@ import numpy as np
 from ups_jax.evaluate.clock import condition_of, milliseconds
 from ups_jax.evaluate.reduce import Stats
 from ups_jax.forecast import FORECASTERS, calls
-from ups_jax.mesh import Mesh, spread
+from ups_jax.mesh import Mesh, everywhere, fetch, spread
 from ups_jax.metrics import (
     ENSEMBLE_METRICS,
     METRICS,
@@ -72,6 +72,7 @@ def evaluate_ensembles(
         **{m: {"members": members, **o} for m, o in modes.items()},
     }
     score = jax.jit(partial(_score, sim, runs, tuple(modes)))
+    params, key = everywhere(mesh, (params, key))
     parts, paths = [], []
     for begin in range(0, len(data), batch):
         if stop():
@@ -79,7 +80,7 @@ def evaluate_ensembles(
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
         u, cond = spread(mesh, (data.u[padded], condition_of(data)[padded]))
-        found = jax.device_get(score(params, u, cond, jax.random.fold_in(key, begin)))
+        found = fetch(mesh, score(params, u, cond, jax.random.fold_in(key, begin)))
         parts.append(_first(found[0], len(index)))
         paths.append(_first(found[1], len(index)))
         progress(begin + len(index), len(data))

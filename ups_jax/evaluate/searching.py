@@ -13,7 +13,7 @@ from ups_jax.evaluate.clock import condition_of, milliseconds
 from ups_jax.evaluate.reduce import Stats
 from ups_jax.forecast import FORECASTERS, Forecast
 from ups_jax.forecast.searched import calls, candidates_of, searched
-from ups_jax.mesh import Mesh, spread
+from ups_jax.mesh import Mesh, everywhere, fetch, spread
 from ups_jax.metrics import METRICS, nrmse
 from ups_jax.simulator import Search, Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
@@ -65,6 +65,7 @@ def analyse_search(
     spec = sim.search
     assert spec is not None
     score = jax.jit(partial(_score, sim, spec, "continued" in params))
+    params, key = everywhere(mesh, (params, key))
     parts = []
     for begin in range(0, len(data), batch):
         if stop():
@@ -72,7 +73,7 @@ def analyse_search(
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
         u, cond = spread(mesh, (data.u[padded], condition_of(data)[padded]))
-        found = jax.device_get(score(params, u, cond, jax.random.fold_in(key, begin)))
+        found = fetch(mesh, score(params, u, cond, jax.random.fold_in(key, begin)))
         parts.append(jax.tree.map(lambda x, m=index.size: x[:m], found))
         progress(begin + index.size, len(data))
     joined: dict[str, Any] = jax.tree.map(lambda *x: np.concatenate(x), *parts)

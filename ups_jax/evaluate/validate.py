@@ -12,7 +12,7 @@ from ups_jax.data import sample_windows
 from ups_jax.evaluate.clock import condition_of
 from ups_jax.forecast import forecast
 from ups_jax.lookup import lookup
-from ups_jax.mesh import Mesh, constrain, spread
+from ups_jax.mesh import Mesh, constrain, everywhere, fetch, spread
 from ups_jax.metrics import METRICS, crps, nrmse
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Params, Stage, Trajectories
@@ -111,10 +111,10 @@ def loss_validator(
     stop: Callable[[], bool] = lambda: False,
 ) -> Validate:
     """A stage's own loss on windows of a split that, with their noise, stay the same."""
-    u, cond = jnp.asarray(data.u), jnp.asarray(condition_of(data))
+    split = everywhere(mesh, (jnp.asarray(data.u), jnp.asarray(condition_of(data))))
 
     @jax.jit
-    def loss(params: Params, i: Array) -> Array:
+    def loss(params: Params, u: Array, cond: Array, i: int) -> Array:
         k_window, k_loss = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
         found = sample_windows(k_window, u, cond, batch=batch, length=unroll + 1, early=early)
         found = constrain(mesh, dict(u=found[0], cond=found[1]))
@@ -125,7 +125,7 @@ def loss_validator(
         for i in range(max(1, WINDOWS // batch)):
             if stop():
                 return None
-            values.append(loss(params, jnp.asarray(i)))
+            values.append(fetch(mesh, loss(everywhere(mesh, params), *split, i)))
         return _finite(jnp.mean(jnp.stack(values)))
 
     return validate
@@ -136,14 +136,15 @@ def _rolled(
 ) -> np.ndarray | None:
     """Scores of each trajectory's forecast after frame `start`; None once stopped."""
     steps, scores = data.u.shape[1] - 1 - start, []
+    params = everywhere(mesh, params)
     for begin in range(0, len(data), batch):
         if stop():
             return None
         some = slice(begin, begin + batch)
         u, cond = spread(mesh, (data.u[some], condition_of(data)[some]))
-        key = jax.random.key(begin)
+        key = everywhere(mesh, jax.random.key(begin))
         found = forecast(sim, params, u[:, start], cond, key, steps=steps, mode=mode, **options)
-        scores.append(jax.device_get(score(found, u[:, start + 1 :])))
+        scores.append(fetch(mesh, score(found, u[:, start + 1 :])))
     return np.concatenate(scores)
 
 

@@ -33,11 +33,18 @@ class Checkpoints:
                 ),
             ]
         )
+        # Of several processes the first alone writes and reads, and waits for no other.
+        several = jax.process_count() > 1
+        alone = ocp.options.MultiprocessingOptions(active_processes={0} if several else None)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy, enable_async_checkpointing=False, create=True
+            preservation_policy=policy,
+            enable_async_checkpointing=False,
+            create=not several,
+            multiprocessing_options=alone,
         )
         # Orbax saves nothing, without an error, under a relative path.
         self.folder = folder.absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> Self:

@@ -14,6 +14,8 @@ from ups_jax.types import Interrupted
 Plan = TypeVar("Plan")
 PREFIX = "--config."
 WANDB_MODES = ("online", "offline", "disabled")
+WAIT_S = 120
+"""Seconds to wait for other processes: compute nodes do not all start at once."""
 BAD_INPUT, DIVERGED = 2, 4
 """Exit codes; 0 and 3 (a gate or a regression) are the pipeline's, 130 and 143 the signals'."""
 
@@ -45,6 +47,22 @@ def parse(
         parser.error(f"--{subject} is missing; for example --{subject} {example}")
     args.overrides = overrides
     return args
+
+
+def several(parser: argparse.ArgumentParser) -> None:
+    """Flags by which the processes of one run find each other."""
+    told = parser.add_argument_group("several processes")
+    told.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="where process 0 listens, or auto under Slurm, on TPUs and under Open MPI; "
+        "default: $JAX_COORDINATOR_ADDRESS, else this process is alone",
+    )
+    told.add_argument("--processes", type=int, metavar="N", help="how many processes there are")
+    told.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
+    told.add_argument(
+        "--wait_s", type=int, default=WAIT_S, metavar="S", help="how long to wait for the others"
+    )
 
 
 def default_workdir(config: str) -> Path:

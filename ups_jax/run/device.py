@@ -16,6 +16,7 @@ def machine() -> dict[str, Any]:
     return {
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
+        "processes": jax.process_count(),
         "threads": len(affinity(0)) if affinity else os.cpu_count(),
         "jax": jax.__version__,
         "jaxlib": metadata.version("jaxlib"),

@@ -3,15 +3,18 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ups_jax import optim
 from ups_jax.data import draw_windows
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
-from ups_jax.run import config, cost, tracking
+from ups_jax.mesh import fetch
+from ups_jax.run import config, cost, hosts, tracking
 from ups_jax.run.checkpoint import Checkpoints
 from ups_jax.run.device import machine
 from ups_jax.run.plan import Plan, Resumed
@@ -118,9 +121,7 @@ def warn_about_machine(resumed: Resumed) -> None:
             return
 
 
-def stage(
-    name: str, params: Params, plan: Plan, splits: Splits, run: tracking.WandBContext
-) -> Fitted:
+def stage(name: str, params: Params, plan: Plan, splits: Splits, run: tracking.Run) -> Fitted:
     """Train one stage of the plan, or go on with it, or take it as it was finished."""
     spec, opt = plan.cfg.fit[name], _optimizer(plan, name)
     what = cost.stage_of(plan.sim, plan.cfg, name)
@@ -136,10 +137,14 @@ def stage(
         shown.update({k: v for k, v in row.items() if k in ("loss", f"val_{what.judged}")})
         plan.bar(name, step, sum(steps for steps, _ in phases), **shown)
 
-    with Checkpoints(plan.workdir / "ckpt" / name) as checkpoints:
+    folder = plan.workdir / "ckpt" / name
+    with Checkpoints(folder) if hosts.first() else nullcontext() as checkpoints:
 
         def on_save(now: Snapshot) -> None:
-            step, at = int(now.state.step.ravel()[0]), now.progress
+            tree, at = fetch(plan.mesh, _tree(now)), now.progress
+            if checkpoints is None:
+                return
+            step = int(np.ravel(tree["step"])[0])
             notes = {
                 "schema": config.SCHEMA,
                 "stage": name,
@@ -152,10 +157,10 @@ def stage(
                 "machine": machine(),
             }
             improved = step in at.best_step and at.pending is None
-            checkpoints.save(_tree(now), notes, min(at.best_value) if improved else None)
+            checkpoints.save(tree, notes, min(at.best_value) if improved else None)
             run.commit()
 
-        return fit(
+        fitted = fit(
             what,
             params,
             train,
@@ -176,6 +181,10 @@ def stage(
             stop=plan.stop,
             resume=_resume(plan.resumed, name),
         )
+    if not plan.mesh.is_multi_process:
+        return fitted
+    # Between stages every process works with the whole of the parameters.
+    return Fitted(*fetch(plan.mesh, (fitted.best, fitted.last)), fitted.progress)
 
 
 def _prepare(what: Stage, params: Params, plan: Plan, train: Trajectories, key: Key) -> Params:

@@ -7,15 +7,15 @@ import sys
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import numpy as np
 
 from ups_jax import mesh
 from ups_jax.data import save_predictions
-from ups_jax.run import config, cost, device, estimate, learn, ruling, store, tracking
-from ups_jax.run.judge import choose, judge, table, validated
+from ups_jax.run import config, cost, device, estimate, hosts, learn, ruling, store, tracking
+from ups_jax.run.judge import Judgement, choose, judge, table, validated
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
 from ups_jax.run.publish import STAGE_COLUMNS, publish
@@ -30,78 +30,103 @@ Row = list[Any]
 
 def prepare(args: Namespace, stop: Stop) -> Plan:
     """Validate the config, look at the workdir, get the data. Bad input is a ValueError."""
+    with hosts.guard(_again()):
+        return _prepare(args, stop)
+
+
+def _prepare(args: Namespace, stop: Stop) -> Plan:
     began = time.monotonic()
     device.keep_compilations()
-    cfg = config.load(args.config, args.overrides)
+    hosts.join(args)
+    cfg = hosts.together(lambda: config.load(args.config, args.overrides))
+    hosts.require_alike("config", config.fingerprint(cfg))
     sim = build(cfg)
-    bar = Bar(on=cfg.log.progress)
+    bar = Bar(on=cfg.log.progress and hosts.first())
     grid = mesh.make(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
     for stage in cfg.stages:
         mesh.require_divides(f"fit.{stage}.batch", cfg.fit[stage].batch, grid)
     mesh.require_divides("eval.batch", cfg.eval.batch, grid)
-    plan = Plan(cfg, sim, Path(args.workdir), args, stop, began, bar, grid)
+    plan = Plan(cfg, sim, Path(args.workdir), args, hosts.shared(stop), began, bar, grid)
     if args.dry_run:
         return plan
-    if args.fail_on_gate and not any(gate.metric for gate in cfg.gates.values()):
+    no_gates = not any(gate.metric for gate in cfg.gates.values())
+    if args.fail_on_gate and no_gates and hosts.first():
         print("warning: --fail_on_gate: the config has no gates to judge by", file=sys.stderr)
-    if not args.restart:
-        store.check(plan.workdir, cfg)
-        if store.finished(plan.workdir):
-            return plan
+    if not args.restart and hosts.heard(lambda: store.ended(plan.workdir, cfg)):
+        return plan
     stop.line = f"stopped; go on with: {_again()}"
-    plan.splits = gather(
-        cfg, sim.pde, stop=stop, progress=lambda label, done, total: bar(label, done, total)
+    plan.splits = hosts.together(
+        lambda: gather(cfg, sim.pde, stop=stop, progress=lambda *done: bar(*done)), stop
     )
     plan.wall["data_s"] = time.monotonic() - began
-    store.claim(plan.workdir, cfg, restart=args.restart)
-    plan.resumed = learn.find(plan)
+
+    def claim() -> None:
+        plan.lock = store.claim(plan.workdir, cfg, restart=args.restart)
+
+    hosts.heard(claim)
+    plan.resumed = hosts.heard(lambda: learn.find(plan))
     return plan
 
 
 def execute(plan: Plan) -> int:
     """Train, evaluate and report what was prepared -> exit code."""
     if plan.args.dry_run:
-        print(estimate.describe(plan.cfg, plan.sim))
+        _say(estimate.describe(plan.cfg, plan.sim))
         return 0
     if plan.splits is None:
-        print(store.read_text(plan.workdir / "table.txt"))
-        print(f"report: {plan.workdir / 'report.html'}")
-        return ruling.code(plan.workdir, plan.args)
-    with tracking.start(
-        config.to_dict(plan.cfg),
-        plan.workdir,
-        schema=tracking.Schema(stages=tuple(plan.cfg.stages)),
-        mode=plan.args.wandb_mode,
-        resume_offset=plan.resumed.offset,
-    ) as run:
+        return _conclude(plan)
+    with plan.lock, _open(plan) as run, hosts.guard(_again(), run.finish):
         try:
             _run(plan, plan.splits, run)
         except Interrupted as where:
             if plan.stop.code == 143:
                 run.mark_preempting()
             plan.bar.close()
-            print(f"stopped in {where}; go on with: {_again()}", file=sys.stderr)
+            _say(f"stopped in {where}; go on with: {_again()}", sys.stderr)
             run.finish(plan.stop.code)
             return plan.stop.code
         except FloatingPointError as error:
             run.alert("diverged", str(error), "ERROR")
             run.finish(4)
             raise
-    print(f"report: {plan.workdir / 'report.html'}")
-    return ruling.code(plan.workdir, plan.args)
+        return _conclude(plan)
 
 
-def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
+def _open(plan: Plan) -> tracking.Run:
+    """The one run, which the first process tells W&B of; the others keep theirs to themselves."""
+    schema = tracking.Schema(stages=tuple(plan.cfg.stages))
+    if not hosts.first():
+        return tracking.MemoryRun(schema)
+    return tracking.start(
+        config.to_dict(plan.cfg),
+        plan.workdir,
+        schema=schema,
+        mode=plan.args.wandb_mode,
+        resume_offset=plan.resumed.offset,
+    )
+
+
+def _conclude(plan: Plan) -> int:
+    """Say what a finished folder holds -> exit code."""
+    if hosts.first():
+        print(store.read_text(plan.workdir / "table.txt"))
+        print(f"report: {plan.workdir / 'report.html'}")
+    return hosts.heard(lambda: ruling.code(plan.workdir, plan.args))
+
+
+def _run(plan: Plan, splits: Splits, run: tracking.Run) -> None:
     """The stages of one run, in the order of the contract; `summary.json` comes last."""
     cfg, workdir, wall = plan.cfg, plan.workdir, plan.wall
     wall.update(plan.resumed.wall)
     run.update_config(_metadata(cfg, splits))
-    write_json(workdir / "splits.json", splits.record)
-    before = ruling.baseline(plan, splits, run.id)
-    learn.warn_about_machine(plan.resumed)
+    if hosts.first():
+        write_json(workdir / "splits.json", splits.record)
+        ruling.baseline(plan, splits, run.id)
+        learn.warn_about_machine(plan.resumed)
     networks, chosen, stages = _train(plan, splits, run)
     params = networks[chosen]
-    store.save_params(workdir, params)
+    if hosts.first():
+        store.save_params(workdir, params)
     began = time.monotonic()
     ship, rivals = choose(plan, params, splits.val)
     run.update_config({"ship": ship})
@@ -114,14 +139,29 @@ def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
     run.log_eval_summary({key.removeprefix("eval/"): v for key, v in report.scalars.items()})
     wall["compile_s"] += report.compile_s
     wall["eval_s"] = time.monotonic() - began - report.compile_s
+    if isinstance(run, tracking.WandBContext):
+        _record(plan, splits, params, judged, stages, run)
+
+
+def _record(
+    plan: Plan,
+    splits: Splits,
+    params: Params,
+    judged: Judgement,
+    stages: list[Row],
+    run: tracking.WandBContext,
+) -> None:
+    """What the first process does alone: predictions, verdict, leaderboard, report, summary."""
+    cfg, workdir, wall, report = plan.cfg, plan.workdir, plan.wall, judged.report
     if cfg.eval.save_predictions:
         save_predictions(workdir / "predictions.npz", report.predictions, truth=splits.test)
     wall["verdict_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - plan.began
     run.log_eval_summary(wall, prefix="wall")
     run.log_eval_summary({"peak_mib": device.peak_mib()}, prefix="memory")
+    before = ruling.baseline(plan, splits, run.id)
     ruled = ruling.rule(
         plan, splits, run, before,
-        ship=ship, curves=report.curves, times=report.times, spread=_spread(stages),
+        ship=judged.ship, curves=report.curves, times=report.times, spread=_spread(stages),
     )  # fmt: skip
     ruling.tell(ruled, run)
     began = time.monotonic()
@@ -132,7 +172,6 @@ def _run(plan: Plan, splits: Splits, run: tracking.WandBContext) -> None:
     write_text(workdir / "table.txt", f"{table(judged)}\n\n{ruling.sentence(ruled)}\n")
     run.finish(ruling.code(workdir, plan.args))
     run.write_summary()
-    print(store.read_text(workdir / "table.txt"))
 
 
 def _spread(stages: list[Row]) -> float | None:
@@ -140,9 +179,7 @@ def _spread(stages: list[Row]) -> float | None:
     return stages[0][STAGE_COLUMNS.index("spread over seeds")] if stages else None
 
 
-def _train(
-    plan: Plan, splits: Splits, run: tracking.WandBContext
-) -> tuple[list[Params], int, list[Row]]:
+def _train(plan: Plan, splits: Splits, run: tracking.Run) -> tuple[list[Params], int, list[Row]]:
     """Every stage in turn -> each seed's network, the one to ship, a row of "Stage Summary" each.
 
     The seed of the operator with the lowest validation error ships, with what came of it; of
@@ -194,6 +231,12 @@ def _git_sha() -> str | None:
         ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     return asked.stdout.strip() or None
+
+
+def _say(text: str, file: TextIO | None = None) -> None:
+    """Print, once for all processes."""
+    if hosts.first():
+        print(text, file=file)
 
 
 def _again() -> str:

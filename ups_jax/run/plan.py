@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,4 @@ class Plan:
     resumed: Resumed = field(default_factory=Resumed)
     wall: dict[str, float] = field(default_factory=dict)
     variants: list[list[Any]] = field(default_factory=list)
+    lock: AbstractContextManager[Any] = field(default_factory=nullcontext)

@@ -1,8 +1,10 @@
 """The folder of a run: who owns it, where it stands, and its model on disk."""
 
+import fcntl
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -12,6 +14,9 @@ from ups_jax.run.checkpoint import Checkpoints
 from ups_jax.run.tracking.files import write_json
 from ups_jax.simulator import Simulator, build, init
 from ups_jax.types import Params
+
+LOCK = ".lock"
+"""File that holds the number of the process that works in a folder, and is locked meanwhile."""
 
 
 def read_text(path: Path) -> str:
@@ -37,7 +42,7 @@ def check(workdir: Path, cfg: Any) -> None:
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if any(workdir.iterdir()):
+        if any(path.name != LOCK for path in workdir.iterdir()):
             raise ValueError(f"{workdir} is not empty and holds no run; use another --workdir")
         probe = workdir / ".writable"
         probe.touch()
@@ -48,13 +53,68 @@ def check(workdir: Path, cfg: Any) -> None:
         ) from error
 
 
-def claim(workdir: Path, cfg: Any, *, restart: bool) -> None:
-    """Make the folder this config's own; with `restart` its old run moves to `<workdir>.<id>`."""
+def ended(workdir: Path, cfg: Any) -> bool:
+    """Whether the folder holds a finished run of this config.
+
+    ValueError where it is one of another config, or another process works in it.
+    """
+    check(workdir, cfg)
+    if (pid := owner(workdir)) is not None:
+        raise _Held(workdir, pid)
+    return finished(workdir)
+
+
+def claim(workdir: Path, cfg: Any, *, restart: bool) -> IO[str]:
+    """Make the folder this config's own; with `restart` its old run moves to `<workdir>.<id>`.
+
+    It stays this process's alone until the file that is returned is closed, or the process ends
+    by whatever cause. ValueError where another process works in it.
+    """
     if restart and (workdir / "config.json").exists():
-        _move_aside(workdir)
+        with _lock(workdir):
+            _move_aside(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
+    lock = _lock(workdir)
     if not (workdir / "config.json").exists():
         write_json(workdir / "config.json", config.to_dict(cfg))
+    return lock
+
+
+def owner(workdir: Path) -> int | None:
+    """Number of the process that works in this folder, None where none does."""
+    if not (workdir / LOCK).exists():
+        return None
+    try:
+        _lock(workdir).close()
+    except _Held as held:
+        return held.pid
+    return None
+
+
+class _Held(ValueError):
+    """Another process has the folder."""
+
+    def __init__(self, workdir: Path, pid: int) -> None:
+        self.pid = pid
+        super().__init__(
+            f"process {pid} works in {workdir}; wait for it, stop it (kill {pid}), "
+            "or use another --workdir"
+        )
+
+
+def _lock(workdir: Path) -> IO[str]:
+    file = (workdir / LOCK).open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        said = file.read().strip()
+        file.close()
+        raise _Held(workdir, int(said or 0)) from error
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
 
 
 def _move_aside(workdir: Path) -> None:

@@ -2,10 +2,11 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from ups_jax.run import config, entry, leaderboard
+from ups_jax.run import config, entry, leaderboard, store
 from ups_jax.run.leaderboard.page import page
 from ups_jax.run.sweep import trial as trials
 from ups_jax.run.sweep.space import text
@@ -81,6 +82,9 @@ def _one(sweep: Any, study: Any, trial: Any, state: Any) -> int:
             trial.report(value, step)
         return trial.should_prune()
 
+    _await(folder, sweep.stop)
+    if sweep.stop():
+        return sweep.stop.code
     code, pruned = trials.follow(
         _command(sweep, folder, overrides),
         sweep.folder / f"{folder.name}.log",
@@ -105,6 +109,16 @@ def _one(sweep: Any, study: Any, trial: Any, state: Any) -> int:
     how = "pruned" if pruned and code == 143 else "failed" if value is None else f"{value:.4g}"
     print(f"trial {trial.number}: {how}", file=sys.stderr, flush=True)
     return 0
+
+
+def _await(folder: Path, stop: Any) -> None:
+    """Let a trial end whose parent was killed: it goes on by itself."""
+    pid = store.owner(folder)
+    if pid is not None:
+        said = f"{folder.name} still runs as process {pid}, from an earlier start; waiting for it"
+        print(said, file=sys.stderr, flush=True)
+    while store.owner(folder) is not None and not stop():
+        time.sleep(1.0)
 
 
 def _suggest(space: Any, trial: Any) -> dict[str, str]:

@@ -15,7 +15,9 @@ from ups_jax.run.tracking.files import MetricsFile, read_json, write_json, write
 from ups_jax.run.tracking.memory import MemoryRun
 from ups_jax.run.tracking.schema import SERIES, Schema, plain
 
-__all__ = ["SERIES", "MemoryRun", "Schema", "WandBContext", "reopen", "start"]
+__all__ = ["SERIES", "MemoryRun", "Run", "Schema", "WandBContext", "reopen", "start"]
+
+Run = WandBContext | MemoryRun
 
 # The spellings that W&B takes in WANDB_MODE.
 MODES = {

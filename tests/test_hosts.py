@@ -1,0 +1,164 @@
+"""Several processes as one run: the batches of one, one record, and a lost one that is told of."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from runners import fast_to_sota, sweep
+from runs import ROOT, RUNNER, TINY, stored, summary
+from ups_jax.run import rollcall
+
+SHORT = ["--config.fit.operator.steps=100", "--config.fit.operator.val_every=50"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(workdir, *, count=2):
+    """The processes of one run, each in a folder of its own as on a machine of its own."""
+    port, flags = free_port(), "--xla_backend_optimization_level=0"
+    started = []
+    for own in range(count):
+        argv = [*RUNNER, *TINY, *SHORT, f"--workdir={workdir}", f"--coordinator=127.0.0.1:{port}"]
+        started.append(
+            subprocess.Popen(
+                [*argv, f"--processes={count}", f"--process={own}"],
+                cwd=ROOT,
+                env={**os.environ, "XLA_FLAGS": flags},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return started
+
+
+def ended(started):
+    """Exit codes and what was said, of all."""
+    told = [process.communicate(timeout=120) for process in started]
+    return [process.returncode for process in started], told
+
+
+def await_rows(workdir, started, count):
+    file = workdir / "metrics.jsonl"
+    while not file.exists() or file.read_text().count("\n") < count:
+        assert all(process.poll() is None for process in started), ended(started)
+        time.sleep(0.01)
+
+
+def test_two_processes_lose_one_and_go_on_to_what_one_process_finds(tmp_path):
+    alone, cut = tmp_path / "one" / "w", tmp_path / "two" / "w"
+    single = start(alone, count=1)
+    assert ended(single)[0] == [0]
+    first = start(cut)
+    await_rows(cut, first, 3)
+    first[1].send_signal(signal.SIGTERM)
+    assert ended(first)[0] == [143, 143]
+    held = (cut / "metrics.jsonl").read_text().count("\n")
+    second = start(cut)
+    await_rows(cut, second, held + 2)
+    second[1].send_signal(signal.SIGKILL)
+    codes, told = ended(second)
+    assert codes == [1, -9], told
+    assert "lost another" in told[0][1] and "go on from the last checkpoint" in told[0][1]
+    third = start(cut)
+    codes, told = ended(third)
+    assert codes == [0, 0], told
+    assert "report: " in told[0][0] and "report: " not in told[1][0]
+    rows = [json.loads(line) for line in (cut / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(5, 101, 5))
+    assert len({i for one in stored(cut) for i in one.ids}) == 1
+    before = [json.loads(line) for line in (alone / "metrics.jsonl").read_text().splitlines()]
+    for key in ("operator/loss", "operator/val_nrmse"):
+        ours, theirs = ([row[key] for row in found if key in row] for found in (rows, before))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    ours, theirs = summary(cut), summary(alone)
+    assert ours.keys() == theirs.keys()
+    assert ours["eval/nrmse"] == pytest.approx(theirs["eval/nrmse"], rel=1e-4)
+    metadata = json.loads((cut / "metadata.json").read_text())
+    assert (metadata["devices"], metadata["processes"]) == (2, 2)
+
+
+def roll(calls, *, count, wait_s=5.0, stranger=b""):
+    """What process 0 and others, each (its number, how many it counts), end with; None is well."""
+    port = free_port()
+
+    def outcome(of, *told):
+        try:
+            return of(*told)
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(calls) + 1) as pool:
+        first = pool.submit(outcome, rollcall.answer, port, count, wait_s)
+        if stranger:
+            time.sleep(0.2)
+            with socket.create_connection(("127.0.0.1", port)) as line:
+                line.sendall(stranger)
+        others = [
+            pool.submit(outcome, rollcall.call, "127.0.0.1", port, own, counted, wait_s)
+            for own, counted in calls
+        ]
+        return [first.result(), *(other.result() for other in others)]
+
+
+def test_all_wait_for_the_last_and_a_stranger_is_not_heard():
+    assert roll([(2, 3), (1, 3)], count=3) == [None] * 3
+    assert roll([(1, 2)], count=2, stranger=b"GET / HTTP/1.1") == [None] * 2
+
+
+@pytest.mark.parametrize(
+    ("calls", "said"),
+    [
+        ([(1, 3)], "process 0 counts 2 processes, process 1 counts 3; start all with"),
+        ([(0, 2)], "two processes say that they are process 0; start all with"),
+    ],
+)
+def test_processes_that_disagree_are_all_told_of_it(calls, said):
+    assert all(said in each for each in roll(calls, count=2))
+
+
+def test_processes_that_do_not_come_are_named_and_a_silent_address_is():
+    first, other = roll([(1, 4)], count=4, wait_s=1.0)
+    assert "of 4 processes 2, 3 did not come within 1 s" in first and other == first
+    with pytest.raises(ValueError, match="no coordinator at 127.0.0.1:.* start process 0 there"):
+        rollcall.call("127.0.0.1", free_port(), 1, 2, 0.3)
+    with socket.socket() as held:
+        held.bind(("", 0))
+        held.listen()
+        with pytest.raises(ValueError, match="cannot listen at port .* name another"):
+            rollcall.answer(held.getsockname()[1], 2, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--processes=2"], "need --coordinator HOST:PORT beside them"),
+        (["--coordinator=here"], "--coordinator needs --processes beside it"),
+        (["--coordinator=here", "--processes=2"], "--coordinator needs --process beside it"),
+        (["--coordinator=here", "--processes=2", "--process=0"], "write HOST:PORT"),
+        (["--coordinator=a:1", "--processes=2", "--process=2"], "of 2 processes the last is 1"),
+        (["--coordinator=a:1", "--processes=0", "--process=0"], "at least 1"),
+        (["--coordinator=127.0.0.1:9", "--processes=2", "--process=1", "--wait_s=0"], "no coord"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(tmp_path, capsys, words, said):
+    assert fast_to_sota.main([*TINY, f"--workdir={tmp_path / 'w'}", *words]) == 2
+    told = capsys.readouterr().err
+    assert said in told and len(told.splitlines()) <= 2 and not (tmp_path / "w").exists()
+
+
+def test_trials_take_no_coordinator(capsys):
+    argv = ["--config=configs/burgers.py:smoke", "--sweep=operator.width=4,8"]
+    assert sweep.main([*argv, "--coordinator=a:1"]) == 2
+    assert "trials are runs of their own" in capsys.readouterr().err
