@@ -151,6 +151,13 @@ def constrain(mesh: Mesh | None, tree: Tree) -> Tree:
     return jax.lax.with_sharding_constraint(tree, samples(mesh))
 
 
+def gathered(mesh: Mesh | None, tree: Tree) -> Tree:
+    """Inside a program: the whole of parameters that lie shared out, while a network uses them."""
+    if mesh is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, whole(mesh))
+
+
 def shardings(mesh: Mesh, tree: Any, *, lead: int = 0) -> Any:
     """How parameters and what is kept beside them lie: the widest axis that divides over `fsdp`.
 

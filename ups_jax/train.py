@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from ups_jax.data import Stored, feed, sample_windows, update_keys
-from ups_jax.mesh import Mesh, agree, constrain, everywhere, place, shardings, whole
+from ups_jax.mesh import Mesh, agree, constrain, everywhere, gathered, place, shardings, whole
 from ups_jax.optim import Optimizer
 from ups_jax.types import Array, Interrupted, Key, Params, Stage, Trajectories
 
@@ -276,11 +276,13 @@ def _chunk(
         def objective(trained: Params) -> tuple[Array, dict[str, Array]]:
             return loss({**frozen, **trained}, batch, k_loss)
 
-        (value, extra), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, opt_state = opt.chain.update(grads, state.opt, state.params)
+        params = gathered(mesh, state.params)
+        (value, extra), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        grads = gathered(mesh, grads)
+        updates, opt_state = opt.chain.update(grads, state.opt, params, mesh=mesh)
         if rate is not None:
             updates = jax.tree.map(lambda change: rate * change, updates)
-        trained: Params = optax.apply_updates(state.params, updates)  # pyright: ignore[reportAssignmentType]
+        trained: Params = optax.apply_updates(params, gathered(mesh, updates))  # pyright: ignore[reportAssignmentType]
         done = state.step + 1
         weight = jnp.minimum(decay, (1 + done) / (10 + done))
         average = jax.tree.map(lambda a, b: weight * a + (1 - weight) * b, state.ema, trained)
