@@ -36,10 +36,10 @@ opt = optim.adamw(
 )
 
 
-def go(grid, rows, **more):
+def go(grid, rows, params=params, key=jax.random.key(2), steps=100, **more):
     return fit(
-        STAGES["operator"](sim), params, data, jax.random.key(2), opt=opt, phases=[(100, 1)],
-        batch_size=16, chunk=5, ema=0.9, augment=sim.pde.symmetries, mesh=grid,
+        STAGES["operator"](sim), params, data, key, opt=opt, phases=[(steps, 1)], batch_size=16,
+        chunk=5, ema=0.9, augment=sim.pde.symmetries, mesh=grid,
         on_log=lambda step, row: rows.append(row["loss"]), **more,
     )
 
@@ -60,6 +60,14 @@ for data_axis, fsdp in ((None, 1), (1, 1), (8, 1), (2, 4)):
         "loss": rows, "sharded": sum("'fsdp'," in spec or "'fsdp')" in spec for spec in specs),
         "apart": float(abs(apart).max()),
     }
+
+both = jax.tree.map(lambda x: np.stack([x, 1.1 * x]), params)
+for name, grid in (("two alone", None), ("two 2-4", mesh.make(data=2, fsdp=4))):
+    rows, held = [], []
+    saving = dict(on_save=lambda now: held.append(now.state.opt))
+    go(grid, rows, both, jax.random.split(jax.random.key(2), 2), 20, **saving)
+    vectors = [str(x.sharding) for x in jax.tree.leaves(held[0]) if x.size > 1000]
+    told[name] = {"loss": rows, "shared": sum("'fsdp'" in v for v in vectors), "of": len(vectors)}
 
 rows, kept = [], None
 for devices, until in ((8, 8), (4, 14), (1, 99)):
@@ -103,6 +111,12 @@ def test_eight_devices_have_the_losses_of_one(trained):
     np.testing.assert_array_equal(one, trained["None-1"]["loss"])
     for name in ("8-1", "2-4"):
         np.testing.assert_allclose(trained[name]["loss"], one, rtol=1e-5)
+
+
+def test_networks_side_by_side_and_what_the_optimiser_keeps_are_shared_out_too(trained):
+    alone, shared = trained["two alone"], trained["two 2-4"]
+    np.testing.assert_allclose(shared["loss"], alone["loss"], rtol=1e-5)
+    assert (alone["shared"], shared["shared"]) == (0, 2) and shared["of"] == 2
 
 
 def test_a_checkpoint_of_eight_devices_goes_on_with_four_and_with_one(trained):
