@@ -29,9 +29,9 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.fit[stage].update(unroll=(1,), shares=(1.0,))
     # In chaos what counts is how errors grow: windows of steps, for members and their control.
     for stage in ("crps", "continued"):
-        cfg.fit[stage].update(batch=16, lr=1e-3, warmup=100, chunk=50, val_every=1000)
-        cfg.fit[stage].update(unroll=(4,), shares=(1.0,))
-    cfg.fit.crps.steps = 4000
+        cfg.fit[stage].update(batch=16, lr=2e-3, warmup=100, chunk=50, val_every=4000)
+        cfg.fit[stage].update(unroll=(2, 4), shares=(0.6, 0.4))
+    cfg.fit.crps.steps = 40000
     cfg.fit.continued.match = "crps"
     # The solver is the truth here, on the same points: its row would read zero.
     cfg.eval.update(modes=("persistence", "mean", "operator", *MODES), ship="best", batch=32)
