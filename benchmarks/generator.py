@@ -24,7 +24,8 @@ from exact import cole_hopf
 from record import write
 
 import ups_jax as ups
-from ups_jax.data.simulate import CHUNK, TOLERANCE
+from ups_jax.data.guard import TOLERANCE
+from ups_jax.data.simulate import CHUNK
 from ups_jax.metrics import nrmse
 from ups_jax.pde import PDES
 from ups_jax.pde.base import rollout, total_variation

@@ -69,6 +69,10 @@ for name, grid in (("two alone", None), ("two 2-4", mesh.make(data=2, fsdp=4))):
     vectors = [str(x.sharding) for x in jax.tree.leaves(held[0]) if x.size > 1000]
     told[name] = {"loss": rows, "shared": sum("'fsdp'" in v for v in vectors), "of": len(vectors)}
 
+wide = dict(n=520, steps=1, cache=False)
+one, many = (ups.simulate(sim.pde, jax.random.key(4), mesh=m, **wide) for m in (None, mesh.make()))
+told["data"] = {"alike": bool((one.u == many.u).all()), "of": len(many)}
+
 rows, kept = [], None
 for devices, until in ((8, 8), (4, 14), (1, 99)):
     last = {}
@@ -117,6 +121,10 @@ def test_networks_side_by_side_and_what_the_optimiser_keeps_are_shared_out_too(t
     alone, shared = trained["two alone"], trained["two 2-4"]
     np.testing.assert_allclose(shared["loss"], alone["loss"], rtol=1e-5)
     assert (alone["shared"], shared["shared"]) == (0, 2) and shared["of"] == 2
+
+
+def test_devices_that_simulate_side_by_side_make_the_same_bits(trained):
+    assert trained["data"] == {"alike": True, "of": 520}
 
 
 def test_a_checkpoint_of_eight_devices_goes_on_with_four_and_with_one(trained):

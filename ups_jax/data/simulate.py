@@ -2,19 +2,21 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.data import cache as store
-from ups_jax.pde.base import PDE, Law
+from ups_jax.data.guard import Flow, check
+from ups_jax.mesh import Mesh
+from ups_jax.pde.base import PDE
 from ups_jax.types import Array, Interrupted, Key, Trajectories
 
 SHARD = 512
@@ -22,20 +24,6 @@ SHARD = 512
 
 CHUNK = 32
 """Samples a call on a CPU, where calls run side by side; an accelerator takes a shard a call."""
-
-TOLERANCE = {"conserved": 1e-6, "decaying": 1e-5, "bounded": 1e-3}
-"""Largest violation of a law of each kind, relative to the law's scale."""
-
-
-class Flow(NamedTuple):
-    """What a call returns: `u` (b, t, *s, c) at the saved points, and the laws on every cell.
-
-    `values` {law: (b, t)} and `scales` {law: (b,)}, the latter of the initial frame.
-    """
-
-    u: Any
-    values: dict[str, Any]
-    scales: dict[str, Any]
 
 
 def simulate(
@@ -45,6 +33,7 @@ def simulate(
     n: int,
     steps: int,
     cache: bool | str | Path | None = None,
+    mesh: Mesh | None = None,
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trajectories:
@@ -52,7 +41,9 @@ def simulate(
 
     Solved on `pde.cells`, kept at every so many of them (`pde.points`). Sample i is a function of
     `key` and i: neither `n` nor its neighbours change a bit of it. `cache`: None for `$UPS_DATA` or
-    `~/.cache/ups_jax/data`, a folder, or False. `progress(done, n)` is called after every chunk,
+    `~/.cache/ups_jax/data`, a folder, or False. The devices of a `mesh` that are this process's
+    make shards side by side, the same to the bit; several processes begin at shards of their own,
+    and find each other's where they share a cache. `progress(done, n)` is called after every chunk,
     `stop()` is asked between chunks. `meta["laws"]` is the largest violation of every law.
 
     Raises ValueError on sizes that do not fit, and where the solver left a number that is not
@@ -66,26 +57,46 @@ def simulate(
         raise ValueError(f"key has shape {key.shape}; expected one key, such as jax.random.key(0)")
     solver = _solver(pde, int(steps), str(jax.random.key_impl(key)))
     root = store.open_folder(cache, solver.identity(key)) if cache is not False else None
-    report = progress or (lambda done, n: None)
     out = {
         "u": np.empty((n, steps + 1, *pde.points, len(pde.channels)), np.float32),
         "cond": np.empty((n, len(pde.params)), np.float32),
         "laws": np.empty((n, len(pde.laws)), np.float32),
     }
     shapes = {name: (None, *array.shape[1:]) for name, array in out.items()}
-    for start in range(0, n, SHARD):
-        count = min(SHARD, n - start)
-        path = root / f"{start // SHARD:05d}.npz" if root else None
-        shard = store.read(path, shapes) if path else None
-        if shard is None or len(shard["u"]) < count:
-            tick = partial(lambda before, done: report(before + done, n), start)
-            shard = _make_shard(solver, key, start, count, tick, stop)
-            if path and not store.write(path, shard):
-                root = None
-        else:
-            report(start + count, n)
-        for name, array in out.items():
-            array[start : start + count] = shard[name][:count]
+    made: dict[int, int] = {}
+
+    def tick(start: int, done: int) -> None:
+        made[start] = done
+        if progress:
+            progress(sum(made.values()), n)
+
+    def make(starts: Sequence[int], device: Any) -> None:
+        nonlocal root
+        for start in starts:
+            count = min(SHARD, n - start)
+            path = root / f"{start // SHARD:05d}.npz" if root else None
+            shard = store.read(path, shapes) if path else None
+            if shard is None or len(shard["u"]) < count:
+                shard = _make_shard(solver, device, key, start, count, partial(tick, start), stop)
+                if path and not store.write(path, shard):
+                    root = None
+            else:
+                tick(start, count)
+            for name, array in out.items():
+                array[start : start + count] = shard[name][:count]
+
+    starts = list(range(0, n, SHARD))
+    own = jax.process_index() * len(starts) // jax.process_count()
+    starts = starts[own:] + starts[:own]
+    here = [] if mesh is None else list(mesh.local_devices)[: len(starts)]
+    devices = here if len(here) > 1 else [None]
+    if len(devices) == 1:
+        make(starts, devices[0])
+    else:
+        with ThreadPoolExecutor(len(devices), "shards") as pool:
+            parts = [(starts[i :: len(devices)], device) for i, device in enumerate(devices)]
+            for each in [pool.submit(make, *part) for part in parts]:
+                each.result()
     laws = dict(zip(sorted(pde.laws), out["laws"].max(axis=0).tolist(), strict=True))
     meta = {"cells": pde.cells, "laws": laws}
     return Trajectories(
@@ -102,21 +113,27 @@ class _Solver:
         self.chunk = CHUNK if self.on_cpu else SHARD
         self.workers = min(os.cpu_count() or 1, 4) if self.on_cpu else 1
         self.generator = generator
-        some_key = jax.random.key(0, impl=generator)
-        self.lowered_draw = jax.jit(_draw(pde)).lower(some_key, jnp.arange(SHARD, dtype=jnp.int32))
-        cond, u, _ = self.lowered_draw.out_info
+        self.steps = steps
+        self._compiled: dict[Any, Any] = {}
+        self.lowered_draw, self.lowered = self._lower()
+
+    def _lower(self) -> tuple[Any, Any]:
+        """Draw and chunk, traced for the default device."""
+        some_key = jax.random.key(0, impl=self.generator)
+        draw = jax.jit(_draw(self.pde)).lower(some_key, jnp.arange(SHARD, dtype=jnp.int32))
+        cond, u, _ = draw.out_info
         args = (jax.ShapeDtypeStruct((self.chunk, *x.shape[1:]), x.dtype) for x in (u, cond))
-        self.lowered = jax.jit(_evolve(pde, steps)).lower(*args)
+        return draw, jax.jit(_evolve(self.pde, self.steps)).lower(*args)
 
-    @cached_property
-    def draw(self) -> Callable[..., tuple[Array, Array, Array]]:
-        """The compiled draw, made when the first shard is missing."""
-        return self.lowered_draw.compile()
-
-    @cached_property
-    def evolve(self) -> Callable[..., Flow]:
-        """The compiled chunk, likewise."""
-        return self.lowered.compile()
+    def on(self, device: Any) -> tuple[Callable[..., Any], Callable[..., Flow]]:
+        """The compiled draw and chunk of a device, made when its first shard is missing."""
+        if device not in self._compiled:
+            parts = (self.lowered_draw, self.lowered)
+            if device is not None:
+                with jax.default_device(device):
+                    parts = self._lower()
+            self._compiled[device] = tuple(part.compile() for part in parts)
+        return self._compiled[device]
 
     def identity(self, key: Key) -> str:
         """Folder name that changes with every program, key, version or device kind."""
@@ -193,6 +210,7 @@ def strides(pde: PDE) -> tuple[int, ...]:
 
 def _make_shard(
     solver: _Solver,
+    device: Any,
     key: Key,
     start: int,
     count: int,
@@ -202,13 +220,14 @@ def _make_shard(
     """Samples from `start` on, solved in chunks of like speed: u, cond, laws (violations)."""
     _ask(stop)
     index = start + np.minimum(np.arange(SHARD), count - 1)
-    cond, u, speed = jax.tree.map(np.asarray, solver.draw(key, jnp.asarray(index, jnp.int32)))
+    draw, evolve = solver.on(device)
+    cond, u, speed = jax.tree.map(np.asarray, draw(key, np.asarray(index, np.int32)))
     order = np.argsort(speed[:count], kind="stable")
     order = np.concatenate([np.full(-count % solver.chunk, order[0]), order])
     chunks = order.reshape(-1, solver.chunk)
     done, parts = 0, []
-    for rows, flow in _side_by_side(solver, u, cond, chunks[::-1], stop):
-        parts.append((rows, flow.u, _check(solver.pde, flow, start + rows)))
+    for rows, flow in _side_by_side(solver, evolve, u, cond, chunks[::-1], stop):
+        parts.append((rows, flow.u, check(solver.pde, flow, start + rows)))
         done += len(np.unique(rows))
         tick(done)
     rows, frames, laws = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -218,10 +237,14 @@ def _make_shard(
 
 
 def _side_by_side(
-    solver: _Solver, u: np.ndarray, cond: np.ndarray, chunks: np.ndarray, stop: Callable[[], bool]
+    solver: _Solver,
+    evolve: Callable[..., Flow],
+    u: np.ndarray,
+    cond: np.ndarray,
+    chunks: np.ndarray,
+    stop: Callable[[], bool],
 ) -> Iterator[tuple[np.ndarray, Flow]]:
     """Rows and flow of every chunk, as they finish; the slowest are begun first."""
-    evolve = solver.evolve
 
     def run(rows: np.ndarray) -> tuple[np.ndarray, Flow]:
         return rows, jax.tree.map(np.asarray, evolve(u[rows], cond[rows]))
@@ -242,42 +265,3 @@ def _side_by_side(
 def _ask(stop: Callable[[], bool]) -> None:
     if stop():
         raise Interrupted("simulation stopped; the shards it finished are in the cache")
-
-
-def _check(pde: PDE, flow: Flow, samples: np.ndarray) -> np.ndarray:
-    """Largest violation (b, laws), laws by name; ValueError where one is too large."""
-    numbers = [flow.u.reshape(len(samples), -1), *flow.values.values()]
-    finite = np.all([np.isfinite(x).all(axis=1) for x in numbers], axis=0)
-    if not finite.all():
-        raise ValueError(
-            f"{pde.name}: sample {samples[~finite].min()} is not finite; "
-            "mend the PDE's step or raise data.cells"
-        )
-    worst = np.empty((len(samples), len(pde.laws)))
-    for column, name in enumerate(sorted(pde.laws)):
-        law = pde.laws[name]
-        amount = _violation(law, flow.values[name], flow.scales[name])
-        at, frame = np.unravel_index(np.argmax(amount), amount.shape)
-        if amount[at, frame] > TOLERANCE[law.kind]:
-            raise ValueError(
-                f"{pde.name}: sample {samples[at]} breaks the law {name!r} ({law.kind}) by "
-                f"{amount[at, frame]:.1e} at frame {frame}; at most {TOLERANCE[law.kind]:.0e} "
-                "of its scale is allowed: mend the PDE's step or raise data.cells"
-            )
-        worst[:, column] = amount.max(axis=1)
-    return worst
-
-
-def _violation(law: Law, value: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Violation of a law's values (b, t) relative to the scale of the given frame, at least 0.
-
-    The scale is at least one for what is conserved (an absolute bound for fields of order one),
-    and elsewhere at least a thousandth of the given value, whose rounding would else be counted.
-    """
-    value, scale = value.astype(np.float64), scale.astype(np.float64)[:, None]
-    given = value[:, :1]
-    if law.kind == "conserved":
-        return np.abs(value - given) / np.maximum(scale, 1.0)
-    before = np.hstack([given, value[:, :-1]]) if law.kind == "decaying" else given
-    floor = np.maximum(1e-3 * np.abs(given), np.finfo(np.float32).tiny)
-    return np.maximum(value - before, 0.0) / np.maximum(scale, floor)

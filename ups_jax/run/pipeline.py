@@ -56,7 +56,7 @@ def _prepare(args: Namespace, stop: Stop) -> Plan:
         return plan
     stop.line = f"stopped; go on with: {_again()}"
     plan.splits = hosts.together(
-        lambda: gather(cfg, sim.pde, stop=stop, progress=lambda *done: bar(*done)), stop
+        lambda: gather(cfg, sim.pde, mesh=grid, stop=stop, progress=bar), stop
     )
     plan.wall["data_s"] = time.monotonic() - began
 

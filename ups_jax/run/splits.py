@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from ups_jax.data import check_disjoint, content_hash, load, observe, simulate, split
+from ups_jax.mesh import Mesh
 from ups_jax.pde.base import PDE
 from ups_jax.types import Key, Trajectories
 
@@ -31,11 +32,12 @@ def gather(
     cfg: Any,
     pde: PDE,
     *,
+    mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[str, int, int], None] = lambda label, done, total: None,
 ) -> Splits:
     """Splits of a config. ValueError on data that are broken, overlap or do not fit the PDE."""
-    parts = _from_file(cfg, pde) if cfg.data.path else _simulated(cfg, pde, stop, progress)
+    parts = _from_file(cfg, pde) if cfg.data.path else _simulated(cfg, pde, mesh, stop, progress)
     ids = {name: [int(i) for i in index] for name, (_, index) in parts.items()}
     made = {name: data for name, (data, _) in parts.items()}
     check_disjoint(made)
@@ -69,7 +71,7 @@ def split_key(cfg: Any, name: str) -> Key:
     return jax.random.fold_in(jax.random.key(cfg.data.seed), NAMES.index(name))
 
 
-def _simulated(cfg, pde, stop, progress) -> dict[str, tuple[Trajectories, Any]]:
+def _simulated(cfg, pde, mesh, stop, progress) -> dict[str, tuple[Trajectories, Any]]:
     parts = {}
     for name in NAMES:
         n = cfg.data[name]
@@ -78,6 +80,7 @@ def _simulated(cfg, pde, stop, progress) -> dict[str, tuple[Trajectories, Any]]:
             split_key(cfg, name),
             n=n,
             steps=cfg.data.steps if name == "train" else judged_steps(cfg),
+            mesh=mesh,
             stop=stop,
             progress=lambda done, total, name=name: progress(f"simulate {name}", done, total),
         )
