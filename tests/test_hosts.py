@@ -56,19 +56,20 @@ def await_rows(workdir, started, count):
         time.sleep(0.01)
 
 
-def test_two_processes_lose_one_and_go_on_to_what_one_process_finds(tmp_path):
+def test_processes_are_stopped_killed_and_fewer_and_end_where_one_does(tmp_path):
     alone, cut = tmp_path / "one" / "w", tmp_path / "two" / "w"
     single = start(alone, count=1)
     assert ended(single)[0] == [0]
-    first = start(cut)
+    first = start(cut, count=4)
     await_rows(cut, first, 3)
     first[1].send_signal(signal.SIGTERM)
-    assert ended(first)[0] == [143, 143]
+    assert ended(first)[0] == [143] * 4
     held = (cut / "metrics.jsonl").read_text().count("\n")
     second = start(cut)
     await_rows(cut, second, held + 2)
     second[1].send_signal(signal.SIGKILL)
     codes, told = ended(second)
+    assert "resumed on another machine (devices 4 -> 2, processes 4 -> 2" in told[0][1]
     assert codes == [1, -9], told
     assert "lost another" in told[0][1] and "go on from the last checkpoint" in told[0][1]
     third = start(cut)

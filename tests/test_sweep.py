@@ -91,10 +91,10 @@ def test_values_with_commas_are_parted_by_a_bar():
     assert found.ranges["operator.width"] == (4.0, 8.0, True)
 
 
-def trials(base, values):
+def trials(base, values, *more):
     """A sweep over widths with the fake runner -> exit code."""
     (base / "fake.py").write_text(FAKE)
-    argv = ["--config=configs/burgers.py:smoke", f"--workdir={base / 's'}"]
+    argv = ["--config=configs/burgers.py:smoke", f"--workdir={base / 's'}", *more]
     args = cli.parse([*argv, f"--sweep=operator.width={values}"], prog="sweep.py",
                      description="", extra=sweep.flags)  # fmt: skip
     return sweeps.main(args, cli.run_main, (sys.executable, str(base / "fake.py")))
@@ -162,6 +162,14 @@ def test_a_parent_that_is_stopped_or_killed_leaves_no_trial_to_run_twice(tmp_pat
     assert (tmp_path / "s" / "trial-0001" / "summary.json").exists()
 
 
+def test_a_range_is_searched_by_as_many_trials_as_are_asked_for(tmp_path, capsys):
+    assert trials(tmp_path, "11:60", "--trials=3") == 0
+    assert trials(tmp_path, "11:60", "--trials=4") == 0
+    widths = [int(x) for x in (tmp_path / "s" / "started.txt").read_text().split()]
+    assert len(widths) == 4 and all(11 <= width <= 60 for width in widths)
+    assert f"(w{min(widths)})" in capsys.readouterr().out
+
+
 def test_without_optuna_it_says_what_to_install(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert trials(tmp_path, "2,4") == 2
@@ -170,11 +178,15 @@ def test_without_optuna_it_says_what_to_install(tmp_path, capsys, monkeypatch):
 
 def test_rates_are_one_run_with_a_table_of_variants(tmp_path):
     argv = [*TINY, "--config.fit.operator.steps=200", f"--workdir={tmp_path / 'w'}"]
-    assert sweep.main([*argv, "--sweep=fit.operator.lr=1e-3,1e-5,3e-3"]) == 0
+    assert sweep.main([*argv, "--sweep=fit.operator.lr=1e-3,1e30,3e-3"]) == 0
     (one,) = stored(tmp_path / "w")
     assert "Variants" in {key for line in one.history for key in line}
     page = (tmp_path / "w" / "report.html").read_text()
     assert "<h2>Variants" in page
     cfg = json.loads((tmp_path / "w" / "config.json").read_text())
-    assert cfg["sweep"]["lr_factors"] == pytest.approx([1.0, 0.01, 3.0])
+    assert cfg["sweep"]["lr_factors"] == pytest.approx([1.0, 1e33, 3.0])
+    # The rate that diverged is told of as such, and takes no other with it.
+    rows = json.loads((tmp_path / "w" / "tables" / "variants.json").read_text())["rows"]
+    assert [row[1] for row in rows] == [3e-3, 1e-3, 1e30] and rows[2][2:] == [None, None]
+    assert all(0 < row[2] < 2 for row in rows[:2])
     assert fast_to_sota.main([*argv, "--config.sweep.lr_factors=1,2", "--config.seeds=2"]) == 2
