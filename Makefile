@@ -39,6 +39,7 @@ bench: burgers
 		$(BIN)/python runners/fast_to_sota.py --config configs/$$run || exit 1; done
 	@$(BIN)/python benchmarks/collect.py runs/burgers runs/burgers-* runs/kuramoto runs/apebench_burgers*
 	@for script in convolution generator scaling startup ablation viscosities streaming \
+		multi_device sweep \
 		'time_to_target --task apebench --seconds 20' 'rollout runs/burgers runs/burgers-hybrid' \
 		'transfer runs/burgers runs/burgers-hybrid' 'search_cost runs/burgers' \
 		'refinement runs/burgers runs/burgers-seed1 runs/burgers-seed2' table; do \

@@ -23,6 +23,7 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.denoiser = ConfigDict(dict(name="resnet", width=32, dilations=(1, 2, 4)))
     # All of a state is seen, so a residual says what the next one is, and members live with it.
     cfg.diffusion.update(steps=3, feedback=True)
+    cfg.ensemble.mirrored = True
     cfg.fit.diffusion.update(steps=12000, batch=16, lr=2e-3, chunk=100, val_every=2000)
     cfg.fit.distill.update(steps=1500, batch=16, lr=1e-3, warmup=100, val_every=500)
     for stage in ("diffusion", "distill"):

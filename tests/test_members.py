@@ -78,6 +78,20 @@ def test_without_noise_all_members_are_one(task, mode):
     np.testing.assert_allclose(found.members - found.u[:, None], 0, atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ["crps", "distilled"])
+def test_every_second_member_is_drawn_in_the_mirror(fed, mode):
+    """With its own noise it makes of a field what it makes of its image, mirrored."""
+    cfg, sim, params, data = fed
+    image = replace(data, u=-np.flip(data.u, -2))
+    plain, turned, there = (
+        draw((cfg, sim, params, split), mode, members=2, mirrored=mirrored).members
+        for split, mirrored in ((data, False), (data, True), (image, False))
+    )
+    np.testing.assert_allclose(turned[:, 0], plain[:, 0], atol=1e-5)
+    np.testing.assert_allclose(turned[:, 1], -np.flip(there[:, 1], -2), atol=1e-5)
+    assert not np.allclose(turned[:, 1], plain[:, 1], atol=1e-3)
+
+
 def test_members_about_the_operator_leave_its_rollout_alone(task):
     """A residual of nothing leaves the operator; so no draw is fed back."""
     _, sim, params, data = task
@@ -331,6 +345,7 @@ def test_ensembles_and_controls_see_the_same_samples(task):
         ("operator", {"members": 3}, "forecaster 'operator' has no option 'members'"),
         ("crps", {"sampler": "heun"}, "it takes members, temperature"),
         ("ttc", {"candidates": 0}, "candidates is 0"),
+        ("diffusion", {"mirrored": True}, "these stand about one rollout"),
     ],
 )
 def test_what_no_forecaster_can_do_is_refused(task, mode, options, told):

@@ -152,6 +152,14 @@ def test_symmetries_commute_with_step(pde):
         assert moved
 
 
+def test_a_mirror_undoes_itself_and_commutes_with_step():
+    u, cond = problem(SMALL)
+    assert SMALL.mirror is not None and FLAT.mirror is None
+    np.testing.assert_array_equal(SMALL.mirror(SMALL.mirror(u)), u)
+    want = SMALL.mirror(step_of(u, cond, SMALL))
+    np.testing.assert_allclose(step_of(SMALL.mirror(u), cond, SMALL), want, atol=5e-6)
+
+
 def test_rollout_is_steps_and_repeat_is_its_last():
     def step(u, cond):
         return 2 * u + cond[..., None]

@@ -28,6 +28,7 @@ def diffusion(
     steps: int,
     members: int = MEMBERS,
     temperature: float = 1.0,
+    mirrored: bool = False,
     sampler: str | None = None,
     levels: int | None = None,
 ) -> Forecast:
@@ -35,10 +36,10 @@ def diffusion(
 
     They are added about its rollout, or fed back where they were learnt so (`sim.diffusion`).
     `sampler` and `levels` (steps of the sampler) default to the simulator's, `temperature` is that
-    of `diffusion.sample`.
+    of `diffusion.sample`, `mirrored`, of members that go on from what they draw, of `ensemble`.
     """
     jump = _way(sim, temperature=temperature, sampler=sampler, levels=levels)
-    run = _corrected(sim, params, jump, model="diffusion")
+    run = _corrected(sim, params, jump, model="diffusion", mirrored=mirrored)
     return run(u0, cond, key, steps=steps, members=members)
 
 
@@ -52,11 +53,12 @@ def distilled(
     steps: int,
     members: int = MEMBERS,
     temperature: float = 1.0,
+    mirrored: bool = False,
     calls: int | None = None,
 ) -> Forecast:
     """As `diffusion`, with residuals by the student's few `calls`."""
     jump = _leap(sim, temperature=temperature, calls=calls)
-    run = _corrected(sim, params, jump, model="distill")
+    run = _corrected(sim, params, jump, model="distill", mirrored=mirrored)
     return run(u0, cond, key, steps=steps, members=members)
 
 
@@ -70,10 +72,11 @@ def crps(
     steps: int,
     members: int = MEMBERS,
     temperature: float = 1.0,
+    mirrored: bool = False,
 ) -> Forecast:
     """The operator with a noise input, its noise scaled by `temperature`: one call a member."""
-    draw = crps_draw(sim, params, temperature=temperature)
-    return ensemble(draw, u0, cond, key, steps=steps, members=members)
+    draw, mirror = crps_draw(sim, params, temperature=temperature), _mirror(sim, mirrored)
+    return ensemble(draw, u0, cond, key, steps=steps, members=members, mirror=mirror)
 
 
 def distilled_draw(
@@ -106,12 +109,15 @@ def _fed_back(sim: Simulator, params: Params, jump: Jump, *, model: str) -> Draw
 
 
 def _corrected(
-    sim: Simulator, params: Params, jump: Jump, *, model: str
+    sim: Simulator, params: Params, jump: Jump, *, model: str, mirrored: bool
 ) -> Callable[..., Forecast]:
     """How members are drawn by residuals: as the simulator's networks have learnt them."""
     assert sim.diffusion is not None
     if sim.diffusion.feedback:
-        return partial(ensemble, _fed_back(sim, params, jump, model=model))
+        draw = _fed_back(sim, params, jump, model=model)
+        return partial(ensemble, draw, mirror=_mirror(sim, mirrored))
+    if mirrored:
+        raise ValueError("mirrored members go their own ways; these stand about one rollout")
     return partial(_refined, sim, params, jump, model=model)
 
 
@@ -187,12 +193,25 @@ def _refined(
     return _told(jnp.moveaxis(paths, 0, 2))
 
 
-def ensemble(draw: Draw, u0: Array, cond: Array, key: Key, *, steps: int, members: int) -> Forecast:
+def ensemble(
+    draw: Draw,
+    u0: Array,
+    cond: Array,
+    key: Key,
+    *,
+    steps: int,
+    members: int,
+    mirror: Callable[[Array], Array] | None = None,
+) -> Forecast:
     """Members' own rollouts: their mean, themselves, and in the log their `spread` (b, t).
 
     Member i is the same however many there are. The spread is the root of the members' unbiased
-    variance, averaged over space and channels.
+    variance, averaged over space and channels. Every second member is drawn from the `mirror` image
+    and mirrored back: what a network does to one side and not to the other has no mean then.
     """
+
+    def turned(i: Array, u: Array) -> Array:
+        return u if mirror is None else jnp.where(i % 2 == 1, mirror(u), u)
 
     def member(i: Array) -> Array:
         def body(u: Array, k: Key) -> tuple[Array, Array]:
@@ -200,9 +219,16 @@ def ensemble(draw: Draw, u0: Array, cond: Array, key: Key, *, steps: int, member
             return u, u
 
         keys = jax.random.split(jax.random.fold_in(key, i), steps)
-        return jnp.moveaxis(jax.lax.scan(body, u0, keys)[1], 0, 1)
+        return turned(i, jnp.moveaxis(jax.lax.scan(body, turned(i, u0), keys)[1], 0, 1))
 
     return _told(jax.vmap(member, out_axes=1)(jnp.arange(members)))
+
+
+def _mirror(sim: Simulator, wanted: bool) -> Callable[[Array], Array] | None:
+    """The PDE's mirror image, where it is wanted. ValueError where the PDE has none."""
+    if wanted and sim.pde.mirror is None:
+        raise ValueError(f"{sim.pde.name} has no mirror image; leave `mirrored` out")
+    return sim.pde.mirror if wanted else None
 
 
 def _told(paths: Array) -> Forecast:

@@ -53,6 +53,7 @@ class PDE:
     `initial` draws an initial condition on any grid of `cells`; `residual` is the pointwise flux
     balance of a frame pair; `sample_keys` deals sample i of a split its two keys, of its parameters
     and of its initial condition; `features` maps parameters to what a network should see of them.
+    `mirror` is an exact symmetry of fields (..., *s, c) that undoes itself, at all parameters.
     `at_rest` is the frame in which a field's mean hardly moves, where the PDE allows such a change.
     `convexity` is the least f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, 0 for all others.
     `spec` holds the arguments of the factory: with `name`, the identity of the value.
@@ -73,6 +74,7 @@ class PDE:
     features: Callable[[Array], Array] = lambda cond: cond
     sample_keys: Callable[[Key, Array], tuple[Key, Key]] = sample_keys
     symmetries: tuple[Callable[[Key, Array, Array], tuple[Array, Array]], ...] = ()
+    mirror: Callable[[Array], Array] | None = None
     at_rest: Frame | None = None
     convexity: float = 0.0
     laws: Mapping[str, Law] = field(default_factory=dict)

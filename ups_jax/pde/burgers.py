@@ -49,6 +49,7 @@ def make(
         march=partial(march, dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter")),
         features=jnp.log10,
         symmetries=(roll_symmetry(1), reflect),
+        mirror=mirror,
         at_rest=partial(at_rest, dt=dt, length=length),
         convexity=1.0,
         laws=transport_laws(1),
@@ -177,4 +178,9 @@ def at_rest(u: Array, *, dt: float, length: float) -> Moving:
 
 def reflect(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
     """(x, u) -> (-x, -u) with even chance, the same for every frame of one window (t, x, 1)."""
-    return jnp.where(jax.random.bernoulli(key), -jnp.flip(u, -2), u), cond
+    return jnp.where(jax.random.bernoulli(key), mirror(u), u), cond
+
+
+def mirror(u: Array) -> Array:
+    """(x, u) -> (-x, -u) of a field (..., x, 1)."""
+    return -jnp.flip(u, -2)

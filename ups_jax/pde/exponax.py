@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax.pde.base import PDE, grid, roll_symmetry, transport_laws
-from ups_jax.pde.burgers import reflect, residual
+from ups_jax.pde.burgers import mirror, reflect, residual
 from ups_jax.types import Array, Key
 
 MODES = 5
@@ -82,6 +82,7 @@ def make(
         residual=balance,
         sample_keys=_sample_keys,
         symmetries=(roll_symmetry(1), reflect),
+        mirror=mirror,
         convexity=1.0,
         laws=transport_laws(1),
         spec=dict(points=points, cells=cells, convection=convection, diffusion=diffusion),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.pde.base import PDE, grid, roll_symmetry, transport_laws
-from ups_jax.pde.burgers import at_rest, reflect
+from ups_jax.pde.burgers import at_rest, mirror, reflect
 from ups_jax.types import Array, Key
 
 SUBSTEP = 1 / 16
@@ -67,6 +67,7 @@ def make(
         residual=partial(residual, dt=dt, length=length),
         march=partial(march, dt=dt, length=length),
         symmetries=(roll_symmetry(1), reflect),
+        mirror=mirror,
         at_rest=partial(at_rest, dt=dt, length=length),
         # Energy is fed to long waves and taken from short ones: only the mean is kept.
         laws={"mass": transport_laws(1)["mass"]},

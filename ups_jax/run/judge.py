@@ -229,7 +229,10 @@ def _options(cfg: Any, mode: str) -> Mapping[str, Any]:
         "diffusion": cfg.diffusion.temperature,
         "distilled": cfg.diffusion.student_temperature,
     }
-    return {"members": cfg.ensemble.members, "temperature": temperature[mode]}
+    options = {"members": cfg.ensemble.members, "temperature": temperature[mode]}
+    # Members about one rollout have no frame of their own.
+    own = mode == "crps" or cfg.diffusion.feedback
+    return options | ({"mirrored": True} if cfg.ensemble.mirrored and own else {})
 
 
 def _joined(

@@ -34,6 +34,8 @@ def build(cfg: Any) -> Simulator:
     galilean = spec.get("galilean", False)
     if galilean and pde.at_rest is None:
         raise ValueError(f"operator.galilean is set, but pde {pde.name!r} has no frame at rest")
+    if cfg.ensemble.mirrored and pde.mirror is None:
+        raise ValueError(f"ensemble.mirrored is set, but pde {pde.name!r} has no mirror image")
     base = _base(
         pde,
         spec.get("base", BASES[0]),
