@@ -21,6 +21,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
 import jax
 import numpy as np
 from record import write
@@ -95,6 +97,9 @@ def run(workers, **extra):
         told = {**each, "address": address} if "process" in each else each
         flags = f"--xla_force_host_platform_device_count={each['devices']}"
         env = {**os.environ, "XLA_FLAGS": f"{flags} {extra.get('flags', '')}"}
+        # The parent has counted the GPUs, and would hold their memory.
+        env |= {"JAX_PLATFORMS": "cpu"} if "flags" in extra else {}
+        env["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
         argv = [sys.executable, __file__, "--worker", json.dumps(told)]
         started.append(subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True))
     said = [process.communicate()[0] for process in started]
@@ -124,6 +129,8 @@ def work(told):
     from ups_jax.stages import STAGES
     from ups_jax.train import fit
 
+    fsdp = told.get("fsdp", 1)
+    grid = mesh.make(data=None if "process" in told else told["devices"] // fsdp, fsdp=fsdp)
     cfg = golden()
     sim, spec, rows = build(cfg), cfg.fit.operator, []
     data = simulate(sim.pde, split_key(cfg, "train"), n=512, steps=cfg.data.steps)
@@ -132,7 +139,7 @@ def work(told):
         jax.random.key(1), opt=optim.adamw(steps=10**4, lr=spec.lr, warmup=500),
         phases=[(CHUNK * told.get("chunks", CHUNKS), 1)], batch_size=told["batch"], chunk=CHUNK,
         ema=spec.ema, early=spec.early, augment=sim.pde.symmetries,
-        mesh=mesh.make(fsdp=told.get("fsdp", 1)),
+        mesh=grid,
         on_log=lambda step, row: rows.append(row["steps_per_s"]),
     )  # fmt: skip
     print(json.dumps(float(np.median(rows[1:] or rows))))

@@ -64,7 +64,7 @@ def get_config() -> Config:
     cfg.ensemble.samples = 128  # test trajectories that ensembles are judged on, the first ones
     cfg.ensemble.noise = 1  # channels of noise that stage crps adds to the operator's input
     cfg.ensemble.temperature = 1.0  # of the crps members' noise in forecasts; 0: none
-    cfg.ensemble.mirrored = False  # every second member drawn in the PDE's mirror image, if it can
+    cfg.ensemble.mirrored = False  # in evaluation, every second member in the PDE's mirror image
 
     cfg.search = ConfigDict()  # of forecaster ttc, at test time
     cfg.search.source = "crps"  # crps | distilled: what draws candidates beside the operator's

@@ -27,9 +27,9 @@ import fcntl, json, os, pathlib, signal, sys, time
 words = dict(w.split("=", 1) for w in sys.argv if "=" in w)
 folder = pathlib.Path(sys.argv[sys.argv.index("--workdir") + 1])
 folder.mkdir(parents=True, exist_ok=True)
-lock = open(folder / ".lock", "w")
+lock = open(folder.parent / f".{folder.name}.lock", "w")
 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-print(os.getpid(), file=lock, flush=True)
+print("process 7 on here", file=lock, flush=True)
 width = int(words["--config.operator.width"])
 with open(folder.parent / "started.txt", "a") as f: f.write(f"{width}\\n")
 if width == 8 and not (folder.parent / "again").exists():
@@ -156,7 +156,7 @@ def test_a_parent_that_is_stopped_or_killed_leaves_no_trial_to_run_twice(tmp_pat
     parent.communicate()
     parent = begin(4, 0)
     told = parent.communicate(timeout=30)[1]
-    assert parent.returncode == 0 and "still runs as process" in told
+    assert parent.returncode == 0 and "process 7 on here still works in trial-0001" in told
     # The fake would have ended at once, had two of them been in one folder.
     assert started.read_text().split() == ["4", "64", "64", "64"]
     assert (tmp_path / "s" / "trial-0001" / "summary.json").exists()

@@ -12,7 +12,7 @@ from ups_jax.mesh import Mesh, gathered
 from ups_jax.types import Array, Params
 
 WHOLE = 3072
-"""Lengths of which an optimiser's vectors are multiples: devices of most numbers divide it."""
+"""Lengths of which an optimiser's vectors are multiples: 2, 3, 4, 6, 8, ... devices can share."""
 
 
 class Optimizer(NamedTuple):

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, as_completed, wait
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -64,6 +64,7 @@ def simulate(
     }
     shapes = {name: (None, *array.shape[1:]) for name, array in out.items()}
     made: dict[int, int] = {}
+    failed: list[BaseException] = []
 
     def tick(start: int, done: int) -> None:
         made[start] = done
@@ -73,6 +74,8 @@ def simulate(
     def make(starts: Sequence[int], device: Any) -> None:
         nonlocal root
         for start in starts:
+            if failed:
+                return
             count = min(SHARD, n - start)
             path = root / f"{start // SHARD:05d}.npz" if root else None
             shard = store.read(path, shapes) if path else None
@@ -95,8 +98,11 @@ def simulate(
     else:
         with ThreadPoolExecutor(len(devices), "shards") as pool:
             parts = [(starts[i :: len(devices)], device) for i, device in enumerate(devices)]
-            for each in [pool.submit(make, *part) for part in parts]:
-                each.result()
+            for each in as_completed([pool.submit(make, *part) for part in parts]):
+                # What one device finds wrong ends the others after their shard.
+                failed += filter(None, [each.exception()])
+        if failed:
+            raise failed[0]
     laws = dict(zip(sorted(pde.laws), out["laws"].max(axis=0).tolist(), strict=True))
     meta = {"cells": pde.cells, "laws": laws}
     return Trajectories(

@@ -55,7 +55,7 @@ def several(parser: argparse.ArgumentParser) -> None:
     told.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
-        help="where process 0 listens, or auto under Slurm, on TPUs and under Open MPI; "
+        help="where process 0 listens, or auto: on TPUs, under Slurm or Open MPI, a process a GPU; "
         "default: $JAX_COORDINATOR_ADDRESS, else this process is alone",
     )
     told.add_argument("--processes", type=int, metavar="N", help="how many processes there are")

@@ -26,6 +26,13 @@ AUTO = "auto"
 """Value of --coordinator that leaves everything to what JAX finds out: Slurm, a TPU, Open MPI."""
 SILENCE_S = 60
 """Seconds without a sign of life after which a process is taken for lost."""
+GRACE_S = 30.0
+"""Seconds from a signal to one process until it ends whether the others have heard or not."""
+NETWORK = re.compile(
+    "Gloo|NCCL|[Hh]eartbeat|coordination service"
+    "|^(UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED):"
+)
+"""What XLA's words hold where a process does not answer."""
 LOST = 1
 """Exit code of a process whose run has lost another one."""
 
@@ -115,15 +122,14 @@ def together(make: Callable[[], Value], stop: Stop | None = None) -> Value:
     return found  # pyright: ignore[reportReturnType]
 
 
-def require_alike(name: str, text: str) -> None:
-    """Refuse processes that were started with different configs."""
+def require_alike(name: str, text: str, remedy: str) -> None:
+    """Refuse processes of which one has another `text` than the first."""
     said = heard(lambda: text)
 
     def compare() -> None:
         if said != text:
             raise ValueError(
-                f"process {jax.process_index()} has {name} {text}, process 0 has {said}; "
-                "start all with the same command, but for --process"
+                f"process {jax.process_index()} has {name} {text}, process 0 has {said}; {remedy}"
             )
 
     together(compare)
@@ -150,7 +156,11 @@ class SharedStop(Stop):
 
 def shared(stop: Stop) -> Stop:
     """The stop that a run of all processes asks."""
-    return stop if jax.process_count() == 1 else SharedStop(stop)
+    if jax.process_count() == 1:
+        return stop
+    # All have to come to the point where they ask each other.
+    stop.grace_s = GRACE_S
+    return SharedStop(stop)
 
 
 @contextmanager
@@ -163,7 +173,7 @@ def guard(again: str, close: Callable[[int], object] = lambda code: None) -> Ite
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         # JAX raises either of them, with the words of XLA's status: "UNKNOWN: Gloo ...".
-        if jax.process_count() == 1 or not re.match(r"[A-Z]+(_[A-Z]+)*: ", str(error)):
+        if jax.process_count() == 1 or not NETWORK.search(str(error)):
             raise
         print(
             f"error: process {jax.process_index()} of {jax.process_count()} lost another "
@@ -172,6 +182,7 @@ def guard(again: str, close: Callable[[int], object] = lambda code: None) -> Ite
             flush=True,
         )
         close(LOST)
+        sys.stdout.flush()
         # An orderly end would wait for the one that is lost.
         os._exit(LOST)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,6 +27,8 @@ from ups_jax.simulator import build, count, statistics
 from ups_jax.types import Interrupted, Params
 
 Row = list[Any]
+ALIKE = ("restart", "dry_run")
+"""Flags by which processes of one run would part."""
 
 
 def prepare(args: Namespace, stop: Stop) -> Plan:
@@ -39,7 +42,8 @@ def _prepare(args: Namespace, stop: Stop) -> Plan:
     device.keep_compilations()
     hosts.join(args)
     cfg = hosts.together(lambda: config.load(args.config, args.overrides))
-    hosts.require_alike("config", config.fingerprint(cfg))
+    same = [config.fingerprint(cfg), *cfg.mesh.items(), *((k, getattr(args, k)) for k in ALIKE)]
+    hosts.require_alike("config", str(same), "start all with the same command, but for --process")
     sim = build(cfg)
     bar = Bar(on=cfg.log.progress and hosts.first())
     grid = mesh.make(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
@@ -55,17 +59,23 @@ def _prepare(args: Namespace, stop: Stop) -> Plan:
     if not args.restart and hosts.heard(lambda: store.ended(plan.workdir, cfg)):
         return plan
     stop.line = f"stopped; go on with: {_again()}"
-    plan.splits = hosts.together(
-        lambda: gather(cfg, sim.pde, mesh=grid, stop=stop, progress=bar), stop
-    )
-    plan.wall["data_s"] = time.monotonic() - began
-
-    def claim() -> None:
-        plan.lock = store.claim(plan.workdir, cfg, restart=args.restart)
-
-    hosts.heard(claim)
-    plan.resumed = hosts.heard(lambda: learn.find(plan))
+    with ExitStack() as unless_prepared:
+        hosts.heard(lambda: _hold(plan, unless_prepared))
+        plan.splits = hosts.together(
+            lambda: gather(cfg, sim.pde, mesh=grid, stop=stop, progress=bar), stop
+        )
+        found = str(plan.splits.record["hash"])
+        hosts.require_alike("data", found, "share a data cache (UPS_DATA), or one file")
+        plan.wall["data_s"] = time.monotonic() - began
+        hosts.heard(lambda: store.claim(plan.workdir, cfg, restart=args.restart))
+        plan.resumed = hosts.heard(lambda: learn.find(plan))
+        plan.lock = unless_prepared.pop_all()
     return plan
+
+
+def _hold(plan: Plan, until: ExitStack) -> None:
+    """Let no other process work in the folder of the run."""
+    until.enter_context(store.hold(plan.workdir))
 
 
 def execute(plan: Plan) -> int:

@@ -10,6 +10,8 @@ from contextlib import ExitStack
 
 WORDS = 4096
 """Bytes of a greeting or an answer at most."""
+GREETING_S = 2.0
+"""Seconds in which a caller says who it is; a stranger may say nothing."""
 ALL_HERE = "all here"
 
 
@@ -23,13 +25,14 @@ def answer(port: int, count: int, wait_s: float) -> None:
             server.settimeout(max(ends - time.monotonic(), 0.01))
             try:
                 caller = stack.enter_context(server.accept()[0])
-                caller.settimeout(max(ends - time.monotonic(), 0.01))
-                said = json.loads(caller.recv(WORDS))
-                own, counted = int(said["process"]), int(said["processes"])
             except TimeoutError:
                 missing = ", ".join(str(i) for i in range(count) if i not in here)
                 problem = f"of {count} processes {missing} did not come within {wait_s:g} s"
                 break
+            try:
+                caller.settimeout(GREETING_S)
+                said = json.loads(caller.recv(WORDS))
+                own, counted = int(said["process"]), int(said["processes"])
             except (OSError, ValueError, TypeError, KeyError):
                 continue  # no process of ours
             callers.append(caller)

@@ -17,7 +17,7 @@ class Stop:
 
     def __init__(self) -> None:
         """No signal yet."""
-        self.signum = 0
+        self.signum, self.grace_s = 0, GRACE_S
         self.line = "stopped; the same command goes on from the last checkpoint"
 
     def __call__(self) -> bool:
@@ -67,7 +67,7 @@ def _listen(source: int, stop: Stop, done: threading.Event) -> None:
             continue
         stop.signum = data[0]
         asked = time.monotonic()
-        while time.monotonic() - asked < GRACE_S:
+        while time.monotonic() - asked < stop.grace_s:
             if done.wait(0.05):
                 return
         print(stop.line, file=sys.stderr, flush=True)

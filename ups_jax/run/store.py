@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import platform
+import sys
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,9 +16,6 @@ from ups_jax.run.checkpoint import Checkpoints
 from ups_jax.run.tracking.files import write_json
 from ups_jax.simulator import Simulator, build, init
 from ups_jax.types import Params
-
-LOCK = ".lock"
-"""File that holds the number of the process that works in a folder, and is locked meanwhile."""
 
 
 def read_text(path: Path) -> str:
@@ -42,7 +41,7 @@ def check(workdir: Path, cfg: Any) -> None:
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if any(path.name != LOCK for path in workdir.iterdir()):
+        if any(workdir.iterdir()):
             raise ValueError(f"{workdir} is not empty and holds no run; use another --workdir")
         probe = workdir / ".writable"
         probe.touch()
@@ -54,67 +53,68 @@ def check(workdir: Path, cfg: Any) -> None:
 
 
 def ended(workdir: Path, cfg: Any) -> bool:
-    """Whether the folder holds a finished run of this config.
-
-    ValueError where it is one of another config, or another process works in it.
-    """
+    """Whether the folder holds a finished run of this config; one of another is refused."""
     check(workdir, cfg)
-    if (pid := owner(workdir)) is not None:
-        raise _Held(workdir, pid)
     return finished(workdir)
 
 
-def claim(workdir: Path, cfg: Any, *, restart: bool) -> IO[str]:
-    """Make the folder this config's own; with `restart` its old run moves to `<workdir>.<id>`.
-
-    It stays this process's alone until the file that is returned is closed, or the process ends
-    by whatever cause. ValueError where another process works in it.
-    """
+def claim(workdir: Path, cfg: Any, *, restart: bool) -> None:
+    """Make the folder this config's own; with `restart` its old run moves to `<workdir>.<id>`."""
     if restart and (workdir / "config.json").exists():
-        with _lock(workdir):
-            _move_aside(workdir)
+        _move_aside(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    lock = _lock(workdir)
     if not (workdir / "config.json").exists():
         write_json(workdir / "config.json", config.to_dict(cfg))
-    return lock
 
 
-def owner(workdir: Path) -> int | None:
-    """Number of the process that works in this folder, None where none does."""
-    if not (workdir / LOCK).exists():
-        return None
+def hold(workdir: Path) -> IO[str]:
+    """Keep the folder this process's own until the file that is returned is closed.
+
+    Or until the process ends, by whatever cause. ValueError where another process has it.
+    """
+    path = _lock_of(workdir)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
     try:
-        _lock(workdir).close()
-    except _Held as held:
-        return held.pid
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        said = _holder(path)
+        file.close()
+        raise ValueError(
+            f"{said} works in {workdir}; wait for it, stop it, or use another --workdir"
+        ) from error
+    except OSError as error:
+        # Some network disks know no locks.
+        print(f"warning: {path} cannot be locked ({error.strerror})", file=sys.stderr)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}\n")
+    file.flush()
+    return file
+
+
+def holder(workdir: Path) -> str | None:
+    """The process that works in this folder, None where none does, or none can be seen."""
+    path = _lock_of(workdir)
+    if not path.exists():
+        return None
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(path)
+        except OSError:
+            return None
     return None
 
 
-class _Held(ValueError):
-    """Another process has the folder."""
-
-    def __init__(self, workdir: Path, pid: int) -> None:
-        self.pid = pid
-        super().__init__(
-            f"process {pid} works in {workdir}; wait for it, stop it (kill {pid}), "
-            "or use another --workdir"
-        )
+def _lock_of(workdir: Path) -> Path:
+    """Beside the folder, which may not be there yet, or be moved aside."""
+    workdir = workdir.absolute()
+    return workdir.with_name(f".{workdir.name}.lock")
 
 
-def _lock(workdir: Path) -> IO[str]:
-    file = (workdir / LOCK).open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        said = file.read().strip()
-        file.close()
-        raise _Held(workdir, int(said or 0)) from error
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
+def _holder(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() or "another process"
 
 
 def _move_aside(workdir: Path) -> None:

@@ -3,6 +3,7 @@
 The parent of trials starts no W&B run; the winner on validation alone joins the leaderboard.
 """
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -38,8 +39,11 @@ def prepare(args: Namespace, stop: Stop, command: trial.Command = trial.RUNNER) 
         args.overrides = {**args.overrides, **alone}
         args.workdir = args.workdir or Path("runs") / f"{args.name or _stem(args)}-rates"
         return pipeline.prepare(args, stop)
-    if args.coordinator:
-        raise ValueError("--coordinator is for one run; trials are runs of their own, without it")
+    if args.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS"):
+        raise ValueError(
+            "--coordinator, or $JAX_COORDINATOR_ADDRESS, is for one run; trials are runs of their "
+            "own, without it"
+        )
     if args.jobs != 1:
         raise ValueError(f"--jobs is {args.jobs}; trials run one after another, --jobs 1")
     if args.dry_run or args.restart:

@@ -113,11 +113,9 @@ def _one(sweep: Any, study: Any, trial: Any, state: Any) -> int:
 
 def _await(folder: Path, stop: Any) -> None:
     """Let a trial end whose parent was killed: it goes on by itself."""
-    pid = store.owner(folder)
-    if pid is not None:
-        said = f"{folder.name} still runs as process {pid}, from an earlier start; waiting for it"
-        print(said, file=sys.stderr, flush=True)
-    while store.owner(folder) is not None and not stop():
+    if said := store.holder(folder):
+        print(f"{said} still works in {folder.name}; waiting for it", file=sys.stderr, flush=True)
+    while store.holder(folder) and not stop():
         time.sleep(1.0)
 
 
