@@ -79,6 +79,7 @@ def ensemble_validator(
     members: int,
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
+    **options: Any,
 ) -> Validate:
     """A mode's fair CRPS over the truth's RMS, P1, mean over a split and its frames."""
     axes = tuple(range(-1 - sim.pde.ndim, 0))
@@ -91,6 +92,7 @@ def ensemble_validator(
         _rolled,
         *(sim, data),
         **dict(batch=batch, mode=mode, start=0, mesh=mesh, stop=stop, members=members),
+        **options,
     )
 
     def validate(params: Params) -> float | None:

@@ -26,8 +26,6 @@ from ups_jax.types import Array, Key, Params, Stage, Trajectories
 
 WINDOWS = 256
 """Training windows that a stage looks at before it starts."""
-MEMBERS = 2
-"""Members whose fair CRPS picks an ensemble's parameters: more would only steady it."""
 
 
 def keys(cfg: Any, name: str = "operator") -> Key:
@@ -208,10 +206,11 @@ def _validator(what: Stage, plan: Plan, val: Trajectories) -> Callable[[Params],
         unroll, early = max(spec.unroll), spec.early
         return loss_validator(what, val, batch=spec.batch, unroll=unroll, early=early, **asked)
     if what.judged == "crps":
-        val = val.take(slice(plan.cfg.ensemble.samples))
-        return ensemble_validator(
-            plan.sim, val, batch=batch, mode=what.name, members=MEMBERS, **asked
-        )
+        spec = plan.cfg.ensemble
+        val = val.take(slice(spec.samples))
+        # As many as are judged: of two, the fair CRPS is right on average and too noisy to pick by.
+        drawn = dict(members=spec.members, **({"mirrored": True} if spec.mirrored else {}))
+        return ensemble_validator(plan.sim, val, batch=batch, mode=what.name, **drawn, **asked)
     return validator(plan.sim, val, batch=batch, mode=what.name, **asked)
 
 
