@@ -133,11 +133,13 @@ def _search(name: str) -> str:
     s = {k.removeprefix(start): v for k, v in run["summary"].items() if k.startswith(start)}
     cells = {n: s[f"nrmse_{n}"] for n in ("ttc", "mean", "random", "operator", "continued")}
     told = ", ".join(f"{SEARCHED[n]} {value:.3g}" for n, value in cells.items())
+    rank = s["rank_correlation"]
+    agree = "is undefined, all rewards being equal" if rank is None else f"{rank:.2f}"
     return (
         f"Test-time search, nRMSE on the first {run['summary']['eval/ttc/samples']} test "
         f"trajectories at equal network calls: {told}; a bound that knows the truth "
         f"{s['nrmse_oracle']:.3g}. Rank correlation of reward and error "
-        f"{s['rank_correlation']:.2f} (-1 would be perfect)."
+        f"{agree} (-1 would be perfect)."
     )
 
 

@@ -80,7 +80,8 @@ def analyse_search(
     errors = {name: joined["nrmse"][name] for name in NOTES if name in joined["nrmse"]}
     mean = {name: float(np.mean(error)) for name, error in errors.items()}
     ms = milliseconds(sim, params, data, key, mode="ttc", batch=batch, mesh=mesh, stop=stop)
-    rank = float(np.nanmean(joined["rank"]))
+    told = joined["rank"][np.isfinite(joined["rank"])]
+    rank = float(told.mean()) if told.size else float("nan")
     scalars = {
         f"eval/ttc/{name}": float(metric.reduce(jnp.asarray(joined["metrics"][name])))
         * (data.dt if metric.unit == "frames" else 1.0)
