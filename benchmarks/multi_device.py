@@ -112,7 +112,7 @@ def golden():
     """The golden config."""
     import ups_jax as ups
 
-    return ups.load_config("configs/burgers.py")
+    return ups_jax.load_config("configs/burgers.py")
 
 
 def work(told):
@@ -122,7 +122,7 @@ def work(told):
     if "process" in told:
         jax.distributed.initialize(told["address"], told["processes"], told["process"])
     import ups_jax as ups
-    from ups_jax import mesh, optim
+    from ups_jax import optim, sharding
     from ups_jax.data import simulate
     from ups_jax.run.splits import split_key
     from ups_jax.simulator import build, statistics
@@ -130,12 +130,12 @@ def work(told):
     from ups_jax.train import fit
 
     fsdp = told.get("fsdp", 1)
-    grid = mesh.make(data=None if "process" in told else told["devices"] // fsdp, fsdp=fsdp)
+    grid = sharding.make(data=None if "process" in told else told["devices"] // fsdp, fsdp=fsdp)
     cfg = golden()
     sim, spec, rows = build(cfg), cfg.fit.operator, []
     data = simulate(sim.pde, split_key(cfg, "train"), n=512, steps=cfg.data.steps)
     fit(
-        STAGES["operator"](sim), ups.init(sim, jax.random.key(0), statistics(sim, data)), data,
+        STAGES["operator"](sim), ups_jax.init(sim, jax.random.key(0), statistics(sim, data)), data,
         jax.random.key(1), opt=optim.adamw(steps=10**4, lr=spec.lr, warmup=500),
         phases=[(CHUNK * told.get("chunks", CHUNKS), 1)], batch_size=told["batch"], chunk=CHUNK,
         ema=spec.ema, early=spec.early, augment=sim.pde.symmetries,
@@ -184,7 +184,7 @@ def parameters(cfg):
     from ups_jax.simulator import build, count
 
     sim = build(cfg)
-    like = jax.eval_shape(lambda: ups.init(sim, jax.random.key(0)))
+    like = jax.eval_shape(lambda: ups_jax.init(sim, jax.random.key(0)))
     return count(like["operator"])
 
 

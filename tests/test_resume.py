@@ -58,7 +58,7 @@ def test_killed_three_times_it_ends_in_the_same_bits(tmp_path):
     steps = [json.loads(row)["step"] for row in (cut / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(5, 401, 5))
     assert len({i for s in stored(cut) for i in s.ids}) == 1
-    ours, theirs = (ups.load(folder)[1] for folder in (cut, whole))
+    ours, theirs = (ups_jax.load(folder)[1] for folder in (cut, whole))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     for key, value in summary(whole).items():
         if not key.startswith(("wall/", "memory/")) and not key.endswith("ms"):

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from ups_jax.files import MetricsFile
 from ups_jax.run.tracking import SERIES, MemoryRun, Schema, WandBContext, reopen, start
-from ups_jax.run.tracking.files import MetricsFile
 from ups_jax.run.tracking.schema import number, plain
 from wandb_records import read, segments
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ups_jax.lookup import lookup
+from ups_jax.registry import lookup
 from ups_jax.types import Array, Key
 
 Denoise = Callable[[Array, Array], Array]

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from ups_jax.lookup import lookup
-from ups_jax.mesh import Mesh, gathered
+from ups_jax.registry import lookup
+from ups_jax.sharding import Mesh, gathered
 from ups_jax.types import Array, Params
 
 WHOLE = 3072

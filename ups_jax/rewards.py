@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from ups_jax.lookup import lookup
 from ups_jax.pde.base import PDE
+from ups_jax.registry import lookup
 from ups_jax.types import Array
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ups_jax.lookup import lookup
+from ups_jax.registry import lookup
 from ups_jax.types import Array, Key
 
 Propose = Callable[[Array, Key, Array], Array]

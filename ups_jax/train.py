@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from ups_jax.data import Stored, feed, sample_windows, update_keys
-from ups_jax.mesh import Mesh, agree, constrain, everywhere, gathered, place, shardings, whole
 from ups_jax.optim import Optimizer
+from ups_jax.sharding import Mesh, agree, constrain, everywhere, gathered, place, shardings, whole
 from ups_jax.types import Array, Interrupted, Key, Params, Stage, Trajectories
 
 Augment = Callable[[Key, Array, Array], tuple[Array, Array]]

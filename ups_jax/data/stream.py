@@ -16,7 +16,7 @@ import numpy as np
 
 from ups_jax.data.cache import open_folder, write_atomic
 from ups_jax.data.windows import block_rows, sample_windows, window_index
-from ups_jax.mesh import Mesh, share, unite
+from ups_jax.sharding import Mesh, share, unite
 from ups_jax.types import Array, Key, Trajectories
 
 

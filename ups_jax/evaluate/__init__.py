@@ -16,9 +16,9 @@ from ups_jax.evaluate.clock import condition_of, milliseconds
 from ups_jax.evaluate.reduce import Stats
 from ups_jax.evaluate.validate import ensemble_validator, errors, loss_validator, validator
 from ups_jax.forecast import FORECASTERS, Forecast, analysis, calls, require_trained
-from ups_jax.lookup import lookup
-from ups_jax.mesh import Mesh, everywhere, fetch, shape_of, spread
 from ups_jax.metrics import METRICS, Metric
+from ups_jax.registry import lookup
+from ups_jax.sharding import Mesh, everywhere, fetch, shape_of, spread
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 

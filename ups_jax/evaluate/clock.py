@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ups_jax.forecast import forecast
-from ups_jax.mesh import Mesh, agree, everywhere, spread
+from ups_jax.sharding import Mesh, agree, everywhere, spread
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 

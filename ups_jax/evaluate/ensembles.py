@@ -12,7 +12,6 @@ import numpy as np
 from ups_jax.evaluate.clock import condition_of, milliseconds
 from ups_jax.evaluate.reduce import Stats
 from ups_jax.forecast import FORECASTERS, calls
-from ups_jax.mesh import Mesh, everywhere, fetch, spread
 from ups_jax.metrics import (
     ENSEMBLE_METRICS,
     METRICS,
@@ -21,6 +20,7 @@ from ups_jax.metrics import (
     reliability,
     spread_skill,
 )
+from ups_jax.sharding import Mesh, everywhere, fetch, spread
 from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from flax import nnx
 
-from ups_jax.lookup import lookup
 from ups_jax.models.functional import Fns, functional
 from ups_jax.models.layers import Modulation, PeriodicConv, SpectralConv, fold, unfold
+from ups_jax.registry import lookup
 from ups_jax.types import Array
 
 MATMULS = ("float32", "bfloat16")

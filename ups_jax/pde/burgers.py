@@ -6,9 +6,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from ups_jax.lookup import lookup
 from ups_jax.pde import finite_volume as fv
 from ups_jax.pde.base import PDE, Moving, grid, roll_symmetry, transport_laws
+from ups_jax.registry import lookup
 from ups_jax.types import Array, Key
 
 CFL = 0.5

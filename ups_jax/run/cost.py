@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from ups_jax.lookup import lookup
+from ups_jax.registry import lookup
 from ups_jax.run import config
 from ups_jax.simulator import Simulator, init
 from ups_jax.stages import STAGES

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ups_jax.files import read_json
 from ups_jax.forecast import FORECASTERS
 from ups_jax.run import config, leaderboard
 from ups_jax.run.leaderboard import Row
 from ups_jax.run.plan import Plan
 from ups_jax.run.splits import Splits, judged_steps
 from ups_jax.run.tracking import WandBContext
-from ups_jax.run.tracking.files import read_json
 
 KEPT = ("eval/val/nrmse", "wall/", "memory/", "params/")
 """Summary keys of a row beside the shipped mode's own and what judges it."""

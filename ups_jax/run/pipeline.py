@@ -13,8 +13,9 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
-from ups_jax import mesh
+from ups_jax import sharding
 from ups_jax.data import save_predictions
+from ups_jax.files import write_json, write_text
 from ups_jax.run import config, cost, device, estimate, hosts, learn, ruling, store, tracking
 from ups_jax.run.judge import Judgement, choose, judge, table, validated
 from ups_jax.run.plan import Plan
@@ -22,7 +23,6 @@ from ups_jax.run.progress import Bar
 from ups_jax.run.publish import STAGE_COLUMNS, publish
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import Splits, gather
-from ups_jax.run.tracking.files import write_json, write_text
 from ups_jax.simulator import build, count, statistics
 from ups_jax.types import Interrupted, Params
 
@@ -46,10 +46,10 @@ def _prepare(args: Namespace, stop: Stop) -> Plan:
     hosts.require_alike("config", str(same), "start all with the same command, but for --process")
     sim = build(cfg)
     bar = Bar(on=cfg.log.progress and hosts.first())
-    grid = mesh.make(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
+    grid = sharding.make(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
     for stage in cfg.stages:
-        mesh.require_divides(f"fit.{stage}.batch", cfg.fit[stage].batch, grid)
-    mesh.require_divides("eval.batch", cfg.eval.batch, grid)
+        sharding.require_divides(f"fit.{stage}.batch", cfg.fit[stage].batch, grid)
+    sharding.require_divides("eval.batch", cfg.eval.batch, grid)
     plan = Plan(cfg, sim, Path(args.workdir), args, hosts.shared(stop), began, bar, grid)
     if args.dry_run:
         return plan

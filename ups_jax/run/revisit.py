@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ups_jax import mesh
+from ups_jax import sharding
 from ups_jax.data import save_predictions, simulate
 from ups_jax.evaluate import Report
-from ups_jax.lookup import lookup
+from ups_jax.files import read_json, write_json
 from ups_jax.pde.base import PDE
+from ups_jax.registry import lookup
 from ups_jax.run import device, store, tracking
 from ups_jax.run.judge import BEST, judge, table
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import from_file, gather, judged_steps, observed, split_key
-from ups_jax.run.tracking.files import read_json, write_json
 from ups_jax.simulator import build
 from ups_jax.types import Params, Trajectories
 
@@ -51,7 +51,7 @@ def prepare(args: Namespace, stop: Stop) -> Visit:
             cfg.data.path = changed["data"]
     sim = build(cfg)
     bar = Bar(on=cfg.log.progress)
-    grid = mesh.make(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
+    grid = sharding.make(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
     plan = Plan(cfg, sim, Path(args.workdir), args, stop, 0.0, bar, grid)
     test = _test(plan)
     return Visit(plan, params, test, changed)

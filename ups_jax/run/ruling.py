@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ups_jax.files import read_json, write_json, write_text
 from ups_jax.run import entry, leaderboard
 from ups_jax.run.gates import FAIL, NO_BASELINE, PASS, Verdict, check, passed
 from ups_jax.run.leaderboard import Claim, Lines, Regression, Row, Snapshot
@@ -16,7 +17,6 @@ from ups_jax.run.plan import Plan
 from ups_jax.run.report import Table
 from ups_jax.run.splits import Splits
 from ups_jax.run.tracking import WandBContext
-from ups_jax.run.tracking.files import read_json, write_json, write_text
 
 GATE_COLUMNS = ["gate", "metric", "verdict", "value", "limit", "margin", "reference", "sentence"]
 REGRESSION_COLUMNS = ["metric", "against", "verdict", "value", "reference", "change", "spread"]

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from ups_jax.data import check_disjoint, content_hash, load, observe, simulate, split
-from ups_jax.mesh import Mesh
 from ups_jax.pde.base import PDE
+from ups_jax.sharding import Mesh
 from ups_jax.types import Key, Trajectories
 
 NAMES = ("train", "val", "test")

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ups_jax.lookup import lookup
+from ups_jax.files import write_text
+from ups_jax.registry import lookup
 from ups_jax.run import entry, leaderboard
 from ups_jax.run.leaderboard import Claim, Lines, Row, tell
 from ups_jax.run.leaderboard.page import page
 from ups_jax.run.signals import Stop
-from ups_jax.run.tracking.files import write_text
 
 MARGIN = 0.02
 """Lead over a champion's validation error that a promotion by hand needs without --force."""

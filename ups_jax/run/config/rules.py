@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.base import Config
-from ups_jax.lookup import lookup
+from ups_jax.registry import lookup
 from ups_jax.run.config.verdicts import check_verdicts
 
 SCHEMA = 2

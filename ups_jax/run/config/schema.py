@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, FieldReference
 
 from configs import base
 from configs.base import Config
-from ups_jax.lookup import lookup, near_miss
+from ups_jax.registry import lookup, near_miss
 from ups_jax.run.config.kinds import Kind, kind_of
 
 

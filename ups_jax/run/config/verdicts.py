@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.base import Config
-from ups_jax.lookup import lookup
+from ups_jax.registry import lookup
 from ups_jax.run.gates import LIMITS
 
 CLOCKS = ("data_s", "compile_s", "train_s", "eval_s", "verdict_s")

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ups_jax.files import write_json, write_text
 from ups_jax.run import config
 from ups_jax.run.launch import bill, clouds, job, onstart, sky, slurm, task
 from ups_jax.run.launch.job import Job
 from ups_jax.run.signals import Stop
-from ups_jax.run.tracking.files import write_json, write_text
 
 RECORDS = Path("runs/launches")
 

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ups_jax.lookup import lookup
+from ups_jax.files import MetricsFile, read_json, write_json, write_text
+from ups_jax.registry import lookup
 from ups_jax.run.tracking.context import Session, WandBContext
-from ups_jax.run.tracking.files import MetricsFile, read_json, write_json, write_text
 from ups_jax.run.tracking.memory import MemoryRun
 from ups_jax.run.tracking.schema import SERIES, Schema, plain
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from ups_jax.run.tracking.files import MetricsFile, read_json, write_json
+from ups_jax.files import MetricsFile, read_json, write_json
 from ups_jax.run.tracking.schema import Ledger, Schema, exit_code_of
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ups_jax.run.tracking.files import encode
+from ups_jax.files import encode
 from ups_jax.run.tracking.schema import Ledger, Schema, exit_code_of
 
 

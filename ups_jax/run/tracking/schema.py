@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ups_jax.lookup import lookup
+from ups_jax.registry import lookup
 
 SERIES = ("loss", "lr", "grad_norm", "steps_per_s", "unroll", "val_nrmse", "val_crps", "val_loss")
 SERIES += ("loss_std", "grad_norm_std")  # over seeds, where there are several
