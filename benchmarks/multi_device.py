@@ -124,8 +124,8 @@ def work(told):
     import ups_jax as ups
     from ups_jax import optim, sharding
     from ups_jax.data import simulate
+    from ups_jax.emulator import build, statistics
     from ups_jax.run.splits import split_key
-    from ups_jax.simulator import build, statistics
     from ups_jax.stages import STAGES
     from ups_jax.train import fit
 
@@ -181,7 +181,7 @@ def size(shape):
 def parameters(cfg):
     """Parameters of the golden operator."""
     import ups_jax as ups
-    from ups_jax.simulator import build, count
+    from ups_jax.emulator import build, count
 
     sim = build(cfg)
     like = jax.eval_shape(lambda: ups_jax.init(sim, jax.random.key(0)))
@@ -190,8 +190,8 @@ def parameters(cfg):
 
 def model(traffic):
     """Milliseconds of an update on many GPUs with the golden batch on each: compute, then send."""
+    from ups_jax.emulator import build
     from ups_jax.run import cost
-    from ups_jax.simulator import build
 
     cfg = golden()
     steps = cost.schedule(build(cfg), cfg, "operator")

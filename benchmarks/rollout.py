@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 from record import RESULTS, write
 
 import ups_jax as ups
+from ups_jax.emulator import Simulator, count
 from ups_jax.forecast import analysis
 from ups_jax.metrics import nrmse
 from ups_jax.pde import PDES
 from ups_jax.run.splits import split_key
-from ups_jax.simulator import Simulator, count
 
 GRIDS = (64, 128, 256, 512, 1024)
 BATCH, ROUNDS, CONTEXT = 16, 7, 10

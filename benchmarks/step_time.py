@@ -32,9 +32,9 @@ from record import write
 
 import ups_jax as ups
 from ups_jax import optim, stages, train
+from ups_jax.emulator import Simulator, count
 from ups_jax.models import OPERATORS, layers
 from ups_jax.pde import PDES
-from ups_jax.simulator import Simulator, count
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"

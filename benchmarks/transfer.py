@@ -17,10 +17,10 @@ import numpy as np
 from record import write
 
 import ups_jax as ups
+from ups_jax.emulator import Simulator
 from ups_jax.metrics import nrmse
 from ups_jax.pde import PDES
 from ups_jax.run.splits import split_key
-from ups_jax.simulator import Simulator
 
 SAMPLES, BATCH = 200, 20
 

@@ -13,11 +13,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import base
+from ups_jax.emulator import build
 from ups_jax.run import cli, config
 from ups_jax.run.config import load, rules
 from ups_jax.run.config.kinds import Kind, kind_of
 from ups_jax.run.config.schema import COMPONENTS, flatten
-from ups_jax.simulator import build
 from ups_jax.types import Interrupted
 
 ROOT = Path(__file__).parents[1]

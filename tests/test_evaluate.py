@@ -11,11 +11,11 @@ import pytest
 import ups_jax as ups
 from ups_jax import metrics
 from ups_jax.data import fit_normalizer
+from ups_jax.emulator import Simulator, init, operator_step, statistics
 from ups_jax.evaluate import validator
 from ups_jax.forecast import FORECASTERS, Forecast, Forecaster, analysis
 from ups_jax.models import resnet
 from ups_jax.pde import PDES
-from ups_jax.simulator import Simulator, init, operator_step, statistics
 from ups_jax.types import Interrupted, Trajectories
 
 MODES = ("persistence", "mean", "solver", "operator")

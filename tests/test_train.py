@@ -7,10 +7,10 @@ import pytest
 
 from ups_jax import optim, stages
 from ups_jax.data import fit_normalizer, sample_windows
+from ups_jax.emulator import Simulator, init, operator_step
 from ups_jax.models import resnet
 from ups_jax.pde import PDES
 from ups_jax.pde.advection import exact
-from ups_jax.simulator import Simulator, init, operator_step
 from ups_jax.train import Progress, Snapshot, fit, start, start_many
 from ups_jax.types import Interrupted, Stage, Trajectories
 

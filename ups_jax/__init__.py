@@ -7,10 +7,10 @@ is first asked for.
 from typing import TYPE_CHECKING, Any
 
 from ups_jax.data import load_pdebench, simulate
+from ups_jax.emulator import build, init
 from ups_jax.evaluate import evaluate
 from ups_jax.forecast import forecast
 from ups_jax.search import beam_search
-from ups_jax.simulator import build, init
 from ups_jax.types import Trajectories
 
 if TYPE_CHECKING:

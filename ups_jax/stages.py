@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax import diffusion as noising
+from ups_jax.emulator import Denoiser, Simulator, model_step, residual
 from ups_jax.pde.base import rollout
 from ups_jax.registry import lookup
-from ups_jax.simulator import Denoiser, Simulator, model_step, residual
 from ups_jax.types import Array, Key, Params, Stage, Trajectories
 
 TINY = 1e-12

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax import physics
+from ups_jax.emulator import Simulator
 from ups_jax.evaluate import reduce
 from ups_jax.evaluate.clock import condition_of, milliseconds
 from ups_jax.evaluate.reduce import Stats
@@ -19,7 +20,6 @@ from ups_jax.forecast import FORECASTERS, Forecast, analysis, calls, require_tra
 from ups_jax.metrics import METRICS, Metric
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh, everywhere, fetch, shape_of, spread
-from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 __all__ = [

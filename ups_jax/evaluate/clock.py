@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from ups_jax.emulator import Simulator
 from ups_jax.forecast import forecast
 from ups_jax.sharding import Mesh, agree, everywhere, spread
-from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 REPEATS = 3

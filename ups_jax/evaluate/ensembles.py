@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.emulator import Simulator
 from ups_jax.evaluate.clock import condition_of, milliseconds
 from ups_jax.evaluate.reduce import Stats
 from ups_jax.forecast import FORECASTERS, calls
@@ -21,7 +22,6 @@ from ups_jax.metrics import (
     spread_skill,
 )
 from ups_jax.sharding import Mesh, everywhere, fetch, spread
-from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 SHOWN = ("nrmse", "member_nrmse", "mae", "crps", "spread_skill", "coverage_50", "coverage_90")

@@ -6,9 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.emulator import count
 from ups_jax.forecast import FORECASTERS
 from ups_jax.metrics import Metric
-from ups_jax.simulator import count
 from ups_jax.types import Params, Trajectories
 
 SPREAD = ("nrmse", "rmse", "mae", "rel_l2", "correlation_time")

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.data import sample_windows
+from ups_jax.emulator import Simulator
 from ups_jax.evaluate.clock import condition_of
 from ups_jax.forecast import forecast
 from ups_jax.metrics import METRICS, crps, nrmse
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh, constrain, everywhere, fetch, spread
-from ups_jax.simulator import Simulator
 from ups_jax.types import Array, Params, Stage, Trajectories
 
 Validate = Callable[[Params], float | None]

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax.diffusion import SAMPLERS
+from ups_jax.emulator import Simulator, operator_step
 from ups_jax.forecast import ensembles, plain, searched
 from ups_jax.forecast.base import Forecast, Forecaster, once
 from ups_jax.registry import lookup
-from ups_jax.simulator import Simulator, operator_step
 from ups_jax.types import Array, Key, Params, check_field
 
 __all__ = [

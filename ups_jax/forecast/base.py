@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from ups_jax.simulator import Simulator
+from ups_jax.emulator import Simulator
 from ups_jax.types import Array
 
 

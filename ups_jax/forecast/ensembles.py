@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax import diffusion as noising
+from ups_jax.emulator import Denoiser, Simulator, model_step, operator_step, refined
 from ups_jax.forecast.base import Forecast
-from ups_jax.simulator import Denoiser, Simulator, model_step, operator_step, refined
 from ups_jax.types import Array, Key, Params
 
 MEMBERS = 8

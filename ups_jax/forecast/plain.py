@@ -4,9 +4,9 @@ from functools import partial
 
 import jax.numpy as jnp
 
+from ups_jax.emulator import Simulator, model_step
 from ups_jax.forecast.base import Forecast
 from ups_jax.pde.base import rollout
-from ups_jax.simulator import Simulator, model_step
 from ups_jax.types import Array, Key, Params
 
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax import search
+from ups_jax.emulator import Search, Simulator, operator_step
 from ups_jax.forecast.base import Forecast
 from ups_jax.forecast.ensembles import Draw, crps_draw, distilled_draw
-from ups_jax.simulator import Search, Simulator, operator_step
 from ups_jax.types import Array, Key, Params
 
 Reward = Callable[[Array, Array, Array, Array], Array]

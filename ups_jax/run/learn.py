@@ -12,6 +12,7 @@ import numpy as np
 
 from ups_jax import optim
 from ups_jax.data import draw_windows
+from ups_jax.emulator import Simulator, init
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
 from ups_jax.run import config, cost, hosts, tracking
 from ups_jax.run.checkpoint import Checkpoints
@@ -19,7 +20,6 @@ from ups_jax.run.device import machine
 from ups_jax.run.plan import Plan, Resumed
 from ups_jax.run.splits import Splits
 from ups_jax.sharding import fetch
-from ups_jax.simulator import Simulator, init
 from ups_jax.stages import STAGES
 from ups_jax.train import Fitted, Progress, Snapshot, TrainState, fit, start, start_many
 from ups_jax.types import Array, Key, Params, Stage, Trajectories

@@ -15,6 +15,7 @@ import numpy as np
 
 from ups_jax import sharding
 from ups_jax.data import save_predictions
+from ups_jax.emulator import build, count, statistics
 from ups_jax.files import write_json, write_text
 from ups_jax.run import config, cost, device, estimate, hosts, learn, ruling, store, tracking
 from ups_jax.run.judge import Judgement, choose, judge, table, validated
@@ -23,7 +24,6 @@ from ups_jax.run.progress import Bar
 from ups_jax.run.publish import STAGE_COLUMNS, publish
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import Splits, gather
-from ups_jax.simulator import build, count, statistics
 from ups_jax.types import Interrupted, Params
 
 Row = list[Any]

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ups_jax.emulator import Simulator
 from ups_jax.run.checkpoint import Saved
 from ups_jax.run.progress import Bar
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import Splits
 from ups_jax.sharding import Mesh
-from ups_jax.simulator import Simulator
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from ups_jax.emulator import count
 from ups_jax.metrics import LEVELS
 from ups_jax.run import config, ruling, store, tracking
 from ups_jax.run.judge import Judgement
@@ -21,7 +22,6 @@ from ups_jax.run.report import (
 )
 from ups_jax.run.ruling import Ruling
 from ups_jax.run.splits import Splits
-from ups_jax.simulator import count
 from ups_jax.types import Params
 
 STAGE_COLUMNS = ["stage", "parameters", "updates", "seeds", "best step", "judged by", "validation"]

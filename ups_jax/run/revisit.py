@@ -9,6 +9,7 @@ import numpy as np
 
 from ups_jax import sharding
 from ups_jax.data import save_predictions, simulate
+from ups_jax.emulator import build
 from ups_jax.evaluate import Report
 from ups_jax.files import read_json, write_json
 from ups_jax.pde.base import PDE
@@ -19,7 +20,6 @@ from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar
 from ups_jax.run.signals import Stop
 from ups_jax.run.splits import from_file, gather, judged_steps, observed, split_key
-from ups_jax.simulator import build
 from ups_jax.types import Params, Trajectories
 
 

@@ -261,7 +261,7 @@ def _samplers() -> tuple[str, ...]:
 
 
 def _sources() -> dict[str, str]:
-    from ups_jax.simulator.build import SOURCES
+    from ups_jax.emulator.build import SOURCES
 
     return SOURCES
 

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 
 from ups_jax import diffusion, rewards, search
+from ups_jax.emulator.steps import Diffusion, Search, Simulator, init, operator_step, refined
 from ups_jax.models import DENOISERS, OPERATORS, Fns
 from ups_jax.pde import PDES
 from ups_jax.pde.base import PDE
 from ups_jax.pde.finite_volume import coarse_march
 from ups_jax.registry import lookup
-from ups_jax.simulator.steps import Diffusion, Search, Simulator, init, operator_step, refined
 from ups_jax.types import Array
 
 BASES = ("persistence", "solver")

@@ -1,7 +1,7 @@
 """A simulator: the PDE and the networks that stand for it, as static functions."""
 
-from ups_jax.simulator.build import build
-from ups_jax.simulator.steps import (
+from ups_jax.emulator.build import build
+from ups_jax.emulator.steps import (
     Denoiser,
     Diffusion,
     Search,
