@@ -24,7 +24,7 @@ from exact import cole_hopf
 from record import write
 
 import ups_jax as ups
-from ups_jax.data.guard import TOLERANCE
+from ups_jax.data.checks import TOLERANCE
 from ups_jax.data.simulate import CHUNK
 from ups_jax.metrics import nrmse
 from ups_jax.pde import PDES

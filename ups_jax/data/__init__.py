@@ -1,11 +1,11 @@
 """Trajectories: simulated, read from files, split, scaled, and drawn as windows."""
 
-from ups_jax.data.files import load, load_npz, save_npz, save_predictions
-from ups_jax.data.observe import observe
+from ups_jax.data.loaders import load, load_npz, save_npz, save_predictions
+from ups_jax.data.observations import observe
 from ups_jax.data.pdebench import load_pdebench
 from ups_jax.data.simulate import simulate
 from ups_jax.data.splits import check_disjoint, content_hash, initial_hashes, split
-from ups_jax.data.stream import Stored, draw_windows, feed, update_keys
+from ups_jax.data.streaming import Stored, draw_windows, feed, update_keys
 from ups_jax.data.windows import condition, fit_normalizer, normalize, sample_windows
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ups_jax.data.stream import store
+from ups_jax.data.streaming import store
 from ups_jax.types import Trajectories
 
 BLOCK = 64 * 2**20

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.data import cache as store
-from ups_jax.data.guard import Flow, check
+from ups_jax.data.checks import Flow, check
 from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
 from ups_jax.types import Array, Interrupted, Key, Trajectories

@@ -12,9 +12,9 @@ import numpy as np
 
 from ups_jax import physics
 from ups_jax.emulator import Simulator
-from ups_jax.evaluate import reduce
-from ups_jax.evaluate.clock import condition_of, milliseconds
-from ups_jax.evaluate.reduce import Stats
+from ups_jax.evaluate import summarize
+from ups_jax.evaluate.summarize import Stats
+from ups_jax.evaluate.timing import condition_of, milliseconds
 from ups_jax.evaluate.validate import ensemble_validator, errors, loss_validator, validator
 from ups_jax.forecast import FORECASTERS, Forecast, analysis, calls, require_trained
 from ups_jax.metrics import METRICS, Metric
@@ -127,23 +127,23 @@ def evaluate(
         )
         for mode in modes
     }
-    scalars = reduce.scalars_of(joined, data, starts, metrics, horizons)
+    scalars = summarize.scalars_of(joined, data, starts, metrics, horizons)
     for mode in modes:
         scalars[f"eval/{mode}/samples"] = len(data)
         scalars[f"eval/{mode}/ms"] = costs[mode]
         scalars[f"eval/{mode}/calls"] = calls(sim, mode, **own[mode]) * (data.u.shape[1] - 1)
-    scalars |= reduce.shipped(scalars, ship, protocol)
-    chosen, labels = reduce.typical(joined[ship]["p1/nrmse"].mean(1), examples)
+    scalars |= summarize.shipped(scalars, ship, protocol)
+    chosen, labels = summarize.typical(joined[ship]["p1/nrmse"].mean(1), examples)
     frames = {mode: joined[mode]["frames"] for mode in modes}
-    columns, rows = reduce.summary(scalars, modes, starts, horizons, params)
-    physics_columns, physics_rows = reduce.physical(scalars, modes)
+    columns, rows = summarize.summary(scalars, modes, starts, horizons, params)
+    physics_columns, physics_rows = summarize.physical(scalars, modes)
     return Report(
         scalars=scalars,
         columns=columns,
         rows=rows,
         physics_columns=physics_columns,
         physics_rows=physics_rows,
-        curves=reduce.curves_of(joined, starts),
+        curves=summarize.curves_of(joined, starts),
         examples={
             "truth": np.asarray(data.u[chosen]),
             **{mode: frames[mode][chosen] for mode in modes},

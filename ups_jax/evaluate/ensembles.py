@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.emulator import Simulator
-from ups_jax.evaluate.clock import condition_of, milliseconds
-from ups_jax.evaluate.reduce import Stats
+from ups_jax.evaluate.summarize import Stats
+from ups_jax.evaluate.timing import condition_of, milliseconds
 from ups_jax.forecast import FORECASTERS, calls
 from ups_jax.metrics import (
     ENSEMBLE_METRICS,

@@ -10,7 +10,7 @@ import numpy as np
 
 from ups_jax.data import sample_windows
 from ups_jax.emulator import Simulator
-from ups_jax.evaluate.clock import condition_of
+from ups_jax.evaluate.timing import condition_of
 from ups_jax.forecast import forecast
 from ups_jax.metrics import METRICS, crps, nrmse
 from ups_jax.registry import lookup

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from ups_jax.diffusion import SAMPLERS
 from ups_jax.emulator import Simulator, operator_step
-from ups_jax.forecast import ensembles, plain, searched
+from ups_jax.forecast import beam_search, deterministic, ensembles
 from ups_jax.forecast.base import Forecast, Forecaster, once
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key, Params, check_field
@@ -30,7 +30,7 @@ WHOLE = ("members", "calls", "levels", "beams", "candidates")
 
 FORECASTERS: dict[str, Forecaster] = {
     "continued": Forecaster(
-        plain.continued, ("continued",), "learned; the operator trained on", once
+        deterministic.continued, ("continued",), "learned; the operator trained on", once
     ),
     "crps": Forecaster(
         ensembles.crps, ("crps",), "learned; mean of members", ensembles.once_a_member, draws=True
@@ -49,13 +49,15 @@ FORECASTERS: dict[str, Forecaster] = {
         ensembles.student_calls,
         draws=True,
     ),
-    "mean": Forecaster(plain.mean, note="spatial mean of the given frame"),
-    "operator": Forecaster(plain.operator, ("operator",), "learned", once),
-    "persistence": Forecaster(plain.persistence, note="the given frame"),
+    "mean": Forecaster(deterministic.mean, note="spatial mean of the given frame"),
+    "operator": Forecaster(deterministic.operator, ("operator",), "learned", once),
+    "persistence": Forecaster(deterministic.persistence, note="the given frame"),
     "solver": Forecaster(
-        plain.solver, note="the scheme of regenerated data, on the evaluation grid"
+        deterministic.solver, note="the scheme of regenerated data, on the evaluation grid"
     ),
-    "ttc": Forecaster(searched.ttc, ("operator",), "learned; searched by physics", searched.calls),
+    "ttc": Forecaster(
+        beam_search.ttc, ("operator",), "learned; searched by physics", beam_search.calls
+    ),
 }
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from ups_jax.evaluate import Report, errors, evaluate, reduce
+from ups_jax.evaluate import Report, errors, evaluate, summarize
+from ups_jax.evaluate.beam_search import Analysis, analyse_search
 from ups_jax.evaluate.ensembles import Ensembles, evaluate_ensembles
-from ups_jax.evaluate.searching import Analysis, analyse_search
 from ups_jax.evaluate.seeds import over_seeds
 from ups_jax.forecast import FORECASTERS, calls
 from ups_jax.run.plan import Plan
@@ -134,7 +134,7 @@ def judge(
     context = test.u.shape[1] if cfg.eval.protocol == "p1" else cfg.eval.context
     whole = look(params, modes=[ship], context=context) if ship not in single else None
     found = _joined(report, ensembles, searched, whole, cfg, params)
-    shipped = reduce.shipped(found.scalars, ship, cfg.eval.protocol)
+    shipped = summarize.shipped(found.scalars, ship, cfg.eval.protocol)
     return Judgement(replace(found, scalars=found.scalars | shipped), ship, ensembles, searched)
 
 
@@ -255,7 +255,7 @@ def _joined(
     scalars |= searched.scalars if searched else {}
     scalars |= whole.scalars if whole else {}
     dear = [mode for mode in cfg.eval.modes if f"eval/{mode}/nrmse" not in report.scalars]
-    _, rows = reduce.summary(scalars, dear, {"p1": 0}, cfg.eval.horizons, params)
+    _, rows = summarize.summary(scalars, dear, {"p1": 0}, cfg.eval.horizons, params)
     found = replace(report, scalars=scalars, rows=[*report.rows, *rows])
     if whole is None:
         return found

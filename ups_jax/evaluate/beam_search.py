@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.emulator import Search, Simulator
-from ups_jax.evaluate.clock import condition_of, milliseconds
-from ups_jax.evaluate.reduce import Stats
+from ups_jax.evaluate.summarize import Stats
+from ups_jax.evaluate.timing import condition_of, milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast
-from ups_jax.forecast.searched import calls, candidates_of, searched
+from ups_jax.forecast.beam_search import calls, candidates_of, searched
 from ups_jax.metrics import METRICS, nrmse
 from ups_jax.sharding import Mesh, everywhere, fetch, spread
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
