@@ -15,10 +15,10 @@ from clock import Clock, affordable, tell
 
 import ups_jax as ups
 from ups_jax import optim, stages
+from ups_jax.config import phases
 from ups_jax.data import load_npz
 from ups_jax.emulator import count, statistics
 from ups_jax.evaluate import validator
-from ups_jax.run.config import phases
 from ups_jax.train import fit
 
 

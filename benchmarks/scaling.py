@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 from record import RESULTS, write
 
 import ups_jax as ups
+from ups_jax import config
 from ups_jax.data.simulate import _solver
 from ups_jax.emulator import init
 from ups_jax.optim import adamw
 from ups_jax.pde import PDES
-from ups_jax.run import config
 from ups_jax.stages import STAGES
 from ups_jax.train import _chunk, start
 

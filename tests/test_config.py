@@ -13,11 +13,12 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import base
+from ups_jax import config
+from ups_jax.config import load, rules
+from ups_jax.config.schema import COMPONENTS, flatten
+from ups_jax.config.types import Kind, kind_of
 from ups_jax.emulator import build
-from ups_jax.run import cli, config
-from ups_jax.run.config import load, rules
-from ups_jax.run.config.kinds import Kind, kind_of
-from ups_jax.run.config.schema import COMPONENTS, flatten
+from ups_jax.run import cli
 from ups_jax.types import Interrupted
 
 ROOT = Path(__file__).parents[1]
@@ -715,9 +716,9 @@ def test_runs_that_differ_by_their_seed_or_their_judges_are_of_one_recipe():
 def test_gates_can_name_every_diagnostic_of_every_equation():
     import jax
 
+    from ups_jax.config.gate_rules import PHYSICS
     from ups_jax.pde import PDES
     from ups_jax.physics import diagnostics
-    from ups_jax.run.config.verdicts import PHYSICS
 
     for name in ("advection", "burgers", "kuramoto"):
         pde = PDES[name](cells=(64,))

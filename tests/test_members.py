@@ -9,6 +9,7 @@ import pytest
 
 import ups_jax as ups
 from ups_jax import stages
+from ups_jax.config import load
 from ups_jax.emulator import build, operator_step, refined, residual
 from ups_jax.evaluate import ensemble_validator, loss_validator
 from ups_jax.evaluate.beam_search import analyse_search, rank_correlation
@@ -16,7 +17,6 @@ from ups_jax.evaluate.ensembles import evaluate_ensembles
 from ups_jax.forecast import FORECASTERS, calls
 from ups_jax.metrics import crps
 from ups_jax.run import cost
-from ups_jax.run.config import load
 
 TINY = {
     "pde.points": 32,

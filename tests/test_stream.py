@@ -10,10 +10,10 @@ import pytest
 import ups_jax as ups
 from fixtures import write_pdebench
 from ups_jax import optim
+from ups_jax.config import load
 from ups_jax.data import Stored, content_hash, draw_windows, feed, sample_windows
 from ups_jax.data.splits import initial_hashes
 from ups_jax.emulator import build, statistics
-from ups_jax.run.config import load
 from ups_jax.stages import STAGES
 from ups_jax.train import fit
 

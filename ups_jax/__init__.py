@@ -14,7 +14,7 @@ from ups_jax.search import beam_search
 from ups_jax.types import Trajectories
 
 if TYPE_CHECKING:
-    from ups_jax.run.config import load as load_config
+    from ups_jax.config import load as load_config
     from ups_jax.run.report import plot_forecast
     from ups_jax.run.store import load
 
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:
 
         return load
     if name == "load_config":
-        from ups_jax.run.config import load
+        from ups_jax.config import load
 
         return load
     if name == "plot_forecast":

@@ -67,7 +67,7 @@ def several(parser: argparse.ArgumentParser) -> None:
 
 def default_workdir(config: str) -> Path:
     """runs/<config> of the default variant, else runs/<config>-<variant>."""
-    from ups_jax.run.config import split_path
+    from ups_jax.config import split_path
 
     file, variant = split_path(config)
     stem = Path(file).stem
@@ -133,7 +133,7 @@ class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         if self.subject != "config":
             return super().format_help()
-        from ups_jax.run.config import describe
+        from ups_jax.config import describe
 
         return f"{super().format_help()}\n{describe()}"
 
@@ -167,7 +167,7 @@ def _unknown(parser: argparse.ArgumentParser, word: str) -> str:
     known = sorted(option for option in options if option.startswith("--"))
     keys = []
     if isinstance(parser, _Parser) and parser.subject == "config":
-        from ups_jax.run.config import base_keys
+        from ups_jax.config import base_keys
 
         keys = [f"{PREFIX}{key}" for key in base_keys()]
     return f"unknown flag {flag!r}{near_miss(flag, known + keys)} known: {', '.join(known)}"

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from ups_jax import config
 from ups_jax.emulator import Simulator, init
 from ups_jax.registry import lookup
-from ups_jax.run import config
 from ups_jax.stages import STAGES
 from ups_jax.types import Array, Stage
 

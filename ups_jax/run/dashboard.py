@@ -17,12 +17,13 @@ import jax
 import jax.numpy as jnp
 
 from configs import base
+from ups_jax import config
 from ups_jax.emulator import Simulator, build
 from ups_jax.files import read_json, write_json
 from ups_jax.pde.base import PDE
 from ups_jax.physics import diagnostics
 from ups_jax.registry import lookup
-from ups_jax.run import config, cost
+from ups_jax.run import cost
 from ups_jax.run.signals import Stop
 from ups_jax.run.tracking import Schema
 from ups_jax.stages import STAGES

@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from ups_jax import config
 from ups_jax.emulator import Simulator, count, init, operator_step
 from ups_jax.forecast import FORECASTERS, calls
-from ups_jax.run import config, cost
+from ups_jax.run import cost
 from ups_jax.run.splits import judged_steps
 
 RATES = {"cpu": 3.5e10, "gpu": 5e12, "tpu": 5e12}

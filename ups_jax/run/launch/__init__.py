@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ups_jax import config
 from ups_jax.files import write_json, write_text
-from ups_jax.run import config
 from ups_jax.run.launch import bill, clouds, job, onstart, sky, slurm, task
 from ups_jax.run.launch.job import Job
 from ups_jax.run.signals import Stop

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ups_jax.run import config, pipeline
+from ups_jax import config
+from ups_jax.run import pipeline
 from ups_jax.run.signals import Stop
 from ups_jax.run.sweep import study, trial
 from ups_jax.run.sweep.space import Space, parse, rates

@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from configs import base
-from ups_jax.run.config.schema import COMPONENTS, arguments, flatten
+from ups_jax.config.schema import COMPONENTS, arguments, flatten
 
 LINE = re.compile(r"^\s+(cfg|fit)\.([\w.]+) = .*?  # (.+)$", re.MULTILINE)
 STAGE = "fit.<stage>."

@@ -10,8 +10,8 @@ from ml_collections import ConfigDict, FieldReference
 
 from configs import base
 from configs.base import Config
+from ups_jax.config.types import Kind, kind_of
 from ups_jax.registry import lookup, near_miss
-from ups_jax.run.config.kinds import Kind, kind_of
 
 
 class Entry(NamedTuple):

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.base import Config
+from ups_jax.config.gate_rules import check_verdicts
 from ups_jax.registry import lookup
-from ups_jax.run.config.verdicts import check_verdicts
 
 SCHEMA = 2
 """Version of the config's layout; raised when a key changes its name or its meaning."""

@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 
 from configs import base
 from configs.base import Config
+from ups_jax.config.help import comments, describe
+from ups_jax.config.rules import SCHEMA, phases, require_schema, validate
+from ups_jax.config.schema import COMPONENTS, assemble, base_keys, bind, flatten, override
 from ups_jax.registry import near_miss
-from ups_jax.run.config.page import comments, describe
-from ups_jax.run.config.rules import SCHEMA, phases, require_schema, validate
-from ups_jax.run.config.schema import COMPONENTS, assemble, base_keys, bind, flatten, override
 
 __all__ = [
     "SCHEMA",
