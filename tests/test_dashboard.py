@@ -15,8 +15,8 @@ from runners import dashboard as runner
 from runs import ROOT, sh
 from ups_jax import config
 from ups_jax.run import dashboard, leaderboard, report, ruling
-from ups_jax.run.tracking import MemoryRun, Schema
 from ups_jax.stages import STAGES
+from ups_jax.tracking import MemoryRun, Schema
 
 PACKAGE = "wandb_workspaces"
 VALIDATED = {

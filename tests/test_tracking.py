@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from ups_jax.files import MetricsFile
-from ups_jax.run.tracking import SERIES, MemoryRun, Schema, WandBContext, reopen, start
-from ups_jax.run.tracking.schema import number, plain
+from ups_jax.tracking import SERIES, MemoryRun, Schema, WandBContext, reopen, start
+from ups_jax.tracking.schema import number, plain
 from wandb_records import read, segments
 
 SCHEMA = Schema(("operator", "diffusion"))

@@ -25,8 +25,8 @@ from ups_jax.physics import diagnostics
 from ups_jax.registry import lookup
 from ups_jax.run import cost
 from ups_jax.run.signals import Stop
-from ups_jax.run.tracking import Schema
 from ups_jax.stages import STAGES
+from ups_jax.tracking import Schema
 
 VERDICT = ("eval/nrmse", "eval/val/nrmse", "eval/physics/conservation_gap", "wall/total_s")
 """What a run is judged by; the first orders the runs."""

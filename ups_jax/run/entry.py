@@ -15,7 +15,7 @@ from ups_jax.run import leaderboard
 from ups_jax.run.leaderboard import Row
 from ups_jax.run.plan import Plan
 from ups_jax.run.splits import Splits, judged_steps
-from ups_jax.run.tracking import WandBContext
+from ups_jax.tracking import WandBContext
 
 KEPT = ("eval/val/nrmse", "wall/", "memory/", "params/")
 """Summary keys of a row beside the shipped mode's own and what judges it."""

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax import config, optim
+from ups_jax import config, optim, tracking
 from ups_jax.data import draw_windows
 from ups_jax.emulator import Simulator, init
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
-from ups_jax.run import cost, hosts, tracking
+from ups_jax.run import cost, hosts
 from ups_jax.run.checkpoint import Checkpoints
 from ups_jax.run.device import machine
 from ups_jax.run.plan import Plan, Resumed

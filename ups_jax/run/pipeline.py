@@ -13,11 +13,11 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
-from ups_jax import config, sharding
+from ups_jax import config, sharding, tracking
 from ups_jax.data import save_predictions
 from ups_jax.emulator import build, count, statistics
 from ups_jax.files import write_json, write_text
-from ups_jax.run import cost, device, estimate, hosts, learn, ruling, store, tracking
+from ups_jax.run import cost, device, estimate, hosts, learn, ruling, store
 from ups_jax.run.judge import Judgement, choose, judge, table, validated
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar

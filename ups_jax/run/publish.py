@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-from ups_jax import config
+from ups_jax import config, tracking
 from ups_jax.emulator import count
 from ups_jax.metrics import LEVELS
-from ups_jax.run import ruling, store, tracking
+from ups_jax.run import ruling, store
 from ups_jax.run.judge import Judgement
 from ups_jax.run.plan import Plan
 from ups_jax.run.report import (

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ups_jax import sharding
+from ups_jax import sharding, tracking
 from ups_jax.data import save_predictions, simulate
 from ups_jax.emulator import build
 from ups_jax.evaluate import Report
 from ups_jax.files import read_json, write_json
 from ups_jax.pde.base import PDE
 from ups_jax.registry import lookup
-from ups_jax.run import device, store, tracking
+from ups_jax.run import device, store
 from ups_jax.run.judge import BEST, judge, table
 from ups_jax.run.plan import Plan
 from ups_jax.run.progress import Bar

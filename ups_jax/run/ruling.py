@@ -16,7 +16,7 @@ from ups_jax.run.leaderboard.tell import standing
 from ups_jax.run.plan import Plan
 from ups_jax.run.report import Table
 from ups_jax.run.splits import Splits
-from ups_jax.run.tracking import WandBContext
+from ups_jax.tracking import WandBContext
 
 GATE_COLUMNS = ["gate", "metric", "verdict", "value", "limit", "margin", "reference", "sentence"]
 REGRESSION_COLUMNS = ["metric", "against", "verdict", "value", "reference", "change", "spread"]

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ups_jax.files import encode
-from ups_jax.run.tracking.schema import Ledger, Schema, exit_code_of
+from ups_jax.tracking.schema import Ledger, Schema, exit_code_of
 
 
 class MemoryRun:

@@ -11,9 +11,9 @@ from typing import Any
 
 from ups_jax.files import MetricsFile, read_json, write_json, write_text
 from ups_jax.registry import lookup
-from ups_jax.run.tracking.context import Session, WandBContext
-from ups_jax.run.tracking.memory import MemoryRun
-from ups_jax.run.tracking.schema import SERIES, Schema, plain
+from ups_jax.tracking.context import Session, WandBContext
+from ups_jax.tracking.memory import MemoryRun
+from ups_jax.tracking.schema import SERIES, Schema, plain
 
 __all__ = ["SERIES", "MemoryRun", "Run", "Schema", "WandBContext", "reopen", "start"]
 

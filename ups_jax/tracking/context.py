@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from ups_jax.files import MetricsFile, read_json, write_json
-from ups_jax.run.tracking.schema import Ledger, Schema, exit_code_of
+from ups_jax.tracking.schema import Ledger, Schema, exit_code_of
 
 
 class Session(NamedTuple):
