@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from ups_jax.run.report import figures, page, plot_forecast, write_report
-from ups_jax.run.report.fields import nrmse, profiles
-from ups_jax.run.report.look import PENS, pens
+from ups_jax.report import figures, page, plot_forecast, write_report
+from ups_jax.report.fields import nrmse, profiles
+from ups_jax.report.style import PENS, pens
 
 TIMES = np.linspace(0, 2, 41)
 ERRORS = {"operator": 0.012, "solver": 0.013, "persistence": 1.4, "mean": 0.42}

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ups_jax.run.report import ensembles
-from ups_jax.run.report.look import to_png
+from ups_jax.report import ensembles
+from ups_jax.report.style import to_png
 
 TIMES = np.linspace(0, 2, 11)
 LEVELS = np.arange(1, 10) / 10

@@ -15,7 +15,7 @@ from ups_jax.types import Trajectories
 
 if TYPE_CHECKING:
     from ups_jax.config import load as load_config
-    from ups_jax.run.report import plot_forecast
+    from ups_jax.report import plot_forecast
     from ups_jax.run.store import load
 
 __all__ = [
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
 
         return load
     if name == "plot_forecast":
-        from ups_jax.run.report import plot_forecast
+        from ups_jax.report import plot_forecast
 
         return plot_forecast
     raise AttributeError(f"module 'ups_jax' has no attribute {name!r}")

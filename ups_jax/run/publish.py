@@ -9,10 +9,7 @@ import jax
 from ups_jax import config, tracking
 from ups_jax.emulator import count
 from ups_jax.metrics import LEVELS
-from ups_jax.run import ruling, store
-from ups_jax.run.judge import Judgement
-from ups_jax.run.plan import Plan
-from ups_jax.run.report import (
+from ups_jax.report import (
     Plate,
     Table,
     champion_plate,
@@ -21,6 +18,9 @@ from ups_jax.run.report import (
     search_plate,
     write_report,
 )
+from ups_jax.run import ruling, store
+from ups_jax.run.judge import Judgement
+from ups_jax.run.plan import Plan
 from ups_jax.run.ruling import Ruling
 from ups_jax.run.splits import Splits
 from ups_jax.types import Params

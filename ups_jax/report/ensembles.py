@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ups_jax.run.report.look import (
+from ups_jax.report.style import (
     TIME,
     Pen,
     canvas,

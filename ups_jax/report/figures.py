@@ -9,7 +9,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
-from ups_jax.run.report.look import (
+from ups_jax.report.style import (
     HUGE,
     TIME,
     Pen,

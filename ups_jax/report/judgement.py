@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ups_jax.run.gates import FAIL, NO_BASELINE, PASS, Verdict
-from ups_jax.run.report.figures import (
+from ups_jax.report.figures import (
     WORST_SHOWN,
     Rows,
     compilations,
@@ -19,7 +18,8 @@ from ups_jax.run.report.figures import (
     stages_of,
     training,
 )
-from ups_jax.run.report.look import (
+from ups_jax.report.page import Plate
+from ups_jax.report.style import (
     PENS,
     TIME,
     canvas,
@@ -31,7 +31,7 @@ from ups_jax.run.report.look import (
     tidy,
     to_png,
 )
-from ups_jax.run.report.page import Plate
+from ups_jax.run.gates import FAIL, NO_BASELINE, PASS, Verdict
 
 Values = Mapping[str, Sequence[float]]
 

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ups_jax.run.report.fields import outcome, plot_forecast, profiles
-from ups_jax.run.report.figures import conserved, error_over_time, pick, spectra, stages_of
-from ups_jax.run.report.generative import ensemble_plates, search_plate
-from ups_jax.run.report.judgement import champion_plate, gates_plate, training_plate
-from ups_jax.run.report.look import number, to_png
-from ups_jax.run.report.page import Plate, Table, render, verdict, with_truth
+from ups_jax.report.fields import outcome, plot_forecast, profiles
+from ups_jax.report.figures import conserved, error_over_time, pick, spectra, stages_of
+from ups_jax.report.generative import ensemble_plates, search_plate
+from ups_jax.report.judgement import champion_plate, gates_plate, training_plate
+from ups_jax.report.page import Plate, Table, render, verdict, with_truth
+from ups_jax.report.style import number, to_png
 
 __all__ = [
     "Evidence",

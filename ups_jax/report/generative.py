@@ -4,16 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ups_jax.run.report.ensembles import (
+from ups_jax.report.ensembles import (
     fan,
     rank_histograms,
     reliability_diagram,
     search_analysis,
     spread_against_error,
 )
-from ups_jax.run.report.figures import pick
-from ups_jax.run.report.look import number, to_png
-from ups_jax.run.report.page import Plate
+from ups_jax.report.figures import pick
+from ups_jax.report.page import Plate
+from ups_jax.report.style import number, to_png
 
 Arrays = Mapping[str, np.ndarray]
 

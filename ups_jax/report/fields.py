@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
-from ups_jax.run.report.look import (
+from ups_jax.report.style import (
     TIME,
     canvas,
     draw,
