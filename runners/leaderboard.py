@@ -31,9 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     args = cli.parse(
         argv, prog="leaderboard.py", description=DESCRIPTION, extra=flags, subject="project"
     )
-    from ups_jax.run import standings
+    from ups_jax.leaderboard import commands
 
-    return cli.run_main(args, standings.prepare, standings.execute)
+    return cli.run_main(args, commands.prepare, commands.execute)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ups_jax.run.gates import FAIL, NO_BASELINE, PASS, check, passed
+from ups_jax.leaderboard.gates import FAIL, NO_BASELINE, PASS, check, passed
 
 MOST = {"metric": "eval/nrmse", "most": 0.02}
 LEAST = {"metric": "eval/coverage_90", "least": 0.75}

@@ -9,7 +9,7 @@ import pytest
 from runners import evaluate, fast_to_sota
 from runs import TINY, stored, summary
 from ups_jax.data import load_npz
-from ups_jax.run.leaderboard import champions, read
+from ups_jax.leaderboard import champions, read
 
 SHORT = [
     *TINY,

@@ -13,9 +13,9 @@ import pytest
 
 from runners import leaderboard as runner
 from runs import ROOT
-from ups_jax.run import leaderboard
-from ups_jax.run.leaderboard import JUDGED, append, claim, compare, read, snapshot, worst
-from ups_jax.run.leaderboard.regress import BETTER, LEVEL, NO_BASELINE, WORSE
+from ups_jax import leaderboard
+from ups_jax.leaderboard import JUDGED, append, claim, compare, read, snapshot, worst
+from ups_jax.leaderboard.regression import BETTER, LEVEL, NO_BASELINE, WORSE
 
 ROWS = """
 import os, sys

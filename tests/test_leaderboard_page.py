@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ups_jax.run.leaderboard.page import page
+from ups_jax.leaderboard.page import page
 
 BURGERS, KURAMOTO = "burgers-p1-3fa29c01d2", "kuramoto-p1-77aa01bc55"
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><b>&amp;\u2028'"

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from ups_jax.leaderboard.gates import check
 from ups_jax.report import figures, judgement
 from ups_jax.report.style import canvas
-from ups_jax.run.gates import check
 
 SCALARS = {"err": 0.01, "cover": 0.6, "gap": 2e-3, "gain": -1.0, "drift": 0.5}
 CHAMPION = {"err": 0.03, "cover": 0.9, "slow": 7.0}

@@ -16,9 +16,9 @@ from runners import fast_to_sota, sweep
 from runs import ROOT, TINY, stored
 from test_train import run, same, settings, task  # noqa: F401
 from ups_jax import optim, stages
+from ups_jax.leaderboard import read
 from ups_jax.run import cli
 from ups_jax.run import sweep as sweeps
-from ups_jax.run.leaderboard import read
 from ups_jax.run.sweep.space import parse
 from ups_jax.train import fit
 

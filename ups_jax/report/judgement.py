@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ups_jax.leaderboard.gates import FAIL, NO_BASELINE, PASS, Verdict
 from ups_jax.report.figures import (
     WORST_SHOWN,
     Rows,
@@ -31,7 +32,6 @@ from ups_jax.report.style import (
     tidy,
     to_png,
 )
-from ups_jax.run.gates import FAIL, NO_BASELINE, PASS, Verdict
 
 Values = Mapping[str, Sequence[float]]
 

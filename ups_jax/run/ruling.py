@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ups_jax import leaderboard
 from ups_jax.files import read_json, write_json, write_text
+from ups_jax.leaderboard import Claim, Lines, Regression, Row, Snapshot
+from ups_jax.leaderboard.gates import FAIL, NO_BASELINE, PASS, Verdict, check, passed
+from ups_jax.leaderboard.page import page
+from ups_jax.leaderboard.tables import standing
 from ups_jax.report import Table
-from ups_jax.run import entry, leaderboard
-from ups_jax.run.gates import FAIL, NO_BASELINE, PASS, Verdict, check, passed
-from ups_jax.run.leaderboard import Claim, Lines, Regression, Row, Snapshot
-from ups_jax.run.leaderboard.page import page
-from ups_jax.run.leaderboard.tell import standing
+from ups_jax.run import entry
 from ups_jax.run.plan import Plan
 from ups_jax.run.splits import Splits
 from ups_jax.tracking import WandBContext

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ups_jax import config
+from ups_jax import config, leaderboard
 from ups_jax.files import read_json, write_json, write_text
-from ups_jax.run import entry, leaderboard, store
-from ups_jax.run.leaderboard.page import page
+from ups_jax.leaderboard.page import page
+from ups_jax.run import entry, store
 from ups_jax.run.sweep import trial as trials
 from ups_jax.run.sweep.space import text
 

@@ -1,6 +1,7 @@
 """The leaderboard: runs of one task side by side, who leads, and what has got worse."""
 
-from ups_jax.run.leaderboard.ranking import (
+from ups_jax.leaderboard.metrics import finite, higher_is_better, metric_of
+from ups_jax.leaderboard.ranking import (
     JUDGED,
     Claim,
     Snapshot,
@@ -11,9 +12,8 @@ from ups_jax.run.leaderboard.ranking import (
     snapshot,
     spread_of,
 )
-from ups_jax.run.leaderboard.regress import Regression, compare, worst
-from ups_jax.run.leaderboard.rows import Lines, Row, append, locked, read
-from ups_jax.run.leaderboard.values import finite, higher_is_better, metric_of
+from ups_jax.leaderboard.regression import Regression, compare, worst
+from ups_jax.leaderboard.storage import Lines, Row, append, locked, read
 
 __all__ = [
     "JUDGED",

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ups_jax import leaderboard
 from ups_jax.files import write_text
+from ups_jax.leaderboard import Claim, Lines, Row, tables
+from ups_jax.leaderboard.page import page
 from ups_jax.registry import lookup
-from ups_jax.run import entry, leaderboard
-from ups_jax.run.leaderboard import Claim, Lines, Row, tell
-from ups_jax.run.leaderboard.page import page
+from ups_jax.run import entry
 from ups_jax.run.signals import Stop
 
 MARGIN = 0.02
@@ -40,7 +41,7 @@ def prepare(args: argparse.Namespace, stop: Stop) -> Standings:
         wanted = f"{least}" if least == most else f"{least} or more" if least else "no"
         raise ValueError(f"{args.action} takes {wanted} run ids, got {len(rows)}")
     if args.board is not None:
-        lookup(dict.fromkeys(tell.boards(found)), args.board, "board")
+        lookup(dict.fromkeys(tables.boards(found)), args.board, "board")
     if args.action == "promote" and not (granted := _claim(found, rows[0])).granted:
         if not args.force:
             raise ValueError(
@@ -64,22 +65,22 @@ def _show(asked: Standings) -> None:
     for board in _boards(asked):
         rows = leaderboard.ranked(asked.found.runs, board)
         print(f"{board}: {rows[0].get('task')}, {rows[0].get('protocol')}")
-        print(tell.text(tell.standing(asked.found, board)), end="\n\n")
+        print(tables.text(tables.standing(asked.found, board)), end="\n\n")
 
 
 def _compare(asked: Standings) -> None:
     if len({row["board"] for row in asked.rows}) > 1:
         print("warning: these runs stand on different boards; none is better than another",
               file=sys.stderr)  # fmt: skip
-    metrics, differ = tell.compared(asked.rows)
-    print(tell.text(metrics))
+    metrics, differ = tables.compared(asked.rows)
+    print(tables.text(metrics))
     print()
-    print(tell.text(differ) if differ[1] else "no config key differs")
+    print(tables.text(differ) if differ[1] else "no config key differs")
 
 
 def _export(asked: Standings) -> None:
-    make = tell.FORMATS[asked.args.format]
-    parts = [make(tell.standing(asked.found, board)) for board in _boards(asked)]
+    make = tables.FORMATS[asked.args.format]
+    parts = [make(tables.standing(asked.found, board)) for board in _boards(asked)]
     whole = "\n".join(parts)
     if asked.args.out is None:
         print(whole, end="")
@@ -128,7 +129,7 @@ def _leader(found: Lines, row: Row) -> str | None:
 
 
 def _boards(asked: Standings) -> Sequence[str]:
-    return tell.boards(asked.found) if asked.args.board is None else [asked.args.board]
+    return tables.boards(asked.found) if asked.args.board is None else [asked.args.board]
 
 
 MANY = 1000

@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ups_jax.run.leaderboard.ranking import Snapshot, spread_of
-from ups_jax.run.leaderboard.rows import Row
-from ups_jax.run.leaderboard.values import higher_is_better, metric_of
+from ups_jax.leaderboard.metrics import higher_is_better, metric_of
+from ups_jax.leaderboard.ranking import Snapshot, spread_of
+from ups_jax.leaderboard.storage import Row
 
 WORSE, BETTER, LEVEL, NO_BASELINE = "regression", "improvement", "level", "no_baseline"
 ENOUGH = 3

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ups_jax.run.leaderboard.rows import Lines, Row
-from ups_jax.run.leaderboard.values import finite, metric_of
+from ups_jax.leaderboard.metrics import finite, metric_of
+from ups_jax.leaderboard.storage import Lines, Row
 
 JUDGED = "eval/val/nrmse"
 """What runs are ranked by: the shipped mode's error on validation."""

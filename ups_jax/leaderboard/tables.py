@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ups_jax.config.schema import flatten
-from ups_jax.run.leaderboard.ranking import JUDGED, champions, ranked
-from ups_jax.run.leaderboard.rows import Lines, Row
-from ups_jax.run.leaderboard.values import higher_is_better, metric_of
+from ups_jax.leaderboard.metrics import higher_is_better, metric_of
+from ups_jax.leaderboard.ranking import JUDGED, champions, ranked
+from ups_jax.leaderboard.storage import Lines, Row
 from ups_jax.run.progress import lines
 
 COLUMNS = {
