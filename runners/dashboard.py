@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ups_jax.run import cli
+from ups_jax.jobs import cli
 
 DESCRIPTION = "Panels, pinned columns and the baseline of a W&B project; makes no run."
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     args = cli.parse(
         argv, prog="dashboard.py", description=DESCRIPTION, extra=flags, subject="project"
     )
-    from ups_jax.run import dashboard
+    from ups_jax.jobs import dashboard
 
     return cli.run_main(args, dashboard.prepare, dashboard.execute)
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ups_jax.run import cli
+from ups_jax.jobs import cli
 
 DESCRIPTION = "Evaluate the model of a workdir; adds to the summary and tables of its one run."
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from ups_jax.run import cli
+from ups_jax.jobs import cli
 
 DESCRIPTION = "From a config to a trained, evaluated and reported emulator, in one run."
 

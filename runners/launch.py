@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ups_jax.run import cli
+from ups_jax.jobs import cli
 
 DESCRIPTION = """Train and judge a config on a rented box that ends itself.
 The box runs runners/fast_to_sota.py with the flags given here; the same command goes on from what
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code of `launch.py`; see `--help`."""
     args = cli.parse(argv, prog="launch.py", description=DESCRIPTION, extra=flags)
     args.workdir = args.workdir or cli.default_workdir(args.config)
-    from ups_jax.run import launch
+    from ups_jax.jobs import launch
 
     return cli.run_main(args, launch.prepare, launch.execute)
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ups_jax.run import cli
+from ups_jax.jobs import cli
 
 DESCRIPTION = "Runs of one task side by side: leaderboard.py [ACTION] [RUN ...]"
 ACTIONS = "show (default) | compare A B ... | export | promote A | demote A | page"

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ups_jax.run import cli
+from ups_jax.jobs import cli
 
 DESCRIPTION = "Learning rates side by side in one run; any other keys as trials of one run each."
 
@@ -22,7 +22,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Exit code of `sweep.py`; see `--help`."""
     args = cli.parse(argv, prog="sweep.py", description=DESCRIPTION, extra=flags)
-    from ups_jax.run import sweep
+    from ups_jax.jobs import sweep
 
     return sweep.main(args, cli.run_main)
 

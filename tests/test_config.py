@@ -18,7 +18,7 @@ from ups_jax.config import load, rules
 from ups_jax.config.schema import COMPONENTS, flatten
 from ups_jax.config.types import Kind, kind_of
 from ups_jax.emulator import build
-from ups_jax.run import cli
+from ups_jax.jobs import cli
 from ups_jax.types import Interrupted
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ import pytest
 from runners import dashboard as runner
 from runs import ROOT, sh
 from ups_jax import config, leaderboard, report
-from ups_jax.run import dashboard, ruling
+from ups_jax.jobs import dashboard
+from ups_jax.run import ruling
 from ups_jax.stages import STAGES
 from ups_jax.tracking import MemoryRun, Schema
 

@@ -13,8 +13,8 @@ import pytest
 
 from runners import launch as runner
 from runs import ROOT
-from ups_jax.run import launch
-from ups_jax.run.launch import bill, clouds, onstart, sky, slurm, task
+from ups_jax.jobs import launch
+from ups_jax.jobs.launch import clouds, onstart, pricing, sky, slurm, task
 
 SKY = Path(os.environ.get("UPS_SKY") or ROOT / sky.PYTHON)
 needs_sky = pytest.mark.skipif(
@@ -257,11 +257,11 @@ def test_the_bill_by_hand(here, capsys):
 
 def test_the_bill_says_what_it_does_not_know(here):
     asked = job_of("--cloud=aws")
-    assert "bill: unknown" in bill.estimate(asked, price=None, measured=None)
+    assert "bill: unknown" in pricing.estimate(asked, price=None, measured=None)
     asked = job_of("--max_hourly_cost=3")
-    told = bill.estimate(asked, price=None, measured=None)
+    told = pricing.estimate(asked, price=None, measured=None)
     assert "as listed in" in told and "time: unknown" in told
-    assert "no box may be found" in bill.estimate(
+    assert "no box may be found" in pricing.estimate(
         job_of("--max_hourly_cost=1"), price=None, measured=None
     )
 
@@ -269,7 +269,7 @@ def test_the_bill_says_what_it_does_not_know(here):
 def test_the_bill_reads_the_repository_s_own_measurements(here):
     (here / "benchmarks").symlink_to(ROOT / "benchmarks")
     asked = job_of("--config=configs/burgers.py", "--max_hours=0.2")
-    told = bill.estimate(asked, price=1, measured=None)
+    told = pricing.estimate(asked, price=1, measured=None)
     assert "benchmarks/results/burgers.json" in told and "over --max_hours" in told
 
 

@@ -16,10 +16,10 @@ from runners import fast_to_sota, sweep
 from runs import ROOT, TINY, stored
 from test_train import run, same, settings, task  # noqa: F401
 from ups_jax import optim, stages
+from ups_jax.jobs import cli
+from ups_jax.jobs import sweep as sweeps
+from ups_jax.jobs.sweep.space import parse
 from ups_jax.leaderboard import read
-from ups_jax.run import cli
-from ups_jax.run import sweep as sweeps
-from ups_jax.run.sweep.space import parse
 from ups_jax.train import fit
 
 FAKE = """

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ups_jax.run.launch.job import Job
+from ups_jax.jobs.launch.job import Job
 
 HERE = Path(__file__).parent
 PYTHON = ".venv-sky/bin/python"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ups_jax.run.launch.job import Job
+from ups_jax.jobs.launch.job import Job
 
 REQUEUES = 20
 """Times that a job may meet its time limit."""

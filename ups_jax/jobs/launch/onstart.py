@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from ups_jax.run.launch.job import Job
+from ups_jax.jobs.launch.job import Job
 
 BODY = Path(__file__).with_name("onstart.sh")
 LONGEST = 4000

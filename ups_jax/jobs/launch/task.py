@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ups_jax.run.launch import onstart
-from ups_jax.run.launch.job import Job
+from ups_jax.jobs.launch import onstart
+from ups_jax.jobs.launch.job import Job
 
 IDLE_MINUTES = 5
 """Until SkyPilot takes down a box on which nothing runs: the second rope under the script's own."""

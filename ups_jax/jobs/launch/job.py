@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ups_jax.jobs.launch.clouds import CLOUDS, Cloud
 from ups_jax.registry import lookup
-from ups_jax.run.launch.clouds import CLOUDS, Cloud
 
 RUNNER = "runners/fast_to_sota.py"
 RENTING = (

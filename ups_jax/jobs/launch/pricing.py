@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ups_jax.files import read_json
-from ups_jax.run.launch.job import Job
+from ups_jax.jobs.launch.job import Job
 
 START_S = 420.0
 """Seconds for a box to start, fetch the CUDA build of jax, and be given back: assumed."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from ups_jax import config
 from ups_jax.files import write_json, write_text
-from ups_jax.run.launch import bill, clouds, job, onstart, sky, slurm, task
-from ups_jax.run.launch.job import Job
+from ups_jax.jobs.launch import clouds, job, onstart, pricing, sky, slurm, task
+from ups_jax.jobs.launch.job import Job
 from ups_jax.run.signals import Stop
 
 RECORDS = Path("runs/launches")
@@ -47,7 +47,7 @@ def prepare(args: Namespace, stop: Stop) -> Launch:
         text = task.to_yaml(task.task(asked))
         told, refusals = _looked_at(asked, text)
     if not args.slurm:
-        told.append(bill.estimate(asked, price=args.price, measured=args.measured))
+        told.append(pricing.estimate(asked, price=args.price, measured=args.measured))
     if asked.about.note and not args.slurm:
         told.append(f"{asked.cloud}: {asked.about.note}")
     if refusals and not (args.dry_run or args.print_onstart):

@@ -8,10 +8,10 @@ from typing import Any
 
 from ups_jax import config, leaderboard
 from ups_jax.files import read_json, write_json, write_text
+from ups_jax.jobs.sweep import trial as trials
+from ups_jax.jobs.sweep.space import text
 from ups_jax.leaderboard.page import page
 from ups_jax.run import entry, store
-from ups_jax.run.sweep import trial as trials
-from ups_jax.run.sweep.space import text
 
 BOARD, RECORD, DIVERGED, BAD_INPUT = "leaderboard.jsonl", "sweep.json", 4, 2
 
