@@ -27,9 +27,9 @@ import ups_jax as ups
 from ups_jax import config
 from ups_jax.emulator import count, init, statistics
 from ups_jax.evaluate import validator
+from ups_jax.experiment.datasets import split_key
 from ups_jax.models import OPERATORS, operators
 from ups_jax.optim import adamw
-from ups_jax.run.splits import split_key
 from ups_jax.stages import STAGES
 from ups_jax.train import fit
 

@@ -125,7 +125,7 @@ def work(told):
     from ups_jax import optim, sharding
     from ups_jax.data import simulate
     from ups_jax.emulator import build, statistics
-    from ups_jax.run.splits import split_key
+    from ups_jax.experiment.datasets import split_key
     from ups_jax.stages import STAGES
     from ups_jax.train import fit
 
@@ -190,13 +190,13 @@ def parameters(cfg):
 
 def model(traffic):
     """Milliseconds of an update on many GPUs with the golden batch on each: compute, then send."""
+    from ups_jax import flops
     from ups_jax.emulator import build
-    from ups_jax.run import cost
 
     cfg = golden()
-    steps = cost.schedule(build(cfg), cfg, "operator")
+    steps = flops.schedule(build(cfg), cfg, "operator")
     unrolls = sum(count * unroll for count, unroll in steps)
-    flop = cost.training(build(cfg), cfg, "operator") / unrolls
+    flop = flops.training(build(cfg), cfg, "operator") / unrolls
     own = flop / (GPU["TFLOP/s attained"] * 1e12) * 1e3
     out = {"assumed": GPU, "GFLOP a step on each": flop / 1e9, "ms alone": own, "on": {}}
     print(f"on paper, {flop / 1e9:.1f} GFLOP a step on each GPU, nothing overlapped: {GPU}")

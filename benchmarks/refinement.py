@@ -18,8 +18,8 @@ from record import write
 
 import ups_jax as ups
 from ups_jax.data import simulate
+from ups_jax.experiment.datasets import split_key
 from ups_jax.metrics import crps
-from ups_jax.run.splits import split_key
 
 ROUTES = ("diffusion", "distilled", "crps")
 SAMPLES, MEMBERS = 64, 8

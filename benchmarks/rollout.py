@@ -21,10 +21,10 @@ from record import RESULTS, write
 
 import ups_jax as ups
 from ups_jax.emulator import Simulator, count
+from ups_jax.experiment.datasets import split_key
 from ups_jax.forecast import analysis
 from ups_jax.metrics import nrmse
 from ups_jax.pde import PDES
-from ups_jax.run.splits import split_key
 
 GRIDS = (64, 128, 256, 512, 1024)
 BATCH, ROUNDS, CONTEXT = 16, 7, 10

@@ -27,7 +27,7 @@ import ups_jax as ups
 from ups_jax import optim
 from ups_jax.data import Stored, simulate
 from ups_jax.emulator import build, statistics
-from ups_jax.run.splits import split_key
+from ups_jax.experiment.datasets import split_key
 from ups_jax.stages import STAGES
 from ups_jax.train import fit
 

@@ -34,7 +34,7 @@ from record import RESULTS, write
 
 import ups_jax as ups
 from ups_jax.data import save_npz
-from ups_jax.run.splits import judged_steps, split_key
+from ups_jax.experiment.datasets import judged_steps, split_key
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"

@@ -18,9 +18,9 @@ from record import write
 
 import ups_jax as ups
 from ups_jax.emulator import Simulator
+from ups_jax.experiment.datasets import split_key
 from ups_jax.metrics import nrmse
 from ups_jax.pde import PDES
-from ups_jax.run.splits import split_key
 
 SAMPLES, BATCH = 200, 20
 

@@ -14,8 +14,8 @@ import numpy as np
 from record import write
 
 import ups_jax as ups
+from ups_jax.experiment.datasets import gather
 from ups_jax.metrics import METRICS
-from ups_jax.run.splits import gather
 
 MODES = ("operator", "solver", "mean", "persistence")
 

@@ -23,9 +23,9 @@ def main(argv: list[str] | None = None) -> int:
     args = cli.parse(
         argv, prog="evaluate.py", description=DESCRIPTION, extra=flags, subject="workdir"
     )
-    from ups_jax.run import revisit
+    from ups_jax.experiment import reevaluate
 
-    return cli.run_main(args, revisit.prepare, revisit.execute)
+    return cli.run_main(args, reevaluate.prepare, reevaluate.execute)
 
 
 if __name__ == "__main__":

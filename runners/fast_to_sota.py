@@ -11,7 +11,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code of `fast_to_sota.py`; see `--help`."""
     args = cli.parse(argv, prog="fast_to_sota.py", description=DESCRIPTION, extra=cli.several)
     args.workdir = args.workdir or cli.default_workdir(args.config)
-    from ups_jax.run import pipeline
+    from ups_jax.experiment import pipeline
 
     return cli.run_main(args, pipeline.prepare, pipeline.execute)
 

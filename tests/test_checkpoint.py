@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ups_jax.run.checkpoint import Checkpoints
+from ups_jax.experiment.checkpoint import Checkpoints
 
 TREE = {"a": np.arange(4.0, dtype="f4"), "b": {"c": np.ones((2, 3), "f4")}}
 

@@ -14,8 +14,8 @@ import pytest
 from runners import dashboard as runner
 from runs import ROOT, sh
 from ups_jax import config, leaderboard, report
+from ups_jax.experiment import verdict
 from ups_jax.jobs import dashboard
-from ups_jax.run import ruling
 from ups_jax.stages import STAGES
 from ups_jax.tracking import MemoryRun, Schema
 
@@ -91,10 +91,10 @@ def ruled():
     row = {"id": "a", "board": "b", "metrics": {}, "gates": {"met": 0, "of": 0, "failed": []}}
     row["regressions"] = {"regressed": [], "improved": [], "baseline": None}
     before, claim = leaderboard.Snapshot(None, ()), leaderboard.Claim(True, "first")
-    found = ruling.Ruling(row, before, (), (), claim, leaderboard.Lines([row]))
+    found = verdict.Ruling(row, before, (), (), claim, leaderboard.Lines([row]))
     run = MemoryRun(Schema(("operator",)))
-    ruling.tell(found, run)
-    return run, {table.title for table in ruling.tables(found)}
+    verdict.tell(found, run)
+    return run, {table.title for table in verdict.tables(found)}
 
 
 @needs_package

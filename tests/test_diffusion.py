@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ups_jax import diffusion
-from ups_jax.run.cost import flops
+from ups_jax.flops import flops
 
 EDM = diffusion.edm(smallest=0.01, largest=80.0)
 FLOW = diffusion.flow(smallest=0.01, largest=80.0)

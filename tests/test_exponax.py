@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import ups_jax as ups
+from ups_jax.experiment.datasets import judged_steps, split_key
 from ups_jax.pde import PDES
-from ups_jax.run.splits import judged_steps, split_key
 
 CONFIG = "configs/apebench_burgers.py"
 

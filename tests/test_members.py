@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ups_jax as ups
-from ups_jax import stages
+from ups_jax import flops, stages
 from ups_jax.config import load
 from ups_jax.emulator import build, operator_step, refined, residual
 from ups_jax.evaluate import ensemble_validator, loss_validator
@@ -16,7 +16,6 @@ from ups_jax.evaluate.beam_search import analyse_search, rank_correlation
 from ups_jax.evaluate.ensembles import evaluate_ensembles
 from ups_jax.forecast import FORECASTERS, calls
 from ups_jax.metrics import crps
-from ups_jax.run import cost
 
 TINY = {
     "pde.points": 32,
@@ -195,7 +194,7 @@ def test_a_residual_is_scaled_by_its_own_deviation(task):
 def test_a_stage_moves_its_own_parameters_alone(task, name):
     """Teacher, operator and statistics get no gradient from what is trained after them."""
     cfg, sim, params, _ = task
-    stage = cost.stage_of(sim, cfg, name)
+    stage = flops.stage_of(sim, cfg, name)
     batch = batch_of(task, stage)
     ready = stage.prepare(params, batch, jax.random.key(0))
     loss = jax.jit(jax.grad(lambda own: stage.loss({**ready, **own}, batch, jax.random.key(1))[0]))
@@ -237,17 +236,17 @@ def test_the_crps_loss_is_the_metric_over_the_truths_rms(task):
 def test_a_control_costs_what_it_is_matched_with(task):
     cfg, sim, _, _ = task
     assert cfg.fit.continued.match == "crps"
-    steps = sum(n for n, _ in cost.schedule(sim, cfg, "continued"))
-    asked, got = (cost.training(sim, cfg, name) for name in ("crps", "continued"))
+    steps = sum(n for n, _ in flops.schedule(sim, cfg, "continued"))
+    asked, got = (flops.training(sim, cfg, name) for name in ("crps", "continued"))
     assert abs(got / asked - 1) <= cfg.fit.continued.chunk / steps
-    assert sum(n for n, _ in cost.schedule(sim, cfg, "crps")) == cfg.fit.crps.steps
+    assert sum(n for n, _ in flops.schedule(sim, cfg, "crps")) == cfg.fit.crps.steps
 
 
 def test_flops_multiply_loops_out():
     x = jnp.ones((8, 8))
-    once = cost.flops(lambda x: x @ x, x)
+    once = flops.flops(lambda x: x @ x, x)
     assert once == 2 * 8**3
-    looped = cost.flops(
+    looped = flops.flops(
         lambda x: jax.lax.scan(lambda c, _: (c @ x, None), x, None, length=10)[0], x
     )
     assert looped == 10 * once

@@ -13,7 +13,7 @@ from fixtures import write_pdebench
 from runners import fast_to_sota
 from runs import ROOT, RUNNER, TINY, sh, stored, summary
 from ups_jax.data import save_npz
-from ups_jax.run.judge import preferred
+from ups_jax.experiment.evaluation import preferred
 
 STAGES = ("operator", "continued", "diffusion", "distill", "crps")
 

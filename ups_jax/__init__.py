@@ -15,8 +15,8 @@ from ups_jax.types import Trajectories
 
 if TYPE_CHECKING:
     from ups_jax.config import load as load_config
+    from ups_jax.experiment.workdir import load
     from ups_jax.report import plot_forecast
-    from ups_jax.run.store import load
 
 __all__ = [
     "Trajectories",
@@ -36,7 +36,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load the names that bring a heavy library with them."""
     if name == "load":
-        from ups_jax.run.store import load
+        from ups_jax.experiment.workdir import load
 
         return load
     if name == "load_config":

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
+from ups_jax.experiment.signals import Stop, watch
 from ups_jax.registry import near_miss
-from ups_jax.run.signals import Stop, watch
 from ups_jax.types import Interrupted
 
 Plan = TypeVar("Plan")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ups_jax import leaderboard
+from ups_jax.experiment import record
+from ups_jax.experiment.signals import Stop
 from ups_jax.files import write_text
 from ups_jax.leaderboard import Claim, Lines, Row, tables
 from ups_jax.leaderboard.page import page
 from ups_jax.registry import lookup
-from ups_jax.run import entry
-from ups_jax.run.signals import Stop
 
 MARGIN = 0.02
 """Lead over a champion's validation error that a promotion by hand needs without --force."""
@@ -107,7 +107,7 @@ def _page(asked: Standings) -> None:
 
 
 def _enter(asked: Standings, kind: str, row: Row, reason: str) -> None:
-    leaderboard.append(asked.path, entry.event(kind, row, by="user", reason=reason))
+    leaderboard.append(asked.path, record.event(kind, row, by="user", reason=reason))
     _write_page(asked.path)
 
 

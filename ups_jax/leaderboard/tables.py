@@ -9,7 +9,7 @@ from ups_jax.config.schema import flatten
 from ups_jax.leaderboard.metrics import higher_is_better, metric_of
 from ups_jax.leaderboard.ranking import JUDGED, champions, ranked
 from ups_jax.leaderboard.storage import Lines, Row
-from ups_jax.run.progress import lines
+from ups_jax.progress import lines
 
 COLUMNS = {
     "validation nRMSE": JUDGED,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ups_jax import config
+from ups_jax.experiment.signals import Stop
 from ups_jax.files import write_json, write_text
 from ups_jax.jobs.launch import clouds, job, onstart, pricing, sky, slurm, task
 from ups_jax.jobs.launch.job import Job
-from ups_jax.run.signals import Stop
 
 RECORDS = Path("runs/launches")
 

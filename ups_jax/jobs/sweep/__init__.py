@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ups_jax import config
+from ups_jax.experiment import pipeline
+from ups_jax.experiment.signals import Stop
 from ups_jax.jobs.sweep import study, trial
 from ups_jax.jobs.sweep.space import Space, parse, rates
-from ups_jax.run import pipeline
-from ups_jax.run.signals import Stop
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ups_jax import config, leaderboard
+from ups_jax.experiment import record as entry
+from ups_jax.experiment import workdir
 from ups_jax.files import read_json, write_json, write_text
 from ups_jax.jobs.sweep import trial as trials
 from ups_jax.jobs.sweep.space import text
 from ups_jax.leaderboard.page import page
-from ups_jax.run import entry, store
 
 BOARD, RECORD, DIVERGED, BAD_INPUT = "leaderboard.jsonl", "sweep.json", 4, 2
 
@@ -114,9 +115,9 @@ def _one(sweep: Any, study: Any, trial: Any, state: Any) -> int:
 
 def _await(folder: Path, stop: Any) -> None:
     """Let a trial end whose parent was killed: it goes on by itself."""
-    if said := store.holder(folder):
+    if said := workdir.holder(folder):
         print(f"{said} still works in {folder.name}; waiting for it", file=sys.stderr, flush=True)
-    while store.holder(folder) and not stop():
+    while workdir.holder(folder) and not stop():
         time.sleep(1.0)
 
 

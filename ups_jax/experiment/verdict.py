@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from ups_jax import leaderboard
+from ups_jax.experiment import record
+from ups_jax.experiment.context import Plan
+from ups_jax.experiment.datasets import Splits
 from ups_jax.files import read_json, write_json, write_text
 from ups_jax.leaderboard import Claim, Lines, Regression, Row, Snapshot
 from ups_jax.leaderboard.gates import FAIL, NO_BASELINE, PASS, Verdict, check, passed
 from ups_jax.leaderboard.page import page
 from ups_jax.leaderboard.tables import standing
 from ups_jax.report import Table
-from ups_jax.run import entry
-from ups_jax.run.plan import Plan
-from ups_jax.run.splits import Splits
 from ups_jax.tracking import WandBContext
 
 GATE_COLUMNS = ["gate", "metric", "verdict", "value", "limit", "margin", "reference", "sentence"]
@@ -58,7 +58,7 @@ def page_path(cfg: Any, workdir: Path) -> Path:
 
 def baseline(plan: Plan, splits: Splits, run_id: str) -> Snapshot:
     """The board before the run began: read once, kept in `baseline.json` for when it goes on."""
-    path, own = plan.workdir / "baseline.json", entry.board(plan.cfg, splits)
+    path, own = plan.workdir / "baseline.json", record.board(plan.cfg, splits)
     held = read_json(path, None)
     if held is None or held["board"] != own:
         lines = leaderboard.read(board_path(plan.cfg, plan.workdir))
@@ -92,8 +92,8 @@ def rule(
     cfg, scalars = plan.cfg, run.summary
     held = None if before.champion is None else before.champion["metrics"]
     gates = check(cfg.gates.to_dict(), scalars, held)
-    row = entry.row_of(plan, splits, run, ship=ship, spread=spread)
-    row["curves"] = entry.curves_of(plan, curves, times, ship=ship)
+    row = record.row_of(plan, splits, run, ship=ship, spread=spread)
+    row["curves"] = record.curves_of(plan, curves, times, ship=ship)
     row["gates"] = {
         "met": sum(v.status == PASS for v in gates),
         "of": sum(v.status != NO_BASELINE for v in gates),
@@ -113,7 +113,7 @@ def rule(
     path = board_path(cfg, plan.workdir)
     leaderboard.append(path, row)
     if claim.granted and cfg.leaderboard.promote:
-        leaderboard.append(path, entry.event("promote", row, by="run", reason=claim.reason))
+        leaderboard.append(path, record.event("promote", row, by="run", reason=claim.reason))
     lines = leaderboard.read(path)
     leads = leaderboard.champions(lines.events)
     write_text(page_path(cfg, plan.workdir), page(lines.runs, leads, lines.events))

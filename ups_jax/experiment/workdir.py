@@ -13,8 +13,8 @@ import numpy as np
 
 from ups_jax import config
 from ups_jax.emulator import Simulator, build, init
+from ups_jax.experiment.checkpoint import Checkpoints
 from ups_jax.files import write_json
-from ups_jax.run.checkpoint import Checkpoints
 from ups_jax.types import Params
 
 

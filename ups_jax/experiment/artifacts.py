@@ -8,6 +8,11 @@ import jax
 
 from ups_jax import config, tracking
 from ups_jax.emulator import count
+from ups_jax.experiment import verdict, workdir
+from ups_jax.experiment.context import Plan
+from ups_jax.experiment.datasets import Splits
+from ups_jax.experiment.evaluation import Judgement
+from ups_jax.experiment.verdict import Ruling
 from ups_jax.metrics import LEVELS
 from ups_jax.report import (
     Plate,
@@ -18,11 +23,6 @@ from ups_jax.report import (
     search_plate,
     write_report,
 )
-from ups_jax.run import ruling, store
-from ups_jax.run.judge import Judgement
-from ups_jax.run.plan import Plan
-from ups_jax.run.ruling import Ruling
-from ups_jax.run.splits import Splits
 from ups_jax.types import Params
 
 STAGE_COLUMNS = ["stage", "parameters", "updates", "seeds", "best step", "judged by", "validation"]
@@ -45,13 +45,13 @@ def publish(
     run.log_table("Evaluation Summary", report.columns, report.rows)
     run.log_table("Physics Diagnostics", report.physics_columns, report.physics_rows)
     run.log_table("Stage Summary", STAGE_COLUMNS, stages)
-    for more in (*_variants(plan), *_more_tables(judged), *ruling.tables(ruled)):
+    for more in (*_variants(plan), *_more_tables(judged), *verdict.tables(ruled)):
         run.log_table(more.title, more.columns, more.rows)
     page = _page(plan, splits, params, judged, ruled, stages)
     for figure in sorted((plan.workdir / "figures").glob("*.png")):
         run.log_figure(figure.stem, figure)
     run.log_html("report", page)
-    run.log_html("leaderboard", ruling.page_path(plan.cfg, plan.workdir))
+    run.log_html("leaderboard", verdict.page_path(plan.cfg, plan.workdir))
 
 
 def _page(
@@ -64,7 +64,7 @@ def _page(
 ) -> Path:
     cfg, sim = plan.cfg, plan.sim
     series = [
-        json.loads(line) for line in store.read_text(plan.workdir / "metrics.jsonl").splitlines()
+        json.loads(line) for line in workdir.read_text(plan.workdir / "metrics.jsonl").splitlines()
     ]
     facts = [
         ("protocol", f"{cfg.eval.protocol.upper()} on {len(splits.test)} test trajectories"),
@@ -88,7 +88,7 @@ def _page(
         dpi=cfg.report.dpi,
         more=_more_plates(plan, judged),
         tables=[*_variants(plan), *_more_tables(judged)],
-        ruling=ruling.sentence(ruled),
+        ruling=verdict.sentence(ruled),
         lead=_lead(plan, ruled),
     )
 
@@ -106,7 +106,7 @@ def _more_tables(judged: Judgement) -> list[Table]:
 
 def _lead(plan: Plan, ruled: Ruling) -> list[Table | Plate]:
     """What stands first on the page: the gates, and the comparison with the champion."""
-    gates, worse, board = ruling.tables(ruled)
+    gates, worse, board = verdict.tables(ruled)
     champion, dpi = ruled.before.champion, plan.cfg.report.dpi
     held = {} if champion is None else champion["metrics"]
     shown: list[Table | Plate] = []

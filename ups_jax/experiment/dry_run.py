@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from ups_jax import config
+from ups_jax import flops as cost
 from ups_jax.emulator import Simulator, count, init, operator_step
+from ups_jax.experiment.datasets import judged_steps
 from ups_jax.forecast import FORECASTERS, calls
-from ups_jax.run import cost
-from ups_jax.run.splits import judged_steps
 
 RATES = {"cpu": 3.5e10, "gpu": 5e12, "tpu": 5e12}
 """Floating-point operations a second that small float32 networks reach: a CPU core, a device."""

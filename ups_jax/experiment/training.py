@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax import config, optim, tracking
+from ups_jax import config, flops, optim, tracking
 from ups_jax.data import draw_windows
 from ups_jax.emulator import Simulator, init
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
-from ups_jax.run import cost, hosts
-from ups_jax.run.checkpoint import Checkpoints
-from ups_jax.run.device import machine
-from ups_jax.run.plan import Plan, Resumed
-from ups_jax.run.splits import Splits
+from ups_jax.experiment import distributed
+from ups_jax.experiment.checkpoint import Checkpoints
+from ups_jax.experiment.context import Plan, Resumed
+from ups_jax.experiment.datasets import Splits
+from ups_jax.experiment.environment import machine
 from ups_jax.sharding import fetch
 from ups_jax.stages import STAGES
 from ups_jax.train import Fitted, Progress, Snapshot, TrainState, fit, start, start_many
@@ -122,12 +122,12 @@ def warn_about_machine(resumed: Resumed) -> None:
 def stage(name: str, params: Params, plan: Plan, splits: Splits, run: tracking.Run) -> Fitted:
     """Train one stage of the plan, or go on with it, or take it as it was finished."""
     spec, opt = plan.cfg.fit[name], _optimizer(plan, name)
-    what = cost.stage_of(plan.sim, plan.cfg, name)
+    what = flops.stage_of(plan.sim, plan.cfg, name)
     number = list(STAGES).index(name) + 1
     key = _over(lambda key: jax.random.fold_in(key, number), keys(plan.cfg, name))
     train, val = (what.data(params, split) for split in (splits.train, splits.val))
     params = _prepare(what, params, plan, train, key)
-    phases = cost.schedule(plan.sim, plan.cfg, name)
+    phases = flops.schedule(plan.sim, plan.cfg, name)
     shown: dict[str, float] = {}
 
     def on_log(step: int, row: Mapping[str, float]) -> None:
@@ -136,7 +136,7 @@ def stage(name: str, params: Params, plan: Plan, splits: Splits, run: tracking.R
         plan.bar(name, step, sum(steps for steps, _ in phases), **shown)
 
     folder = plan.workdir / "ckpt" / name
-    with Checkpoints(folder) if hosts.first() else nullcontext() as checkpoints:
+    with Checkpoints(folder) if distributed.first() else nullcontext() as checkpoints:
 
         def on_save(now: Snapshot) -> None:
             tree, at = fetch(plan.mesh, _tree(now)), now.progress
@@ -217,7 +217,7 @@ def _validator(what: Stage, plan: Plan, val: Trajectories) -> Callable[[Params],
 def _optimizer(plan: Plan, name: str) -> optim.Optimizer:
     spec = plan.cfg.fit[name]
     return optim.adamw(
-        steps=sum(steps for steps, _ in cost.schedule(plan.sim, plan.cfg, name)),
+        steps=sum(steps for steps, _ in flops.schedule(plan.sim, plan.cfg, name)),
         lr=spec.lr,
         schedule=spec.schedule,
         warmup=spec.warmup,
@@ -243,7 +243,9 @@ def _like(plan: Plan, name: str) -> dict[str, Any]:
 
     def make() -> dict[str, Any]:
         params = untrained(plan.sim, plan.cfg, name=name)
-        return _tree(begin(cost.stage_of(plan.sim, plan.cfg, name), params, _optimizer(plan, name)))
+        return _tree(
+            begin(flops.stage_of(plan.sim, plan.cfg, name), params, _optimizer(plan, name))
+        )
 
     return jax.eval_shape(make)
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ups_jax import config, leaderboard
+from ups_jax.experiment.context import Plan
+from ups_jax.experiment.datasets import Splits, judged_steps
 from ups_jax.files import read_json
 from ups_jax.forecast import FORECASTERS
 from ups_jax.leaderboard import Row
-from ups_jax.run.plan import Plan
-from ups_jax.run.splits import Splits, judged_steps
 from ups_jax.tracking import WandBContext
 
 KEPT = ("eval/val/nrmse", "wall/", "memory/", "params/")

@@ -12,9 +12,9 @@ from ups_jax.evaluate import Report, errors, evaluate, summarize
 from ups_jax.evaluate.beam_search import Analysis, analyse_search
 from ups_jax.evaluate.ensembles import Ensembles, evaluate_ensembles
 from ups_jax.evaluate.seeds import over_seeds
+from ups_jax.experiment.context import Plan
 from ups_jax.forecast import FORECASTERS, calls
-from ups_jax.run.plan import Plan
-from ups_jax.run.progress import lines, pick
+from ups_jax.progress import lines, pick
 from ups_jax.types import Interrupted, Params, Trajectories
 
 BEST = "best"

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from ups_jax.run import rollcall
-from ups_jax.run.signals import Stop
+from ups_jax.experiment import rendezvous
+from ups_jax.experiment.signals import Stop
 from ups_jax.types import Interrupted
 
 Value = TypeVar("Value")
@@ -68,9 +68,9 @@ def join(args: Namespace) -> None:
     if not host or not port.isdecimal():
         raise ValueError(f"--coordinator is {address!r}; write HOST:PORT, 10.0.0.1:8476 say")
     if own == 0:
-        rollcall.answer(int(port), count, args.wait_s)
+        rendezvous.answer(int(port), count, args.wait_s)
     else:
-        rollcall.call(host.strip("[]"), int(port), own, count, args.wait_s)
+        rendezvous.call(host.strip("[]"), int(port), own, count, args.wait_s)
     jax.distributed.initialize(
         address, count, own, cluster_detection_method="deactivate", **waiting
     )

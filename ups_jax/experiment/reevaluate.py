@@ -11,15 +11,15 @@ from ups_jax import sharding, tracking
 from ups_jax.data import save_predictions, simulate
 from ups_jax.emulator import build
 from ups_jax.evaluate import Report
+from ups_jax.experiment import environment, workdir
+from ups_jax.experiment.context import Plan
+from ups_jax.experiment.datasets import from_file, gather, judged_steps, observed, split_key
+from ups_jax.experiment.evaluation import BEST, judge, table
+from ups_jax.experiment.signals import Stop
 from ups_jax.files import read_json, write_json
 from ups_jax.pde.base import PDE
+from ups_jax.progress import Bar
 from ups_jax.registry import lookup
-from ups_jax.run import device, store
-from ups_jax.run.judge import BEST, judge, table
-from ups_jax.run.plan import Plan
-from ups_jax.run.progress import Bar
-from ups_jax.run.signals import Stop
-from ups_jax.run.splits import from_file, gather, judged_steps, observed, split_key
 from ups_jax.types import Params, Trajectories
 
 
@@ -35,9 +35,9 @@ class Visit:
 
 def prepare(args: Namespace, stop: Stop) -> Visit:
     """Load the model and its test data; ValueError where either is missing or does not fit."""
-    device.keep_compilations()
-    sim, params, cfg = store.load(args.workdir)
-    if not store.finished(args.workdir):
+    environment.keep_compilations()
+    sim, params, cfg = workdir.load(args.workdir)
+    if not workdir.finished(args.workdir):
         raise ValueError(
             f"{args.workdir} is not finished; the command that began it goes on with it"
         )

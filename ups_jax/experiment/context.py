@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ups_jax.emulator import Simulator
-from ups_jax.run.checkpoint import Saved
-from ups_jax.run.progress import Bar
-from ups_jax.run.signals import Stop
-from ups_jax.run.splits import Splits
+from ups_jax.experiment.checkpoint import Saved
+from ups_jax.experiment.datasets import Splits
+from ups_jax.experiment.signals import Stop
+from ups_jax.progress import Bar
 from ups_jax.sharding import Mesh
 
 

@@ -13,17 +13,18 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
-from ups_jax import config, sharding, tracking
+from ups_jax import config, flops, sharding, tracking
 from ups_jax.data import save_predictions
 from ups_jax.emulator import build, count, statistics
+from ups_jax.experiment import distributed, dry_run, environment, training, verdict
+from ups_jax.experiment import workdir as store
+from ups_jax.experiment.artifacts import STAGE_COLUMNS, publish
+from ups_jax.experiment.context import Plan
+from ups_jax.experiment.datasets import Splits, gather
+from ups_jax.experiment.evaluation import Judgement, choose, judge, table, validated
+from ups_jax.experiment.signals import Stop
 from ups_jax.files import write_json, write_text
-from ups_jax.run import cost, device, estimate, hosts, learn, ruling, store
-from ups_jax.run.judge import Judgement, choose, judge, table, validated
-from ups_jax.run.plan import Plan
-from ups_jax.run.progress import Bar
-from ups_jax.run.publish import STAGE_COLUMNS, publish
-from ups_jax.run.signals import Stop
-from ups_jax.run.splits import Splits, gather
+from ups_jax.progress import Bar
 from ups_jax.types import Interrupted, Params
 
 Row = list[Any]
@@ -33,42 +34,44 @@ ALIKE = ("restart", "dry_run")
 
 def prepare(args: Namespace, stop: Stop) -> Plan:
     """Validate the config, look at the workdir, get the data. Bad input is a ValueError."""
-    with hosts.guard(_again()):
+    with distributed.guard(_again()):
         return _prepare(args, stop)
 
 
 def _prepare(args: Namespace, stop: Stop) -> Plan:
     began = time.monotonic()
-    device.keep_compilations()
-    hosts.join(args)
-    cfg = hosts.together(lambda: config.load(args.config, args.overrides))
+    environment.keep_compilations()
+    distributed.join(args)
+    cfg = distributed.together(lambda: config.load(args.config, args.overrides))
     same = [config.fingerprint(cfg), *cfg.mesh.items(), *((k, getattr(args, k)) for k in ALIKE)]
-    hosts.require_alike("config", str(same), "start all with the same command, but for --process")
+    distributed.require_alike(
+        "config", str(same), "start all with the same command, but for --process"
+    )
     sim = build(cfg)
-    bar = Bar(on=cfg.log.progress and hosts.first())
+    bar = Bar(on=cfg.log.progress and distributed.first())
     grid = sharding.make(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
     for stage in cfg.stages:
         sharding.require_divides(f"fit.{stage}.batch", cfg.fit[stage].batch, grid)
     sharding.require_divides("eval.batch", cfg.eval.batch, grid)
-    plan = Plan(cfg, sim, Path(args.workdir), args, hosts.shared(stop), began, bar, grid)
+    plan = Plan(cfg, sim, Path(args.workdir), args, distributed.shared(stop), began, bar, grid)
     if args.dry_run:
         return plan
     no_gates = not any(gate.metric for gate in cfg.gates.values())
-    if args.fail_on_gate and no_gates and hosts.first():
+    if args.fail_on_gate and no_gates and distributed.first():
         print("warning: --fail_on_gate: the config has no gates to judge by", file=sys.stderr)
-    if not args.restart and hosts.heard(lambda: store.ended(plan.workdir, cfg)):
+    if not args.restart and distributed.heard(lambda: store.ended(plan.workdir, cfg)):
         return plan
     stop.line = f"stopped; go on with: {_again()}"
     with ExitStack() as unless_prepared:
-        hosts.heard(lambda: _hold(plan, unless_prepared))
-        plan.splits = hosts.together(
+        distributed.heard(lambda: _hold(plan, unless_prepared))
+        plan.splits = distributed.together(
             lambda: gather(cfg, sim.pde, mesh=grid, stop=stop, progress=bar), stop
         )
         found = str(plan.splits.record["hash"])
-        hosts.require_alike("data", found, "share a data cache (UPS_DATA), or one file")
+        distributed.require_alike("data", found, "share a data cache (UPS_DATA), or one file")
         plan.wall["data_s"] = time.monotonic() - began
-        hosts.heard(lambda: store.claim(plan.workdir, cfg, restart=args.restart))
-        plan.resumed = hosts.heard(lambda: learn.find(plan))
+        distributed.heard(lambda: store.claim(plan.workdir, cfg, restart=args.restart))
+        plan.resumed = distributed.heard(lambda: training.find(plan))
         plan.lock = unless_prepared.pop_all()
     return plan
 
@@ -81,11 +84,11 @@ def _hold(plan: Plan, until: ExitStack) -> None:
 def execute(plan: Plan) -> int:
     """Train, evaluate and report what was prepared -> exit code."""
     if plan.args.dry_run:
-        _say(estimate.describe(plan.cfg, plan.sim))
+        _say(dry_run.describe(plan.cfg, plan.sim))
         return 0
     if plan.splits is None:
         return _conclude(plan)
-    with plan.lock, _open(plan) as run, hosts.guard(_again(), run.finish):
+    with plan.lock, _open(plan) as run, distributed.guard(_again(), run.finish):
         try:
             _run(plan, plan.splits, run)
         except Interrupted as where:
@@ -105,7 +108,7 @@ def execute(plan: Plan) -> int:
 def _open(plan: Plan) -> tracking.Run:
     """The one run, which the first process tells W&B of; the others keep theirs to themselves."""
     schema = tracking.Schema(stages=tuple(plan.cfg.stages))
-    if not hosts.first():
+    if not distributed.first():
         return tracking.MemoryRun(schema)
     return tracking.start(
         config.to_dict(plan.cfg),
@@ -118,10 +121,10 @@ def _open(plan: Plan) -> tracking.Run:
 
 def _conclude(plan: Plan) -> int:
     """Say what a finished folder holds -> exit code."""
-    if hosts.first():
+    if distributed.first():
         print(store.read_text(plan.workdir / "table.txt"))
         print(f"report: {plan.workdir / 'report.html'}")
-    return hosts.heard(lambda: ruling.code(plan.workdir, plan.args))
+    return distributed.heard(lambda: verdict.code(plan.workdir, plan.args))
 
 
 def _run(plan: Plan, splits: Splits, run: tracking.Run) -> None:
@@ -129,13 +132,13 @@ def _run(plan: Plan, splits: Splits, run: tracking.Run) -> None:
     cfg, workdir, wall = plan.cfg, plan.workdir, plan.wall
     wall.update(plan.resumed.wall)
     run.update_config(_metadata(cfg, splits))
-    if hosts.first():
+    if distributed.first():
         write_json(workdir / "splits.json", splits.record)
-        ruling.baseline(plan, splits, run.id)
-        learn.warn_about_machine(plan.resumed)
+        verdict.baseline(plan, splits, run.id)
+        training.warn_about_machine(plan.resumed)
     networks, chosen, stages = _train(plan, splits, run)
     params = networks[chosen]
-    if hosts.first():
+    if distributed.first():
         store.save_params(workdir, params)
     began = time.monotonic()
     ship, rivals = choose(plan, params, splits.val)
@@ -167,20 +170,20 @@ def _record(
         save_predictions(workdir / "predictions.npz", report.predictions, truth=splits.test)
     wall["verdict_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - plan.began
     run.log_eval_summary(wall, prefix="wall")
-    run.log_eval_summary({"peak_mib": device.peak_mib()}, prefix="memory")
-    before = ruling.baseline(plan, splits, run.id)
-    ruled = ruling.rule(
+    run.log_eval_summary({"peak_mib": environment.peak_mib()}, prefix="memory")
+    before = verdict.baseline(plan, splits, run.id)
+    ruled = verdict.rule(
         plan, splits, run, before,
         ship=judged.ship, curves=report.curves, times=report.times, spread=_spread(stages),
     )  # fmt: skip
-    ruling.tell(ruled, run)
+    verdict.tell(ruled, run)
     began = time.monotonic()
     publish(plan, splits, params, judged, ruled, stages, run)
     wall["report_s"] = time.monotonic() - began
     wall["total_s"] = wall["verdict_s"] + wall["report_s"]
     run.log_eval_summary(wall, prefix="wall")
-    write_text(workdir / "table.txt", f"{table(judged)}\n\n{ruling.sentence(ruled)}\n")
-    run.finish(ruling.code(workdir, plan.args))
+    write_text(workdir / "table.txt", f"{table(judged)}\n\n{verdict.sentence(ruled)}\n")
+    run.finish(verdict.code(workdir, plan.args))
     run.write_summary()
 
 
@@ -196,18 +199,21 @@ def _train(plan: Plan, splits: Splits, run: tracking.Run) -> tuple[list[Params],
     compared learning rates that one alone goes on.
     """
     cfg, wall, rows, chosen = plan.cfg, plan.wall, [], 0
-    params = learn.untrained(plan.sim, cfg, statistics(plan.sim, splits.train))
+    params = training.untrained(plan.sim, cfg, statistics(plan.sim, splits.train))
     for name in cfg.stages:
-        fitted = learn.stage(name, params, plan, splits, run)
+        fitted = training.stage(name, params, plan, splits, run)
         params, at = fitted.best, fitted.progress
-        measure = cost.stage_of(plan.sim, cfg, name).judged
+        measure = flops.stage_of(plan.sim, cfg, name).judged
         if name == "operator":
             chosen = int(np.argmin(at.best_value))
-            params, plan.variants = learn.best_variant(params, cfg, chosen), learn.variants(cfg, at)
+            params, plan.variants = (
+                training.best_variant(params, cfg, chosen),
+                training.variants(cfg, at),
+            )
         size, value = count(params[name]) // cfg.seeds, at.best_value[chosen]
         spread = float(np.std(at.best_value, ddof=1)) if cfg.seeds > 1 else None
-        updates = sum(steps for steps, _ in cost.schedule(plan.sim, cfg, name))
-        flop = cost.training(plan.sim, cfg, name) / 1e12
+        updates = sum(steps for steps, _ in flops.schedule(plan.sim, cfg, name))
+        flop = flops.training(plan.sim, cfg, name) / 1e12
         told = [at.best_step[chosen], measure, value, spread, flop, at.train_s, at.compile_s]
         rows.append([name, size, updates, cfg.seeds, *told])
         run.log_eval_summary({f"val/{name}/{measure}": value})
@@ -216,7 +222,7 @@ def _train(plan: Plan, splits: Splits, run: tracking.Run) -> tuple[list[Params],
         wall["compile_s"] = wall.get("compile_s", 0.0) + at.compile_s
         if plan.variants:
             chosen = 0
-    return learn.networks(params, cfg), chosen, rows
+    return training.networks(params, cfg), chosen, rows
 
 
 def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
@@ -230,7 +236,7 @@ def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
         "fingerprint": config.fingerprint(cfg),
         "git_sha": _git_sha(),
         "python": platform.python_version(),
-        **device.machine(),
+        **environment.machine(),
     }
 
 
@@ -245,7 +251,7 @@ def _git_sha() -> str | None:
 
 def _say(text: str, file: TextIO | None = None) -> None:
     """Print, once for all processes."""
-    if hosts.first():
+    if distributed.first():
         print(text, file=file)
 
 
