@@ -67,7 +67,7 @@ $(PEERS)/.ready: benchmarks/peers/requirements.txt
 SKY := .venv-sky
 sky: $(SKY)/.ready
 
-$(SKY)/.ready: ups_jax/run/launch/requirements.txt
+$(SKY)/.ready: ups_jax/jobs/launch/requirements.txt
 	@$(PYTHON) -m venv $(SKY)
 	@$(SKY)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -121,16 +121,16 @@ def load(row, tiny, **more):
 def splits(tiny):
     """Training and validation trajectories, which all rows share."""
     cfg = load(ROWS["baseline"], tiny)
-    pde, steps = ups_jax.build(cfg).pde, cfg.data.steps
+    pde, steps = ups.build(cfg).pde, cfg.data.steps
     return [
-        ups_jax.simulate(pde, split_key(cfg, name), n=cfg.data[name], steps=steps)
+        ups.simulate(pde, split_key(cfg, name), n=cfg.data[name], steps=steps)
         for name in ("train", "val")
     ]
 
 
 def simulator(row, cfg):
     """The row's simulator; a direct one adds to a field of zeros, which it also sees."""
-    sim = ups_jax.build(cfg)
+    sim = ups.build(cfg)
     if not row.direct:
         return sim
     spec = {key: value for key, value in dict(cfg.operator).items() if key in ARGUMENTS}

@@ -25,10 +25,10 @@ from ups_jax.train import fit
 def main():
     order = json.loads(sys.argv[1])
     clock = Clock(order["started"])
-    cfg = ups_jax.load_config(order["config"], order["overrides"])
+    cfg = ups.load_config(order["config"], order["overrides"])
     train, val = (load_npz(path) for path in order["data"])
-    sim = ups_jax.build(cfg)
-    params = ups_jax.init(sim, jax.random.key(cfg.seed), statistics(sim, train))
+    sim = ups.build(cfg)
+    params = ups.init(sim, jax.random.key(cfg.seed), statistics(sim, train))
     spec = cfg.fit.operator
     if order.get("steps") is None:
         tell(sys.stdout, steps=probe(order, clock, sim, params, train, spec))
@@ -61,7 +61,7 @@ def main():
 
 
 def run(sim, params, train, spec, timetable, **callbacks):
-    """`fit` with the recipe of a config, as `ups_jax.run.learn` calls it."""
+    """`fit` with the recipe of a config, as `ups_jax.experiment.training` calls it."""
     opt = optim.adamw(
         steps=spec.steps,
         lr=spec.lr,

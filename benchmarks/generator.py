@@ -89,7 +89,7 @@ def burgers(nu, cells, points=POINTS, steps=STEPS):
 
 def first_frames(points, n):
     """The initial conditions (n, points, 1), the same for every viscosity."""
-    return ups_jax.simulate(
+    return ups.simulate(
         burgers(0.1, points, points), jax.random.key(0), n=n, steps=1, cache=False
     ).u[:, 0]
 
@@ -122,7 +122,7 @@ def ours(pde, key, n):
     """A call -> frames after the first (n, t, POINTS, 1), growth of total variation over all."""
 
     def run():
-        data = ups_jax.simulate(pde, key, n=n, steps=STEPS, cache=False)
+        data = ups.simulate(pde, key, n=n, steps=STEPS, cache=False)
         return data.u[:, 1:], data.meta["laws"]["total_variation"]
 
     return run
@@ -170,12 +170,12 @@ def cost(cells, saved, batches, n):
     cases = [("cells", count, burgers(0.001, count), STEPS) for count in cells]
     cases += [("saved", steps, burgers(0.001, 1024, steps=steps), steps) for steps in saved]
     runs = [
-        lambda pde=pde, steps=steps: ups_jax.simulate(pde, key, n=n, steps=steps, cache=False).u
+        lambda pde=pde, steps=steps: ups.simulate(pde, key, n=n, steps=steps, cache=False).u
         for _, _, pde, steps in cases
     ]
     labels = [(kind, size, n) for kind, size, _, _ in cases]
     pde = burgers(0.001, 1024, 1024)
-    first = ups_jax.simulate(pde, key, n=max(batches), steps=1, cache=False)
+    first = ups.simulate(pde, key, n=max(batches), steps=1, cache=False)
     path = jax.jit(rollout(pde.step, STEPS))
     for batch in batches:
         runs.append(lambda batch=batch: path(first.u[:batch, 0], first.cond[:batch]))

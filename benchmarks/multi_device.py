@@ -112,7 +112,7 @@ def golden():
     """The golden config."""
     import ups_jax as ups
 
-    return ups_jax.load_config("configs/burgers.py")
+    return ups.load_config("configs/burgers.py")
 
 
 def work(told):
@@ -135,7 +135,7 @@ def work(told):
     sim, spec, rows = build(cfg), cfg.fit.operator, []
     data = simulate(sim.pde, split_key(cfg, "train"), n=512, steps=cfg.data.steps)
     fit(
-        STAGES["operator"](sim), ups_jax.init(sim, jax.random.key(0), statistics(sim, data)), data,
+        STAGES["operator"](sim), ups.init(sim, jax.random.key(0), statistics(sim, data)), data,
         jax.random.key(1), opt=optim.adamw(steps=10**4, lr=spec.lr, warmup=500),
         phases=[(CHUNK * told.get("chunks", CHUNKS), 1)], batch_size=told["batch"], chunk=CHUNK,
         ema=spec.ema, early=spec.early, augment=sim.pde.symmetries,
@@ -184,19 +184,19 @@ def parameters(cfg):
     from ups_jax.emulator import build, count
 
     sim = build(cfg)
-    like = jax.eval_shape(lambda: ups_jax.init(sim, jax.random.key(0)))
+    like = jax.eval_shape(lambda: ups.init(sim, jax.random.key(0)))
     return count(like["operator"])
 
 
 def model(traffic):
     """Milliseconds of an update on many GPUs with the golden batch on each: compute, then send."""
-    from ups_jax import flops
     from ups_jax.emulator import build
+    from ups_jax.experiment import schedule
 
     cfg = golden()
-    steps = flops.schedule(build(cfg), cfg, "operator")
+    steps = schedule.phases_of(build(cfg), cfg, "operator")
     unrolls = sum(count * unroll for count, unroll in steps)
-    flop = flops.training(build(cfg), cfg, "operator") / unrolls
+    flop = schedule.training_flops(build(cfg), cfg, "operator") / unrolls
     own = flop / (GPU["TFLOP/s attained"] * 1e12) * 1e3
     out = {"assumed": GPU, "GFLOP a step on each": flop / 1e9, "ms alone": own, "on": {}}
     print(f"on paper, {flop / 1e9:.1f} GFLOP a step on each GPU, nothing overlapped: {GPU}")

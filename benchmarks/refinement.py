@@ -83,7 +83,7 @@ def one_run(workdir):
 
 def student(workdir):
     """The student's correction and CRPS over its teacher's, at full temperature."""
-    sim, params, cfg = ups_jax.load(workdir)
+    sim, params, cfg = ups.load(workdir)
     if "distill" not in params:
         return {}
     steps = cfg.data.eval_steps or cfg.data.steps
@@ -105,8 +105,8 @@ def draws(sim, params, u, cond, **options):
     for i in range(0, len(u), 16):
         given = (sim, params, u[i : i + 16, 0], cond[i : i + 16], jax.random.key(i))
         steps = u.shape[1] - 1
-        plain = ups_jax.forecast(*given, steps=steps, mode="operator").u
-        members = ups_jax.forecast(
+        plain = ups.forecast(*given, steps=steps, mode="operator").u
+        members = ups.forecast(
             *given, steps=steps, members=MEMBERS, temperature=1.0, **options
         ).members
         norms.append(jnp.mean((members - plain[:, None]) ** 2))

@@ -86,7 +86,7 @@ def update(name, *, points, batch, width):
         args |= {f"operator.{key}": golden[key] for key in ("blocks", "dilations", "patch")}
     grid = {"pde.points": points, "data.cells": (points,)}
     cfg = config.load("configs/burgers.py", {**args, **grid})
-    spec, sim, key = cfg.fit.operator, ups_jax.build(cfg), jax.random.key(0)
+    spec, sim, key = cfg.fit.operator, ups.build(cfg), jax.random.key(0)
     stage, opt = STAGES["operator"](sim), adamw(steps=spec.steps)
     params = init(sim, key)
     state = start(stage, params, opt).state
@@ -111,7 +111,7 @@ def generated(*, trajectories, cells):
     times = []
     for turn in range(ROUNDS + 1):
         began = time.perf_counter()
-        ups_jax.simulate(pde, key, n=trajectories, steps=STEPS, cache=False)
+        ups.simulate(pde, key, n=trajectories, steps=STEPS, cache=False)
         if turn:  # the first compiles
             times.append(time.perf_counter() - began)
     made = _solver(pde, STEPS, str(jax.random.key_impl(key))).on(None)[1]

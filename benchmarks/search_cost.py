@@ -26,16 +26,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workdir", nargs="?", default="runs/burgers")
     args = parser.parse_args()
-    sim, params, cfg = ups_jax.load(args.workdir)
+    sim, params, cfg = ups.load(args.workdir)
     data = simulate(sim.pde, jax.random.key(5), n=BATCH, steps=1)
     u, cond = jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond)
     modes = [mode for mode in ("crps", "distilled", "diffusion", "ttc") if mode in cfg.eval.modes]
     rows = {}
     for mode in modes:
         options = {} if mode == "ttc" else {"members": MEMBERS}
-        run = partial(
-            ups_jax.forecast, sim, params, u, cond, jax.random.key(0), steps=STEPS, mode=mode
-        )
+        run = partial(ups.forecast, sim, params, u, cond, jax.random.key(0), steps=STEPS, mode=mode)
         alone = partial(jax.jit(partial(calls_alone, sim, mode)), params, u, cond)
         ours, plain = interleaved(partial(run, **options), alone)
         rows[mode] = {"ms": ours, "calls_ms": plain, "ratio": ours / plain}

@@ -26,7 +26,7 @@ RUN = """
 import sys
 from pathlib import Path
 from runners import fast_to_sota
-from ups_jax.run import pipeline
+from ups_jax.experiment import pipeline
 Path(sys.argv.pop(1)).write_text("yes")
 sys.exit(fast_to_sota.main())
 """
@@ -48,7 +48,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         fonts = {**os.environ, "MPLCONFIGDIR": str(base / "fonts")}
-        code = "import matplotlib.font_manager, ups_jax.run.pipeline"
+        code = "import matplotlib.font_manager, ups_jax.experiment.pipeline"
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=fonts, check=True)
         for pair in range(pairs):
             for kind, found in starts.items():

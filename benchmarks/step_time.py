@@ -127,7 +127,7 @@ def ours(network, size, task, batch, turns):
     """Compile one of ours, and give the function that takes a turn with it."""
     pde = PDES["burgers"](points=POINTS)
     sim = Simulator(pde, OPERATORS[network](ndim=1, channels=1, params=0, **size))
-    params = ups_jax.init(sim, jax.random.key(0))
+    params = ups.init(sim, jax.random.key(0))
     make = {"rollout": _rollout, "train": _train}[task]
     run = make(sim, params, batch, turns)
     run()
@@ -162,7 +162,7 @@ def _rollout(sim, params, batch, turns):
 
     def run():
         for _ in range(turns):
-            out = ups_jax.forecast(sim, params, u0, cond, key, steps=ROLLOUT, mode="operator")
+            out = ups.forecast(sim, params, u0, cond, key, steps=ROLLOUT, mode="operator")
             jax.block_until_ready(out.u)
 
     return run

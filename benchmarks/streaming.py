@@ -42,7 +42,7 @@ if len(sys.argv) > 1:
 else:
     import jax, ups_jax, orbax.checkpoint, matplotlib.figure, h5py
     jax.numpy.zeros(3).block_until_ready()
-from ups_jax.run.device import peak_mib
+from ups_jax.experiment.environment import peak_mib
 print("peak", peak_mib())
 """
 
@@ -65,12 +65,12 @@ def main():
 
 def throughput(folder):
     """Updates a second, from memory and from disk, medians over rounds in turns."""
-    cfg = ups_jax.load_config("configs/burgers.py")
+    cfg = ups.load_config("configs/burgers.py")
     sim = build(cfg)
     data = simulate(sim.pde, split_key(cfg, "train"), n=cfg.data.train, steps=cfg.data.steps)
     np.asarray(data.u).tofile(folder / "u.f32")
     stored = replace(data, u=Stored(folder / "u.f32", data.u.shape))
-    params = ups_jax.init(sim, jax.random.key(0), statistics(sim, data))
+    params = ups.init(sim, jax.random.key(0), statistics(sim, data))
     spec = cfg.fit.operator
     opt = optim.adamw(steps=10**4, lr=spec.lr, warmup=500)
     pace = {"memory": [], "disk": []}
@@ -127,7 +127,7 @@ def memory(gigabytes, folder):
 def big_file(path, gigabytes):
     """A file of that size in PDEBench's layout at 1,024 points and 201 frames -> its samples."""
     samples = int(gigabytes * 1e9 / (201 * 1024 * 4))
-    cfg = ups_jax.load_config(
+    cfg = ups.load_config(
         "configs/burgers.py", {"pde.points": 1024, "pde.dt": 0.01, "data.steps": 200}
     )
     few = simulate(build(cfg).pde, jax.random.key(7), n=64, steps=200, cache=False)

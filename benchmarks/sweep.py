@@ -85,10 +85,10 @@ def runners(rates):
 
 def golden(count):
     """Updates a second of all networks, side by side and one after another."""
-    cfg = ups_jax.load_config("configs/burgers.py")
+    cfg = ups.load_config("configs/burgers.py")
     sim, spec = build(cfg), cfg.fit.operator
     data = simulate(sim.pde, split_key(cfg, "train"), n=512, steps=cfg.data.steps)
-    params = ups_jax.init(sim, jax.random.key(0), statistics(sim, data))
+    params = ups.init(sim, jax.random.key(0), statistics(sim, data))
     many = jax.tree.map(lambda x: jnp.stack([x] * count), params)
     keys = jnp.broadcast_to(jax.random.key(1), (count,))
 

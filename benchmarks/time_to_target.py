@@ -149,13 +149,13 @@ def main():
 
 def make_data(folder, args, task):
     """The run's own splits as npz files, made once for all contenders, and their sizes."""
-    cfg = ups_jax.load_config(task.config)
+    cfg = ups.load_config(task.config)
     sizes = {"train": args.train or cfg.data.train, "val": min(args.val, cfg.data.val)}
-    pde, paths = ups_jax.build(cfg).pde, []
+    pde, paths = ups.build(cfg).pde, []
     for name, n in sizes.items():
         paths.append(str(folder / f"{name}.npz"))
         steps = cfg.data.steps if name == "train" else judged_steps(cfg)
-        save_npz(paths[-1], ups_jax.simulate(pde, split_key(cfg, name), n=n, steps=steps))
+        save_npz(paths[-1], ups.simulate(pde, split_key(cfg, name), n=n, steps=steps))
     return paths, sizes
 
 

@@ -55,11 +55,11 @@ def cases(pde, steps):
 
 def main():
     workdirs = [Path(word) for word in sys.argv[1:]] or [Path("runs/burgers")]
-    models = {path.name: ups_jax.load(path) for path in workdirs}
+    models = {path.name: ups.load(path) for path in workdirs}
     sim, _, cfg = next(iter(models.values()))
     rows = []
     for name, (pde, steps) in cases(sim.pde, cfg.data.steps).items():
-        data = ups_jax.simulate(pde, split_key(cfg, "test"), n=SAMPLES, steps=steps)
+        data = ups.simulate(pde, split_key(cfg, "test"), n=SAMPLES, steps=steps)
         grid = Simulator(PDES[pde.name](**{**sim.pde.spec, "points": pde.points}), sim.operator)
         row = {"case": name, "solver": _error(grid, {}, data, "solver")}
         for label, (own, params, _) in models.items():
@@ -72,7 +72,7 @@ def main():
 
 def _error(sim, params, data, mode):
     steps, errors = data.u.shape[1] - 1, []
-    run = partial(ups_jax.forecast, sim, params, steps=steps, mode=mode)
+    run = partial(ups.forecast, sim, params, steps=steps, mode=mode)
     for i in range(0, len(data), BATCH):
         u = jnp.asarray(data.u[i : i + BATCH])
         path = run(u[:, 0], jnp.asarray(data.cond[i : i + BATCH]), jax.random.key(0)).u

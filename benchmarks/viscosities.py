@@ -22,12 +22,12 @@ MODES = ("operator", "solver", "mean", "persistence")
 
 def main():
     workdir = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/burgers-joint")
-    sim, params, cfg = ups_jax.load(workdir)
+    sim, params, cfg = ups.load(workdir)
     test = gather(cfg, sim.pde).test
     rows = []
     for nu in np.unique(test.cond):
         part = test.take(np.flatnonzero(test.cond[:, 0] == nu))
-        report = ups_jax.evaluate(
+        report = ups.evaluate(
             sim,
             params,
             part,

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from ups_jax.config import base
 
 GENERATIVE = ("continued", "diffusion", "distill", "crps")
 MODES = ("continued", "diffusion", "distilled", "crps", "ttc")

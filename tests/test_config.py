@@ -12,9 +12,8 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from configs import base
 from ups_jax import config
-from ups_jax.config import load, rules
+from ups_jax.config import base, load, rules
 from ups_jax.config.schema import COMPONENTS, flatten
 from ups_jax.config.types import Kind, kind_of
 from ups_jax.emulator import build
@@ -39,7 +38,7 @@ def written(tmp_path, text):
 
 
 BODY = """
-from configs import base
+from ups_jax.config import base
 VARIANTS = ("default", "tiny")
 def get_config(variant="default"):
     cfg = base.get_config()
@@ -535,7 +534,7 @@ def test_help_lists_every_key_with_its_comment():
     for key in flatten(base.get_config()):
         stage = key.split(".")[1] if key.startswith("fit.") else ""
         name = key.replace(f"fit.{stage}.", "fit.<stage>.")
-        assert told.get(name, "").strip(), f"{name} has no comment in configs/base.py"
+        assert told.get(name, "").strip(), f"{name} has no comment in ups_jax/config/base.py"
         assert any(line.startswith(f"  {name}=") and told[name] in line for line in page), name
 
 
@@ -650,7 +649,7 @@ def test_a_defect_inside_the_run_keeps_its_traceback():
 
 def test_bad_config_through_a_real_process_has_no_traceback():
     code = (
-        "import sys; from ups_jax.run import cli, config\n"
+        "import sys; from ups_jax import config; from ups_jax.jobs import cli\n"
         "args = cli.parse(None, prog='p', description='d')\n"
         "load = lambda a, stop: config.load(a.config, a.overrides)\n"
         "sys.exit(cli.run_main(args, load, lambda c: 0))"

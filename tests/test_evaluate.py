@@ -39,14 +39,14 @@ def task():
     pde = PDES["burgers"](nu=0.05, points=32, cells=32)
     net = resnet(ndim=1, channels=1, params=1, width=4, blocks=1, dilations=(1,))
     sim = Simulator(pde, net)
-    data = ups_jax.simulate(pde, jax.random.key(0), n=7, steps=14, cache=False)
+    data = ups.simulate(pde, jax.random.key(0), n=7, steps=14, cache=False)
     params = init(sim, jax.random.key(1), fit_normalizer(data, pde.features))
     return sim, params, data
 
 
 @pytest.fixture(scope="module")
 def report(task):
-    return ups_jax.evaluate(*task, jax.random.key(0), modes=MODES, horizons=(0.1, 0.5), batch=4)
+    return ups.evaluate(*task, jax.random.key(0), modes=MODES, horizons=(0.1, 0.5), batch=4)
 
 
 def test_the_scheme_that_made_the_data_is_exact_and_the_untrained_operator_persists(report):
@@ -75,7 +75,7 @@ def test_persistence_and_mean_by_hand(task, report):
 
 def test_scalars_do_not_depend_on_the_batch(task, report):
     few = ("nrmse", "crmse", "frmse_mid", "max_error", "correlation_time")
-    other = ups_jax.evaluate(
+    other = ups.evaluate(
         *task,
         jax.random.key(0),
         modes=("mean", "operator"),
@@ -91,14 +91,14 @@ def test_one_pass_over_the_test_split(task):
     sim, params, data = task
     counted = Trajectories(np.asarray(data.u).view(Counting), data.cond, data.dt)
     Counting.taken = 0
-    ups_jax.evaluate(
+    ups.evaluate(
         sim, params, counted, jax.random.key(0), modes=MODES, metrics=FEW, batch=4, examples=0
     )
     assert Counting.taken == len(data)
 
 
 def test_the_shipped_mode_and_protocol_own_the_plain_keys(task):
-    made = ups_jax.evaluate(
+    made = ups.evaluate(
         *task,
         jax.random.key(0),
         modes=("mean", "solver"),
@@ -134,7 +134,7 @@ def test_curves_and_examples_are_those_of_the_forecasts(task, report):
     assert report.curves["operator/nrmse"].mean() == pytest.approx(
         report.scalars["eval/operator/nrmse"], rel=1e-5
     )
-    out = ups_jax.forecast(
+    out = ups.forecast(
         sim, params, data.u[:, 0], data.cond, jax.random.key(0), steps=14, mode="mean"
     )
     np.testing.assert_allclose(report.predictions["mean"], out.u, atol=1e-6)
@@ -148,7 +148,7 @@ def test_a_diverging_forecaster_spoils_only_its_own_row(task, monkeypatch):
         return Forecast(jnp.full((u0.shape[0], steps, *u0.shape[1:]), jnp.nan))
 
     monkeypatch.setitem(FORECASTERS, "mean", Forecaster(wild))
-    made = ups_jax.evaluate(
+    made = ups.evaluate(
         *task, jax.random.key(0), modes=("mean", "solver"), metrics=FEW, ship="solver", batch=7
     )
     s = made.scalars
@@ -158,7 +158,7 @@ def test_a_diverging_forecaster_spoils_only_its_own_row(task, monkeypatch):
 def test_a_forecast_holds_the_steps_after_the_given_frame(task):
     sim, params, data = task
     u0, cond, key = jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond), jax.random.key(0)
-    out = ups_jax.forecast(sim, params, u0, cond, key, steps=3, mode="operator").u
+    out = ups.forecast(sim, params, u0, cond, key, steps=3, mode="operator").u
     u = u0
     for i in range(3):
         u = operator_step(sim, params, u, cond)
@@ -184,7 +184,7 @@ def test_without_looking_at_the_frames_p10_is_the_later_part_of_p1(task):
     sim, params, data = task
     shaken = params | {"operator": jax.tree.map(lambda x: x + 0.01, params["operator"])}
     made = [
-        ups_jax.evaluate(
+        ups.evaluate(
             sim, shaken, data, jax.random.key(0), modes=("mean", "operator"), metrics=FEW, **more
         )
         for more in (dict(batch=7, nudging=0.0), dict(batch=7))
@@ -233,7 +233,7 @@ def test_at_rest_an_increment_is_what_the_moving_frame_adds(task):
     wave = np.sin(2 * np.pi * np.arange(n) / n)
     path = np.stack([speed + (0.1 + 0.01 * t) * np.roll(wave, 2 * t) for t in range(4)])
     path = path[None, ..., None].astype(np.float32)
-    drifting = ups_jax.Trajectories(path, np.ones((1, 1), np.float32), dt=0.05)
+    drifting = ups.Trajectories(path, np.ones((1, 1), np.float32), dt=0.05)
     still = statistics(replace(sim, galilean=True), drifting)
     np.testing.assert_allclose(still["increment_std"], 0.01 / 2**0.5, rtol=1e-3)
     assert statistics(sim, drifting)["increment_std"] > 0.02
@@ -243,25 +243,23 @@ def test_at_rest_an_increment_is_what_the_moving_frame_adds(task):
 
 def test_a_pde_without_a_frame_at_rest_takes_no_galilean_operator():
     with pytest.raises(ValueError, match="pde 'advection' has no frame at rest"):
-        ups_jax.build(
-            ups_jax.load_config("configs/advection.py:smoke", {"operator.galilean": True})
-        )
+        ups.build(ups.load_config("configs/advection.py:smoke", {"operator.galilean": True}))
 
 
 def test_a_hybrid_corrects_the_solver(task):
     _, _, data = task
     small = {"operator.base": "solver", "operator.width": 4, "operator.dilations": (1,)}
     small["operator.galilean"] = False
-    sim = ups_jax.build(ups_jax.load_config("configs/burgers.py:smoke", small))
+    sim = ups.build(ups.load_config("configs/burgers.py:smoke", small))
     u0 = jax.vmap(lambda k: sim.pde.initial(k, jnp.ones(1), sim.pde.points))(
         jax.random.split(jax.random.key(0), 3)
     )
     cond = jnp.full((3, 1), 1e-3)
     u = jnp.stack([u0, jax.jit(sim.pde.step)(u0, cond)], 1)
-    pair = ups_jax.Trajectories(np.asarray(u), np.asarray(cond))
+    pair = ups.Trajectories(np.asarray(u), np.asarray(cond))
     stats = [fit_normalizer(pair, sim.pde.features), statistics(sim, pair)]
     assert stats[1]["increment_std"] < 0.5 * stats[0]["increment_std"]
-    params = ups_jax.init(sim, jax.random.key(0), stats[1])
+    params = ups.init(sim, jax.random.key(0), stats[1])
     start = jax.jit(sim.base)(u0, cond)
     moved = jax.jit(partial(operator_step, sim))(params, u0, cond)
     np.testing.assert_allclose(moved, start, atol=1e-2)
@@ -272,10 +270,8 @@ def test_a_hybrid_corrects_the_solver(task):
         ({"operator.base": "sover"}, "did you mean 'solver'"),
     ):
         with pytest.raises(ValueError, match=words):
-            ups_jax.build(
-                ups_jax.load_config(
-                    "configs/burgers.py:smoke", {"operator.base": "solver"} | changes
-                )
+            ups.build(
+                ups.load_config("configs/burgers.py:smoke", {"operator.base": "solver"} | changes)
             )
 
 
@@ -290,24 +286,24 @@ def test_the_validator_is_the_evaluation_of_the_operator(task, report):
 
 def test_asked_to_stop_an_evaluation_raises(task):
     with pytest.raises(Interrupted):
-        ups_jax.evaluate(*task, jax.random.key(0), modes=("mean",), batch=4, stop=lambda: True)
+        ups.evaluate(*task, jax.random.key(0), modes=("mean",), batch=4, stop=lambda: True)
 
 
 def test_callers_mistakes_are_told_before_anything_runs(task):
     sim, params, data = task
     u0, cond, key = data.u[:, 0], data.cond, jax.random.key(0)
     with pytest.raises(ValueError, match="unknown forecaster 'operatr'; did you mean 'operator'"):
-        ups_jax.forecast(sim, params, u0, cond, key, steps=1, mode="operatr")
+        ups.forecast(sim, params, u0, cond, key, steps=1, mode="operatr")
     with pytest.raises(ValueError, match="u0 has shape"):
-        ups_jax.forecast(sim, params, u0[..., 0], cond, key, steps=1, mode="mean")
+        ups.forecast(sim, params, u0[..., 0], cond, key, steps=1, mode="mean")
     with pytest.raises(ValueError, match="cond has shape"):
-        ups_jax.forecast(sim, params, u0, cond[:3], key, steps=1, mode="mean")
+        ups.forecast(sim, params, u0, cond[:3], key, steps=1, mode="mean")
     with pytest.raises(ValueError, match="steps is 0"):
-        ups_jax.forecast(sim, params, u0, cond, key, steps=0, mode="mean")
+        ups.forecast(sim, params, u0, cond, key, steps=0, mode="mean")
     with pytest.raises(ValueError, match="nudging is 2; it must be from 0 to 1"):
-        ups_jax.evaluate(sim, params, data, key, modes=("mean",), nudging=2)
+        ups.evaluate(sim, params, data, key, modes=("mean",), nudging=2)
     with pytest.raises(ValueError, match="unknown protocol"):
-        ups_jax.evaluate(sim, params, data, key, modes=("mean",), protocol="p2")
+        ups.evaluate(sim, params, data, key, modes=("mean",), protocol="p2")
 
 
 def test_every_metric_of_the_table_is_reported(report):
@@ -320,9 +316,9 @@ def test_two_space_dimensions_go_the_same_way():
     pde = PDES["advection"](points=(8, 8), cells=(16, 16))
     net = resnet(ndim=2, channels=1, params=2, width=4, blocks=1, dilations=(1,))
     sim = Simulator(pde, net)
-    data = ups_jax.simulate(pde, jax.random.key(0), n=3, steps=4, cache=False)
+    data = ups.simulate(pde, jax.random.key(0), n=3, steps=4, cache=False)
     params = init(sim, jax.random.key(1), fit_normalizer(data, pde.features))
-    made = ups_jax.evaluate(
+    made = ups.evaluate(
         sim,
         params,
         data,

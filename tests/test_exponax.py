@@ -37,14 +37,14 @@ def published(samples, steps, seed):
 
 @pytest.mark.parametrize(("name", "seed"), [("train", 0), ("test", 773)])
 def test_the_splits_are_the_published_ones(pde, name, seed):
-    cfg = ups_jax.load_config(CONFIG)
-    data = ups_jax.simulate(pde, split_key(cfg, name), n=4, steps=5, cache=False)
+    cfg = ups.load_config(CONFIG)
+    data = ups.simulate(pde, split_key(cfg, name), n=4, steps=5, cache=False)
     np.testing.assert_allclose(data.u, published(4, 5, seed), atol=1e-6)
     assert data.cond.shape == (4, 0)
 
 
 def test_sizes_are_the_published_ones():
-    cfg = ups_jax.load_config(CONFIG)
+    cfg = ups.load_config(CONFIG)
     assert (cfg.data.train, cfg.data.steps) == (50, 50)
     assert (cfg.data.test, judged_steps(cfg)) == (30, 200)
     assert not jnp.array_equal(*(jax.random.key_data(split_key(cfg, n)) for n in ("val", "test")))
@@ -71,12 +71,12 @@ def test_without_the_extra_the_remedy_is_told(monkeypatch):
 
 def test_longer_judged_trajectories_are_checked():
     with pytest.raises(ValueError, match="data.eval_steps is 0"):
-        ups_jax.load_config(CONFIG, {"data.eval_steps": 0})
+        ups.load_config(CONFIG, {"data.eval_steps": 0})
     with pytest.raises(ValueError, match="up to data.eval_steps"):
-        ups_jax.load_config("configs/burgers.py", {"data.eval_steps": 20})
+        ups.load_config("configs/burgers.py", {"data.eval_steps": 20})
 
 
 def test_a_pde_without_parameters_leaves_nothing_empty_to_save(pde):
-    sim = ups_jax.build(ups_jax.load_config(CONFIG))
-    params = ups_jax.init(sim, jax.random.key(0))
+    sim = ups.build(ups.load_config(CONFIG))
+    params = ups.init(sim, jax.random.key(0))
     assert all(x.size for x in jax.tree.leaves(params))

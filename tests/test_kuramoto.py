@@ -155,7 +155,7 @@ def test_initial_is_one_field_whatever_the_batch_and_the_grid(drawn):
 
 def test_data_begin_on_the_attractor_and_stay_there():
     pde = PDES["kuramoto"](points=64, cells=64)
-    data = ups_jax.simulate(pde, jax.random.key(1), n=64, steps=20, cache=False)
+    data = ups.simulate(pde, jax.random.key(1), n=64, steps=20, cache=False)
     assert data.u.shape == (64, 21, 64, 1)
     assert data.meta["laws"]["mass"] < 5e-7 and np.abs(data.u.mean(2)).max() < 5e-7
     size = data.u.std((0, 2, 3))
@@ -180,6 +180,6 @@ def test_mistakes_are_named(arguments, told):
 
 @pytest.mark.parametrize("variant", ["default", "smoke"])
 def test_the_config_builds_an_operator_that_keeps_the_mean(variant):
-    cfg = ups_jax.load_config(f"configs/kuramoto.py:{variant}")
-    sim = ups_jax.build(cfg)
+    cfg = ups.load_config(f"configs/kuramoto.py:{variant}")
+    sim = ups.build(cfg)
     assert sim.pde.name == "kuramoto" and sim.zero_mean and sim.pde.cells == sim.pde.points

@@ -12,25 +12,27 @@ LIBRARY = ROOT / "ups_jax"
 FILES = sorted(LIBRARY.rglob("*.py"))
 
 ROWS = (
-    {"types", "lookup", "mesh"},
+    {"types", "registry", "sharding", "files", "progress"},
     {"pde", "models", "diffusion", "search", "optim"},
     {"data", "physics", "metrics", "rewards"},
-    {"simulator"},
-    {"train", "forecast", "stages"},
+    {"emulator"},
+    {"train", "forecast", "stages", "flops"},
     {"evaluate"},
-    {"run"},
+    {"config", "tracking", "leaderboard", "report"},
+    {"experiment"},
+    {"jobs"},
 )
 # A library, and the only places that may import it.
 HOMES = {
-    "wandb": ("run/tracking",),
-    "orbax": ("run/checkpoint",),
+    "wandb": ("tracking",),
+    "orbax": ("experiment/checkpoint",),
     "flax": ("models/",),
-    "ml_collections": ("run/config",),
-    "matplotlib": ("run/report",),
+    "ml_collections": ("config/",),
+    "matplotlib": ("report/",),
     "exponax": ("pde/exponax",),
-    "wandb_workspaces": ("run/dashboard",),
-    "optuna": ("run/sweep",),
-    "submitit": ("run/launch",),
+    "wandb_workspaces": ("jobs/dashboard",),
+    "optuna": ("jobs/sweep",),
+    "submitit": ("jobs/launch",),
 }
 
 

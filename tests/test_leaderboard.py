@@ -20,7 +20,7 @@ from ups_jax.leaderboard.regression import BETTER, LEVEL, NO_BASELINE, WORSE
 ROWS = """
 import os, sys
 from pathlib import Path
-sys.path.insert(0, "ups_jax/run/leaderboard")
+sys.path.insert(0, "ups_jax/leaderboard")
 from rows import append, locked
 """
 """Without the rest of the library, which takes seconds to import."""

@@ -14,6 +14,7 @@ from ups_jax.emulator import build, operator_step, refined, residual
 from ups_jax.evaluate import ensemble_validator, loss_validator
 from ups_jax.evaluate.beam_search import analyse_search, rank_correlation
 from ups_jax.evaluate.ensembles import evaluate_ensembles
+from ups_jax.experiment import schedule
 from ups_jax.forecast import FORECASTERS, calls
 from ups_jax.metrics import crps
 
@@ -35,8 +36,8 @@ def task():
     """Every network of the smoke run, untrained but for a shake, and data of its own solver."""
     cfg = load("configs/burgers.py:smoke", TINY)
     sim = build(cfg)
-    data = ups_jax.simulate(sim.pde, jax.random.key(0), n=6, steps=STEPS, cache=False)
-    params = ups_jax.init(sim, jax.random.key(1))
+    data = ups.simulate(sim.pde, jax.random.key(0), n=6, steps=STEPS, cache=False)
+    params = ups.init(sim, jax.random.key(1))
     leaves, tree = jax.tree.flatten({k: v for k, v in params.items() if k != "stats"})
     keys = jax.random.split(jax.random.key(2), len(leaves))
     shaken = [x + 0.03 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
@@ -46,7 +47,7 @@ def task():
 def draw(task, mode, key=3, rows=slice(None), **options):
     _, sim, params, data = task
     u0, cond = data.u[rows, 0], data.cond[rows]
-    return ups_jax.forecast(
+    return ups.forecast(
         sim, params, u0, cond, jax.random.key(key), steps=STEPS, mode=mode, **options
     )
 
@@ -96,7 +97,7 @@ def test_members_about_the_operator_leave_its_rollout_alone(task):
     _, sim, params, data = task
     none = params | {"stats": params["stats"] | {"residual_std": jnp.full(1, 1e-9)}}
     plain = draw(task, "operator").u
-    found = ups_jax.forecast(
+    found = ups.forecast(
         sim,
         none,
         data.u[:, 0],
@@ -125,7 +126,7 @@ def test_members_that_are_fed_back_part_from_the_rollout_after_the_first_step(ta
     about = draw(task, mode, members=2, temperature=0.0).members[:, 0]
     np.testing.assert_allclose(apart[:, 0], about[:, 0], atol=1e-5)
     assert not np.allclose(apart[:, 1], about[:, 1], atol=1e-3)
-    again = ups_jax.forecast(
+    again = ups.forecast(
         sim, params, apart[:, 0], data.cond, jax.random.key(3), steps=1, mode=mode, members=2,
         temperature=0.0,
     )  # fmt: skip
@@ -194,7 +195,7 @@ def test_a_residual_is_scaled_by_its_own_deviation(task):
 def test_a_stage_moves_its_own_parameters_alone(task, name):
     """Teacher, operator and statistics get no gradient from what is trained after them."""
     cfg, sim, params, _ = task
-    stage = flops.stage_of(sim, cfg, name)
+    stage = schedule.stage_of(sim, cfg, name)
     batch = batch_of(task, stage)
     ready = stage.prepare(params, batch, jax.random.key(0))
     loss = jax.jit(jax.grad(lambda own: stage.loss({**ready, **own}, batch, jax.random.key(1))[0]))
@@ -207,10 +208,10 @@ def test_a_stage_moves_its_own_parameters_alone(task, name):
 
 def test_ensembles_start_as_the_operator(task):
     _, sim, params, _ = task
-    fresh = params | {"crps": ups_jax.init(sim, jax.random.key(1))["crps"]}
+    fresh = params | {"crps": ups.init(sim, jax.random.key(1))["crps"]}
     ready = stages.crps(sim).prepare(fresh, {}, jax.random.key(0))
     plain = draw(task, "operator").u
-    quiet = ups_jax.forecast(
+    quiet = ups.forecast(
         sim,
         ready,
         task[3].u[:, 0],
@@ -236,10 +237,10 @@ def test_the_crps_loss_is_the_metric_over_the_truths_rms(task):
 def test_a_control_costs_what_it_is_matched_with(task):
     cfg, sim, _, _ = task
     assert cfg.fit.continued.match == "crps"
-    steps = sum(n for n, _ in flops.schedule(sim, cfg, "continued"))
-    asked, got = (flops.training(sim, cfg, name) for name in ("crps", "continued"))
+    steps = sum(n for n, _ in schedule.phases_of(sim, cfg, "continued"))
+    asked, got = (schedule.training_flops(sim, cfg, name) for name in ("crps", "continued"))
     assert abs(got / asked - 1) <= cfg.fit.continued.chunk / steps
-    assert sum(n for n, _ in flops.schedule(sim, cfg, "crps")) == cfg.fit.crps.steps
+    assert sum(n for n, _ in schedule.phases_of(sim, cfg, "crps")) == cfg.fit.crps.steps
 
 
 def test_flops_multiply_loops_out():
@@ -279,7 +280,7 @@ def test_a_search_chooses_for_each_sample_apart(task):
     same = replace(sim, search=sim.search._replace(start=0.0, end=0.0, beams=2, candidates=3))
 
     def run(rows):
-        return ups_jax.forecast(
+        return ups.forecast(
             same, params, data.u[rows, 0], data.cond[rows], jax.random.key(0), steps=STEPS,
             mode="ttc",
         )  # fmt: skip
@@ -328,7 +329,7 @@ def test_ensembles_and_controls_see_the_same_samples(task):
     assert found.curves["crps/rank"].shape == (4,)
     assert found.curves["crps/rank"].sum() == pytest.approx(1, rel=1e-4)
     assert found.examples["distilled"].shape == (1, 3, STEPS, 32, 1)
-    one = ups_jax.evaluate(sim, params, data, jax.random.key(0), modes=["operator"], batch=4)
+    one = ups.evaluate(sim, params, data, jax.random.key(0), modes=["operator"], batch=4)
     assert s["eval/operator/paired/nrmse"] == pytest.approx(
         one.scalars["eval/operator/nrmse"], rel=1e-4
     )
@@ -357,4 +358,4 @@ def test_a_network_that_was_not_trained_is_named(task):
     _, sim, params, data = task
     few = {name: value for name, value in params.items() if name != "crps"}
     with pytest.raises(ValueError, match="forecaster 'crps' needs stage 'crps', which was not"):
-        ups_jax.forecast(sim, few, data.u[:, 0], data.cond, jax.random.key(0), steps=2, mode="crps")
+        ups.forecast(sim, few, data.u[:, 0], data.cond, jax.random.key(0), steps=2, mode="crps")

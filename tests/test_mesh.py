@@ -19,8 +19,8 @@ import jax
 import numpy as np
 import ups_jax as ups
 from ups_jax import mesh, optim
-from ups_jax.run.checkpoint import Checkpoints
-from ups_jax.run.config import load
+from ups_jax.experiment.checkpoint import Checkpoints
+from ups_jax.config import load
 from ups_jax.simulator import build, statistics
 from ups_jax.stages import STAGES
 from ups_jax.train import Progress, Snapshot, TrainState, fit, start

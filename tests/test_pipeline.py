@@ -190,13 +190,13 @@ def test_bad_input_is_two_lines_and_code_2_before_any_run(case, files, tmp_path,
 @pytest.mark.parametrize("calls", [1, 2])
 def test_the_student_keeps_its_teachers_correction(smoke, calls):
     """Collapsed to nothing, as the predecessor's was, it would leave the operator's rollout."""
-    sim, params, _ = ups_jax.load(smoke[0])
-    data = ups_jax.simulate(sim.pde, jax.random.key(3), n=16, steps=20)
+    sim, params, _ = ups.load(smoke[0])
+    data = ups.simulate(sim.pde, jax.random.key(3), n=16, steps=20)
     given = (sim, params, data.u[:, 0], data.cond, jax.random.key(0))
-    plain = ups_jax.forecast(*given, steps=20, mode="operator").u[:, None]
+    plain = ups.forecast(*given, steps=20, mode="operator").u[:, None]
 
     def size(**options):
-        found = ups_jax.forecast(*given, steps=20, members=4, **options)
+        found = ups.forecast(*given, steps=20, members=4, **options)
         return float(np.sqrt(np.mean((found.members - plain) ** 2)))
 
     teacher, student = size(mode="diffusion"), size(mode="distilled", calls=calls)
@@ -212,7 +212,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(smoke, tmp_path):
     (copy / "config.json").write_text(json.dumps(record))
     (copy / "ckpt").symlink_to(smoke[0] / "ckpt")
     with pytest.raises(ValueError, match="does not fit"):
-        ups_jax.load(copy)
+        ups.load(copy)
 
 
 def test_a_diverging_loss_ends_with_code_4_saved_and_named(tmp_path, capsys):
@@ -226,8 +226,8 @@ def test_a_diverging_loss_ends_with_code_4_saved_and_named(tmp_path, capsys):
 
 
 def test_own_arrays_train_two_seeds_and_evaluate_without_wandb(tmp_path, capsys):
-    pde = ups_jax.build(ups_jax.load_config("configs/advection.py:smoke")).pde
-    data = ups_jax.simulate(pde, jax.random.key(5), n=60, steps=20)
+    pde = ups.build(ups.load_config("configs/advection.py:smoke")).pde
+    data = ups.simulate(pde, jax.random.key(5), n=60, steps=20)
     save_npz(tmp_path / "own.npz", data)
     argv = ["--config=configs/advection.py:smoke", f"--workdir={tmp_path / 'w'}"]
     argv += [f"--config.data.path={tmp_path / 'own.npz'}", "--wandb_mode=disabled"]

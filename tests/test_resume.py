@@ -58,7 +58,7 @@ def test_killed_three_times_it_ends_in_the_same_bits(tmp_path):
     steps = [json.loads(row)["step"] for row in (cut / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(5, 401, 5))
     assert len({i for s in stored(cut) for i in s.ids}) == 1
-    ours, theirs = (ups_jax.load(folder)[1] for folder in (cut, whole))
+    ours, theirs = (ups.load(folder)[1] for folder in (cut, whole))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     for key, value in summary(whole).items():
         if not key.startswith(("wall/", "memory/")) and not key.endswith("ms"):
@@ -85,7 +85,7 @@ def test_a_process_that_is_busy_in_a_compiler_is_ended_all_the_same():
     # Python's handlers wait for the C call to return, as they do for XLA's compiler.
     program = """
 import ctypes
-from ups_jax.run import signals
+from ups_jax.experiment import signals
 signals.GRACE_S = 0.2
 with signals.watch() as stop:
     stop.line = "go on with: python x"

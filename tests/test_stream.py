@@ -24,7 +24,7 @@ SMALL = {"pde.points": 32, "data.cells": (32,), "operator.width": 8, "operator.d
 def task(tmp_path_factory):
     """A simulator, data in memory, and the same data on disk."""
     sim = build(load("configs/burgers.py:smoke", SMALL))
-    data = ups_jax.simulate(sim.pde, jax.random.key(0), n=12, steps=9, cache=False)
+    data = ups.simulate(sim.pde, jax.random.key(0), n=12, steps=9, cache=False)
     path = tmp_path_factory.mktemp("stored") / "u.f32"
     np.asarray(data.u).tofile(path)
     return sim, data, replace(data, u=Stored(path, data.u.shape))
@@ -66,7 +66,7 @@ def test_windows_are_those_that_the_device_would_draw(task, length, early):
 
 def train(task, data, key, phases):
     sim, held, _ = task
-    params = ups_jax.init(sim, jax.random.key(1), statistics(sim, held))
+    params = ups.init(sim, jax.random.key(1), statistics(sim, held))
     if key.ndim:
         params = jax.tree.map(lambda x: jnp.stack([x] * len(key)), params)
     opt = optim.adamw(steps=12, lr=1e-2, schedule="cosine", warmup=2, weight_decay=0, clip=1.0)
@@ -112,12 +112,12 @@ def test_a_pdebench_file_is_copied_once_and_holds_what_is_loaded_whole(tmp_path,
     rng = np.random.default_rng(0)
     path = write_pdebench(tmp_path / "1D_Burgers_Sols_Nu0.001.hdf5", rng.normal(size=(6, 11, 8)))
     spec = dict(space_stride=2, time_stride=5, samples=(1, 6))
-    wanted, found = (ups_jax.load_pdebench(path, stream=s, **spec) for s in (False, True))
+    wanted, found = (ups.load_pdebench(path, stream=s, **spec) for s in (False, True))
     assert isinstance(found.u, Stored) and found.u.shape == (5, 3, 4, 1)
     assert content_hash(found) == content_hash(wanted) and found.origin == wanted.origin
     (copy,) = (tmp_path / "cache" / "stored").iterdir()
     before = copy.stat().st_mtime_ns
-    again = ups_jax.load_pdebench(path, stream=True, **spec)
+    again = ups.load_pdebench(path, stream=True, **spec)
     np.testing.assert_array_equal(again.u[:], wanted.u)
     assert copy.stat().st_mtime_ns == before
 

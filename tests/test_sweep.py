@@ -121,8 +121,8 @@ def test_a_cut_study_goes_on_prunes_and_enters_its_winner_alone(tmp_path, capsys
 PARENT = """
 import sys
 from runners import sweep
-from ups_jax.run import cli
-from ups_jax.run import sweep as sweeps
+from ups_jax.jobs import cli
+from ups_jax.jobs import sweep as sweeps
 args = cli.parse(sys.argv[2:], prog="sweep.py", description="", extra=sweep.flags)
 sys.exit(sweeps.main(args, cli.run_main, (sys.executable, sys.argv[1])))
 """

@@ -293,7 +293,7 @@ def test_memory_run_holds_what_the_files_hold(recorded):
 def test_disabled_imports_no_wandb_and_writes_every_local_file(tmp_path):
     code = f"""
 import sys
-from ups_jax.run.tracking import Schema, start, reopen
+from ups_jax.tracking import Schema, start, reopen
 schema = Schema(("operator",))
 with start({CFG!r}, {str(tmp_path / "run")!r}, schema=schema, mode="disabled") as run:
     run.log_training_metric("operator", "loss", 1.0, 1)

@@ -6,7 +6,7 @@ Axes: `n` sample, `b` batch, `t` time, `*s` one or two space axes, `c` channel, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -117,6 +117,28 @@ class Stage:
     fields: int = 1
     prepare: Callable[[Params, Mapping[str, Array], Key], Params] = _as_they_are
     judged: Literal["nrmse", "crps", "loss"] = "nrmse"
+
+
+PASS, FAIL, NO_BASELINE = "pass", "fail", "no baseline"
+LIMITS = ("most", "least", "most_ratio", "least_ratio")
+"""Of which a gate holds one: absolute limits, and limits in units of a value to compare with."""
+
+
+class Verdict(NamedTuple):
+    """How one gate was kept.
+
+    `limit` is absolute, `margin` the distance kept to it over its size (negative: beyond it; not a
+    share where the limit is zero), `reference` what a ratio was taken of.
+    """
+
+    name: str
+    metric: str
+    status: str
+    value: float | None
+    limit: float | None
+    margin: float | None
+    reference: float | None
+    sentence: str
 
 
 def check_field(

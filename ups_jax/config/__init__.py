@@ -10,11 +10,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import base
-from configs.base import Config
+from ups_jax.config import base
+from ups_jax.config.base import Config
 from ups_jax.config.help import comments, describe
 from ups_jax.config.rules import SCHEMA, phases, require_schema, validate
-from ups_jax.config.schema import COMPONENTS, assemble, base_keys, bind, flatten, override
+from ups_jax.config.schema import COMPONENTS, assemble, base_keys, bind, override
+from ups_jax.files import flatten
 from ups_jax.registry import near_miss
 
 __all__ = [

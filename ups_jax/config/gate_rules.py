@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from configs.base import Config
-from ups_jax.leaderboard.gates import LIMITS
+from ups_jax.config.base import Config
 from ups_jax.registry import lookup
+from ups_jax.types import LIMITS
 
 CLOCKS = ("data_s", "compile_s", "train_s", "eval_s", "verdict_s")
 """Seconds that are known when a run is judged; the report and the total come after."""

@@ -1,19 +1,20 @@
-"""The page of keys that `--help` prints, read from the comments of configs/base.py."""
+"""The page of keys that `--help` prints, read from the comments of ups_jax/config/base.py."""
 
 import inspect
 import re
 import textwrap
 from typing import Any
 
-from configs import base
-from ups_jax.config.schema import COMPONENTS, arguments, flatten
+from ups_jax.config import base
+from ups_jax.config.schema import COMPONENTS, arguments
+from ups_jax.files import flatten
 
 LINE = re.compile(r"^\s+(cfg|fit)\.([\w.]+) = .*?  # (.+)$", re.MULTILINE)
 STAGE = "fit.<stage>."
 
 
 def comments() -> dict[str, str]:
-    """Comment of every key and section of configs/base.py; a stage's keys as fit.<stage>.*."""
+    """Comment of every key and section of the base config; a stage's keys as fit.<stage>.*."""
     found = LINE.findall(inspect.getsource(base))
     return {(STAGE if owner == "fit" else "") + key: text for owner, key, text in found}
 

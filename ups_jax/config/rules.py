@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from configs.base import Config
+from ups_jax.config.base import Config
 from ups_jax.config.gate_rules import check_verdicts
 from ups_jax.registry import lookup
 
@@ -35,7 +35,7 @@ def require_schema(schema: Any) -> None:
     if schema != SCHEMA:
         raise ValueError(
             f"schema is {schema!r}, this version of ups_jax reads {SCHEMA}; "
-            "start the config from this version's configs/base.py, or use the version that wrote it"
+            "start from this version's ups_jax.config.base, or use the version that wrote it"
         )
 
 

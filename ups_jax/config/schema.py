@@ -1,4 +1,4 @@
-"""Which keys a config has: those of configs/base.py, and the arguments of its factories."""
+"""Which keys a config has: those of ups_jax/config/base.py, and the arguments of its factories."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, FieldReference
 
-from configs import base
-from configs.base import Config
+from ups_jax.config import base
+from ups_jax.config.base import Config
 from ups_jax.config.types import Kind, kind_of
+from ups_jax.files import flatten
 from ups_jax.registry import lookup, near_miss
 
 
@@ -113,19 +114,8 @@ def declared(names: Mapping[str, str], gates: Iterable[str] = ()) -> dict[str, E
     return entries
 
 
-def flatten(tree: ConfigDict | Mapping, prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted keys, in their order."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, ConfigDict | Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def base_keys() -> list[str]:
-    """Dotted keys of configs/base.py, without the arguments of factories."""
+    """Dotted keys of ups_jax/config/base.py, without the arguments of factories."""
     return list(flatten(base.get_config()))
 
 
@@ -144,7 +134,9 @@ def bind(given: Mapping[str, Any]) -> dict[str, Any]:
         require_known(key, known)
     for key in known:
         if key not in given and key.partition(".")[0] not in (*COMPONENTS, "gates"):
-            raise ValueError(f"{key} is missing; start the config from configs.base.get_config()")
+            raise ValueError(
+                f"{key} is missing; start the config from ups_jax.config.base.get_config()"
+            )
     return {
         key: entry.kind.check(key, given[key]) if key in given else entry.default
         for key, entry in known.items()

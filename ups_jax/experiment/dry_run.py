@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from ups_jax import config
-from ups_jax import flops as cost
 from ups_jax.emulator import Simulator, count, init, operator_step
+from ups_jax.experiment import schedule
 from ups_jax.experiment.datasets import judged_steps
 from ups_jax.forecast import FORECASTERS, calls
 
@@ -33,7 +33,7 @@ def describe(cfg: Any, sim: Simulator) -> str:
     validations = sum(
         rates[name] * (cfg.fit[name].steps // cfg.fit[name].val_every) for name in cfg.stages
     )
-    training = sum(rates[name] * cost.training(sim, cfg, name) for name in cfg.stages)
+    training = sum(rates[name] * schedule.training_flops(sim, cfg, name) for name in cfg.stages)
     steps = judged_steps(cfg)
     judged = data.test * (2 * steps - spec.context) * (cfg.seeds + (cfg.seeds > 1))
     forwards = cfg.seeds * validations * data.val * steps + judged + _drawn(cfg, sim) * steps

@@ -13,10 +13,10 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
-from ups_jax import config, flops, sharding, tracking
+from ups_jax import config, sharding, tracking
 from ups_jax.data import save_predictions
 from ups_jax.emulator import build, count, statistics
-from ups_jax.experiment import distributed, dry_run, environment, training, verdict
+from ups_jax.experiment import distributed, dry_run, environment, schedule, training, verdict
 from ups_jax.experiment import workdir as store
 from ups_jax.experiment.artifacts import STAGE_COLUMNS, publish
 from ups_jax.experiment.context import Plan
@@ -203,7 +203,7 @@ def _train(plan: Plan, splits: Splits, run: tracking.Run) -> tuple[list[Params],
     for name in cfg.stages:
         fitted = training.stage(name, params, plan, splits, run)
         params, at = fitted.best, fitted.progress
-        measure = flops.stage_of(plan.sim, cfg, name).judged
+        measure = schedule.stage_of(plan.sim, cfg, name).judged
         if name == "operator":
             chosen = int(np.argmin(at.best_value))
             params, plan.variants = (
@@ -212,8 +212,8 @@ def _train(plan: Plan, splits: Splits, run: tracking.Run) -> tuple[list[Params],
             )
         size, value = count(params[name]) // cfg.seeds, at.best_value[chosen]
         spread = float(np.std(at.best_value, ddof=1)) if cfg.seeds > 1 else None
-        updates = sum(steps for steps, _ in flops.schedule(plan.sim, cfg, name))
-        flop = flops.training(plan.sim, cfg, name) / 1e12
+        updates = sum(steps for steps, _ in schedule.phases_of(plan.sim, cfg, name))
+        flop = schedule.training_flops(plan.sim, cfg, name) / 1e12
         told = [at.best_step[chosen], measure, value, spread, flop, at.train_s, at.compile_s]
         rows.append([name, size, updates, cfg.seeds, *told])
         run.log_eval_summary({f"val/{name}/{measure}": value})

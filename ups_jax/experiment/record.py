@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def row_of(
     return {
         "kind": "run",
         "id": run.id,
-        "time": _now(),
+        "time": leaderboard.now(),
         "name": plan.workdir.name,
         "board": board(cfg, splits),
         "task": f"{task['pde']}: {shown}",
@@ -116,13 +115,3 @@ def _short(value: Any) -> Any:
     """Six digits tell runs apart; a leaderboard holds thousands of numbers."""
     found = leaderboard.finite(value)
     return value if isinstance(value, int) else found and float(f"{found:.{DIGITS}g}")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def event(kind: str, row: Row, *, by: str, reason: str) -> Row:
-    """A promotion or demotion of a row, as the leaderboard keeps it."""
-    named = {"kind": kind, "id": row["id"], "board": row["board"], "time": _now()}
-    return {**named, "by": by, "reason": reason}

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax import config, flops, optim, tracking
+from ups_jax import config, optim, tracking
 from ups_jax.data import draw_windows
 from ups_jax.emulator import Simulator, init
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
-from ups_jax.experiment import distributed
+from ups_jax.experiment import distributed, schedule
 from ups_jax.experiment.checkpoint import Checkpoints
 from ups_jax.experiment.context import Plan, Resumed
 from ups_jax.experiment.datasets import Splits
@@ -122,12 +122,12 @@ def warn_about_machine(resumed: Resumed) -> None:
 def stage(name: str, params: Params, plan: Plan, splits: Splits, run: tracking.Run) -> Fitted:
     """Train one stage of the plan, or go on with it, or take it as it was finished."""
     spec, opt = plan.cfg.fit[name], _optimizer(plan, name)
-    what = flops.stage_of(plan.sim, plan.cfg, name)
+    what = schedule.stage_of(plan.sim, plan.cfg, name)
     number = list(STAGES).index(name) + 1
     key = _over(lambda key: jax.random.fold_in(key, number), keys(plan.cfg, name))
     train, val = (what.data(params, split) for split in (splits.train, splits.val))
     params = _prepare(what, params, plan, train, key)
-    phases = flops.schedule(plan.sim, plan.cfg, name)
+    phases = schedule.phases_of(plan.sim, plan.cfg, name)
     shown: dict[str, float] = {}
 
     def on_log(step: int, row: Mapping[str, float]) -> None:
@@ -217,7 +217,7 @@ def _validator(what: Stage, plan: Plan, val: Trajectories) -> Callable[[Params],
 def _optimizer(plan: Plan, name: str) -> optim.Optimizer:
     spec = plan.cfg.fit[name]
     return optim.adamw(
-        steps=sum(steps for steps, _ in flops.schedule(plan.sim, plan.cfg, name)),
+        steps=sum(steps for steps, _ in schedule.phases_of(plan.sim, plan.cfg, name)),
         lr=spec.lr,
         schedule=spec.schedule,
         warmup=spec.warmup,
@@ -244,7 +244,7 @@ def _like(plan: Plan, name: str) -> dict[str, Any]:
     def make() -> dict[str, Any]:
         params = untrained(plan.sim, plan.cfg, name=name)
         return _tree(
-            begin(flops.stage_of(plan.sim, plan.cfg, name), params, _optimizer(plan, name))
+            begin(schedule.stage_of(plan.sim, plan.cfg, name), params, _optimizer(plan, name))
         )
 
     return jax.eval_shape(make)

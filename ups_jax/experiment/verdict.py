@@ -113,7 +113,7 @@ def rule(
     path = board_path(cfg, plan.workdir)
     leaderboard.append(path, row)
     if claim.granted and cfg.leaderboard.promote:
-        leaderboard.append(path, record.event("promote", row, by="run", reason=claim.reason))
+        leaderboard.append(path, leaderboard.event("promote", row, by="run", reason=claim.reason))
     lines = leaderboard.read(path)
     leads = leaderboard.champions(lines.events)
     write_text(page_path(cfg, plan.workdir), page(lines.runs, leads, lines.events))

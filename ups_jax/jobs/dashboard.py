@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from configs import base
-from ups_jax import config, flops
+from ups_jax import config
+from ups_jax.config import base
 from ups_jax.emulator import Simulator, build
+from ups_jax.experiment import schedule
 from ups_jax.experiment.signals import Stop
 from ups_jax.files import read_json, write_json
 from ups_jax.pde.base import PDE
@@ -113,7 +114,7 @@ def series(sim: Simulator, cfg: Any, stages: Sequence[str]) -> dict[str, str]:
     """Keys of the curves of each stage, in its order, and the key of each one's own x-axis."""
     axes, found = Schema(tuple(stages)).axes(), []
     for stage in stages:
-        judged = flops.stage_of(sim, cfg, stage).judged
+        judged = schedule.stage_of(sim, cfg, stage).judged
         found += [f"{stage}/{metric}" for metric in ("loss", f"val_{judged}", "lr", "grad_norm")]
     return {key: axes[key] for key in found}
 

@@ -13,7 +13,7 @@ from ups_jax.leaderboard.ranking import (
     spread_of,
 )
 from ups_jax.leaderboard.regression import Regression, compare, worst
-from ups_jax.leaderboard.storage import Lines, Row, append, locked, read
+from ups_jax.leaderboard.storage import Lines, Row, append, event, locked, now, read
 
 __all__ = [
     "JUDGED",
@@ -27,10 +27,12 @@ __all__ = [
     "champions",
     "claim",
     "compare",
+    "event",
     "finite",
     "higher_is_better",
     "locked",
     "metric_of",
+    "now",
     "ranked",
     "read",
     "snapshot",

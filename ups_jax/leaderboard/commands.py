@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ups_jax import leaderboard
-from ups_jax.experiment import record
-from ups_jax.experiment.signals import Stop
 from ups_jax.files import write_text
 from ups_jax.leaderboard import Claim, Lines, Row, tables
 from ups_jax.leaderboard.page import page
@@ -28,7 +26,7 @@ class Standings:
     args: argparse.Namespace
 
 
-def prepare(args: argparse.Namespace, stop: Stop) -> Standings:
+def prepare(args: argparse.Namespace, stop: Callable[[], bool]) -> Standings:
     """Read the leaderboard; ValueError where a run, a board or a right to lead is missing."""
     lookup(ACTIONS, args.action, "action")
     if not args.path.is_file():
@@ -107,7 +105,7 @@ def _page(asked: Standings) -> None:
 
 
 def _enter(asked: Standings, kind: str, row: Row, reason: str) -> None:
-    leaderboard.append(asked.path, record.event(kind, row, by="user", reason=reason))
+    leaderboard.append(asked.path, leaderboard.event(kind, row, by="user", reason=reason))
     _write_page(asked.path)
 
 

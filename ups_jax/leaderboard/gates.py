@@ -2,28 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-PASS, FAIL, NO_BASELINE = "pass", "fail", "no baseline"
-LIMITS = ("most", "least", "most_ratio", "least_ratio")
-"""Of which a gate holds one: absolute limits, and limits in units of a value to compare with."""
-
-
-class Verdict(NamedTuple):
-    """How one gate was kept.
-
-    `limit` is absolute, `margin` the distance kept to it over its size (negative: beyond it; not a
-    share where the limit is zero), `reference` what a ratio was taken of.
-    """
-
-    name: str
-    metric: str
-    status: str
-    value: float | None
-    limit: float | None
-    margin: float | None
-    reference: float | None
-    sentence: str
+from ups_jax.types import FAIL, LIMITS, NO_BASELINE, PASS, Verdict
 
 
 def check(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,14 @@ def _understand(line: bytes) -> tuple[Row | None, list[str]]:
         for key in ("metrics", "config", "curves"):
             kept[key] = kept[key] if isinstance(kept.get(key), dict) else {}
     return kept, told
+
+
+def now() -> str:
+    """Time of a line, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def event(kind: str, row: Row, *, by: str, reason: str) -> Row:
+    """A promotion or demotion of a row, as the leaderboard keeps it."""
+    named = {"kind": kind, "id": row["id"], "board": row["board"], "time": now()}
+    return {**named, "by": by, "reason": reason}

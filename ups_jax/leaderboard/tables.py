@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ups_jax.config.schema import flatten
+from ups_jax.files import flatten
 from ups_jax.leaderboard.metrics import higher_is_better, metric_of
 from ups_jax.leaderboard.ranking import JUDGED, champions, ranked
 from ups_jax.leaderboard.storage import Lines, Row

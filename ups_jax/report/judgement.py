@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ups_jax.leaderboard.gates import FAIL, NO_BASELINE, PASS, Verdict
 from ups_jax.report.figures import (
     WORST_SHOWN,
     Rows,
@@ -32,6 +31,7 @@ from ups_jax.report.style import (
     tidy,
     to_png,
 )
+from ups_jax.types import FAIL, NO_BASELINE, PASS, Verdict
 
 Values = Mapping[str, Sequence[float]]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ups_jax import config, leaderboard
-from ups_jax.experiment import record as entry
 from ups_jax.experiment import workdir
 from ups_jax.files import read_json, write_json, write_text
 from ups_jax.jobs.sweep import trial as trials
@@ -174,7 +173,7 @@ def _enter(sweep: Any, row: leaderboard.Row) -> None:
     claim = leaderboard.claim(row, before, margin=cfg.leaderboard.margin)
     leaderboard.append(path, row)
     if claim.granted and cfg.leaderboard.promote:
-        leaderboard.append(path, entry.event("promote", row, by="sweep", reason=claim.reason))
+        leaderboard.append(path, leaderboard.event("promote", row, by="sweep", reason=claim.reason))
     now = leaderboard.read(path)
     write_text(
         path.with_suffix(".html"), page(now.runs, leaderboard.champions(now.events), now.events)

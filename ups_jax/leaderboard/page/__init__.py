@@ -16,7 +16,7 @@ SHOWN = (
     "device", "versions", "git_sha", "wandb", "gates", "regressions", "report",
 )  # fmt: skip
 DIGITS = 5
-SCRIPTS = ("words.js", "axes.js", "chart.js", "compare.js", "columns.js", "page.js")
+SCRIPTS = ("dom.js", "axes.js", "chart.js", "compare.js", "columns.js", "page.js")
 
 Row = Mapping[str, Any]
 
