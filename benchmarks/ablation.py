@@ -25,7 +25,7 @@ from record import RESULTS, write
 
 import ups_jax as ups
 from ups_jax import config
-from ups_jax.emulator import count, init, statistics
+from ups_jax.emulator import fit_statistics, init, num_params
 from ups_jax.evaluate import validator
 from ups_jax.experiment.datasets import split_key
 from ups_jax.models import OPERATORS, operators
@@ -146,7 +146,7 @@ def measure(row, data, args):
     """Mean and deviation of validation P1 nRMSE after `args.seconds` of training."""
     cfg = load(row, args.tiny)
     sim = simulator(row, cfg)
-    stats = row.stats(statistics(sim, data[0]))
+    stats = row.stats(fit_statistics(sim, data[0]))
     shares, lengths = cfg.fit.operator.shares, cfg.fit.operator.unroll
 
     def run(seed=0, steps=TIMED * CHUNK, length=None):
@@ -167,7 +167,7 @@ def measure(row, data, args):
         "updates": chunks * CHUNK,
         "ms": an_update * 1e3,
         "train_s": mean(fitted.progress.train_s for fitted in runs),
-        "parameters": count(runs[0].best["operator"]),
+        "parameters": num_params(runs[0].best["operator"]),
         "seconds": args.seconds,
         "seeds": args.seeds,
     }

@@ -17,7 +17,7 @@ import ups_jax as ups
 from ups_jax import optim, stages
 from ups_jax.config import phases
 from ups_jax.data import load_npz
-from ups_jax.emulator import count, statistics
+from ups_jax.emulator import fit_statistics, num_params
 from ups_jax.evaluate import validator
 from ups_jax.train import fit
 
@@ -28,14 +28,14 @@ def main():
     cfg = ups.load_config(order["config"], order["overrides"])
     train, val = (load_npz(path) for path in order["data"])
     sim = ups.build(cfg)
-    params = ups.init(sim, jax.random.key(cfg.seed), statistics(sim, train))
+    params = ups.init(sim, jax.random.key(cfg.seed), fit_statistics(sim, train))
     spec = cfg.fit.operator
     if order.get("steps") is None:
         tell(sys.stdout, steps=probe(order, clock, sim, params, train, spec))
         return
     judge = validator(sim, val, batch=len(val), metric=order["metric"], start=order["start"])
     steps = order["steps"]
-    tell(sys.stdout, parameters=count(params["operator"]), steps=steps)
+    tell(sys.stdout, parameters=num_params(params["operator"]), steps=steps)
 
     def validate(params):
         with clock.paused():

@@ -124,18 +124,20 @@ def work(told):
     import ups_jax as ups
     from ups_jax import optim, sharding
     from ups_jax.data import simulate
-    from ups_jax.emulator import build, statistics
+    from ups_jax.emulator import build, fit_statistics
     from ups_jax.experiment.datasets import split_key
     from ups_jax.stages import STAGES
     from ups_jax.train import fit
 
     fsdp = told.get("fsdp", 1)
-    grid = sharding.make(data=None if "process" in told else told["devices"] // fsdp, fsdp=fsdp)
+    grid = sharding.make_mesh(
+        data=None if "process" in told else told["devices"] // fsdp, fsdp=fsdp
+    )
     cfg = golden()
     sim, spec, rows = build(cfg), cfg.fit.operator, []
     data = simulate(sim.pde, split_key(cfg, "train"), n=512, steps=cfg.data.steps)
     fit(
-        STAGES["operator"](sim), ups.init(sim, jax.random.key(0), statistics(sim, data)), data,
+        STAGES["operator"](sim), ups.init(sim, jax.random.key(0), fit_statistics(sim, data)), data,
         jax.random.key(1), opt=optim.adamw(steps=10**4, lr=spec.lr, warmup=500),
         phases=[(CHUNK * told.get("chunks", CHUNKS), 1)], batch_size=told["batch"], chunk=CHUNK,
         ema=spec.ema, early=spec.early, augment=sim.pde.symmetries,
@@ -181,11 +183,11 @@ def size(shape):
 def parameters(cfg):
     """Parameters of the golden operator."""
     import ups_jax as ups
-    from ups_jax.emulator import build, count
+    from ups_jax.emulator import build, num_params
 
     sim = build(cfg)
     like = jax.eval_shape(lambda: ups.init(sim, jax.random.key(0)))
-    return count(like["operator"])
+    return num_params(like["operator"])
 
 
 def model(traffic):

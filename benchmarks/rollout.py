@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from record import RESULTS, write
 
 import ups_jax as ups
-from ups_jax.emulator import Simulator, count
+from ups_jax.emulator import Emulator, num_params
 from ups_jax.experiment.datasets import split_key
-from ups_jax.forecast import analysis
+from ups_jax.forecast import nudged_analysis
 from ups_jax.metrics import nrmse
 from ups_jax.pde import PDES
 
@@ -39,17 +39,17 @@ def main():
     test = ups.simulate(finest, split_key(cfg, "test"), n=cfg.data.test, steps=steps)
     found = []
     for cells in GRIDS:
-        coarse = Simulator(_on(sim.pde, cells), sim.operator)
+        coarse = Emulator(_on(sim.pde, cells), sim.operator)
         run = partial(ups.forecast, coarse, params, mode="solver")
         found.append(_judge(f"solver, {cells} cells", run, test, cells, min(cells, points)))
     for path in workdirs:
         own, weights, own_cfg = models[path.name]
         run = partial(ups.forecast, own, weights, mode="operator")
-        through = jax.jit(partial(analysis, own, weights, gain=own_cfg.eval.nudging))
+        through = jax.jit(partial(nudged_analysis, own, weights, gain=own_cfg.eval.nudging))
         row = _judge(path.name, run, test, points, points, through)
         summary = json.loads((path / "summary.json").read_text())
         row |= {
-            "parameters": count(weights["operator"]),
+            "parameters": num_params(weights["operator"]),
             "train_s": summary["wall/train_s"] / own_cfg.seeds,
             "hybrid": own.base is not None,
         }

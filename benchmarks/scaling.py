@@ -26,7 +26,7 @@ from ups_jax.emulator import init
 from ups_jax.optim import adamw
 from ups_jax.pde import PDES
 from ups_jax.stages import STAGES
-from ups_jax.train import _chunk, start
+from ups_jax.train import _chunk, init_state
 
 SWEEPS = {
     "points": (256, 512, 2048, 8192),
@@ -89,7 +89,7 @@ def update(name, *, points, batch, width):
     spec, sim, key = cfg.fit.operator, ups.build(cfg), jax.random.key(0)
     stage, opt = STAGES["operator"](sim), adamw(steps=spec.steps)
     params = init(sim, key)
-    state = start(stage, params, opt).state
+    state = init_state(stage, params, opt).state
     frozen = {"stats": params["stats"]}
     u, cond = jax.random.normal(key, (batch, 2, points, 1)), jnp.full((batch, 1), 1e-3)
     symmetries = sim.pde.symmetries

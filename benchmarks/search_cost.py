@@ -17,7 +17,7 @@ from record import write
 
 import ups_jax as ups
 from ups_jax.data import simulate
-from ups_jax.diffusion import FEATURES, SAMPLERS
+from ups_jax.diffusion import EMBEDDING_SIZE, SAMPLERS
 
 BATCH, STEPS, MEMBERS, ROUNDS = 16, 10, 8, 9
 
@@ -78,7 +78,9 @@ def calls_alone(sim, mode, params, u, cond):
         return wide + 0.1 * sim.others["crps"].apply(params["crps"], wide, many, z)
 
     def denoised(name, wide, beside):
-        told_all = jnp.concatenate([spread(told, copies), jnp.zeros((len(wide), FEATURES))], -1)
+        told_all = jnp.concatenate(
+            [spread(told, copies), jnp.zeros((len(wide), EMBEDDING_SIZE))], -1
+        )
         return wide + 0.1 * sim.others[name].apply(params[name], wide, beside, told_all)
 
     def body(state, _):

@@ -32,7 +32,7 @@ from record import write
 
 import ups_jax as ups
 from ups_jax import optim, stages, train
-from ups_jax.emulator import Simulator, count
+from ups_jax.emulator import Emulator, num_params
 from ups_jax.models import OPERATORS, layers
 from ups_jax.pde import PDES
 
@@ -126,7 +126,7 @@ def contenders(network, task, batch, turns, workers, compiled):
 def ours(network, size, task, batch, turns):
     """Compile one of ours, and give the function that takes a turn with it."""
     pde = PDES["burgers"](points=POINTS)
-    sim = Simulator(pde, OPERATORS[network](ndim=1, channels=1, params=0, **size))
+    sim = Emulator(pde, OPERATORS[network](ndim=1, channels=1, params=0, **size))
     params = ups.init(sim, jax.random.key(0))
     make = {"rollout": _rollout, "train": _train}[task]
     run = make(sim, params, batch, turns)
@@ -135,7 +135,7 @@ def ours(network, size, task, batch, turns):
     def turn():
         began = time.perf_counter()
         run()
-        return (time.perf_counter() - began) / turns * 1e3, count(params["operator"])
+        return (time.perf_counter() - began) / turns * 1e3, num_params(params["operator"])
 
     return turn
 
@@ -146,7 +146,7 @@ def _train(sim, params, batch, turns):
     chunk = partial(train._chunk, stage.loss, opt, sim.pde.symmetries, turns, batch, 2, 0.998, 2.0)
     u = jax.random.normal(jax.random.key(1), (SAMPLES, 2, POINTS, 1))
     args = {"stats": params["stats"]}, u, jnp.full((SAMPLES, 1), 1e-3), jax.random.key(2)
-    held = [train.start(stage, params, opt).state]
+    held = [train.init_state(stage, params, opt).state]
     compiled = jax.jit(chunk, donate_argnums=0).lower(held[0], *args).compile()
 
     def run():

@@ -25,8 +25,8 @@ from record import RESULTS, write
 
 import ups_jax as ups
 from ups_jax import optim
-from ups_jax.data import Stored, simulate
-from ups_jax.emulator import build, statistics
+from ups_jax.data import DiskFields, simulate
+from ups_jax.emulator import build, fit_statistics
 from ups_jax.experiment.datasets import split_key
 from ups_jax.stages import STAGES
 from ups_jax.train import fit
@@ -69,8 +69,8 @@ def throughput(folder):
     sim = build(cfg)
     data = simulate(sim.pde, split_key(cfg, "train"), n=cfg.data.train, steps=cfg.data.steps)
     np.asarray(data.u).tofile(folder / "u.f32")
-    stored = replace(data, u=Stored(folder / "u.f32", data.u.shape))
-    params = ups.init(sim, jax.random.key(0), statistics(sim, data))
+    stored = replace(data, u=DiskFields(folder / "u.f32", data.u.shape))
+    params = ups.init(sim, jax.random.key(0), fit_statistics(sim, data))
     spec = cfg.fit.operator
     opt = optim.adamw(steps=10**4, lr=spec.lr, warmup=500)
     pace = {"memory": [], "disk": []}

@@ -23,7 +23,7 @@ from record import write
 import ups_jax as ups
 from ups_jax import optim
 from ups_jax.data import simulate
-from ups_jax.emulator import build, statistics
+from ups_jax.emulator import build, fit_statistics
 from ups_jax.experiment.datasets import split_key
 from ups_jax.stages import STAGES
 from ups_jax.train import fit
@@ -88,7 +88,7 @@ def golden(count):
     cfg = ups.load_config("configs/burgers.py")
     sim, spec = build(cfg), cfg.fit.operator
     data = simulate(sim.pde, split_key(cfg, "train"), n=512, steps=cfg.data.steps)
-    params = ups.init(sim, jax.random.key(0), statistics(sim, data))
+    params = ups.init(sim, jax.random.key(0), fit_statistics(sim, data))
     many = jax.tree.map(lambda x: jnp.stack([x] * count), params)
     keys = jnp.broadcast_to(jax.random.key(1), (count,))
 

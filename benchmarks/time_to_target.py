@@ -34,7 +34,7 @@ from record import RESULTS, write
 
 import ups_jax as ups
 from ups_jax.data import save_npz
-from ups_jax.experiment.datasets import judged_steps, split_key
+from ups_jax.experiment.datasets import eval_steps, split_key
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
@@ -154,7 +154,7 @@ def make_data(folder, args, task):
     pde, paths = ups.build(cfg).pde, []
     for name, n in sizes.items():
         paths.append(str(folder / f"{name}.npz"))
-        steps = cfg.data.steps if name == "train" else judged_steps(cfg)
+        steps = cfg.data.steps if name == "train" else eval_steps(cfg)
         save_npz(paths[-1], ups.simulate(pde, split_key(cfg, name), n=n, steps=steps))
     return paths, sizes
 

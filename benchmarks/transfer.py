@@ -17,7 +17,7 @@ import numpy as np
 from record import write
 
 import ups_jax as ups
-from ups_jax.emulator import Simulator
+from ups_jax.emulator import Emulator
 from ups_jax.experiment.datasets import split_key
 from ups_jax.metrics import nrmse
 from ups_jax.pde import PDES
@@ -60,7 +60,7 @@ def main():
     rows = []
     for name, (pde, steps) in cases(sim.pde, cfg.data.steps).items():
         data = ups.simulate(pde, split_key(cfg, "test"), n=SAMPLES, steps=steps)
-        grid = Simulator(PDES[pde.name](**{**sim.pde.spec, "points": pde.points}), sim.operator)
+        grid = Emulator(PDES[pde.name](**{**sim.pde.spec, "points": pde.points}), sim.operator)
         row = {"case": name, "solver": _error(grid, {}, data, "solver")}
         for label, (own, params, _) in models.items():
             moved = replace(own, pde=replace(own.pde, points=pde.points))

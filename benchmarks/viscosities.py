@@ -14,7 +14,7 @@ import numpy as np
 from record import write
 
 import ups_jax as ups
-from ups_jax.experiment.datasets import gather
+from ups_jax.experiment.datasets import load_splits
 from ups_jax.metrics import METRICS
 
 MODES = ("operator", "solver", "mean", "persistence")
@@ -23,7 +23,7 @@ MODES = ("operator", "solver", "mean", "persistence")
 def main():
     workdir = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/burgers-joint")
     sim, params, cfg = ups.load(workdir)
-    test = gather(cfg, sim.pde).test
+    test = load_splits(cfg, sim.pde).test
     rows = []
     for nu in np.unique(test.cond):
         part = test.take(np.flatnonzero(test.cond[:, 0] == nu))

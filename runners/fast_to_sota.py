@@ -9,7 +9,9 @@ DESCRIPTION = "From a config to a trained, evaluated and reported emulator, in o
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code of `fast_to_sota.py`; see `--help`."""
-    args = cli.parse(argv, prog="fast_to_sota.py", description=DESCRIPTION, extra=cli.several)
+    args = cli.parse(
+        argv, prog="fast_to_sota.py", description=DESCRIPTION, extra=cli.add_distributed_flags
+    )
     args.workdir = args.workdir or cli.default_workdir(args.config)
     from ups_jax.experiment import pipeline
 

@@ -16,7 +16,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     add("--trials", type=int, metavar="N", help="trials of a sweep with a range")
     add("--jobs", type=int, default=1, help="trials at once; 1")
     add("--name", help="of the sweep; default: the config's")
-    cli.several(parser)
+    cli.add_distributed_flags(parser)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,8 +14,8 @@ from ml_collections import config_flags
 
 from ups_jax import config
 from ups_jax.config import base, load, rules
-from ups_jax.config.schema import COMPONENTS, flatten
-from ups_jax.config.types import Kind, kind_of
+from ups_jax.config.schema import FACTORY_SECTIONS, flatten
+from ups_jax.config.types import KeyType, key_type_of
 from ups_jax.emulator import build
 from ups_jax.jobs import cli
 from ups_jax.types import Interrupted
@@ -172,10 +172,10 @@ def test_a_name_swaps_in_its_defaults_wherever_it_stands():
 def test_arguments_without_default_are_no_keys(monkeypatch, tmp_path):
     def still(*, channels: int, rate: float = 1.0, when: Literal["a", "b"] = "a"): ...
 
-    table = COMPONENTS["operator"]._replace(
+    table = FACTORY_SECTIONS["operator"]._replace(
         table=lambda: {"still": still}, beside={"zero_mean": (False, "")}
     )
-    monkeypatch.setitem(COMPONENTS, "operator", table)
+    monkeypatch.setitem(FACTORY_SECTIONS, "operator", table)
     path = written(tmp_path, BODY.format(line="cfg.operator = dict(name='still')"))
     cfg = load(path, {"operator.when": "b"})
     assert cfg.operator.to_dict() == dict(name="still", rate=1.0, when="b", zero_mean=False)
@@ -293,22 +293,22 @@ def test_a_list_of_overrides_needs_values():
 @pytest.mark.parametrize(
     ("hint", "default", "kind"),
     [
-        (float | Sequence[float], 1, Kind(float, many=True)),
-        (tuple[int, ...] | None, None, Kind(int, one=False, many=True, optional=True)),
-        (int | float, 1, Kind(float)),
-        (Literal["a"], "a", Kind(str)),
-        (None, (), Kind(str, one=False, many=True)),
-        (dict, 3, Kind(int)),
-        ("unread", True, Kind(bool)),
+        (float | Sequence[float], 1, KeyType(float, many=True)),
+        (tuple[int, ...] | None, None, KeyType(int, one=False, many=True, optional=True)),
+        (int | float, 1, KeyType(float)),
+        (Literal["a"], "a", KeyType(str)),
+        (None, (), KeyType(str, one=False, many=True)),
+        (dict, 3, KeyType(int)),
+        ("unread", True, KeyType(bool)),
     ],
 )
 def test_kind_comes_from_annotation_then_default(hint, default, kind):
-    assert kind_of(default, hint) == kind
+    assert key_type_of(default, hint) == kind
 
 
 def test_a_factory_that_tells_no_type_is_its_authors_mistake():
     with pytest.raises(TypeError, match="tells no type"):
-        kind_of(None, dict)
+        key_type_of(None, dict)
 
 
 # Rules
@@ -705,7 +705,7 @@ def test_a_gate_without_a_metric_is_off_and_limits_can_be_moved_from_the_command
 
 def test_runs_that_differ_by_their_seed_or_their_judges_are_of_one_recipe():
     def of(**overrides):
-        return config.recipe(config.load("configs/burgers.py", overrides))
+        return config.seedless_fingerprint(config.load("configs/burgers.py", overrides))
 
     judges = {"gates.skill.metric": "", "leaderboard.margin": 0.1, "regression.worse": 0.2}
     assert of() == of(seed=7) == of(**judges)

@@ -90,10 +90,10 @@ def ruled():
     """A run that was judged, and the names of the tables of its verdicts."""
     row = {"id": "a", "board": "b", "metrics": {}, "gates": {"met": 0, "of": 0, "failed": []}}
     row["regressions"] = {"regressed": [], "improved": [], "baseline": None}
-    before, claim = leaderboard.Snapshot(None, ()), leaderboard.Claim(True, "first")
-    found = verdict.Ruling(row, before, (), (), claim, leaderboard.Lines([row]))
+    before, claim = leaderboard.BoardState(None, ()), leaderboard.PromotionDecision(True, "first")
+    found = verdict.RunVerdict(row, before, (), (), claim, leaderboard.Leaderboard([row]))
     run = MemoryRun(Schema(("operator",)))
-    verdict.tell(found, run)
+    verdict.log_verdict(found, run)
     return run, {table.title for table in verdict.tables(found)}
 
 

@@ -116,7 +116,7 @@ def network(x, features):
 
 def test_at_the_smallest_level_a_student_changes_nothing():
     x = jax.random.normal(jax.random.key(0), (5, 8, 1))
-    student = diffusion.consistency(network, smallest=0.01)
+    student = diffusion.consistency_precondition(network, smallest=0.01)
     np.testing.assert_array_equal(student(x, jnp.full(5, 0.01)), x)
     assert jnp.abs(student(x, jnp.full(5, 1.0)) - x).max() > 0.1
 
@@ -145,10 +145,10 @@ def exact_jump(x, sigma):
 def test_a_perfect_student_draws_from_the_law_in_few_calls(calls):
     z = jax.random.normal(jax.random.key(2), (4000, 8, 1))
     key = jax.random.key(3)
-    x = diffusion.few_step(exact_jump, z, key, noise=EDM, calls=calls)
+    x = diffusion.consistency_sample(exact_jump, z, key, noise=EDM, calls=calls)
     np.testing.assert_allclose(x.std(0)[:, 0] / SCALE[0, :, 0], 1, atol=0.06)
     np.testing.assert_array_equal(
-        diffusion.few_step(exact_jump, z, key, noise=EDM, calls=calls, temperature=0.0), 0
+        diffusion.consistency_sample(exact_jump, z, key, noise=EDM, calls=calls, temperature=0.0), 0
     )
 
 

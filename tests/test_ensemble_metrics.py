@@ -58,9 +58,11 @@ def test_exchangeable_draws_are_calibrated_for_every_size(m):
     assert found["inside"] == pytest.approx((m - 1) / (m + 1), abs=error / 2)
     assert found["spread_skill"] == pytest.approx(1, abs=error)
     assert found["crps"] == pytest.approx(1 / np.sqrt(np.pi), abs=error)
-    ranks = metrics.over_samples(each["rank_histogram"])
+    ranks = metrics.mean_over_samples(each["rank_histogram"])
     np.testing.assert_allclose(ranks, 1 / (m + 1), atol=error / 2)
-    np.testing.assert_allclose(metrics.over_samples(each["reliability"]), LEVELS, atol=error / 2)
+    np.testing.assert_allclose(
+        metrics.mean_over_samples(each["reliability"]), LEVELS, atol=error / 2
+    )
 
 
 def test_uniform_ranks_give_each_level_exactly():

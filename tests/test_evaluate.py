@@ -11,9 +11,9 @@ import pytest
 import ups_jax as ups
 from ups_jax import metrics
 from ups_jax.data import fit_normalizer
-from ups_jax.emulator import Simulator, init, operator_step, statistics
+from ups_jax.emulator import Emulator, fit_statistics, init, step
 from ups_jax.evaluate import validator
-from ups_jax.forecast import FORECASTERS, Forecast, Forecaster, analysis
+from ups_jax.forecast import FORECASTERS, Forecast, Forecaster, nudged_analysis
 from ups_jax.models import resnet
 from ups_jax.pde import PDES
 from ups_jax.types import Interrupted, Trajectories
@@ -38,7 +38,7 @@ def task():
     """Burgers whose solver runs on the very grid of the data: its forecast is the truth."""
     pde = PDES["burgers"](nu=0.05, points=32, cells=32)
     net = resnet(ndim=1, channels=1, params=1, width=4, blocks=1, dilations=(1,))
-    sim = Simulator(pde, net)
+    sim = Emulator(pde, net)
     data = ups.simulate(pde, jax.random.key(0), n=7, steps=14, cache=False)
     params = init(sim, jax.random.key(1), fit_normalizer(data, pde.features))
     return sim, params, data
@@ -161,7 +161,7 @@ def test_a_forecast_holds_the_steps_after_the_given_frame(task):
     out = ups.forecast(sim, params, u0, cond, key, steps=3, mode="operator").u
     u = u0
     for i in range(3):
-        u = operator_step(sim, params, u, cond)
+        u = step(sim, params, u, cond)
         np.testing.assert_allclose(out[:, i], u, rtol=1e-4, atol=1e-5)
 
 
@@ -170,10 +170,10 @@ def test_after_several_frames_a_forecast_starts_where_nudging_left_it(task):
     sim, params, data = task
     shaken = params | {"operator": jax.tree.map(lambda x: x + 0.1, params["operator"])}
     frames, cond = jnp.asarray(data.u[:, :3]), jnp.asarray(data.cond)
-    step = jax.jit(partial(operator_step, sim, shaken))
-    at = partial(analysis, sim, shaken, frames, cond)
-    free = step(step(frames[:, 0], cond), cond)
-    half = step(0.5 * (step(frames[:, 0], cond) + frames[:, 1]), cond)
+    advance = jax.jit(partial(step, sim, shaken))
+    at = partial(nudged_analysis, sim, shaken, frames, cond)
+    free = advance(advance(frames[:, 0], cond), cond)
+    half = advance(0.5 * (advance(frames[:, 0], cond) + frames[:, 1]), cond)
     assert float(jnp.abs(free - half).max()) > 1e-2
     np.testing.assert_array_equal(at(gain=1.0), frames[:, 2])
     np.testing.assert_allclose(at(gain=0.0), free, rtol=1e-4, atol=1e-5)
@@ -199,13 +199,11 @@ def test_without_looking_at_the_frames_p10_is_the_later_part_of_p1(task):
 def test_zero_mean_increments_keep_the_mean(task):
     sim, params, data = task
     shaken = jax.tree.map(lambda x: x + 0.1, params["operator"])
-    free = Simulator(sim.pde, sim.operator)
-    bound = Simulator(sim.pde, sim.operator, zero_mean=True)
+    free = Emulator(sim.pde, sim.operator)
+    bound = Emulator(sim.pde, sim.operator, zero_mean=True)
     u, cond = jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond)
     drift = [
-        jnp.abs(
-            jnp.mean(operator_step(s, params | {"operator": shaken}, u, cond) - u, (1, 2))
-        ).max()
+        jnp.abs(jnp.mean(step(s, params | {"operator": shaken}, u, cond) - u, (1, 2))).max()
         for s in (free, bound)
     ]
     assert float(drift[0]) > 1e-3 and float(drift[1]) < 1e-6
@@ -219,9 +217,9 @@ def test_a_galilean_operator_commutes_with_a_change_of_frame(task):
     speed = 3 * sim.pde.extent[0] / sim.pde.points[0] / sim.pde.dt
     apart = []
     for galilean in (True, False):
-        step = jax.jit(partial(operator_step, replace(sim, galilean=galilean), shaken))
-        boosted = jnp.roll(step(u, cond), 3, 1) + speed
-        apart.append(float(jnp.abs(step(u + speed, cond) - boosted).max()))
+        advance = jax.jit(partial(step, replace(sim, galilean=galilean), shaken))
+        boosted = jnp.roll(advance(u, cond), 3, 1) + speed
+        apart.append(float(jnp.abs(advance(u + speed, cond) - boosted).max()))
     assert apart[0] < 1e-4 and apart[1] > 0.1
 
 
@@ -234,9 +232,9 @@ def test_at_rest_an_increment_is_what_the_moving_frame_adds(task):
     path = np.stack([speed + (0.1 + 0.01 * t) * np.roll(wave, 2 * t) for t in range(4)])
     path = path[None, ..., None].astype(np.float32)
     drifting = ups.Trajectories(path, np.ones((1, 1), np.float32), dt=0.05)
-    still = statistics(replace(sim, galilean=True), drifting)
+    still = fit_statistics(replace(sim, galilean=True), drifting)
     np.testing.assert_allclose(still["increment_std"], 0.01 / 2**0.5, rtol=1e-3)
-    assert statistics(sim, drifting)["increment_std"] > 0.02
+    assert fit_statistics(sim, drifting)["increment_std"] > 0.02
     np.testing.assert_allclose(still["mean"], 0, atol=1e-6)
     np.testing.assert_allclose(still["std"], 0.11554 / 2**0.5, rtol=1e-3)
 
@@ -257,11 +255,11 @@ def test_a_hybrid_corrects_the_solver(task):
     cond = jnp.full((3, 1), 1e-3)
     u = jnp.stack([u0, jax.jit(sim.pde.step)(u0, cond)], 1)
     pair = ups.Trajectories(np.asarray(u), np.asarray(cond))
-    stats = [fit_normalizer(pair, sim.pde.features), statistics(sim, pair)]
+    stats = [fit_normalizer(pair, sim.pde.features), fit_statistics(sim, pair)]
     assert stats[1]["increment_std"] < 0.5 * stats[0]["increment_std"]
     params = ups.init(sim, jax.random.key(0), stats[1])
     start = jax.jit(sim.base)(u0, cond)
-    moved = jax.jit(partial(operator_step, sim))(params, u0, cond)
+    moved = jax.jit(partial(step, sim))(params, u0, cond)
     np.testing.assert_allclose(moved, start, atol=1e-2)
     want = np.std(np.asarray(u[:, 1] - start))
     assert stats[1]["increment_std"] == pytest.approx(want, rel=1e-4)
@@ -315,7 +313,7 @@ def test_every_metric_of_the_table_is_reported(report):
 def test_two_space_dimensions_go_the_same_way():
     pde = PDES["advection"](points=(8, 8), cells=(16, 16))
     net = resnet(ndim=2, channels=1, params=2, width=4, blocks=1, dilations=(1,))
-    sim = Simulator(pde, net)
+    sim = Emulator(pde, net)
     data = ups.simulate(pde, jax.random.key(0), n=3, steps=4, cache=False)
     params = init(sim, jax.random.key(1), fit_normalizer(data, pde.features))
     made = ups.evaluate(

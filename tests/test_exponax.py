@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ups_jax as ups
-from ups_jax.experiment.datasets import judged_steps, split_key
+from ups_jax.experiment.datasets import eval_steps, split_key
 from ups_jax.pde import PDES
 
 CONFIG = "configs/apebench_burgers.py"
@@ -46,7 +46,7 @@ def test_the_splits_are_the_published_ones(pde, name, seed):
 def test_sizes_are_the_published_ones():
     cfg = ups.load_config(CONFIG)
     assert (cfg.data.train, cfg.data.steps) == (50, 50)
-    assert (cfg.data.test, judged_steps(cfg)) == (30, 200)
+    assert (cfg.data.test, eval_steps(cfg)) == (30, 200)
     assert not jnp.array_equal(*(jax.random.key_data(split_key(cfg, n)) for n in ("val", "test")))
 
 

@@ -102,13 +102,13 @@ def roll(calls, *, count, wait_s=5.0, stranger=b""):
             return str(error)
 
     with ThreadPoolExecutor(len(calls) + 1) as pool:
-        first = pool.submit(outcome, rendezvous.answer, port, count, wait_s)
+        first = pool.submit(outcome, rendezvous.serve, port, count, wait_s)
         if stranger:
             time.sleep(0.2)
             with socket.create_connection(("127.0.0.1", port)) as line:
                 line.sendall(stranger)
         others = [
-            pool.submit(outcome, rendezvous.call, "127.0.0.1", port, own, counted, wait_s)
+            pool.submit(outcome, rendezvous.connect, "127.0.0.1", port, own, counted, wait_s)
             for own, counted in calls
         ]
         return [first.result(), *(other.result() for other in others)]
@@ -134,12 +134,12 @@ def test_processes_that_do_not_come_are_named_and_a_silent_address_is():
     first, other = roll([(1, 4)], count=4, wait_s=1.0)
     assert "of 4 processes 2, 3 did not come within 1 s" in first and other == first
     with pytest.raises(ValueError, match="no coordinator at 127.0.0.1:.* start process 0 there"):
-        rendezvous.call("127.0.0.1", free_port(), 1, 2, 0.3)
+        rendezvous.connect("127.0.0.1", free_port(), 1, 2, 0.3)
     with socket.socket() as held:
         held.bind(("", 0))
         held.listen()
         with pytest.raises(ValueError, match="cannot listen at port .* name another"):
-            rendezvous.answer(held.getsockname()[1], 2, 0.3)
+            rendezvous.serve(held.getsockname()[1], 2, 0.3)
 
 
 @pytest.mark.parametrize(

@@ -363,7 +363,7 @@ END = ["vastai destroy instance 42 --api-key boxkey"]
 
 
 @pytest.mark.parametrize(
-    "form", [onstart.script, onstart.packed, lambda asked: task.task(asked)["run"]],
+    "form", [onstart.script, onstart.pack_workdir, lambda asked: task.task(asked)["run"]],
     ids=["plain", "packed", "sky"],
 )  # fmt: skip
 def test_a_run_that_succeeds_ends_the_box_once(box, form):
@@ -469,7 +469,9 @@ def test_results_are_kept_while_it_runs(box):
 
 def test_vast_takes_the_script_of_a_long_command(here):
     many = [f"--config.fit.{stage}.lr=1e-3" for stage in ("operator", "diffusion", "crps")]
-    text = onstart.packed(job_of("--cloud=vast", REPO, "--sync=s3://bucket/a/long/path", *many))
+    text = onstart.pack_workdir(
+        job_of("--cloud=vast", REPO, "--sync=s3://bucket/a/long/path", *many)
+    )
     assert len(text) <= onstart.LONGEST and text.startswith("#!/usr/bin/env bash\n")
 
 

@@ -12,7 +12,7 @@ LIBRARY = ROOT / "ups_jax"
 FILES = sorted(LIBRARY.rglob("*.py"))
 
 ROWS = (
-    {"types", "registry", "sharding", "files", "progress"},
+    {"types", "registry", "sharding", "files", "arrays", "progress"},
     {"pde", "models", "diffusion", "search", "optim"},
     {"data", "physics", "metrics", "rewards"},
     {"emulator"},

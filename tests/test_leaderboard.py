@@ -14,7 +14,15 @@ import pytest
 from runners import leaderboard as runner
 from runs import ROOT
 from ups_jax import leaderboard
-from ups_jax.leaderboard import JUDGED, append, claim, compare, read, snapshot, worst
+from ups_jax.leaderboard import (
+    RANKING_METRICS,
+    append,
+    board_state,
+    compare,
+    decide_promotion,
+    read,
+    worst_regressions,
+)
 from ups_jax.leaderboard.regression import BETTER, LEVEL, NO_BASELINE, WORSE
 
 ROWS = """
@@ -99,7 +107,7 @@ def test_old_and_foreign_lines_keep_what_can_be_read_and_say_what_could_not(tmp_
     path.write_text("\n".join(lines) + "\n")
     found = read(path)
     assert [r["id"] for r in found.runs] == ["a", "new", "old"]
-    assert "wings" not in found.runs[1] and found.runs[1]["metrics"][JUDGED] == 0.01
+    assert "wings" not in found.runs[1] and found.runs[1]["metrics"][RANKING_METRICS] == 0.01
     assert found.runs[2]["board"] is None and found.runs[2]["metrics"] == {}
     told = "\n".join(found.problems)
     assert "line 2: schema 9, this version reads 1" in told
@@ -114,7 +122,7 @@ def test_a_run_that_was_judged_twice_counts_once_with_its_last_line(tmp_path):
     for val in (0.03, 0.01):
         append(path, row("a", val=val))
     (only,) = read(path).runs
-    assert only["metrics"][JUDGED] == 0.01
+    assert only["metrics"][RANKING_METRICS] == 0.01
 
 
 def test_only_runs_of_one_board_are_ranked_and_what_was_not_measured_is_last():
@@ -135,18 +143,18 @@ def test_another_equation_protocol_or_split_is_another_board():
 
 
 def lines_of(*rows, events=()):
-    return leaderboard.Lines(list(rows), list(events), [])
+    return leaderboard.Leaderboard(list(rows), list(events), [])
 
 
 def test_the_champion_is_never_the_run_itself_and_demotion_ends_it():
     a, b = row("a"), row("b")
     found = lines_of(a, b, events=[promoted("a"), promoted("b")])
-    assert snapshot(found, "burgers-p1").champion == b
-    assert snapshot(found, "burgers-p1", without="b").champion == a
-    assert [r["id"] for r in snapshot(found, "burgers-p1", without="b").history] == ["a"]
-    assert snapshot(found, "other").champion is None
+    assert board_state(found, "burgers-p1").champion == b
+    assert board_state(found, "burgers-p1", without="b").champion == a
+    assert [r["id"] for r in board_state(found, "burgers-p1", without="b").history] == ["a"]
+    assert board_state(found, "other").champion is None
     ended = lines_of(a, events=[promoted("a"), promoted("a", kind="demote")])
-    assert snapshot(ended, "burgers-p1").champion is None
+    assert board_state(ended, "burgers-p1").champion is None
 
 
 @pytest.mark.parametrize(
@@ -166,18 +174,18 @@ def test_the_champion_is_never_the_run_itself_and_demotion_ends_it():
 )
 def test_who_may_lead(champion, run, granted, said):
     events = [] if champion is None else [promoted("a")]
-    before = snapshot(lines_of(*([champion] if champion else []), events=events), "burgers-p1")
-    found = claim(run, before, margin=0.02)
+    before = board_state(lines_of(*([champion] if champion else []), events=events), "burgers-p1")
+    found = decide_promotion(run, before, margin=0.02)
     assert found.granted is granted
     assert said in found.reason
 
 
 def test_the_spread_between_runs_of_one_recipe_is_a_margin_too():
     rows = [row("a", val=0.010), row("c", val=0.014), row("d", val=0.012, recipe="other")]
-    before = snapshot(lines_of(*rows, events=[promoted("a")]), "burgers-p1")
-    assert leaderboard.spread_of(rows, "r", JUDGED) == pytest.approx(0.0028284, rel=1e-4)
-    assert not claim(row("b", val=0.008, recipe="q"), before, margin=0.02).granted
-    assert claim(row("b", val=0.007, recipe="q"), before, margin=0.02).granted
+    before = board_state(lines_of(*rows, events=[promoted("a")]), "burgers-p1")
+    assert leaderboard.spread_of(rows, "r", RANKING_METRICS) == pytest.approx(0.0028284, rel=1e-4)
+    assert not decide_promotion(row("b", val=0.008, recipe="q"), before, margin=0.02).granted
+    assert decide_promotion(row("b", val=0.007, recipe="q"), before, margin=0.02).granted
 
 
 @pytest.mark.parametrize(
@@ -203,23 +211,25 @@ def test_the_spread_between_runs_of_one_recipe_is_a_margin_too():
 )
 def test_a_change_is_judged_by_its_size_and_direction(metric, held, value, status):
     champion = row("a") | {"metrics": {metric: held}}
-    before = snapshot(lines_of(champion, events=[promoted("a")]), "burgers-p1")
+    before = board_state(lines_of(champion, events=[promoted("a")]), "burgers-p1")
     run = row("b") | {"metrics": {metric: value}}
     against, history = compare(before, run, metrics=[metric])
     assert against.status == status and against.against == "champion"
     assert history.status == NO_BASELINE
-    assert list(worst([against, history])) == ([metric] if status == WORSE else [])
+    assert list(worst_regressions([against, history])) == ([metric] if status == WORSE else [])
 
 
 def test_without_a_champion_nothing_is_passed_that_was_not_earned():
-    found = compare(snapshot(lines_of(), "burgers-p1"), row("b"), metrics=["eval/nrmse", JUDGED])
+    found = compare(
+        board_state(lines_of(), "burgers-p1"), row("b"), metrics=["eval/nrmse", RANKING_METRICS]
+    )
     assert {each.status for each in found} == {NO_BASELINE} and len(found) == 4
-    assert not worst(found)
+    assert not worst_regressions(found)
 
 
 def test_a_change_within_the_spread_of_seeds_is_none():
     runs = [row(str(i), nrmse=value) for i, value in enumerate((1.0, 1.3, 0.7))]
-    before = snapshot(lines_of(*runs, events=[promoted("0")]), "burgers-p1")
+    before = board_state(lines_of(*runs, events=[promoted("0")]), "burgers-p1")
     inside, _ = compare(before, row("b", nrmse=1.25), metrics=["eval/nrmse"])
     beyond, _ = compare(before, row("b", nrmse=1.35), metrics=["eval/nrmse"])
     assert inside.spread == pytest.approx(0.3)
@@ -229,7 +239,7 @@ def test_a_change_within_the_spread_of_seeds_is_none():
 def test_history_is_the_median_of_the_last_runs():
     values = [9.0, 9.0, 1.0, 1.02, 0.98, 5.0, 1.0]
     runs = [row(str(i), nrmse=value, recipe=str(i)) for i, value in enumerate(values)]
-    before = snapshot(lines_of(*runs), "burgers-p1")
+    before = board_state(lines_of(*runs), "burgers-p1")
     champion, history = compare(before, row("b", nrmse=1.2), metrics=["eval/nrmse"], last=5)
     assert champion.status == NO_BASELINE
     assert history.reference == 1.0

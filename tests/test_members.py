@@ -10,12 +10,12 @@ import pytest
 import ups_jax as ups
 from ups_jax import flops, stages
 from ups_jax.config import load
-from ups_jax.emulator import build, operator_step, refined, residual
+from ups_jax.emulator import add_residual, build, residual_target, step
 from ups_jax.evaluate import ensemble_validator, loss_validator
-from ups_jax.evaluate.beam_search import analyse_search, rank_correlation
+from ups_jax.evaluate.beam_search import analyze_search, rank_correlation
 from ups_jax.evaluate.ensembles import evaluate_ensembles
 from ups_jax.experiment import schedule
-from ups_jax.forecast import FORECASTERS, calls
+from ups_jax.forecast import FORECASTERS, calls_per_step
 from ups_jax.metrics import crps
 
 TINY = {
@@ -135,22 +135,22 @@ def test_members_that_are_fed_back_part_from_the_rollout_after_the_first_step(ta
 
 def test_residuals_that_are_fed_back_are_learnt_from_single_steps_of_the_truth(fed):
     _, sim, params, data = fed
-    seen = stages.visited(sim, params, data, count=4)
+    seen = stages.rollout_dataset(sim, params, data, count=4)
     u, cond = jnp.asarray(data.u[:4]), jnp.asarray(data.cond[:4])
     for t in range(STEPS):
-        ahead = operator_step(sim, params, u[:, t], cond)
+        ahead = step(sim, params, u[:, t], cond)
         np.testing.assert_allclose(seen.u[:, t + 1, :, :1], ahead, atol=1e-6)
     np.testing.assert_array_equal(seen.u[..., 1:], data.u[:4])
     batch = {"u": jnp.asarray(seen.u[:, 2:4]), "cond": cond}
-    lack, _ = stages._lack(sim, params, batch, models=())
-    ahead = operator_step(sim, params, u[:, 2], cond)
-    wanted, _ = residual(sim, params, u[:, 2], ahead, u[:, 3], cond, models=())
+    lack, _ = stages._residual_target(sim, params, batch, models=())
+    ahead = step(sim, params, u[:, 2], cond)
+    wanted, _ = residual_target(sim, params, u[:, 2], ahead, u[:, 3], cond, models=())
     np.testing.assert_allclose(lack, wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize(("mode", "own"), [("diffusion", 3), ("distilled", 2)])
 def test_calls_count_the_operator_once_or_for_each_member(task, fed, mode, own):
-    about, apart = (calls(each[1], mode, members=5) for each in (task, fed))
+    about, apart = (calls_per_step(each[1], mode, members=5) for each in (task, fed))
     assert (about, apart) == (5 * own + 1, 5 * own + 5)
 
 
@@ -159,15 +159,15 @@ def test_a_residual_is_what_brings_the_operators_step_to_the_truth(task):
     _, sim, params, data = task
     u, truth, cond = jnp.asarray(data.u[:, 0]), jnp.asarray(data.u[:, 1]), jnp.asarray(data.cond)
     scaled = params | {"stats": params["stats"] | {"residual_std": jnp.full(1, 0.3)}}
-    ahead = operator_step(sim, scaled, u, cond)
-    lack, _ = residual(sim, scaled, u, ahead, truth, cond, models=())
-    found = refined(sim, scaled, u, ahead, cond, lambda net: lack, model="diffusion")
+    ahead = step(sim, scaled, u, cond)
+    lack, _ = residual_target(sim, scaled, u, ahead, truth, cond, models=())
+    found = add_residual(sim, scaled, u, ahead, cond, lambda net: lack, model="diffusion")
     np.testing.assert_allclose(found, truth, atol=1e-5)
 
 
 def test_visited_states_are_the_operators_rollouts_beside_the_truth(task):
     _, sim, params, data = task
-    seen = stages.visited(sim, params, data, count=4)
+    seen = stages.rollout_dataset(sim, params, data, count=4)
     assert seen.u.shape == (4, STEPS + 1, 32, 2) and seen.channels == ("rolled u", "true u")
     np.testing.assert_array_equal(seen.u[..., 1:], data.u[:4])
     np.testing.assert_array_equal(seen.u[:, 0, :, :1], data.u[:4, 0])
@@ -187,7 +187,9 @@ def test_a_residual_is_scaled_by_its_own_deviation(task):
     batch = batch_of(task, stage)
     ready = stage.prepare(params, batch, jax.random.key(0))
     u, cond = batch["u"], batch["cond"]
-    lack, _ = residual(sim, ready, u[:, 0, :, :1], u[:, 1, :, :1], u[:, 1, :, 1:], cond, models=())
+    lack, _ = residual_target(
+        sim, ready, u[:, 0, :, :1], u[:, 1, :, :1], u[:, 1, :, 1:], cond, models=()
+    )
     assert float(jnp.sqrt(jnp.mean(lack**2))) == pytest.approx(1, rel=1e-3)
 
 
@@ -209,7 +211,7 @@ def test_a_stage_moves_its_own_parameters_alone(task, name):
 def test_ensembles_start_as_the_operator(task):
     _, sim, params, _ = task
     fresh = params | {"crps": ups.init(sim, jax.random.key(1))["crps"]}
-    ready = stages.crps(sim).prepare(fresh, {}, jax.random.key(0))
+    ready = stages.ensemble(sim).prepare(fresh, {}, jax.random.key(0))
     plain = draw(task, "operator").u
     quiet = ups.forecast(
         sim,
@@ -256,7 +258,7 @@ def test_flops_multiply_loops_out():
 @pytest.mark.parametrize("kind", ["loss", "crps"])
 def test_validators_of_a_stage_repeat_themselves(task, kind):
     _, sim, params, data = task
-    stage = stages.crps(sim)
+    stage = stages.ensemble(sim)
     if kind == "loss":
         check = loss_validator(stage, data, batch=4, unroll=1, early=1.0)
     else:
@@ -301,7 +303,7 @@ def test_rank_correlation_by_hand():
 def test_the_search_beside_its_controls(task):
     """A choice by the truth is a bound, and whatever has B calls has B of them."""
     _, sim, params, data = task
-    found = analyse_search(sim, params, data, jax.random.key(0), batch=4)
+    found = analyze_search(sim, params, data, jax.random.key(0), batch=4)
     error = {row[0]: row[2] for row in found.rows}
     assert set(error) == {"operator", "continued", "mean", "random", "ttc", "oracle"}
     assert error["oracle"] <= min(error["ttc"], error["random"])

@@ -140,11 +140,11 @@ def test_parameters_are_whole_on_each_device_or_shared_out_over_fsdp(trained):
 
 def test_a_mesh_of_more_devices_than_there_are_is_refused():
     with pytest.raises(ValueError, match=r"needs 8 devices, but 1 cpu devices are here; lower"):
-        sharding.make(data=4, fsdp=2)
+        sharding.make_mesh(data=4, fsdp=2)
     with pytest.raises(ValueError, match="both must be at least 1"):
-        sharding.make(data=0)
+        sharding.make_mesh(data=0)
     with pytest.raises(ValueError, match="needs 2 devices"):
-        sharding.make(fsdp=2)
+        sharding.make_mesh(fsdp=2)
 
 
 class Wide:
@@ -163,7 +163,7 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_do(size, near):
 
 
 def test_one_device_is_a_mesh_of_one_and_what_does_not_divide_is_whole_on_each():
-    grid = sharding.make()
+    grid = sharding.make_mesh()
     assert grid.size == len(jax.devices()) == 1
-    found = sharding.spread(grid, {"a": np.ones((3, 2)), "b": np.float32(1)})
+    found = sharding.shard_batch(grid, {"a": np.ones((3, 2)), "b": np.float32(1)})
     assert found["a"].shape == (3, 2) and found["b"].shape == ()

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from ups_jax.models import OPERATORS, layers
-from ups_jax.models.functional import Fns, functional
+from ups_jax.models.functional import Network, functional
 
 SHAPES = {1: (32,), 2: (12, 16)}
 SPECS = {
@@ -26,7 +26,7 @@ def make(name, ndim, params=1):
     # The head and the modulations start at almost nothing: shake everything to see it act.
     rng = np.random.default_rng(1)
     shaken = jax.tree.map(lambda w: w + 0.3 * rng.normal(size=w.shape).astype("f4"), weights)
-    return Fns(jax.jit(fns.init), jax.jit(fns.apply)), weights, shaken
+    return Network(jax.jit(fns.init), jax.jit(fns.apply)), weights, shaken
 
 
 def batch(ndim, lead=(3,), params=1):

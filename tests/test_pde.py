@@ -169,7 +169,7 @@ def test_rollout_is_steps_and_repeat_is_its_last():
         path = np.asarray(base.rollout(step, 3)(u, cond))
         want = np.stack([2.5 * u, 5.5 * u, 11.5 * u], len(lead))
         np.testing.assert_array_equal(path, want)
-        np.testing.assert_array_equal(base.repeat(step, 3)(u, cond), 11.5 * u)
+        np.testing.assert_array_equal(base.repeat_step(step, 3)(u, cond), 11.5 * u)
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 1e30])

@@ -13,7 +13,7 @@ from fixtures import write_pdebench
 from runners import fast_to_sota
 from runs import ROOT, RUNNER, TINY, sh, stored, summary
 from ups_jax.data import save_npz
-from ups_jax.experiment.evaluation import preferred
+from ups_jax.experiment.evaluation import one_standard_error
 
 STAGES = ("operator", "continued", "diffusion", "distill", "crps")
 
@@ -74,7 +74,7 @@ def test_the_summary_holds_what_the_contract_names(smoke):
     ],
 )
 def test_what_ships_is_the_cheapest_that_no_dearer_one_beats_beyond_noise(errors, ships):
-    assert preferred({mode: np.array(each) for mode, each in errors.items()}) == ships
+    assert one_standard_error({mode: np.array(each) for mode, each in errors.items()}) == ships
 
 
 def test_one_wandb_run_holds_the_same_numbers(smoke):

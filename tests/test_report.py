@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 
 from ups_jax.report import figures, page, plot_forecast, write_report
 from ups_jax.report.fields import nrmse, profiles
-from ups_jax.report.style import PENS, pens
+from ups_jax.report.style import LINE_STYLES, line_styles
 
 TIMES = np.linspace(0, 2, 41)
 ERRORS = {"operator": 0.012, "solver": 0.013, "persistence": 1.4, "mean": 0.42}
@@ -225,8 +225,10 @@ def test_nrmse_and_profiles():
 
 
 def test_pens_differ_in_colour_or_dash_and_stay_with_the_forecaster():
-    given = pens([*PENS, "mine", "yours"])
-    assert given["operator"] == PENS["operator"] == pens(["x", "operator"])["operator"]
+    given = line_styles([*LINE_STYLES, "mine", "yours"])
+    assert (
+        given["operator"] == LINE_STYLES["operator"] == line_styles(["x", "operator"])["operator"]
+    )
     assert len({str(pen.dash) for pen in given.values()}) >= len(given) - 1
     assert len({(to_hex(pen.color), str(pen.dash)) for pen in given.values()}) == len(given)
 

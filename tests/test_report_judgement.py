@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 
 from ups_jax.leaderboard.gates import check
 from ups_jax.report import figures, judgement
-from ups_jax.report.style import canvas
+from ups_jax.report.style import new_figure
 
 SCALARS = {"err": 0.01, "cover": 0.6, "gap": 2e-3, "gain": -1.0, "drift": 0.5}
 CHAMPION = {"err": 0.03, "cover": 0.9, "slow": 7.0}
@@ -75,7 +75,7 @@ def test_less_than_the_whole_limit_is_used_exactly_inside_of_it(value, limit, le
 
 def test_gates_stand_at_their_share_of_the_limit_beside_the_champion():
     verdicts = check(GATES, SCALARS, CHAMPION)
-    chart, table = judgement.gates(verdicts, champion=CHAMPION).axes
+    chart, table = judgement.gates_figure(verdicts, champion=CHAMPION).axes
     low, high = chart.get_xlim()
     assert marks(chart, "pass") == {0: pytest.approx(0.5), 3: low}
     assert marks(chart, "fail") == {1: pytest.approx(1.5), 2: high, 4: high}
@@ -96,7 +96,7 @@ def test_gates_stand_at_their_share_of_the_limit_beside_the_champion():
 
 def test_a_value_on_its_limit_is_on_the_line_whichever_side_is_meant():
     given = {n: {"metric": "drift", n: 0.5} for n in ("most", "least")}
-    chart, table = judgement.gates(check(given, SCALARS, None), champion={"drift": 1.0}).axes
+    chart, table = judgement.gates_figure(check(given, SCALARS, None), champion={"drift": 1.0}).axes
     assert marks(chart, "pass") == {0: 1.0, 1: 1.0}
     assert marks(chart, "champion") == {0: 2.0, 1: 0.5}
     assert np.reshape(texts(table), (-1, 5))[1:, 2].tolist() == ["≤ 0.5", "≥ 0.5"]
@@ -105,7 +105,7 @@ def test_a_value_on_its_limit_is_on_the_line_whichever_side_is_meant():
 def test_a_gate_without_a_champion_is_hollow_and_says_so():
     given = {"steady": {"metric": "err", "most_ratio": 1.0}, "error": GATES["error"]}
     verdicts = check(given, SCALARS, None)
-    figure = judgement.gates(verdicts, champion={})
+    figure = judgement.gates_figure(verdicts, champion={})
     chart, table = figure.axes
     (hollow,) = (x for x in chart.lines if x.get_label() == "no baseline")
     assert (hollow.get_marker(), hollow.get_markerfacecolor()) == ("o", "white")
@@ -119,12 +119,14 @@ def test_a_gate_without_a_champion_is_hollow_and_says_so():
 
 def test_the_title_names_the_gate_that_is_nearest_to_its_limit():
     given = {"easy": {"metric": "err", "most": 1.0}, "hard": {"metric": "drift", "most": 0.625}}
-    figure = judgement.gates(check(given, SCALARS, None), champion={})
+    figure = judgement.gates_figure(check(given, SCALARS, None), champion={})
     assert figure.get_suptitle() == "2 of 2 gates pass; the tightest, hard, by +20 %"
 
 
 def test_the_plate_of_gates_tells_their_numbers():
-    plate = judgement.gates_plate(check(GATES, SCALARS, CHAMPION), champion=CHAMPION, dpi=40)
+    plate = judgement.gates_report_figure(
+        check(GATES, SCALARS, CHAMPION), champion=CHAMPION, dpi=40
+    )
     assert plate.name == "gates" and plate.png.startswith(b"\x89PNG")
     assert plate.alt.startswith("3 of 5 gates FAIL: coverage, exact, cost $. error: pass, margin")
     assert "cover is 0.6; it must be at least 0.9." in plate.alt
@@ -201,7 +203,7 @@ def test_tick_labels_of_a_page_do_not_overlap(stages):
     [(1e-7, 2e-3, [1e-7, 1e-5, 1e-3]), (0.3, 3.0, [0.5, 1, 2]), (0.41, 0.49, [0.42, 0.45, 0.48])],
 )
 def test_few_ticks_of_a_log_axis_have_labels(low, high, shown):
-    ax = canvas(4, 3).subplots()
+    ax = new_figure(4, 3).subplots()
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     figures.log_ticks(ax.yaxis, low, high, most=3)
@@ -209,7 +211,7 @@ def test_few_ticks_of_a_log_axis_have_labels(low, high, shown):
 
 
 def test_the_plate_of_training_tells_its_numbers():
-    plate = judgement.training_plate(SERIES, dpi=40)
+    plate = judgement.training_report_figure(SERIES, dpi=40)
     assert plate.name == "training" and plate.png.startswith(b"\x89PNG")
     assert "operator, 500 steps: 1 to 0.01 in loss, best nRMSE 0.125 at step 400" in plate.alt
     assert "31 steps/s (median), compiled for unrolled lengths 1 at step 0, 2 at" in plate.alt
@@ -226,7 +228,7 @@ def line(ax, label):
 
 def test_the_champion_is_drawn_beside_the_run():
     own = OWN | {"truth_spectrum": [9.0, 1.5, 0.15]}
-    figure = judgement.comparison(own, OTHER, names=("mine", "champion a"))
+    figure = judgement.champion_figure(own, OTHER, names=("mine", "champion a"))
     left, right = figure.axes
     np.testing.assert_allclose(line(left, "this run: mine").get_xdata(), [0.5, 1.0])
     np.testing.assert_allclose(line(left, "champion a").get_ydata(), [0.02, 0.08])
@@ -256,5 +258,5 @@ def test_the_champion_is_drawn_beside_the_run():
     ],
 )
 def test_who_is_better_is_said_in_a_sentence(own, other, said):
-    plate = judgement.champion_plate(own, other, names=("mine", "best"), dpi=30)
+    plate = judgement.champion_report_figure(own, other, names=("mine", "best"), dpi=30)
     assert said in plate.alt and said in plate.caption and plate.png.startswith(b"\x89PNG")

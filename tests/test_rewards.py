@@ -8,7 +8,7 @@ import pytest
 from ups_jax import physics
 from ups_jax.pde import PDES
 from ups_jax.pde.base import rollout
-from ups_jax.rewards import REWARDS, weigh
+from ups_jax.rewards import REWARDS, weighted_reward
 
 BURGERS = PDES["burgers"](nu=0.1, points=64, cells=64)
 ADVECTION = PDES["advection"](points=(16, 12), cells=(16, 12))
@@ -23,7 +23,7 @@ def score(pde, name, prev, next, cond=None):
         prev, next = prev[:, None], next[:, None]
     lead = prev.shape[: prev.ndim - 1 - pde.ndim]
     cond = np.full((*lead, len(pde.params)), 0.1, np.float32) if cond is None else cond
-    return np.asarray(weigh(pde, [name], [1.0])(prev, next, cond))
+    return np.asarray(weighted_reward(pde, [name], [1.0])(prev, next, cond))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,9 @@ def pairs():
 def every(pde):
     """All rewards of a PDE as one compiled function: prev, next, cond -> name: (...)."""
     names = [name for name in REWARDS if name != "oleinik" or pde.convexity]
-    return jax.jit(lambda *pair: {name: weigh(pde, [name], [1.0])(*pair) for name in names})
+    return jax.jit(
+        lambda *pair: {name: weighted_reward(pde, [name], [1.0])(*pair) for name in names}
+    )
 
 
 BURGERS_REWARDS = every(BURGERS)
@@ -185,7 +187,7 @@ def test_no_reward_asks_the_solver(pairs):
         raise AssertionError("a search by its own solver")
 
     blind = replace(BURGERS, step=never, march=never, initial=never)
-    jax.eval_shape(weigh(blind, list(REWARDS), [1.0] * len(REWARDS)), *pairs)
+    jax.eval_shape(weighted_reward(blind, list(REWARDS), [1.0] * len(REWARDS)), *pairs)
 
 
 def test_weights_add_up(pairs):
@@ -193,7 +195,7 @@ def test_weights_add_up(pairs):
     bad = 2 * next
     parts = BURGERS_REWARDS(prev, bad, cond)
     assert np.max(parts["energy"]) < 0 and np.max(parts["oleinik"]) < 0
-    both = weigh(BURGERS, ["energy", "oleinik"], [0.5, 2.0])(prev, bad, cond)
+    both = weighted_reward(BURGERS, ["energy", "oleinik"], [0.5, 2.0])(prev, bad, cond)
     np.testing.assert_allclose(both, 0.5 * parts["energy"] + 2 * parts["oleinik"], rtol=1e-5)
 
 
@@ -201,12 +203,12 @@ def test_a_weight_of_zero_silences_even_an_infinite_score():
     prev, next = np.zeros((64, 1), np.float32), np.full((64, 1), 1e4, np.float32)
     cond = np.full(1, 0.1, np.float32)
     assert not np.isfinite(score(BURGERS, "energy", prev, next))
-    quiet = weigh(BURGERS, ["energy", "total_variation"], [0.0, 1.0])(prev, next, cond)
+    quiet = weighted_reward(BURGERS, ["energy", "total_variation"], [0.0, 1.0])(prev, next, cond)
     assert quiet == 0
 
 
 def test_scores_have_gradients(pairs):
-    total = weigh(BURGERS, list(REWARDS), [1.0] * len(REWARDS))
+    total = weighted_reward(BURGERS, list(REWARDS), [1.0] * len(REWARDS))
     prev, next, cond = pairs
     grad = jax.jit(jax.grad(lambda u: jnp.sum(total(prev, u, cond))))(next + 0.1)
     assert np.all(np.isfinite(grad)) and np.any(grad != 0)
@@ -246,13 +248,13 @@ KURAMOTO = replace(ADVECTION, name="kuramoto", laws={"mass": ADVECTION.laws["mas
 )
 def test_what_does_not_fit_is_refused(pde, names, weights, message):
     with pytest.raises(ValueError, match=message):
-        weigh(pde, names, weights)
+        weighted_reward(pde, names, weights)
 
 
 def test_every_pde_says_where_its_rewards_hold():
     assert BURGERS.convexity == 1.0 and ADVECTION.convexity == 0.0
     kuramoto = PDES["kuramoto"](points=64, cells=64)
-    weigh(kuramoto, ["pde_residual"], [1.0])
+    weighted_reward(kuramoto, ["pde_residual"], [1.0])
     for name in LAWS:
         with pytest.raises(ValueError, match=f"reward '{name}' needs the law"):
-            weigh(kuramoto, [name], [1.0])
+            weighted_reward(kuramoto, [name], [1.0])

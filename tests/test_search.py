@@ -8,7 +8,13 @@ import pytest
 
 from ups_jax.pde import PDES
 from ups_jax.pde.base import rollout
-from ups_jax.search import SCHEDULES, beam_search, budget, calls_per_step, temperatures
+from ups_jax.search import (
+    TEMPERATURE_SCHEDULES,
+    beam_search,
+    calls_per_step,
+    max_candidates,
+    temperatures,
+)
 
 KEY = jax.random.key(0)
 BURGERS = PDES["burgers"](nu=0.1, points=32, cells=32)
@@ -306,13 +312,13 @@ def test_a_budget_is_spent_but_not_exceeded():
     for beams, lookahead, cost in itertools.product((1, 2, 3), (0, 1, 4), (1, 2, 7)):
         least = calls_per_step(beams, 1, lookahead, cost=cost)
         for calls in range(least, least + 60):
-            k = budget(calls, beams=beams, lookahead=lookahead, cost=cost)
+            k = max_candidates(calls, beams=beams, lookahead=lookahead, cost=cost)
             assert calls_per_step(beams, k, lookahead, cost=cost) <= calls
             assert calls_per_step(beams, k + 1, lookahead, cost=cost) > calls
         with pytest.raises(
             ValueError, match=f"budget of {least - 1} .* smallest that does is {least}"
         ):
-            budget(least - 1, beams=beams, lookahead=lookahead, cost=cost)
+            max_candidates(least - 1, beams=beams, lookahead=lookahead, cost=cost)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +360,7 @@ def test_fields_of_another_kind_or_shape_are_refused():
 
 def test_schedules_by_hand():
     want = {"constant": [2, 2, 2], "linear": [2, 1.25, 0.5], "geometric": [2, 1, 0.5]}
-    assert set(want) == set(SCHEDULES)
+    assert set(want) == set(TEMPERATURE_SCHEDULES)
     for name, values in want.items():
         got = temperatures(name, steps=3, start=2.0, end=0.5)
         np.testing.assert_allclose(got, values, rtol=1e-6)

@@ -11,9 +11,9 @@ import ups_jax as ups
 from fixtures import write_pdebench
 from ups_jax import optim
 from ups_jax.config import load
-from ups_jax.data import Stored, content_hash, draw_windows, feed, sample_windows
+from ups_jax.data import DiskFields, content_hash, draw_windows, sample_windows, window_loader
 from ups_jax.data.splits import initial_hashes
-from ups_jax.emulator import build, statistics
+from ups_jax.emulator import build, fit_statistics
 from ups_jax.stages import STAGES
 from ups_jax.train import fit
 
@@ -27,7 +27,7 @@ def task(tmp_path_factory):
     data = ups.simulate(sim.pde, jax.random.key(0), n=12, steps=9, cache=False)
     path = tmp_path_factory.mktemp("stored") / "u.f32"
     np.asarray(data.u).tofile(path)
-    return sim, data, replace(data, u=Stored(path, data.u.shape))
+    return sim, data, replace(data, u=DiskFields(path, data.u.shape))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_is_read_is_what_an_array_holds(task, index):
 def test_rows_that_are_taken_stay_on_disk_and_keep_their_order(task):
     _, data, stored = task
     some = stored.take(np.array([7, 0, 3])).take(slice(1, 3))
-    assert isinstance(some.u, Stored) and some.u.shape == (2, *data.u.shape[1:])
+    assert isinstance(some.u, DiskFields) and some.u.shape == (2, *data.u.shape[1:])
     np.testing.assert_array_equal(np.asarray(some.u), np.asarray(data.u)[[0, 3]])
     np.testing.assert_array_equal(np.concatenate(list(some.u.blocks())), some.u[:])
 
@@ -53,7 +53,9 @@ def test_digests_and_statistics_are_those_of_the_array(task):
     assert content_hash(stored) == content_hash(data)
     assert content_hash(stored.take(slice(5))) == content_hash(data.take(slice(5)))
     assert initial_hashes(stored.u) == initial_hashes(data.u)
-    jax.tree.map(np.testing.assert_array_equal, statistics(sim, stored), statistics(sim, data))
+    jax.tree.map(
+        np.testing.assert_array_equal, fit_statistics(sim, stored), fit_statistics(sim, data)
+    )
 
 
 @pytest.mark.parametrize(("length", "early"), [(1, 1.0), (3, 2.0), (10, 1.0)])
@@ -66,7 +68,7 @@ def test_windows_are_those_that_the_device_would_draw(task, length, early):
 
 def train(task, data, key, phases):
     sim, held, _ = task
-    params = ups.init(sim, jax.random.key(1), statistics(sim, held))
+    params = ups.init(sim, jax.random.key(1), fit_statistics(sim, held))
     if key.ndim:
         params = jax.tree.map(lambda x: jnp.stack([x] * len(key)), params)
     opt = optim.adamw(steps=12, lr=1e-2, schedule="cosine", warmup=2, weight_decay=0, clip=1.0)
@@ -97,7 +99,7 @@ def test_training_from_disk_has_the_bits_of_training_from_memory(task, key, phas
 
 def test_the_next_windows_are_read_while_these_are_learnt_from(task):
     _, _, stored = task
-    made = feed(None, stored, jax.random.key(0), chunk=3, batch=4, length=2, early=1.0)
+    made = window_loader(None, stored, jax.random.key(0), chunk=3, batch=4, length=2, early=1.0)
     first = made(0)
     assert made._next is not None and made._next[0] == 3
     ahead = made._next[1].result()
@@ -113,7 +115,7 @@ def test_a_pdebench_file_is_copied_once_and_holds_what_is_loaded_whole(tmp_path,
     path = write_pdebench(tmp_path / "1D_Burgers_Sols_Nu0.001.hdf5", rng.normal(size=(6, 11, 8)))
     spec = dict(space_stride=2, time_stride=5, samples=(1, 6))
     wanted, found = (ups.load_pdebench(path, stream=s, **spec) for s in (False, True))
-    assert isinstance(found.u, Stored) and found.u.shape == (5, 3, 4, 1)
+    assert isinstance(found.u, DiskFields) and found.u.shape == (5, 3, 4, 1)
     assert content_hash(found) == content_hash(wanted) and found.origin == wanted.origin
     (copy,) = (tmp_path / "cache" / "stored").iterdir()
     before = copy.stat().st_mtime_ns
@@ -125,4 +127,4 @@ def test_a_pdebench_file_is_copied_once_and_holds_what_is_loaded_whole(tmp_path,
 def test_a_file_of_another_size_is_refused(task, tmp_path):
     (tmp_path / "short.f32").write_bytes(b"\0" * 8)
     with pytest.raises(ValueError, match=r"holds 8 bytes, not fields of shape .* delete it"):
-        Stored(tmp_path / "short.f32", (1, 2, 4, 1))
+        DiskFields(tmp_path / "short.f32", (1, 2, 4, 1))

@@ -7,11 +7,11 @@ import pytest
 
 from ups_jax import optim, stages
 from ups_jax.data import fit_normalizer, sample_windows
-from ups_jax.emulator import Simulator, init, operator_step
+from ups_jax.emulator import Emulator, init, step
 from ups_jax.models import resnet
 from ups_jax.pde import PDES
 from ups_jax.pde.advection import exact
-from ups_jax.train import Progress, Snapshot, fit, start, start_many
+from ups_jax.train import Progress, TrainSnapshot, fit, init_state, init_states
 from ups_jax.types import Interrupted, Stage, Trajectories
 
 
@@ -20,7 +20,7 @@ def task():
     """Transport on 16 points with its exact solution as data."""
     pde = PDES["advection"](points=16, cells=16, velocity=(1.0, 1.0))
     net = resnet(ndim=1, channels=1, params=1, width=8, blocks=1, dilations=(1, 2))
-    sim = Simulator(pde, net)
+    sim = Emulator(pde, net)
     keys = jax.random.split(jax.random.key(0), 12)
     cond = jax.vmap(pde.sample_cond)(keys)
     u0 = jax.vmap(lambda k, c: pde.initial(k, c, (16,)))(keys, cond)
@@ -53,7 +53,7 @@ def test_the_loss_falls_and_the_operator_learns_transport(task):
     assert rows[-1]["loss"] < 0.25 * rows[0]["loss"]
     u, cond = jnp.asarray(data.u), jnp.asarray(data.cond)
     before = jnp.mean((u[:, 1] - u[:, 0]) ** 2)
-    after = jnp.mean((operator_step(sim, fitted.last, u[:, 0], cond) - u[:, 1]) ** 2)
+    after = jnp.mean((step(sim, fitted.last, u[:, 0], cond) - u[:, 1]) ** 2)
     assert float(after) < 0.05 * float(before)
 
 
@@ -100,7 +100,7 @@ def test_going_on_from_any_checkpoint_ends_in_the_same_bits(task, saved, stacked
     last = {int(np.max(now.state.step)): now for now in kept}
     step, now = list(last.items())[saved]
     state, best = jax.tree.map(jnp.asarray, (now.state, now.best))
-    again = go(step // 4, resume=Snapshot(state, best, now.progress))
+    again = go(step // 4, resume=TrainSnapshot(state, best, now.progress))
     same(again.last, whole.last)
     same(again.best, whole.best)
     assert again.progress.best_step == best_steps
@@ -113,8 +113,8 @@ def test_networks_side_by_side_are_those_trained_alone(task):
 
     def train(params, key, label):
         def validate(params):
-            step = operator_step(sim, params, jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond))
-            return float(jnp.mean((step - data.u[:, 1]) ** 2))
+            after = step(sim, params, jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond))
+            return float(jnp.mean((after - data.u[:, 1]) ** 2))
 
         told = rows.setdefault(label, [])
         return fit(stages.operator(sim), params, data, key, validate=validate, val_every=4,
@@ -154,10 +154,10 @@ def test_the_average_is_the_warmed_up_one_by_hand(task):
         on_save=lambda now: trail.append(jax.device_get(now.state)))  # fmt: skip
     states = {int(s.step): s for s in trail}
     expected = states[0].params
-    for step in (1, 2, 3):
-        w = min(0.9, (1 + step) / (10 + step))
+    for number in (1, 2, 3):
+        w = min(0.9, (1 + number) / (10 + number))
         expected = jax.tree.map(
-            lambda a, b, w=w: w * a + (1 - w) * b, expected, states[step].params
+            lambda a, b, w=w: w * a + (1 - w) * b, expected, states[number].params
         )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
                  expected, states[3].ema)  # fmt: skip
@@ -166,7 +166,7 @@ def test_the_average_is_the_warmed_up_one_by_hand(task):
 def test_the_average_starts_as_a_copy(task):
     sim, params, _ = task
     stacked = many(task, 1, 2)[0]
-    for begin, given in ((start, params), (start_many, stacked)):
+    for begin, given in ((init_state, params), (init_states, stacked)):
         state, best, _ = begin(stages.operator(sim), given, settings()["opt"])
         for copies in zip(*map(jax.tree.leaves, (state.params, state.ema, best)), strict=True):
             assert len({x.unsafe_buffer_pointer() for x in copies}) == 3
@@ -188,7 +188,7 @@ def test_stopped_within_a_validation_the_row_is_told_once_after_it(task):
     state, best = jax.tree.map(jnp.asarray, saves[-1][:2])
     told = []
     run(task, validate=lambda p: 1.0, val_every=4, on_log=lambda s, r: told.append((s, dict(r))),
-        resume=Snapshot(state, best, saves[-1].progress))  # fmt: skip
+        resume=TrainSnapshot(state, best, saves[-1].progress))  # fmt: skip
     assert [step for step, _ in told] == [4, 8] and told[0][1]["val_nrmse"] == 1.0
 
 
@@ -229,7 +229,7 @@ def test_augmentation_draws_exact_symmetries_of_the_window(task):
     np.testing.assert_allclose(step, moved[:, 1], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", optim.SCHEDULES)
+@pytest.mark.parametrize("name", optim.LR_SCHEDULES)
 def test_schedules_warm_up_to_the_peak(name):
     opt = optim.adamw(steps=100, lr=0.5, warmup=10, schedule=name)
     rates = [float(opt.lr(i)) for i in range(101)]

@@ -11,16 +11,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ups_jax.arrays import expand_like
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key
 
 Denoise = Callable[[Array, Array], Array]
 FREQUENCIES = (0.5, 1.0, 2.0, 4.0)
-FEATURES = 1 + 2 * len(FREQUENCIES)
+EMBEDDING_SIZE = 1 + 2 * len(FREQUENCIES)
 """Numbers by which a network is told the noise level."""
 
 
-class Noise(NamedTuple):
+class NoiseSchedule(NamedTuple):
     """Levels of noise: `draw(key, shape)` for training; `fall(top, n)`: n of them, then zero.
 
     `fall` starts at `top` (...) and gives (n + 1, ...); `largest` is where sampling begins and
@@ -33,17 +34,19 @@ class Noise(NamedTuple):
     largest: float
 
 
-def edm(*, smallest: float, largest: float) -> Noise:
+def edm(*, smallest: float, largest: float) -> NoiseSchedule:
     """Log-normal levels in training, even in sigma^(1/7) when sampling. EDM, eq. 5 and table 1."""
 
     def draw(key: Key, shape: tuple[int, ...]) -> Array:
         sigma = jnp.exp(1.2 * jax.random.normal(key, shape) - 0.6)
         return jnp.clip(sigma, smallest, largest)
 
-    return Noise(draw, _even(lambda s: s ** (1 / 7), lambda r: r**7, smallest), smallest, largest)
+    return NoiseSchedule(
+        draw, _uniform_grid(lambda s: s ** (1 / 7), lambda r: r**7, smallest), smallest, largest
+    )
 
 
-def flow(*, smallest: float, largest: float) -> Noise:
+def flow(*, smallest: float, largest: float) -> NoiseSchedule:
     """Even in the time t of a straight path x + t (noise - x), sigma = t / (1 - t).
 
     Lipman et al. (2023), flow matching; Liu et al. (2023), rectified flow.
@@ -57,13 +60,15 @@ def flow(*, smallest: float, largest: float) -> Noise:
         t = jax.random.uniform(key, shape, minval=ends[0], maxval=ends[1])
         return t / (1 - t)
 
-    return Noise(draw, _even(time, lambda t: t / (1 - t), smallest), smallest, largest)
+    return NoiseSchedule(
+        draw, _uniform_grid(time, lambda t: t / (1 - t), smallest), smallest, largest
+    )
 
 
-NOISES: dict[str, Callable[..., Noise]] = {"edm": edm, "flow": flow}
+NOISE_SCHEDULES: dict[str, Callable[..., NoiseSchedule]] = {"edm": edm, "flow": flow}
 
 
-def _even(
+def _uniform_grid(
     there: Callable[[Array], Array], back: Callable[[Array], Array], smallest: float
 ) -> Callable[[Array | float, int], Array]:
     """Levels that are evenly spaced as `there` measures them."""
@@ -77,7 +82,7 @@ def _even(
     return fall
 
 
-def noise_features(sigma: Array) -> Array:
+def sigma_embedding(sigma: Array) -> Array:
     """What a network sees of a noise level: sigma (...) -> (..., FEATURES)."""
     level = jnp.log(sigma)[..., None] / 4
     waves = level * jnp.asarray(FREQUENCIES).reshape(*(1,) * (level.ndim - 1), -1) * jnp.pi
@@ -88,26 +93,28 @@ def precondition(network: Callable[[Array, Array], Array]) -> Denoise:
     """A denoiser from a network of (scaled x, noise features): variances of one. Table 1."""
 
     def denoise(x: Array, sigma: Array) -> Array:
-        s = _beside(sigma, x)
+        s = expand_like(sigma, x)
         norm = jnp.sqrt(1 + s**2)
-        return x / norm**2 + s / norm * network(x / norm, noise_features(sigma))
+        return x / norm**2 + s / norm * network(x / norm, sigma_embedding(sigma))
 
     return denoise
 
 
-def consistency(network: Callable[[Array, Array], Array], *, smallest: float) -> Denoise:
+def consistency_precondition(
+    network: Callable[[Array, Array], Array], *, smallest: float
+) -> Denoise:
     """A student from such a network; at `smallest` exactly the identity. Song et al. (2023), C."""
 
     def jump(x: Array, sigma: Array) -> Array:
-        s = _beside(sigma, x)
+        s = expand_like(sigma, x)
         norm, above = jnp.sqrt(1 + s**2), s - smallest
         keep = 1 / (1 + above**2)
-        return keep * x + above / norm * network(x / norm, noise_features(sigma))
+        return keep * x + above / norm * network(x / norm, sigma_embedding(sigma))
 
     return jump
 
 
-def denoising_loss(denoise: Denoise, clean: Array, key: Key, *, noise: Noise) -> Array:
+def denoising_loss(denoise: Denoise, clean: Array, key: Key, *, noise: NoiseSchedule) -> Array:
     """Mean square error of `denoise`, weighted to one at the start: clean (b, *s, c) -> (b,).
 
     For independent Gaussians of deviation s the least is s^2 (1 + sigma^2) / (s^2 + sigma^2), in
@@ -115,7 +122,7 @@ def denoising_loss(denoise: Denoise, clean: Array, key: Key, *, noise: Noise) ->
     """
     k_level, k_noise = jax.random.split(key)
     sigma = noise.draw(k_level, clean.shape[:1])
-    s = _beside(sigma, clean)
+    s = expand_like(sigma, clean)
     found = denoise(clean + s * jax.random.normal(k_noise, clean.shape), sigma)
     error = jnp.mean((found - clean) ** 2, tuple(range(1, clean.ndim)))
     return error * (1 + sigma**2) / sigma**2
@@ -127,7 +134,7 @@ def distillation_loss(
     clean: Array,
     key: Key,
     *,
-    noise: Noise,
+    noise: NoiseSchedule,
     calls: int,
     steps: int,
 ) -> Array:
@@ -138,7 +145,7 @@ def distillation_loss(
     takes `steps` of Heun. Song et al. (2023), with the teacher's end in place of its next step.
     """
     b = clean.shape[0]
-    tops = few_levels(noise, calls)
+    tops = student_sigmas(noise, calls)
     total = jnp.zeros((b,))
     for i, k in enumerate(jax.random.split(key, calls)):
         sigma = jnp.full((b,), tops[i])
@@ -149,17 +156,17 @@ def distillation_loss(
     return total / calls
 
 
-def few_levels(noise: Noise, calls: int) -> Array:
+def student_sigmas(noise: NoiseSchedule, calls: int) -> Array:
     """Noise levels at which a student of `calls` calls jumps. -> (calls,)."""
     return noise.fall(noise.largest, calls + 1)[:calls]
 
 
-def few_step(
+def consistency_sample(
     student: Denoise,
     z: Array,
     key: Key,
     *,
-    noise: Noise,
+    noise: NoiseSchedule,
     calls: int,
     temperature: float | Array = 1.0,
 ) -> Array:
@@ -167,7 +174,7 @@ def few_step(
 
     All noise is scaled by `temperature`: below one, samples are closer to what is likeliest.
     """
-    levels = few_levels(noise, calls)
+    levels = student_sigmas(noise, calls)
     x = student(temperature * levels[0] * z, jnp.full(z.shape[:1], levels[0]))
     for i in range(1, calls):
         again = temperature * jax.random.normal(jax.random.fold_in(key, i), z.shape)
@@ -179,9 +186,9 @@ def euler(denoise: Denoise, x: Array, levels: Array, key: Key) -> Array:
     """First-order solution of the probability-flow ODE: levels (n + 1, b), one call a step."""
 
     def body(x: Array, pair: Array) -> tuple[Array, None]:
-        return x + _beside(pair[1] - pair[0], x) * _slope(denoise, x, pair[0]), None
+        return x + expand_like(pair[1] - pair[0], x) * _ode_derivative(denoise, x, pair[0]), None
 
-    return jax.lax.scan(body, x, _pairs(levels))[0]
+    return jax.lax.scan(body, x, _intervals(levels))[0]
 
 
 def heun(denoise: Denoise, x: Array, levels: Array, key: Key) -> Array:
@@ -190,7 +197,7 @@ def heun(denoise: Denoise, x: Array, levels: Array, key: Key) -> Array:
     def body(x: Array, pair: Array) -> tuple[Array, None]:
         return _heun_step(denoise, x, pair[0], pair[1]), None
 
-    *most, last = _pairs(levels)
+    *most, last = _intervals(levels)
     if most:
         x = jax.lax.scan(body, x, jnp.stack(most))[0]
     return denoise(x, last[0])
@@ -202,10 +209,10 @@ def stochastic(denoise: Denoise, x: Array, levels: Array, key: Key) -> Array:
     def body(x: Array, given: tuple[Array, Array]) -> tuple[Array, None]:
         (now, after), k = given
         up = 1.25 * now
-        x = x + _beside(jnp.sqrt(up**2 - now**2), x) * jax.random.normal(k, x.shape)
+        x = x + expand_like(jnp.sqrt(up**2 - now**2), x) * jax.random.normal(k, x.shape)
         return _heun_step(denoise, x, up, after), None
 
-    *most, last = _pairs(levels)
+    *most, last = _intervals(levels)
     if most:
         x = jax.lax.scan(body, x, (jnp.stack(most), jax.random.split(key, len(most))))[0]
     return denoise(x, last[0])
@@ -230,7 +237,7 @@ def sample(
     z: Array,
     key: Key,
     *,
-    noise: Noise,
+    noise: NoiseSchedule,
     sampler: str,
     steps: int,
     temperature: float | Array = 1.0,
@@ -245,17 +252,13 @@ def sample(
 
 
 def _heun_step(denoise: Denoise, x: Array, now: Array, after: Array) -> Array:
-    slope, h = _slope(denoise, x, now), _beside(after - now, x)
-    return x + h / 2 * (slope + _slope(denoise, x + h * slope, after))
+    slope, h = _ode_derivative(denoise, x, now), expand_like(after - now, x)
+    return x + h / 2 * (slope + _ode_derivative(denoise, x + h * slope, after))
 
 
-def _slope(denoise: Denoise, x: Array, sigma: Array) -> Array:
-    return (x - denoise(x, sigma)) / _beside(sigma, x)
+def _ode_derivative(denoise: Denoise, x: Array, sigma: Array) -> Array:
+    return (x - denoise(x, sigma)) / expand_like(sigma, x)
 
 
-def _pairs(levels: Array) -> Array:
+def _intervals(levels: Array) -> Array:
     return jnp.stack([levels[:-1], levels[1:]], 1)
-
-
-def _beside(sigma: Array, x: Array) -> Array:
-    return sigma.reshape(*sigma.shape, *(1,) * (x.ndim - sigma.ndim))

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from ups_jax.emulator import Simulator, init
+from ups_jax.emulator import Emulator, init
 from ups_jax.types import Array, Stage
 
 
-def update_flops(sim: Simulator, stage: Stage, *, batch: int, unroll: int) -> float:
+def update_flops(sim: Emulator, stage: Stage, *, batch: int, unroll: int) -> float:
     """FLOPs of loss and gradient of one batch of windows; the optimizer's own are negligible."""
     pde = sim.pde
     params = jax.eval_shape(lambda: init(sim, jax.random.key(0)))

@@ -8,10 +8,10 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from ups_jax.registry import lookup
-from ups_jax.sharding import Mesh, gathered
+from ups_jax.sharding import Mesh, constrain_replicated
 from ups_jax.types import Array, Params
 
-WHOLE = 3072
+PAD_MULTIPLE = 3072
 """Lengths of which an optimiser's vectors are multiples: 2, 3, 4, 6, 8, ... devices can share."""
 
 
@@ -45,7 +45,7 @@ def constant(lr: float, steps: int, warmup: int) -> optax.Schedule:
     )
 
 
-SCHEDULES = {"constant": constant, "cosine": cosine, "wsd": warmup_stable_decay}
+LR_SCHEDULES = {"constant": constant, "cosine": cosine, "wsd": warmup_stable_decay}
 
 
 def adamw(
@@ -58,15 +58,15 @@ def adamw(
     clip: float = 1.0,
 ) -> Optimizer:
     """AdamW under a schedule, gradients clipped to a global norm. Good values: lr 1e-3 to 3e-3."""
-    rate = lookup(SCHEDULES, schedule, "schedule")(lr, steps, warmup)
+    rate = lookup(LR_SCHEDULES, schedule, "schedule")(lr, steps, warmup)
     chain = optax.chain(
         optax.clip_by_global_norm(clip),
-        as_one_vector(optax.adamw(rate, weight_decay=weight_decay)),
+        flatten_padded(optax.adamw(rate, weight_decay=weight_decay)),
     )
     return Optimizer(chain, lambda step: jnp.asarray(rate(step), jnp.float32))
 
 
-def as_one_vector(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+def flatten_padded(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
     """`inner` on all parameters laid end to end: a dozen kernels in place of hundreds.
 
     As `optax.flatten`, and filled up with noughts to a multiple of `WHOLE`, so that the devices of
@@ -75,7 +75,7 @@ def as_one_vector(inner: optax.GradientTransformation) -> optax.GradientTransfor
 
     def lay(tree: Params) -> tuple[Array, Callable[[Array], Params]]:
         flat, back = ravel_pytree(tree)
-        wide = jnp.pad(flat, (0, -flat.size % WHOLE))
+        wide = jnp.pad(flat, (0, -flat.size % PAD_MULTIPLE))
         return wide, lambda vector: back(vector[: flat.size])
 
     def start(params: Params) -> optax.OptState:
@@ -85,9 +85,9 @@ def as_one_vector(inner: optax.GradientTransformation) -> optax.GradientTransfor
         updates: Params, state: optax.OptState, params: Params, *, mesh: Mesh | None = None
     ) -> tuple[Params, optax.OptState]:
         flat, back = lay(updates)
-        given = gathered(mesh, (flat, lay(params)[0]))
+        given = constrain_replicated(mesh, (flat, lay(params)[0]))
         flat, state = inner.update(given[0], state, given[1])
         # As a whole before it is cut: a cut through a share moves every piece.
-        return back(gathered(mesh, flat)), state  # pyright: ignore[reportArgumentType]
+        return back(constrain_replicated(mesh, flat)), state  # pyright: ignore[reportArgumentType]
 
     return optax.GradientTransformationExtraArgs(start, update)  # pyright: ignore[reportArgumentType]

@@ -5,6 +5,7 @@ from math import prod
 import jax
 import jax.numpy as jnp
 
+from ups_jax.arrays import rms, safe_ratio, spatial_axes
 from ups_jax.pde.base import PDE, Law, wavenumber_shells
 from ups_jax.types import Array
 
@@ -24,7 +25,7 @@ def violation(law: Law, given: Array, path: Array, ndim: int) -> Array:
         excess = jnp.maximum(0.0, now - value[..., :-1])
     else:
         excess = jnp.maximum(0.0, now - start)
-    return _ratio(excess, law.scale(given)[..., None])
+    return safe_ratio(excess, law.scale(given)[..., None])
 
 
 def diagnostics(pde: PDE, given: Array, path: Array, cond: Array) -> dict[str, Array]:
@@ -51,8 +52,8 @@ def boundary_jump(given: Array, path: Array, ndim: int) -> Array:
     jumps = []
     for axis in range(-1 - ndim, -1):
         first, last = (jnp.take(path, jnp.array([i]), axis) for i in (0, path.shape[axis] - 1))
-        jumps.append(_rms(first - last, ndim))
-    return jnp.mean(_ratio(sum(jumps[1:], jumps[0]) / ndim, _rms(given, ndim)[..., None, :]), -1)
+        jumps.append(rms(first - last, ndim))
+    return jnp.mean(safe_ratio(sum(jumps[1:], jumps[0]) / ndim, rms(given, ndim)[..., None, :]), -1)
 
 
 def pde_residual(pde: PDE, given: Array, path: Array, cond: Array) -> Array:
@@ -62,8 +63,8 @@ def pde_residual(pde: PDE, given: Array, path: Array, cond: Array) -> Array:
     steps = path.shape[axis]
     cond = jnp.broadcast_to(cond[..., None, :], (*cond.shape[:-1], steps, cond.shape[-1]))
     before = jax.lax.slice_in_dim(frames, 0, steps, axis=axis)
-    size = _rms(pde.residual(before, path, cond), pde.ndim) * pde.dt
-    return jnp.mean(_ratio(size, _rms(given, pde.ndim)[..., None, :]), -1)
+    size = rms(pde.residual(before, path, cond), pde.ndim) * pde.dt
+    return jnp.mean(safe_ratio(size, rms(given, pde.ndim)[..., None, :]), -1)
 
 
 def energy_spectrum(u: Array, ndim: int) -> Array:
@@ -72,7 +73,7 @@ def energy_spectrum(u: Array, ndim: int) -> Array:
     The sum over k is the mean energy: half the spatial mean of u^2, summed over channels
     (Parseval). In two dimensions a wavenumber is a ring k <= |k| < k + 1, counted in whole periods.
     """
-    axes = tuple(range(-1 - ndim, -1))
+    axes = spatial_axes(ndim)
     shape = u.shape[-1 - ndim : -1]
     power = jnp.sum(jnp.square(jnp.abs(jnp.fft.fftn(u, axes=axes) / prod(shape))), -1)
     half = 0.5 * power.reshape(*power.shape[:-ndim], -1)
@@ -88,11 +89,3 @@ def law_values(pde: PDE, path: Array) -> dict[str, Array]:
 def _join(given: Array, path: Array, ndim: int) -> Array:
     axis = path.ndim - 2 - ndim
     return jnp.concatenate([jnp.expand_dims(given, axis), path], axis)
-
-
-def _rms(u: Array, ndim: int) -> Array:
-    return jnp.sqrt(jnp.mean(jnp.square(u), tuple(range(-1 - ndim, -1))))
-
-
-def _ratio(above: Array, below: Array) -> Array:
-    return above / jnp.where(below == 0, jnp.finfo(below.dtype).tiny, below)

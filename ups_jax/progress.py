@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 
 
-class Bar:
+class ProgressBar:
     """One line that is rewritten in place: what is done of what, and the time left."""
 
     def __init__(self, *, on: bool = True) -> None:
@@ -37,7 +37,7 @@ class Bar:
             self._width = 0
 
 
-def lines(columns: list[str], rows: list[list[object]]) -> str:
+def format_table(columns: list[str], rows: list[list[object]]) -> str:
     """A table as aligned text; numbers to four significant digits."""
     texts = [columns, *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[i]) for row in texts) for i in range(len(columns))]
@@ -53,7 +53,7 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def pick(
+def select_columns(
     columns: list[str], rows: list[list[object]], wanted: Mapping[str, str]
 ) -> tuple[list[str], list[list[object]]]:
     """Only the wanted columns that are there, under the names given for them."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from ups_jax.arrays import rms, safe_ratio
 from ups_jax.pde.base import PDE
 from ups_jax.registry import lookup
 from ups_jax.types import Array
@@ -30,7 +31,7 @@ def pde_residual(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
 
     The true pair's own score is not zero but the truncation error of the trapezoid rule.
     """
-    parts = _over(_rms(pde.residual(prev, next, cond), pde.ndim) * pde.dt, _rms(prev, pde.ndim))
+    parts = safe_ratio(rms(pde.residual(prev, next, cond), pde.ndim) * pde.dt, rms(prev, pde.ndim))
     return -jnp.mean(parts, -1)
 
 
@@ -64,7 +65,7 @@ def oleinik(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
     before, after = (jnp.max(jnp.roll(u, -1, -2) - u, (-2, -1)) for u in (prev, next))
     allowed = before / (1 + pde.convexity * pde.dt / dx * before)
     excess = jnp.maximum(0.0, after - allowed)
-    return -_over(excess, pde.laws["maximum"].scale(prev))
+    return -safe_ratio(excess, pde.laws["maximum"].scale(prev))
 
 
 REWARDS: dict[str, Reward] = {
@@ -76,7 +77,7 @@ REWARDS: dict[str, Reward] = {
 }
 
 
-def weigh(
+def weighted_reward(
     pde: PDE, names: Sequence[str], weights: Sequence[float]
 ) -> Callable[[Array, Array, Array], Array]:
     """Weighted sum of REWARDS as one function: prev, next (..., *s, c), cond (..., p) -> (...).
@@ -124,13 +125,4 @@ def _require(pde: PDE, name: str, reward: Reward) -> None:
 def _growth(pde: PDE, name: str, prev: Array, next: Array) -> Array:
     """How far a law's value grows, over the law's scale of prev: (..., *s, c) -> (...)."""
     law = pde.laws[name]
-    return _over(jnp.maximum(0.0, law.value(next) - law.value(prev)), law.scale(prev))
-
-
-def _rms(u: Array, ndim: int) -> Array:
-    """Over space: (..., *s, c) -> (..., c)."""
-    return jnp.sqrt(jnp.mean(jnp.square(u), tuple(range(-1 - ndim, -1))))
-
-
-def _over(part: Array, scale: Array) -> Array:
-    return part / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
+    return safe_ratio(jnp.maximum(0.0, law.value(next) - law.value(prev)), law.scale(prev))

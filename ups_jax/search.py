@@ -14,7 +14,7 @@ Score = Callable[[Array, Array, Array], Array]
 Advance = Callable[[Array, Array], Array]
 
 
-class Search(NamedTuple):
+class SearchResult(NamedTuple):
     """The best path found (b, t, *s, c), and a log of how it was found; see `beam_search`."""
 
     path: Array
@@ -28,7 +28,7 @@ class _Beam(NamedTuple):
     score: Array
 
 
-class _Found(NamedTuple):
+class _Step(NamedTuple):
     """What one step chose for every beam: where it came from, and what it took. (b, w, ...)."""
 
     u: Array
@@ -50,7 +50,7 @@ def beam_search(
     lookahead: int = 0,
     advance: Advance | None = None,
     cost: int = 1,
-) -> Search:
+) -> SearchResult:
     """Path of the highest discounted sum of rewards that a beam finds: u0 (b, *s, c) -> Search.
 
     `propose(u (b, w, *s, c), key, t)` -> (b, w, k, *s, c), of which candidate 0 must be the plain
@@ -85,9 +85,9 @@ def beam_search(
     def future(u: Array, t: Array) -> Array:
         if advance is None or not lookahead:
             return jnp.zeros(width, u.dtype)
-        return _future(advance, reward, u, t, discount=discount, horizon=lookahead)
+        return _lookahead(advance, reward, u, t, discount=discount, horizon=lookahead)
 
-    def body(beam: _Beam, now: tuple[Array, Key, Array]) -> tuple[_Beam, tuple[_Found, Array]]:
+    def body(beam: _Beam, now: tuple[Array, Key, Array]) -> tuple[_Beam, tuple[_Step, Array]]:
         t, key, weight = now
         # Fused with its scoring, a candidate may be rounded as no rollout would.
         after = jax.lax.optimization_barrier(propose(beam.u, key, t))
@@ -95,7 +95,7 @@ def beam_search(
         own = reward(jnp.broadcast_to(beam.u[:, :, None], after.shape), after, t)
         _expect("reward", own, width)
         own = own.astype(u0.dtype)
-        return _survive(beam, after, own, own + future(after, t), weight)
+        return _select(beam, after, own, own + future(after, t), weight)
 
     # All beams begin as one field: were all of them alive, its best candidate would fill the beam.
     start = _Beam(
@@ -106,14 +106,14 @@ def beam_search(
     weights = jnp.asarray(discount, u0.dtype) ** times
     keys = jax.random.split(key, steps)
     end, (found, diversity) = jax.lax.scan(body, start, (times, keys, weights))
-    path, log = _trace(found)
+    path, log = _backtrack(found)
     score = end.score[:, 0]
-    return Search(path, log | {"score": score, "diversity": diversity.T, "calls": calls})
+    return SearchResult(path, log | {"score": score, "diversity": diversity.T, "calls": calls})
 
 
-def _survive(
+def _select(
     beam: _Beam, after: Array, own: Array, value: Array, weight: Array
-) -> tuple[_Beam, tuple[_Found, Array]]:
+) -> tuple[_Beam, tuple[_Step, Array]]:
     """The best continuations after (b, w, k, *s, c), and their spread (b,).
 
     own, value: the reward (b, w, k) that counts, and the one with a future that ranks.
@@ -132,12 +132,12 @@ def _survive(
     u, score, reward = (
         _pick(x.reshape(b, w * k, *x.shape[3:]), index) for x in (after, total, own)
     )
-    found = _Found(u, index // k, index % k, reward)
+    found = _Step(u, index // k, index % k, reward)
     group = (u, jnp.isfinite(score)) if w > 1 else (flat, good.reshape(b, k))
     return _Beam(u, score), (found, _spread(*group))
 
 
-def _future(
+def _lookahead(
     advance: Advance, reward: Score, u: Array, t: Array, *, discount: float, horizon: int
 ) -> Array:
     """Discounted rewards of `horizon` plain steps from u (b, w, k, *s, c) at time t + 1."""
@@ -152,10 +152,10 @@ def _future(
     return jnp.tensordot(weights, rewards, 1)
 
 
-def _trace(found: _Found) -> tuple[Array, dict[str, Array]]:
+def _backtrack(found: _Step) -> tuple[Array, dict[str, Array]]:
     """From the best beam's end back to its start: found (t, b, w, ...) -> (b, t, *s, c), log."""
 
-    def body(beam: Array, step: _Found) -> tuple[Array, tuple[Array, Array, Array]]:
+    def body(beam: Array, step: _Step) -> tuple[Array, tuple[Array, Array, Array]]:
         u, parent, choice, reward = (_pick(x, beam) for x in step)
         return parent, (u, choice, reward)
 
@@ -195,7 +195,7 @@ def calls_per_step(beams: int, candidates: int, lookahead: int = 0, *, cost: int
     return beams * (1 + (candidates - 1) * cost + candidates * lookahead)
 
 
-def budget(calls: int, *, beams: int, lookahead: int = 0, cost: int = 1) -> int:
+def max_candidates(calls: int, *, beams: int, lookahead: int = 0, cost: int = 1) -> int:
     """Most candidates a beam for which `calls_per_step` stays within `calls`; all as there.
 
     ValueError where not even one fits, which names the calls that it takes.
@@ -229,7 +229,7 @@ def geometric(*, steps: int, start: float, end: float) -> Array:
     return jnp.geomspace(start, end, steps, dtype=jnp.float32)
 
 
-SCHEDULES = {"constant": constant, "geometric": geometric, "linear": linear}
+TEMPERATURE_SCHEDULES = {"constant": constant, "geometric": geometric, "linear": linear}
 
 
 def temperatures(name: str, *, steps: int, start: float, end: float) -> Array:
@@ -237,7 +237,7 @@ def temperatures(name: str, *, steps: int, start: float, end: float) -> Array:
 
     One step has `start`. ValueError on an unknown name, no step, or a negative or infinite number.
     """
-    schedule = lookup(SCHEDULES, name, "schedule")
+    schedule = lookup(TEMPERATURE_SCHEDULES, name, "schedule")
     _at_least(1, steps=steps)
     if not (0 <= start < float("inf") and 0 <= end < float("inf")):
         raise ValueError(f"temperatures from {start} to {end}: both must be finite and at least 0")

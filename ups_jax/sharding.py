@@ -17,7 +17,7 @@ Tree = TypeVar("Tree")
 AXES = ("data", "fsdp")
 
 
-def make(*, data: int | None = None, fsdp: int = 1) -> Mesh:
+def make_mesh(*, data: int | None = None, fsdp: int = 1) -> Mesh:
     """A mesh of data x fsdp devices; none: as many as there are. ValueError where there are fewer.
 
     Parameters are sharded over `fsdp`, samples over both axes. Of several processes none may be
@@ -53,34 +53,34 @@ def require_divides(name: str, size: int, mesh: Mesh) -> None:
     )
 
 
-def samples(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh) -> NamedSharding:
     """The leading axis over all devices."""
     return NamedSharding(mesh, PartitionSpec(AXES))
 
 
-def whole(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
     """A copy on each device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def spread(mesh: Mesh | None, tree: Tree) -> Tree:
+def shard_batch(mesh: Mesh | None, tree: Tree) -> Tree:
     """Arrays on the devices, their leading axis shared out where it divides, else whole on each."""
     if mesh is None:
         return jax.tree.map(jnp.asarray, tree)
 
     def put(x: Any) -> jax.Array:
         shares = np.ndim(x) > 0 and np.shape(x)[0] % mesh.size == 0
-        return _put(x, samples(mesh) if shares else whole(mesh))
+        return _put(x, batch_sharding(mesh) if shares else replicated(mesh))
 
     return jax.tree.map(put, tree)
 
 
-def place(tree: Tree, shardings: Any) -> Tree:
+def device_put(tree: Tree, shardings: Any) -> Tree:
     """Arrays that every process holds, on the devices as a tree of their shardings says."""
     return jax.tree.map(_put, tree, shardings)
 
 
-def everywhere(mesh: Mesh | None, tree: Tree) -> Tree:
+def replicate(mesh: Mesh | None, tree: Tree) -> Tree:
     """Arrays and keys on each device; those that lie on all of them already stay as they are."""
     if mesh is None:
         return tree
@@ -88,35 +88,35 @@ def everywhere(mesh: Mesh | None, tree: Tree) -> Tree:
 
     def put(x: Any) -> Any:
         there = isinstance(x, jax.Array) and x.sharding.device_set == devices
-        return x if there else _put(x, whole(mesh))
+        return x if there else _put(x, replicated(mesh))
 
     return jax.tree.map(put, tree)
 
 
-def fetch(mesh: Mesh | None, tree: Tree) -> Tree:
+def to_host(mesh: Mesh | None, tree: Tree) -> Tree:
     """The whole of every array, as NumPy's, on every process."""
     if mesh is None or not mesh.is_multi_process:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
-def agree(mesh: Mesh | None, flag: bool) -> bool:
+def any_process(mesh: Mesh | None, flag: bool) -> bool:
     """Whether `flag` is set on any process: all ask at the same point and have one answer."""
     if mesh is None or not mesh.is_multi_process:
         return flag
     return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
 
 
-def share(mesh: Mesh | None, batch: int) -> slice:
+def local_batch(mesh: Mesh | None, batch: int) -> slice:
     """Which samples of a batch this process has to load."""
     if mesh is None or not mesh.is_multi_process:
         return slice(None)
-    held = samples(mesh).addressable_devices_indices_map((batch,)).values()
+    held = batch_sharding(mesh).addressable_devices_indices_map((batch,)).values()
     parts = [index[0].indices(batch) for index in held if index is not None]
     return slice(min(part[0] for part in parts), max(part[1] for part in parts))
 
 
-def unite(mesh: Mesh | None, x: np.ndarray, *, axis: int, batch: int) -> Any:
+def global_batch(mesh: Mesh | None, x: np.ndarray, *, axis: int, batch: int) -> Any:
     """The batch of which x holds this process's `share` along `axis`."""
     if mesh is None or not mesh.is_multi_process:
         return x
@@ -140,25 +140,25 @@ def shape_of(mesh: Mesh | None, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
     """What `spread` makes of a float32 array of that shape, to compile a program for it."""
     if mesh is None:
         return jax.ShapeDtypeStruct(shape, jnp.float32)
-    place = samples(mesh) if shape[0] % mesh.size == 0 else whole(mesh)
+    place = batch_sharding(mesh) if shape[0] % mesh.size == 0 else replicated(mesh)
     return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=place)
 
 
-def constrain(mesh: Mesh | None, tree: Tree) -> Tree:
+def constrain_batch(mesh: Mesh | None, tree: Tree) -> Tree:
     """Inside a program: let every device have its share of the leading axis."""
     if mesh is None:
         return tree
-    return jax.lax.with_sharding_constraint(tree, samples(mesh))
+    return jax.lax.with_sharding_constraint(tree, batch_sharding(mesh))
 
 
-def gathered(mesh: Mesh | None, tree: Tree) -> Tree:
+def constrain_replicated(mesh: Mesh | None, tree: Tree) -> Tree:
     """Inside a program: the whole of parameters that lie shared out, while a network uses them."""
     if mesh is None:
         return tree
-    return jax.lax.with_sharding_constraint(tree, whole(mesh))
+    return jax.lax.with_sharding_constraint(tree, replicated(mesh))
 
 
-def shardings(mesh: Mesh, tree: Any, *, lead: int = 0) -> Any:
+def fsdp_shardings(mesh: Mesh, tree: Any, *, lead: int = 0) -> Any:
     """How parameters and what is kept beside them lie: the widest axis that divides over `fsdp`.
 
     The first `lead` axes stand for networks side by side and are never shared out.
@@ -168,7 +168,7 @@ def shardings(mesh: Mesh, tree: Any, *, lead: int = 0) -> Any:
     def of(x: Any) -> NamedSharding:
         axes = [i for i in range(lead, len(x.shape)) if x.shape[i] % parts == 0]
         if parts == 1 or not axes:
-            return whole(mesh)
+            return replicated(mesh)
         widest = max(axes, key=lambda i: x.shape[i])
         return NamedSharding(mesh, PartitionSpec(*(None,) * widest, "fsdp"))
 

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax import diffusion as noising
-from ups_jax.emulator import Denoiser, Simulator, model_step, residual
+from ups_jax.arrays import spatial_axes
+from ups_jax.emulator import Denoiser, Emulator, residual_target, step
 from ups_jax.pde.base import rollout
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key, Params, Stage, Trajectories
 
-TINY = 1e-12
-BATCH = 16
+EPS = 1e-12
+ROLLOUT_BATCH = 16
 """Trajectories that are rolled out at a time."""
 Batch = Mapping[str, Array]
 
@@ -26,9 +27,9 @@ def nrmse_loss(pred: Array, true: Array, ndim: int, floor: Array | float = 0.0) 
     `floor` is added to that RMS in quadrature, so that fields close to zero do not weigh without
     bound.
     """
-    axes = tuple(range(-1 - ndim, -1))
+    axes = spatial_axes(ndim)
     error = jnp.mean((pred - true) ** 2, axes)
-    return jnp.mean(jnp.sqrt((error + TINY) / (jnp.mean(true**2, axes) + floor**2 + TINY)))
+    return jnp.mean(jnp.sqrt((error + EPS) / (jnp.mean(true**2, axes) + floor**2 + EPS)))
 
 
 def mse_loss(pred: Array, true: Array, ndim: int, floor: Array | float = 0.0) -> Array:
@@ -45,29 +46,31 @@ def crps_loss(members: Array, true: Array, ndim: int, floor: Array | float = 0.0
     In expectation least where members and truth are drawn from one law, however few the members.
     Ferro (2014); Lang et al. (2024), AIFS-CRPS.
     """
-    axes, m = tuple(range(-1 - ndim, -1)), len(members)
+    axes, m = spatial_axes(ndim), len(members)
     skill = jnp.mean(jnp.abs(members - true[None]), (0, *axes))
     # |x| has no slope where two members agree, as they do before noise means anything to them.
     pairs = [(i, j) for i in range(m) for j in range(i)]
     apart = sum(jnp.mean(jnp.abs(members[i] - members[j]), axes) for i, j in pairs)
-    size = jnp.sqrt(jnp.mean(true**2, axes) + floor**2 + TINY)
+    size = jnp.sqrt(jnp.mean(true**2, axes) + floor**2 + EPS)
     return jnp.mean((skill - apart / (m * (m - 1))) / size)
 
 
-def operator(sim: Simulator, *, loss: str = "nrmse", floor: float = 0.0) -> Stage:
+def operator(sim: Emulator, *, loss: str = "nrmse", floor: float = 0.0) -> Stage:
     """The operator on its own rollouts: the mean over the window's steps of the chosen loss.
 
     `floor` is that of `nrmse_loss`, in standard deviations of what the operator sees.
     """
-    return _rolled(sim, "operator", loss=loss, floor=floor)
+    return _unrolled_stage(sim, "operator", loss=loss, floor=floor)
 
 
-def continued(sim: Simulator, *, loss: str = "nrmse", floor: float = 0.0) -> Stage:
+def control(sim: Emulator, *, loss: str = "nrmse", floor: float = 0.0) -> Stage:
     """A copy of the operator, trained on as it was: what other stages have to be better than."""
-    return _rolled(sim, "continued", loss=loss, floor=floor, prepare=_copy("continued"))
+    return _unrolled_stage(
+        sim, "continued", loss=loss, floor=floor, prepare=_init_from_operator("continued")
+    )
 
 
-def _rolled(sim: Simulator, name: str, *, loss: str, floor: float, **rest) -> Stage:
+def _unrolled_stage(sim: Emulator, name: str, *, loss: str, floor: float, **rest) -> Stage:
     measure = lookup(LOSSES, loss, "loss")
 
     def rolled_loss(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
@@ -75,14 +78,14 @@ def _rolled(sim: Simulator, name: str, *, loss: str, floor: float, **rest) -> St
         unroll, least = batch["u"].shape[1] - 1, floor * params["stats"]["std"].reshape(1, -1)
         # Unrolled in Python: on a CPU 1.3 to 1.4 times faster than a scan inside the loss.
         for i in range(unroll):
-            u = model_step(sim, params, u, batch["cond"], model=name)
+            u = step(sim, params, u, batch["cond"], model=name)
             total = total + measure(u, batch["u"][:, i + 1], sim.pde.ndim, least)
         return total / unroll, {}
 
     return Stage(name=name, trains=(name,), loss=rolled_loss, **rest)
 
 
-def crps(sim: Simulator, *, members: int = 2, floor: float = 0.0) -> Stage:
+def ensemble(sim: Emulator, *, members: int = 2, floor: float = 0.0) -> Stage:
     """The operator with a noise input, fine-tuned on the fair CRPS of a few members' rollouts.
 
     It starts as the operator, to which the noise adds a little. Every step has noise of its own.
@@ -94,14 +97,14 @@ def crps(sim: Simulator, *, members: int = 2, floor: float = 0.0) -> Stage:
         now, total = jnp.broadcast_to(u[:, 0], (members, *u[:, 0].shape)), jnp.zeros(())
         for i, k in enumerate(jax.random.split(key, unroll)):
             z = jax.random.normal(k, (*now.shape[:-1], sim.noise))
-            now = model_step(sim, params, now, cond, z, model="crps")
+            now = step(sim, params, now, cond, z, model="crps")
             total = total + crps_loss(now, u[:, i + 1], sim.pde.ndim, least)
         return total / unroll, {}
 
-    return Stage("crps", ("crps",), rolled_loss, prepare=_copy("crps"), judged="crps")
+    return Stage("crps", ("crps",), rolled_loss, prepare=_init_from_operator("crps"), judged="crps")
 
 
-def diffusion(sim: Simulator, *, visits: int = 1024) -> Stage:
+def diffusion(sim: Emulator, *, visits: int = 1024) -> Stage:
     """A denoiser of what the operator lacks, in its own rollouts or in single steps.
 
     It learns from what `visited` makes of the first `visits` trajectories.
@@ -110,14 +113,14 @@ def diffusion(sim: Simulator, *, visits: int = 1024) -> Stage:
     noise = sim.diffusion.noise
 
     def denoising(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
-        lack, (network,) = _lack(sim, params, batch, models=("diffusion",))
+        lack, (network,) = _residual_target(sim, params, batch, models=("diffusion",))
         denoise = noising.precondition(network)
         return jnp.mean(noising.denoising_loss(denoise, lack, key, noise=noise)), {}
 
     def scale(params: Params, batch: Batch, key: Key) -> Params:
         """The residual's deviation over training windows, about zero."""
         stats = {**params["stats"], "residual_std": jnp.ones(len(sim.pde.channels))}
-        lack, _ = _lack(sim, {**params, "stats": stats}, batch, models=())
+        lack, _ = _residual_target(sim, {**params, "stats": stats}, batch, models=())
         std = jnp.sqrt(jnp.mean(lack**2, tuple(range(lack.ndim - 1))))
         return {**params, "stats": {**stats, "residual_std": jnp.where(std > 0, std, 1.0)}}
 
@@ -125,22 +128,24 @@ def diffusion(sim: Simulator, *, visits: int = 1024) -> Stage:
         "diffusion",
         ("diffusion",),
         denoising,
-        data=partial(visited, sim, count=visits),
+        data=partial(rollout_dataset, sim, count=visits),
         fields=2,
         prepare=scale,
         judged="loss",
     )
 
 
-def distill(sim: Simulator, *, visits: int = 1024) -> Stage:
+def student(sim: Emulator, *, visits: int = 1024) -> Stage:
     """A student that jumps in a few calls to where its teacher's whole way from noise ends."""
     assert sim.diffusion is not None
     noise, calls, steps = sim.diffusion.noise, sim.diffusion.calls, sim.diffusion.steps
 
     def matching(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
-        lack, (student, teacher) = _lack(sim, params, batch, models=("distill", "diffusion"))
+        lack, (student, teacher) = _residual_target(
+            sim, params, batch, models=("distill", "diffusion")
+        )
         loss = noising.distillation_loss(
-            noising.consistency(student, smallest=noise.smallest),
+            noising.consistency_precondition(student, smallest=noise.smallest),
             noising.precondition(teacher),
             lack,
             key,
@@ -157,14 +162,16 @@ def distill(sim: Simulator, *, visits: int = 1024) -> Stage:
         "distill",
         ("distill",),
         matching,
-        data=partial(visited, sim, count=visits),
+        data=partial(rollout_dataset, sim, count=visits),
         fields=2,
         prepare=begin,
         judged="loss",
     )
 
 
-def visited(sim: Simulator, params: Params, data: Trajectories, *, count: int) -> Trajectories:
+def rollout_dataset(
+    sim: Emulator, params: Params, data: Trajectories, *, count: int
+) -> Trajectories:
     """The operator's forecasts of the first `count` trajectories; after them, the truth.
 
     They are its rollouts, or, where residuals are fed back, single steps from true frames.
@@ -174,16 +181,18 @@ def visited(sim: Simulator, params: Params, data: Trajectories, *, count: int) -
 
     @jax.jit
     def roll(params: Params, u: Array, cond: Array) -> Array:
-        step = partial(model_step, sim, params, model="operator")
         if feedback:
             return step(
-                u[:, :-1], jnp.broadcast_to(cond[:, None], (*u[:, :-1].shape[:2], cond.shape[1]))
+                sim,
+                params,
+                u[:, :-1],
+                jnp.broadcast_to(cond[:, None], (*u[:, :-1].shape[:2], cond.shape[1])),
             )
-        return rollout(step, u.shape[1] - 1)(u[:, 0], cond)
+        return rollout(partial(step, sim, params), u.shape[1] - 1)(u[:, 0], cond)
 
     some, parts = data.take(slice(count)), []
-    for i in range(0, len(some), BATCH):
-        index = np.minimum(np.arange(i, i + BATCH), len(some) - 1)
+    for i in range(0, len(some), ROLLOUT_BATCH):
+        index = np.minimum(np.arange(i, i + ROLLOUT_BATCH), len(some) - 1)
         batch = some.take(index)
         u = np.asarray(batch.u)
         rolled = np.asarray(roll(params, jnp.asarray(u), jnp.asarray(batch.cond)))
@@ -193,18 +202,20 @@ def visited(sim: Simulator, params: Params, data: Trajectories, *, count: int) -
     return replace(some, u=np.concatenate(parts), channels=names)
 
 
-def _lack(
-    sim: Simulator, params: Params, batch: Batch, *, models: tuple[str, ...]
+def _residual_target(
+    sim: Emulator, params: Params, batch: Batch, *, models: tuple[str, ...]
 ) -> tuple[Array, tuple[Denoiser, ...]]:
     """The residual at the end of windows (b, 2, *s, 2 c) of `visited`, and networks for it."""
     channels = len(sim.pde.channels)
     rolled, true = batch["u"][..., :channels], batch["u"][..., channels:]
     assert sim.diffusion is not None
     before = true[:, 0] if sim.diffusion.feedback else rolled[:, 0]
-    return residual(sim, params, before, rolled[:, 1], true[:, 1], batch["cond"], models=models)
+    return residual_target(
+        sim, params, before, rolled[:, 1], true[:, 1], batch["cond"], models=models
+    )
 
 
-def _copy(name: str) -> Callable[[Params, Batch, Key], Params]:
+def _init_from_operator(name: str) -> Callable[[Params, Batch, Key], Params]:
     """Start as the operator does; layers that it lacks keep their own start."""
 
     def prepare(params: Params, batch: Batch, key: Key) -> Params:
@@ -215,8 +226,8 @@ def _copy(name: str) -> Callable[[Params, Batch, Key], Params]:
 
 STAGES: dict[str, Callable[..., Stage]] = {
     "operator": operator,
-    "continued": continued,
+    "continued": control,
     "diffusion": diffusion,
-    "distill": distill,
-    "crps": crps,
+    "distill": student,
+    "crps": ensemble,
 }

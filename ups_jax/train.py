@@ -10,9 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ups_jax.data import Stored, feed, sample_windows, update_keys
+from ups_jax.data import DiskFields, sample_windows, update_keys, window_loader
 from ups_jax.optim import Optimizer
-from ups_jax.sharding import Mesh, agree, constrain, everywhere, gathered, place, shardings, whole
+from ups_jax.sharding import (
+    Mesh,
+    any_process,
+    constrain_batch,
+    constrain_replicated,
+    device_put,
+    fsdp_shardings,
+    replicate,
+    replicated,
+)
 from ups_jax.types import Array, Interrupted, Key, Params, Stage, Trajectories
 
 Augment = Callable[[Key, Array, Array], tuple[Array, Array]]
@@ -40,7 +49,7 @@ class Progress(NamedTuple):
     pending: Mapping[str, float] | None = None
 
 
-class Snapshot(NamedTuple):
+class TrainSnapshot(NamedTuple):
     """A stage on its way: its state, the average that validated best so far, where it stands."""
 
     state: TrainState
@@ -48,7 +57,7 @@ class Snapshot(NamedTuple):
     progress: Progress
 
 
-class Fitted(NamedTuple):
+class FitResult(NamedTuple):
     """Parameters to ship, `best` (the average of lowest validation error), and to go on from."""
 
     best: Params
@@ -56,19 +65,19 @@ class Fitted(NamedTuple):
     progress: Progress
 
 
-def start(stage: Stage, params: Params, opt: Optimizer) -> Snapshot:
+def init_state(stage: Stage, params: Params, opt: Optimizer) -> TrainSnapshot:
     """Before the first update; averages start as copies, since the state is donated."""
     trained, ema, best = (
         {name: jax.tree.map(jnp.array, params[name]) for name in stage.trains} for _ in range(3)
     )
     state = TrainState(jnp.zeros((), jnp.int32), trained, ema, opt.chain.init(trained))
-    return Snapshot(state, best, Progress())
+    return TrainSnapshot(state, best, Progress())
 
 
-def start_many(stage: Stage, params: Params, opt: Optimizer) -> Snapshot:
+def init_states(stage: Stage, params: Params, opt: Optimizer) -> TrainSnapshot:
     """As `start`, for stacked parameters."""
-    state, best = jax.vmap(lambda params: start(stage, params, opt)[:2])(params)
-    return Snapshot(state, best, Progress())
+    state, best = jax.vmap(lambda params: init_state(stage, params, opt)[:2])(params)
+    return TrainSnapshot(state, best, Progress())
 
 
 def fit(
@@ -89,11 +98,11 @@ def fit(
     val_every: int = 0,
     mesh: Mesh | None = None,
     on_log: Callable[[int, Mapping[str, float]], None] = lambda step, row: None,
-    on_save: Callable[[Snapshot], None] = lambda snapshot: None,
+    on_save: Callable[[TrainSnapshot], None] = lambda snapshot: None,
     save_every_s: float = 20.0,
     stop: Callable[[], bool] = lambda: False,
-    resume: Snapshot | None = None,
-) -> Fitted:
+    resume: TrainSnapshot | None = None,
+) -> FitResult:
     """Train `stage.trains` through `phases` of (updates, unroll), each a multiple of `chunk`.
 
     A row of keys (m,) trains m networks side by side: every array of `params`, and of what is
@@ -108,23 +117,23 @@ def fit(
     `Interrupted`. FloatingPointError, after `on_log` and `on_save`, on a loss that is not finite.
     """
     frozen = {name: value for name, value in params.items() if name not in stage.trains}
-    stored = isinstance(data.u, Stored) or (mesh is not None and mesh.is_multi_process)
+    stored = isinstance(data.u, DiskFields) or (mesh is not None and mesh.is_multi_process)
     given = () if stored else (jnp.asarray(data.u), jnp.asarray(data.cond))
-    begin = start_many if key.ndim else start
+    begin = init_states if key.ndim else init_state
     state, best, at = resume or begin(stage, params, opt)
     places = None
     scales = () if rates is None else (rates,)
     if mesh is not None:
-        places = shardings(mesh, state, lead=key.ndim)
-        state, best = place((state, best), (places, places.ema))
-    given, frozen, seed, scales = everywhere(mesh, (given, frozen, key, scales))
+        places = fsdp_shardings(mesh, state, lead=key.ndim)
+        state, best = device_put((state, best), (places, places.ema))
+    given, frozen, seed, scales = replicate(mesh, (given, frozen, key, scales))
     ends = [int(end) for end in np.cumsum([steps for steps, _ in phases])]
     step, saved_at, saved_step = int(np.ravel(state.step)[0]), time.monotonic(), -1
     compiled, unroll, stream = None, 0, None
 
     def save() -> None:
         nonlocal saved_at, saved_step
-        on_save(Snapshot(state, best, at))
+        on_save(TrainSnapshot(state, best, at))
         saved_at, saved_step = time.monotonic(), step
 
     def settle(row: dict[str, float]) -> None:
@@ -132,17 +141,17 @@ def fit(
         nonlocal at, best
         due = step == ends[-1] or bool(val_every) and step % val_every == 0
         if due and validate:
-            values = _each(validate, {**frozen, **state.ema}, key.shape)
+            values = _validate_networks(validate, {**frozen, **state.ema}, key.shape)
             if values is None:
                 at = at._replace(pending=row)
                 save()
                 raise Interrupted(f"{stage.name}, step {step}")
-            row = {**row, **_told(f"val_{stage.judged}", values, lasting=bool(scales))}
-            best, at = _better(best, state.ema, at, values, step)
+            row = {**row, **_row_entries(f"val_{stage.judged}", values, lasting=bool(scales))}
+            best, at = _update_best(best, state.ema, at, values, step)
         at = at._replace(pending=None)
         on_log(step, row)
         _require_finite(stage.name, row["loss"], step - chunk, step, save)
-        if due or agree(mesh, time.monotonic() - saved_at > save_every_s):
+        if due or any_process(mesh, time.monotonic() - saved_at > save_every_s):
             save()
 
     if at.pending is not None:
@@ -163,9 +172,11 @@ def fit(
             axes = (0, 0, fields, fields, 0, *(0 for _ in scales))
             run = jax.vmap(run, in_axes=axes) if key.ndim else run
             if stored:
-                stream = feed(stream, data, key, chunk=chunk, mesh=mesh, **drawn)
+                stream = window_loader(stream, data, key, chunk=chunk, mesh=mesh, **drawn)
                 given = stream(step)
-            out: dict[str, Any] = {} if mesh is None else {"out_shardings": (places, whole(mesh))}
+            out: dict[str, Any] = (
+                {} if mesh is None else {"out_shardings": (places, replicated(mesh))}
+            )
             jitted = jax.jit(run, donate_argnums=0, **out)
             compiled = jitted.lower(state, frozen, *given, seed, *scales).compile()
             at = at._replace(compile_s=at.compile_s + time.monotonic() - began)
@@ -175,7 +186,7 @@ def fit(
         state, means = compiled(state, frozen, *given, seed, *scales)
         row: dict[str, float] = {}
         for name, values in jax.device_get(means).items():
-            row |= _told(name, values, lasting=bool(scales))
+            row |= _row_entries(name, values, lasting=bool(scales))
         seconds = time.monotonic() - began
         at = at._replace(train_s=at.train_s + seconds)
         step += chunk
@@ -183,10 +194,10 @@ def fit(
     if stream:
         stream.close()
     shipped = {**frozen, **(best if validate else state.ema)}
-    return Fitted(shipped, {**frozen, **state.params}, at)
+    return FitResult(shipped, {**frozen, **state.params}, at)
 
 
-def _each(
+def _validate_networks(
     validate: Callable[[Params], float | None], params: Params, lead: tuple[int, ...]
 ) -> np.ndarray | None:
     """Validation error of every network, of the shape of the keys; None once stopped."""
@@ -199,7 +210,7 @@ def _each(
     return values
 
 
-def _better(
+def _update_best(
     best: Params, ema: Params, at: Progress, values: np.ndarray, step: int
 ) -> tuple[Params, Progress]:
     """Take the averages of those networks whose error is their lowest yet."""
@@ -218,7 +229,7 @@ def _better(
     return jax.tree.map(pick, ema, best), found
 
 
-def _told(name: str, values: np.ndarray, *, lasting: bool = False) -> dict[str, float]:
+def _row_entries(name: str, values: np.ndarray, *, lasting: bool = False) -> dict[str, float]:
     """A row's entries of one quantity: its value, or mean and standard deviation over networks.
 
     With `lasting`, over those whose value is finite, if there are any.
@@ -271,18 +282,18 @@ def _chunk(
         for i, symmetry in enumerate(augment):
             keys = jax.random.split(jax.random.fold_in(k_augment, i), len(batch_u))
             batch_u, batch_cond = jax.vmap(symmetry)(keys, batch_u, batch_cond)
-        batch = constrain(mesh, {"u": batch_u, "cond": batch_cond})
+        batch = constrain_batch(mesh, {"u": batch_u, "cond": batch_cond})
 
         def objective(trained: Params) -> tuple[Array, dict[str, Array]]:
             return loss({**frozen, **trained}, batch, k_loss)
 
-        params = gathered(mesh, state.params)
+        params = constrain_replicated(mesh, state.params)
         (value, extra), grads = jax.value_and_grad(objective, has_aux=True)(params)
-        grads = gathered(mesh, grads)
+        grads = constrain_replicated(mesh, grads)
         updates, opt_state = opt.chain.update(grads, state.opt, params, mesh=mesh)
         if rate is not None:
             updates = jax.tree.map(lambda change: rate * change, updates)
-        trained: Params = optax.apply_updates(params, gathered(mesh, updates))  # pyright: ignore[reportAssignmentType]
+        trained: Params = optax.apply_updates(params, constrain_replicated(mesh, updates))  # pyright: ignore[reportAssignmentType]
         done = state.step + 1
         weight = jnp.minimum(decay, (1 + done) / (10 + done))
         average = jax.tree.map(lambda a, b: weight * a + (1 - weight) * b, state.ema, trained)

@@ -95,7 +95,7 @@ class Trajectories:
         )
 
 
-def _as_they_are(params: Params, batch: Mapping[str, Array], key: Key) -> Params:
+def _unchanged(params: Params, batch: Mapping[str, Array], key: Key) -> Params:
     return params
 
 
@@ -115,16 +115,16 @@ class Stage:
     loss: LossFn
     data: Callable[[Params, Trajectories], Trajectories] = lambda params, data: data
     fields: int = 1
-    prepare: Callable[[Params, Mapping[str, Array], Key], Params] = _as_they_are
+    prepare: Callable[[Params, Mapping[str, Array], Key], Params] = _unchanged
     judged: Literal["nrmse", "crps", "loss"] = "nrmse"
 
 
 PASS, FAIL, NO_BASELINE = "pass", "fail", "no baseline"
-LIMITS = ("most", "least", "most_ratio", "least_ratio")
+GATE_LIMITS = ("most", "least", "most_ratio", "least_ratio")
 """Of which a gate holds one: absolute limits, and limits in units of a value to compare with."""
 
 
-class Verdict(NamedTuple):
+class GateVerdict(NamedTuple):
     """How one gate was kept.
 
     `limit` is absolute, `margin` the distance kept to it over its size (negative: beyond it; not a

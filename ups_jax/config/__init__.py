@@ -14,7 +14,7 @@ from ups_jax.config import base
 from ups_jax.config.base import Config
 from ups_jax.config.help import comments, describe
 from ups_jax.config.rules import SCHEMA, phases, require_schema, validate
-from ups_jax.config.schema import COMPONENTS, assemble, base_keys, bind, override
+from ups_jax.config.schema import FACTORY_SECTIONS, assemble, base_keys, bind, override
 from ups_jax.files import flatten
 from ups_jax.registry import near_miss
 
@@ -29,12 +29,12 @@ __all__ = [
     "from_dict",
     "load",
     "phases",
-    "recipe",
+    "seedless_fingerprint",
     "split_path",
     "to_dict",
     "validate",
 ]
-RECORD = ("log.", "report.", "mesh.")
+NON_COMPUTE_SECTIONS = ("log.", "report.", "mesh.")
 """Sections that change how a run is told or where it runs, not what it computes."""
 
 
@@ -63,7 +63,7 @@ def from_dict(saved: Mapping[str, Any]) -> Config:
     """
     require_schema(saved.get("schema"))
     shipped = flatten(base.get_config()).items()
-    fixed = COMPONENTS.keys() & saved.keys()
+    fixed = FACTORY_SECTIONS.keys() & saved.keys()
     since = {key: value for key, value in shipped if key.partition(".")[0] not in fixed}
     return assemble(bind(since | flatten(saved)))
 
@@ -75,17 +75,17 @@ def to_dict(cfg: Config) -> dict[str, Any]:
 
 def fingerprint(cfg: Config) -> str:
     """SHA-256 over every key outside `log` and `report`."""
-    text = json.dumps(_computed(to_dict(cfg)), sort_keys=True, allow_nan=False)
+    text = json.dumps(_compute_keys(to_dict(cfg)), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def recipe(cfg: Config) -> str:
+def seedless_fingerprint(cfg: Config) -> str:
     """Fingerprint of a config but for its seeds: runs of one recipe tell how much a seed changes.
 
     Where a run is entered, and what it is judged by, is no part of a recipe.
     """
     apart = ("seed", "seeds", "gates", "regression", "leaderboard")
-    made = {key: value for key, value in _computed(to_dict(cfg)).items()
+    made = {key: value for key, value in _compute_keys(to_dict(cfg)).items()
             if key.partition(".")[0] not in apart}  # fmt: skip
     text = json.dumps(made, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -93,7 +93,7 @@ def recipe(cfg: Config) -> str:
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Keys outside `log` and `report` that differ, as "key: old -> new"."""
-    before, after = _computed(_plain(old)), _computed(_plain(new))
+    before, after = _compute_keys(_plain(old)), _compute_keys(_plain(new))
     keys = list(after) + [key for key in before if key not in after]
 
     def shown(flat: Mapping[str, Any], key: str) -> str:
@@ -111,8 +111,12 @@ def split_path(path: str) -> tuple[str, str]:
     return file, variant or "default"
 
 
-def _computed(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flatten(tree).items() if not key.startswith(RECORD)}
+def _compute_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in flatten(tree).items()
+        if not key.startswith(NON_COMPUTE_SECTIONS)
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -147,7 +151,7 @@ def _read(path: str) -> Config:
         raise ValueError(f"no config file {name!r}{hint}")
     module = ModuleType(file.stem)
     module.__file__ = str(file)
-    with _blamed_on(file):
+    with user_error_context(file):
         exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
     if not callable(getattr(module, "get_config", None)):
         raise ValueError(f"{name} has no get_config(variant); see configs/burgers.py for one")
@@ -155,7 +159,7 @@ def _read(path: str) -> Config:
     if variants and variant not in variants:
         hint = near_miss(variant, variants)
         raise ValueError(f"unknown variant {variant!r}{hint} known: {', '.join(sorted(variants))}")
-    with _blamed_on(file):
+    with user_error_context(file):
         cfg = module.get_config() if variant == "default" else module.get_config(variant)
     if not isinstance(cfg, ConfigDict):
         raise ValueError(f"{name}: get_config returned {type(cfg).__name__}; return a ConfigDict")
@@ -163,15 +167,15 @@ def _read(path: str) -> Config:
 
 
 @contextmanager
-def _blamed_on(file: Path) -> Iterator[None]:
+def user_error_context(file: Path) -> Iterator[None]:
     """Tell whatever the user's own lines raise, which may be anything, as one ValueError."""
     try:
         yield
     except Exception as error:
-        raise ValueError(_blame(file, error)) from error
+        raise ValueError(_error_location(file, error)) from error
 
 
-def _blame(file: Path, error: Exception) -> str:
+def _error_location(file: Path, error: Exception) -> str:
     """One line: where in the user's file it went wrong, and what python said."""
     line = error.lineno if isinstance(error, SyntaxError) else None
     trace = error.__traceback__

@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from ups_jax.config import base
-from ups_jax.config.schema import COMPONENTS, arguments
+from ups_jax.config.schema import FACTORY_SECTIONS, arguments
 from ups_jax.files import flatten
 
 LINE = re.compile(r"^\s+(cfg|fit)\.([\w.]+) = .*?  # (.+)$", re.MULTILINE)
@@ -28,30 +28,30 @@ def describe() -> str:
         if key not in values:
             lines.append(f"  {key}: {text}")
             continue
-        lines.append(f"  {key + '=' + shown(values[key]):<35}  {text}")
+        lines.append(f"  {key + '=' + format_value(values[key]):<35}  {text}")
         section = key.removesuffix(".name")
-        if section in COMPONENTS:
+        if section in FACTORY_SECTIONS:
             lines.extend(_factories(section))
     return "\n".join(lines) + "\n"
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as the command line takes it."""
     if isinstance(value, list | tuple):
-        return ",".join(map(shown, value))
+        return ",".join(map(format_value, value))
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return str(value)
 
 
 def _factories(section: str) -> list[str]:
-    component = COMPONENTS[section]
+    component = FACTORY_SECTIONS[section]
     lines = []
     for name in sorted(component.table()):
         own = arguments(section, name).items()
-        parts = [f"{k}={shown(e.default)}" for k, e in own if k not in component.beside]
+        parts = [f"{k}={format_value(e.default)}" for k, e in own if k not in component.beside]
         text = f"{section}.name={name}: {' '.join(parts)}"
         lines += textwrap.wrap(text, 96, initial_indent=" " * 4, subsequent_indent=" " * 6)
     for key, (value, text) in component.beside.items():
-        lines.append(f"    any {section}: {key}={shown(value)}  {text}")
+        lines.append(f"    any {section}: {key}={format_value(value)}  {text}")
     return lines

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ups_jax.config.base import Config
-from ups_jax.config.gate_rules import check_verdicts
+from ups_jax.config.gate_rules import check_gate_rules
 from ups_jax.registry import lookup
 
 SCHEMA = 2
@@ -13,14 +13,14 @@ SCHEMA = 2
 SCHEDULES = ("constant", "cosine", "wsd")
 LOSSES = ("mse", "nrmse")
 PROTOCOLS = ("p1", "p10")
-NEEDS = {
+REQUIRED_STAGES = {
     "continued": ("operator",),
     "diffusion": ("operator",),
     "distill": ("operator", "diffusion"),
     "crps": ("operator",),
 }
 """Stages that a stage goes on from."""
-RIVAL = "some that name operator, which what ships must match where eval.ship is best"
+SELECT_RULE = "some that name operator, which what ships must match where eval.ship is best"
 TOLERANCE = 1e-6
 
 
@@ -42,11 +42,11 @@ def require_schema(schema: Any) -> None:
 def validate(cfg: Config) -> None:
     """Raise ValueError on the first rule that is broken: what was got, what is allowed."""
     require_schema(cfg.schema)
-    _need(cfg.seed >= 0, "seed", cfg.seed, "at least 0")
-    _need(cfg.seeds >= 1, "seeds", cfg.seeds, "at least 1")
+    _require(cfg.seed >= 0, "seed", cfg.seed, "at least 0")
+    _require(cfg.seeds >= 1, "seeds", cfg.seeds, "at least 1")
     _stage_order(cfg.stages)
     alone = cfg.seeds == 1 or "diffusion" not in cfg.stages
-    _need(alone, "seeds", cfg.seeds, "1 beside stage diffusion, which learns from one operator")
+    _require(alone, "seeds", cfg.seeds, "1 beside stage diffusion, which learns from one operator")
     _sweep(cfg)
     _data(cfg)
     _require_keys(cfg)
@@ -55,23 +55,25 @@ def validate(cfg: Config) -> None:
     _single_steps(cfg)
     _generative(cfg)
     _eval(cfg)
-    check_verdicts(cfg)
-    _need(cfg.report.dpi > 0, "report.dpi", cfg.report.dpi, "positive")
+    check_gate_rules(cfg)
+    _require(cfg.report.dpi > 0, "report.dpi", cfg.report.dpi, "positive")
 
 
 def _sweep(cfg: Config) -> None:
     factors = cfg.sweep.lr_factors
     positive = len(factors) > 0 and min(factors, default=0) > 0
-    _need(positive, "sweep.lr_factors", factors, "positive numbers, one at least")
-    _need(len(set(factors)) == len(factors), "sweep.lr_factors", factors, "each given once")
+    _require(positive, "sweep.lr_factors", factors, "positive numbers, one at least")
+    _require(len(set(factors)) == len(factors), "sweep.lr_factors", factors, "each given once")
     alone = cfg.seeds == 1 or len(factors) == 1
-    _need(alone, "seeds", cfg.seeds, "1 beside several sweep.lr_factors: seeds or rates, not both")
+    _require(
+        alone, "seeds", cfg.seeds, "1 beside several sweep.lr_factors: seeds or rates, not both"
+    )
 
 
 def _stage_order(stages: tuple[str, ...]) -> None:
-    _each("stages", stages, _stages(), "stage")
+    _require_names("stages", stages, _stages(), "stage")
     for at, stage in enumerate(stages):
-        missing = [first for first in NEEDS.get(stage, ()) if first not in stages[:at]]
+        missing = [first for first in REQUIRED_STAGES.get(stage, ()) if first not in stages[:at]]
         if missing:
             raise ValueError(f"stages is {stages!r}; {stage!r} needs {missing[0]!r} before it")
 
@@ -80,7 +82,7 @@ def _single_steps(cfg: Config) -> None:
     for stage in ("diffusion", "distill"):
         lengths = cfg.fit[stage].unroll
         single = stage not in cfg.stages or set(lengths) == {1}
-        _need(single, f"fit.{stage}.unroll", lengths, "1: it learns from rollouts made before")
+        _require(single, f"fit.{stage}.unroll", lengths, "1: it learns from rollouts made before")
 
 
 def _require_keys(cfg: Config) -> None:
@@ -91,7 +93,7 @@ def _require_keys(cfg: Config) -> None:
     free = [stage for stage in cfg.stages if cfg.fit[stage].match is None]
     for stage in cfg.stages:
         match, known = cfg.fit[stage].match, f"none, or one of stages of own length: {free}"
-        _need(match in (None, *free), f"fit.{stage}.match", match, known)
+        _require(match in (None, *free), f"fit.{stage}.match", match, known)
 
 
 def _generative(cfg: Config) -> None:
@@ -99,51 +101,53 @@ def _generative(cfg: Config) -> None:
     spec, ensemble = cfg.diffusion, cfg.ensemble
     lookup(dict.fromkeys(_noises()), spec.noise, "noise")
     lookup(dict.fromkeys(_samplers()), spec.sampler, "sampler")
-    _need(spec.smallest > 0, "diffusion.smallest", spec.smallest, "positive")
+    _require(spec.smallest > 0, "diffusion.smallest", spec.smallest, "positive")
     above = f"above diffusion.smallest ({spec.smallest})"
-    _need(spec.largest > spec.smallest, "diffusion.largest", spec.largest, above)
+    _require(spec.largest > spec.smallest, "diffusion.largest", spec.largest, above)
     for key in ("steps", "calls"):
-        _need(spec[key] >= 1, f"diffusion.{key}", spec[key], "at least 1")
-    _need(ensemble.members >= 2, "ensemble.members", ensemble.members, "at least 2")
+        _require(spec[key] >= 1, f"diffusion.{key}", spec[key], "at least 1")
+    _require(ensemble.members >= 2, "ensemble.members", ensemble.members, "at least 2")
     for key in ("samples", "noise"):
-        _need(ensemble[key] >= 1, f"ensemble.{key}", ensemble[key], "at least 1")
+        _require(ensemble[key] >= 1, f"ensemble.{key}", ensemble[key], "at least 1")
     warm = {
         "ensemble.temperature": ensemble.temperature,
         "diffusion.temperature": spec.temperature,
         "diffusion.student_temperature": spec.student_temperature,
     }
     for key, value in warm.items():
-        _need(value >= 0, key, value, "at least 0")
+        _require(value >= 0, key, value, "at least 0")
 
 
 def _fit(name: str, fit: Config, data: Config) -> None:
     for key in ("steps", "batch", "lr", "clip", "early", "chunk", "val_every"):
-        _need(fit[key] > 0, f"{name}.{key}", fit[key], "positive")
-    _need(fit.batch <= data.train, f"{name}.batch", fit.batch, f"at most data.train ({data.train})")
-    _need(fit.weight_decay >= 0, f"{name}.weight_decay", fit.weight_decay, "at least 0")
-    _need(fit.floor >= 0, f"{name}.floor", fit.floor, "at least 0")
-    _need(0 <= fit.ema < 1, f"{name}.ema", fit.ema, "at least 0 and below 1")
+        _require(fit[key] > 0, f"{name}.{key}", fit[key], "positive")
+    _require(
+        fit.batch <= data.train, f"{name}.batch", fit.batch, f"at most data.train ({data.train})"
+    )
+    _require(fit.weight_decay >= 0, f"{name}.weight_decay", fit.weight_decay, "at least 0")
+    _require(fit.floor >= 0, f"{name}.floor", fit.floor, "at least 0")
+    _require(0 <= fit.ema < 1, f"{name}.ema", fit.ema, "at least 0 and below 1")
     short = f"at least 0 and below {name}.steps ({fit.steps})"
-    _need(0 <= fit.warmup < fit.steps, f"{name}.warmup", fit.warmup, short)
+    _require(0 <= fit.warmup < fit.steps, f"{name}.warmup", fit.warmup, short)
     lookup(dict.fromkeys(SCHEDULES), fit.schedule, "schedule")
     lookup(dict.fromkeys(LOSSES), fit.loss, "loss")
-    _need(fit.visits >= 1, f"{name}.visits", fit.visits, "at least 1")
-    _need(fit.members >= 2, f"{name}.members", fit.members, "at least 2")
+    _require(fit.visits >= 1, f"{name}.visits", fit.visits, "at least 1")
+    _require(fit.members >= 2, f"{name}.members", fit.members, "at least 2")
     for key in ("steps", "val_every"):
         below = fit[key] // fit.chunk * fit.chunk or fit.chunk
         whole = f"a multiple of {name}.chunk ({fit.chunk}), {below} say"
-        _need(fit[key] % fit.chunk == 0, f"{name}.{key}", fit[key], whole)
+        _require(fit[key] % fit.chunk == 0, f"{name}.{key}", fit[key], whole)
     _phases(name, fit, data)
 
 
 def _phases(name: str, fit: Config, data: Config) -> None:
-    _need(len(fit.unroll) > 0, f"{name}.unroll", fit.unroll, "one number a phase, one at least")
+    _require(len(fit.unroll) > 0, f"{name}.unroll", fit.unroll, "one number a phase, one at least")
     reach = f"from 1 to data.steps ({data.steps}) in every phase"
-    _need(all(1 <= n <= data.steps for n in fit.unroll), f"{name}.unroll", fit.unroll, reach)
+    _require(all(1 <= n <= data.steps for n in fit.unroll), f"{name}.unroll", fit.unroll, reach)
     one_each = f"one share a phase, {len(fit.unroll)} as in {name}.unroll {fit.unroll}"
-    _need(len(fit.shares) == len(fit.unroll), f"{name}.shares", fit.shares, one_each)
+    _require(len(fit.shares) == len(fit.unroll), f"{name}.shares", fit.shares, one_each)
     ones = abs(sum(fit.shares) - 1) <= TOLERANCE and min(fit.shares) > 0
-    _need(ones, f"{name}.shares", fit.shares, "positive numbers that sum to 1")
+    _require(ones, f"{name}.shares", fit.shares, "positive numbers that sum to 1")
     for at, (steps, _) in enumerate(phases(fit, fit.steps)):
         if steps <= 0:
             raise ValueError(
@@ -155,18 +159,24 @@ def _phases(name: str, fit: Config, data: Config) -> None:
 def _data(cfg: Config) -> None:
     data = cfg.data
     for key in ("steps", "train", "val", "test"):
-        _need(data[key] >= 1, f"data.{key}", data[key], "at least 1")
+        _require(data[key] >= 1, f"data.{key}", data[key], "at least 1")
     for key in ("space_stride", "time_stride", "eval_steps", "observed_stride"):
-        _need(data[key] is None or data[key] >= 1, f"data.{key}", data[key], "at least 1 or none")
+        _require(
+            data[key] is None or data[key] >= 1, f"data.{key}", data[key], "at least 1 or none"
+        )
     for key in ("seed", "train_seed", "val_seed", "test_seed"):
-        _need(data[key] is None or data[key] >= 0, f"data.{key}", data[key], "at least 0")
-    _need(data.observed_noise >= 0, "data.observed_noise", data.observed_noise, "at least 0")
-    _need(data.nu is None or data.nu > 0, "data.nu", data.nu, "positive or none")
+        _require(data[key] is None or data[key] >= 0, f"data.{key}", data[key], "at least 0")
+    _require(data.observed_noise >= 0, "data.observed_noise", data.observed_noise, "at least 0")
+    _require(data.nu is None or data.nu > 0, "data.nu", data.nu, "positive or none")
     streams = not data.stream or data.path is not None
-    _need(streams, "data.stream", data.stream, "false where data.path names no file")
+    _require(streams, "data.stream", data.stream, "false where data.path names no file")
     if data.path is not None:
-        _need(Path(data.path).expanduser().is_file(), "data.path", data.path, "a file that exists")
-        _need(data.eval_steps is None, "data.eval_steps", data.eval_steps, "none beside data.path")
+        _require(
+            Path(data.path).expanduser().is_file(), "data.path", data.path, "a file that exists"
+        )
+        _require(
+            data.eval_steps is None, "data.eval_steps", data.eval_steps, "none beside data.path"
+        )
         return
     points = cfg.pde.get("points", data.cells)
     _grids(data.cells, points)
@@ -174,21 +184,21 @@ def _data(cfg: Config) -> None:
     sizes = points if isinstance(points, tuple) else (points,)
     leaves = all(n % stride == 0 and n // stride >= 4 for n in sizes)
     four = f"none, or one that divides pde.points {points} into four or more"
-    _need(leaves, "data.observed_stride", data.observed_stride, four)
+    _require(leaves, "data.observed_stride", data.observed_stride, four)
 
 
 def _grids(cells: tuple[int, ...], points: int | tuple[int, ...]) -> None:
     points = points if isinstance(points, tuple) else (points,)
     for key, sizes in (("data.cells", cells), ("pde.points", points)):
-        _need(min(sizes, default=0) > 0, key, sizes, "positive, one number an axis")
+        _require(min(sizes, default=0) > 0, key, sizes, "positive, one number an axis")
     fits = len(points) == len(cells) and not any(map(int.__mod__, cells, points))
-    _need(fits, "data.cells", cells, f"a multiple of pde.points {points} along each axis")
+    _require(fits, "data.cells", cells, f"a multiple of pde.points {points} along each axis")
 
 
 def _eval(cfg: Config) -> None:
     spec, key = cfg.eval, "steps" if cfg.data.eval_steps is None else "eval_steps"
     steps, longest = cfg.data[key], f"data.{key}"
-    _each("eval.modes", spec.modes, _forecasters(), "mode")
+    _require_names("eval.modes", spec.modes, _forecasters(), "mode")
     for mode in spec.modes:
         missing = [stage for stage in _models(mode) if stage not in cfg.stages]
         if missing:
@@ -197,31 +207,31 @@ def _eval(cfg: Config) -> None:
             )
     _search(cfg)
     modes = f"best, or one of eval.modes: {', '.join(spec.modes)}"
-    _need(spec.ship in ("best", *spec.modes), "eval.ship", spec.ship, modes)
-    _need(spec.ship != "best" or "operator" in spec.modes, "eval.modes", spec.modes, RIVAL)
-    _need(spec.rivalry >= 1, "eval.rivalry", spec.rivalry, "at least 1")
+    _require(spec.ship in ("best", *spec.modes), "eval.ship", spec.ship, modes)
+    _require(spec.ship != "best" or "operator" in spec.modes, "eval.modes", spec.modes, SELECT_RULE)
+    _require(spec.rivalry >= 1, "eval.rivalry", spec.rivalry, "at least 1")
     lookup(dict.fromkeys(PROTOCOLS), spec.protocol, "protocol")
     context = f"at least 1 and below {longest} ({steps})"
-    _need(1 <= spec.context < steps, "eval.context", spec.context, context)
-    _need(0 <= spec.nudging <= 1, "eval.nudging", spec.nudging, "from 0 to 1")
-    _need(spec.batch > 0, "eval.batch", spec.batch, "positive")
-    _need(spec.examples >= 0, "eval.examples", spec.examples, "at least 0")
+    _require(1 <= spec.context < steps, "eval.context", spec.context, context)
+    _require(0 <= spec.nudging <= 1, "eval.nudging", spec.nudging, "from 0 to 1")
+    _require(spec.batch > 0, "eval.batch", spec.batch, "positive")
+    _require(spec.examples >= 0, "eval.examples", spec.examples, "at least 0")
     dt = cfg.pde.get("dt")
     if dt is None:
         return
-    _need(dt > 0, "pde.dt", dt, "positive")
+    _require(dt > 0, "pde.dt", dt, "positive")
     whole = f"multiples of pde.dt ({dt}), above 0 and up to {longest} * pde.dt ({steps * dt:g})"
     for time in spec.horizons:
         frame = round(time / dt)
         meets = 1 <= frame <= steps and abs(frame * dt - time) <= TOLERANCE
-        _need(meets, "eval.horizons", spec.horizons, whole)
+        _require(meets, "eval.horizons", spec.horizons, whole)
 
 
 def _search(cfg: Config) -> None:
     """What the simulator's `build` cannot know: which forecasters are asked for."""
     spec = cfg.search
-    _need(spec.samples >= 1, "search.samples", spec.samples, "at least 1")
-    _need(0 < spec.discount <= 1, "search.discount", spec.discount, "above 0 and at most 1")
+    _require(spec.samples >= 1, "search.samples", spec.samples, "at least 1")
+    _require(0 < spec.discount <= 1, "search.discount", spec.discount, "above 0 and at most 1")
     needs = lookup(_sources(), spec.source, "search.source")
     if "ttc" in cfg.eval.modes and needs not in cfg.stages:
         raise ValueError(
@@ -230,14 +240,14 @@ def _search(cfg: Config) -> None:
         )
 
 
-def _each(key: str, names: tuple[str, ...], known: Iterable[str], kind: str) -> None:
+def _require_names(key: str, names: tuple[str, ...], known: Iterable[str], kind: str) -> None:
     once = 0 < len(names) == len(set(names))
-    _need(once, key, names, f"one or more of {', '.join(sorted(known))}, each once")
+    _require(once, key, names, f"one or more of {', '.join(sorted(known))}, each once")
     for name in names:
         lookup(dict.fromkeys(known), name, kind)
 
 
-def _need(holds: bool, key: str, got: Any, allowed: str) -> None:
+def _require(holds: bool, key: str, got: Any, allowed: str) -> None:
     if not holds:
         raise ValueError(f"{key} is {got!r}; it must be {allowed}")
 
@@ -249,9 +259,9 @@ def _stages() -> tuple[str, ...]:
 
 
 def _noises() -> tuple[str, ...]:
-    from ups_jax.diffusion import NOISES
+    from ups_jax.diffusion import NOISE_SCHEDULES
 
-    return tuple(NOISES)
+    return tuple(NOISE_SCHEDULES)
 
 
 def _samplers() -> tuple[str, ...]:
@@ -261,9 +271,9 @@ def _samplers() -> tuple[str, ...]:
 
 
 def _sources() -> dict[str, str]:
-    from ups_jax.emulator.build import SOURCES
+    from ups_jax.emulator.build import SEARCH_SOURCES
 
-    return SOURCES
+    return SEARCH_SOURCES
 
 
 def _models(mode: str) -> tuple[str, ...]:

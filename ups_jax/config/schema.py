@@ -10,19 +10,19 @@ from ml_collections import ConfigDict, FieldReference
 
 from ups_jax.config import base
 from ups_jax.config.base import Config
-from ups_jax.config.types import Kind, kind_of
+from ups_jax.config.types import KeyType, key_type_of
 from ups_jax.files import flatten
 from ups_jax.registry import lookup, near_miss
 
 
-class Entry(NamedTuple):
+class KeySpec(NamedTuple):
     """One key: its default and what values it takes."""
 
     default: Any
-    kind: Kind
+    kind: KeyType
 
 
-class Component(NamedTuple):
+class FactorySection(NamedTuple):
     """A section that names a factory: its table, arguments set elsewhere, keys beside its own."""
 
     table: Callable[[], Mapping[str, Callable]]
@@ -48,9 +48,9 @@ def _denoisers() -> Mapping[str, Callable]:
     return DENOISERS
 
 
-COMPONENTS = {
-    "pde": Component(_pdes, elsewhere=("cells",), beside={}),
-    "operator": Component(
+FACTORY_SECTIONS = {
+    "pde": FactorySection(_pdes, elsewhere=("cells",), beside={}),
+    "operator": FactorySection(
         _operators,
         elsewhere=("inputs", "noise"),
         beside={
@@ -61,56 +61,56 @@ COMPONENTS = {
             "substeps": (8, "of base=solver: substeps an interval"),
         },
     ),
-    "denoiser": Component(_denoisers, elsewhere=(), beside={}),
+    "denoiser": FactorySection(_denoisers, elsewhere=(), beside={}),
 }
 
 GATE = {
-    "metric": Entry("", Kind(str)),
-    "most": Entry(None, Kind(float, optional=True)),
-    "least": Entry(None, Kind(float, optional=True)),
-    "most_ratio": Entry(None, Kind(float, optional=True)),
-    "least_ratio": Entry(None, Kind(float, optional=True)),
-    "of": Entry("", Kind(str)),
+    "metric": KeySpec("", KeyType(str)),
+    "most": KeySpec(None, KeyType(float, optional=True)),
+    "least": KeySpec(None, KeyType(float, optional=True)),
+    "most_ratio": KeySpec(None, KeyType(float, optional=True)),
+    "least_ratio": KeySpec(None, KeyType(float, optional=True)),
+    "of": KeySpec("", KeyType(str)),
 }
 """Keys of every `gates.<name>`: a config names as many gates as it likes."""
 
 
-def arguments(section: str, name: str) -> dict[str, Entry]:
+def arguments(section: str, name: str) -> dict[str, KeySpec]:
     """Keys of `section` when it names `name`: the factory's arguments that have a default.
 
     Arguments without a default are the builder's to give. Raises ValueError on an unknown name.
     """
-    component = COMPONENTS[section]
+    component = FACTORY_SECTIONS[section]
     factory = lookup(component.table(), name, section)
     entries = {}
     for argument in inspect.signature(factory, eval_str=True).parameters.values():
         if argument.default is argument.empty or argument.name in component.elsewhere:
             continue
         hint = None if argument.annotation is argument.empty else argument.annotation
-        kind = kind_of(argument.default, hint)
+        kind = key_type_of(argument.default, hint)
         default = kind.check(f"{section}.{argument.name}", argument.default)
-        entries[argument.name] = Entry(default, kind)
+        entries[argument.name] = KeySpec(default, kind)
     for key, (value, _) in component.beside.items():
-        entries[key] = Entry(value, kind_of(value))
+        entries[key] = KeySpec(value, key_type_of(value))
     return entries
 
 
-def declared(names: Mapping[str, str], gates: Iterable[str] = ()) -> dict[str, Entry]:
+def declared(names: Mapping[str, str], gates: Iterable[str] = ()) -> dict[str, KeySpec]:
     """Every key of a config whose components are `names` and which has those gates."""
     cfg = base.get_config()
     entries = {f"gates.{gate}.{key}": entry for gate in gates for key, entry in GATE.items()}
     for key, value in flatten(cfg).items():
         section, _, leaf = key.rpartition(".")
-        if section in COMPONENTS:
+        if section in FACTORY_SECTIONS:
             name = names[section]
-            entries[key] = Entry(name, Kind(str))
+            entries[key] = KeySpec(name, KeyType(str))
             for argument, entry in arguments(section, name).items():
                 entries[f"{section}.{argument}"] = entry
         elif value is None:
             owner = reduce(getattr, section.split("."), cfg)
-            entries[key] = Entry(None, Kind(owner.get_type(leaf), optional=True))
+            entries[key] = KeySpec(None, KeyType(owner.get_type(leaf), optional=True))
         else:
-            entries[key] = Entry(value, kind_of(value))
+            entries[key] = KeySpec(value, key_type_of(value))
     return entries
 
 
@@ -125,15 +125,15 @@ def bind(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises ValueError on an unknown or missing key, an unknown name, a value of another type.
     """
     names = {}
-    for section in COMPONENTS:
+    for section in FACTORY_SECTIONS:
         if f"{section}.name" not in given:
             raise ValueError(f"{section} has no name; add {section}.name, one of its table's names")
-        names[section] = Kind(str).check(f"{section}.name", given[f"{section}.name"])
+        names[section] = KeyType(str).check(f"{section}.name", given[f"{section}.name"])
     known = declared(names, gates_of(given))
     for key in given:
         require_known(key, known)
     for key in known:
-        if key not in given and key.partition(".")[0] not in (*COMPONENTS, "gates"):
+        if key not in given and key.partition(".")[0] not in (*FACTORY_SECTIONS, "gates"):
             raise ValueError(
                 f"{key} is missing; start the config from ups_jax.config.base.get_config()"
             )
@@ -145,11 +145,11 @@ def bind(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def override(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Replace values: first the names, each with its factory's defaults, then all other keys."""
-    names = {section: values[f"{section}.name"] for section in COMPONENTS}
+    names = {section: values[f"{section}.name"] for section in FACTORY_SECTIONS}
     kept = dict(values)
-    for section in COMPONENTS:
+    for section in FACTORY_SECTIONS:
         if (key := f"{section}.name") in overrides:
-            names[section] = Kind(str).read(key, overrides[key])
+            names[section] = KeyType(str).read(key, overrides[key])
             kept = {k: v for k, v in kept.items() if not k.startswith(f"{section}.")}
     known = declared(names, gates_of(values))
     result = {key: kept.get(key, entry.default) for key, entry in known.items()}
@@ -161,7 +161,7 @@ def override(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
 
 def assemble(values: Mapping[str, Any]) -> Config:
     """Locked ConfigDict of bound dotted keys; keys that may be none keep their type."""
-    names = {section: values[f"{section}.name"] for section in COMPONENTS}
+    names = {section: values[f"{section}.name"] for section in FACTORY_SECTIONS}
     known = declared(names, gates_of(values))
     tree: dict[str, Any] = {"gates": {}}
     for key, value in values.items():

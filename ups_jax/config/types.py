@@ -13,12 +13,12 @@ WORDS = {
     float: ("a finite number", "a list of finite numbers"),
     str: ("a string", "a list of strings"),
 }
-TRUTH = {"true": True, "1": True, "false": False, "0": False}
-LONGEST = 30
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+MAX_DIGITS = 30
 """Most digits of a whole number written with an exponent: 1e999999999 must not fill the memory."""
 
 
-class Kind(NamedTuple):
+class KeyType(NamedTuple):
     """Values of one `element` type: alone (`one`), in a tuple (`many`), left out (`optional`)."""
 
     element: type
@@ -38,10 +38,10 @@ class Kind(NamedTuple):
         if plain is None and self.optional:
             return None
         if self.many and isinstance(plain, list | tuple | range):
-            items = tuple(_exact(self.element, _plain(item)) for item in plain)
+            items = tuple(_as_exact(self.element, _plain(item)) for item in plain)
             if None not in items:
                 return items
-        elif self.one and (item := _exact(self.element, plain)) is not None:
+        elif self.one and (item := _as_exact(self.element, plain)) is not None:
             return item
         raise ValueError(f"{key} is {value!r}; it must be {self}")
 
@@ -66,7 +66,7 @@ class Kind(NamedTuple):
         return self.parse(key, value) if isinstance(value, str) else self.check(key, value)
 
 
-def kind_of(default: Any, hint: Any = None) -> Kind:
+def key_type_of(default: Any, hint: Any = None) -> KeyType:
     """Kind told by an annotation, or by the default where the annotation is no plain type.
 
     Raises TypeError where neither tells: the factory's author has to annotate.
@@ -74,13 +74,13 @@ def kind_of(default: Any, hint: Any = None) -> Kind:
     if (told := _annotated(hint)) is not None:
         return told
     if isinstance(default, list | tuple):
-        return Kind(type(default[0]) if default else str, one=False, many=True)
+        return KeyType(type(default[0]) if default else str, one=False, many=True)
     if type(default) in WORDS:
-        return Kind(type(default))
+        return KeyType(type(default))
     raise TypeError(f"default {default!r} tells no type, nor does its annotation {hint!r}")
 
 
-def _annotated(hint: Any) -> Kind | None:
+def _annotated(hint: Any) -> KeyType | None:
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     found, shapes = set(), set()
     for part in parts:
@@ -101,7 +101,7 @@ def _annotated(hint: Any) -> Kind | None:
     elements = {float} if found == {int, float} else found
     if len(elements) != 1 or not elements <= WORDS.keys():
         return None
-    return Kind(elements.pop(), "one" in shapes, "many" in shapes, "optional" in shapes)
+    return KeyType(elements.pop(), "one" in shapes, "many" in shapes, "optional" in shapes)
 
 
 def _plain(value: Any) -> Any:
@@ -110,7 +110,7 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _exact(element: type, value: Any) -> Any:
+def _as_exact(element: type, value: Any) -> Any:
     """`value` as `element` without a change of its number; None where it is no such thing."""
     if element in (bool, str) or isinstance(value, bool):
         return value if type(value) is element else None
@@ -126,15 +126,15 @@ def _parse(element: type, text: str) -> Any:
     if element is str:
         return text
     if element is bool:
-        return TRUTH.get(text.strip().lower())
+        return BOOLEANS.get(text.strip().lower())
     try:
-        return _exact(element, float(text) if element is float else _whole(text))
+        return _as_exact(element, float(text) if element is float else _parse_int(text))
     except (ValueError, InvalidOperation):
         return None
 
 
-def _whole(text: str) -> int | None:
+def _parse_int(text: str) -> int | None:
     number = Decimal(text.strip())
-    if not number.is_finite() or number.adjusted() > LONGEST:
+    if not number.is_finite() or number.adjusted() > MAX_DIGITS:
         return None
     return int(number) if number == number.to_integral_value() else None

@@ -5,16 +5,16 @@ from ups_jax.data.observations import observe
 from ups_jax.data.pdebench import load_pdebench
 from ups_jax.data.simulate import simulate
 from ups_jax.data.splits import check_disjoint, content_hash, initial_hashes, split
-from ups_jax.data.streaming import Stored, draw_windows, feed, update_keys
+from ups_jax.data.streaming import DiskFields, draw_windows, update_keys, window_loader
 from ups_jax.data.windows import condition, fit_normalizer, normalize, sample_windows
 
 __all__ = [
-    "Stored",
+    "DiskFields",
     "check_disjoint",
     "condition",
     "content_hash",
     "draw_windows",
-    "feed",
+    "window_loader",
     "fit_normalizer",
     "initial_hashes",
     "load",

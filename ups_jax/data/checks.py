@@ -10,7 +10,7 @@ TOLERANCE = {"conserved": 1e-6, "decaying": 1e-5, "bounded": 1e-3}
 """Largest violation of a law of each kind, relative to the law's scale."""
 
 
-class Flow(NamedTuple):
+class SolverOutput(NamedTuple):
     """What a call returns: `u` (b, t, *s, c) at the saved points, and the laws on every cell.
 
     `values` {law: (b, t)} and `scales` {law: (b,)}, the latter of the initial frame.
@@ -21,7 +21,7 @@ class Flow(NamedTuple):
     scales: dict[str, Any]
 
 
-def check(pde: PDE, flow: Flow, samples: np.ndarray) -> np.ndarray:
+def check_solver_output(pde: PDE, flow: SolverOutput, samples: np.ndarray) -> np.ndarray:
     """Largest violation (b, laws), laws by name; ValueError where one is too large."""
     numbers = [flow.u.reshape(len(samples), -1), *flow.values.values()]
     finite = np.all([np.isfinite(x).all(axis=1) for x in numbers], axis=0)

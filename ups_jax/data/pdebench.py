@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ups_jax.data.streaming import store
+from ups_jax.data.streaming import copy_to_disk
 from ups_jax.types import Trajectories
 
 BLOCK = 64 * 2**20
@@ -76,7 +76,7 @@ def load_pdebench(
         if stream:
             digits = file_hash(path).rpartition(" ")[2]
             thinned = f"{chosen.start}-{chosen.stop}-{chosen.step}-{time_stride}-{space_stride}"
-            u = store(f"{path.stem}-{digits}-{thinned}.f32", shape, (b for _, b in kept()))
+            u = copy_to_disk(f"{path.stem}-{digits}-{thinned}.f32", shape, (b for _, b in kept()))
         else:
             u = np.empty(shape, np.float32)
             for rows, block in kept():

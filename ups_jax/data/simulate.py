@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.data import cache as store
-from ups_jax.data.checks import Flow, check
+from ups_jax.data.checks import SolverOutput, check_solver_output
 from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
 from ups_jax.types import Array, Interrupted, Key, Trajectories
@@ -131,7 +131,7 @@ class _Solver:
         args = (jax.ShapeDtypeStruct((self.chunk, *x.shape[1:]), x.dtype) for x in (u, cond))
         return draw, jax.jit(_evolve(self.pde, self.steps)).lower(*args)
 
-    def on(self, device: Any) -> tuple[Callable[..., Any], Callable[..., Flow]]:
+    def on(self, device: Any) -> tuple[Callable[..., Any], Callable[..., SolverOutput]]:
         """The compiled draw and chunk of a device, made when its first shard is missing."""
         if device not in self._compiled:
             parts = (self.lowered_draw, self.lowered)
@@ -176,14 +176,14 @@ def _draw(pde: PDE) -> Callable[[Key, Array], tuple[Array, Array, Array]]:
     return draw
 
 
-def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], Flow]:
+def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
     """Initial frames (b, *cells, c) and parameters (b, p) to the saved flow."""
     kept = (..., *(slice(None, None, k) for k in strides(pde)), slice(None))
 
     def frame(u: Array) -> tuple[Array, dict[str, Array]]:
         return u[kept], {name: law.value(u) for name, law in pde.laws.items()}
 
-    def evolve(u: Array, cond: Array) -> Flow:
+    def evolve(u: Array, cond: Array) -> SolverOutput:
         def body(u: Array, _: None) -> tuple[Array, tuple[Array, dict[str, Array]]]:
             u = pde.step(u, cond)
             return u, frame(u)
@@ -194,7 +194,7 @@ def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], Flow]:
             frame(u),
             later,
         )
-        return Flow(frames, values, {name: law.scale(u) for name, law in pde.laws.items()})
+        return SolverOutput(frames, values, {name: law.scale(u) for name, law in pde.laws.items()})
 
     return evolve
 
@@ -224,7 +224,7 @@ def _make_shard(
     stop: Callable[[], bool],
 ) -> dict[str, np.ndarray]:
     """Samples from `start` on, solved in chunks of like speed: u, cond, laws (violations)."""
-    _ask(stop)
+    _estimate(stop)
     index = start + np.minimum(np.arange(SHARD), count - 1)
     draw, evolve = solver.on(device)
     cond, u, speed = jax.tree.map(np.asarray, draw(key, np.asarray(index, np.int32)))
@@ -233,7 +233,7 @@ def _make_shard(
     chunks = order.reshape(-1, solver.chunk)
     done, parts = 0, []
     for rows, flow in _side_by_side(solver, evolve, u, cond, chunks[::-1], stop):
-        parts.append((rows, flow.u, check(solver.pde, flow, start + rows)))
+        parts.append((rows, flow.u, check_solver_output(solver.pde, flow, start + rows)))
         done += len(np.unique(rows))
         tick(done)
     rows, frames, laws = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -244,15 +244,15 @@ def _make_shard(
 
 def _side_by_side(
     solver: _Solver,
-    evolve: Callable[..., Flow],
+    evolve: Callable[..., SolverOutput],
     u: np.ndarray,
     cond: np.ndarray,
     chunks: np.ndarray,
     stop: Callable[[], bool],
-) -> Iterator[tuple[np.ndarray, Flow]]:
+) -> Iterator[tuple[np.ndarray, SolverOutput]]:
     """Rows and flow of every chunk, as they finish; the slowest are begun first."""
 
-    def run(rows: np.ndarray) -> tuple[np.ndarray, Flow]:
+    def run(rows: np.ndarray) -> tuple[np.ndarray, SolverOutput]:
         return rows, jax.tree.map(np.asarray, evolve(u[rows], cond[rows]))
 
     pool = ThreadPoolExecutor(solver.workers, "simulate")
@@ -263,11 +263,11 @@ def _side_by_side(
             for future in finished:
                 yield future.result()
             if waiting:
-                _ask(stop)
+                _estimate(stop)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ask(stop: Callable[[], bool]) -> None:
+def _estimate(stop: Callable[[], bool]) -> None:
     if stop():
         raise Interrupted("simulation stopped; the shards it finished are in the cache")

@@ -16,11 +16,11 @@ import numpy as np
 
 from ups_jax.data.cache import open_folder, write_atomic
 from ups_jax.data.windows import block_rows, sample_windows, window_index
-from ups_jax.sharding import Mesh, share, unite
+from ups_jax.sharding import Mesh, global_batch, local_batch
 from ups_jax.types import Array, Key, Trajectories
 
 
-class Stored:
+class DiskFields:
     """Fields (n, t, *s, c) float32 in a raw file, or some of its rows; read when indexed."""
 
     dtype = np.dtype(np.float32)
@@ -59,9 +59,9 @@ class Stored:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
-    def rows(self, index: Any) -> "Stored":
+    def rows(self, index: Any) -> "DiskFields":
         """Some of the rows, still on disk."""
-        return Stored(self.path, (self._all, *self.shape[1:]), self._rows[index])
+        return DiskFields(self.path, (self._all, *self.shape[1:]), self._rows[index])
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All rows in their order, some at a time."""
@@ -85,7 +85,7 @@ class Stored:
         return np.stack(parts) if parts else np.empty((0, *shape), self.dtype)
 
 
-def store(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> Stored:
+def copy_to_disk(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> DiskFields:
     """Fields of `shape` under the data cache, written from blocks of rows where they are not yet.
 
     ValueError where the cache cannot be written.
@@ -101,7 +101,7 @@ def store(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> St
                 file.write(np.ascontiguousarray(block, np.float32).data)
 
         write_atomic(path, save)
-    return Stored(path, shape)
+    return DiskFields(path, shape)
 
 
 def draw_windows(
@@ -109,7 +109,7 @@ def draw_windows(
 ) -> tuple[Array, Array]:
     """`sample_windows` of a split that may lie on disk: the same windows, to the bit."""
     cond = jnp.asarray(data.cond)
-    if not isinstance(data.u, Stored):
+    if not isinstance(data.u, DiskFields):
         return sample_windows(
             key, jnp.asarray(data.u), cond, batch=batch, length=length, early=early
         )
@@ -119,7 +119,7 @@ def draw_windows(
     return jnp.asarray(data.u.windows(sample, start, length)), cond[sample]
 
 
-class Held:
+class ArrayFields:
     """Fields (n, t, *s, c) in the memory of this process, as `Stored` gives windows of them."""
 
     def __init__(self, u: Any) -> None:
@@ -130,7 +130,7 @@ class Held:
         return self._u[sample[..., None], start[..., None] + np.arange(length)]
 
 
-class Feed:
+class WindowLoader:
     """Windows of a split for chunks of updates; the next chunk's are read meanwhile.
 
     `index(step)` gives samples and first frames, both (chunk, b) or (m, chunk, b) for networks side
@@ -138,7 +138,14 @@ class Feed:
     """
 
     def __init__(
-        self, u: Stored | Held, cond: Any, index: Any, *, length: int, chunk: int, mesh: Mesh | None
+        self,
+        u: DiskFields | ArrayFields,
+        cond: Any,
+        index: Any,
+        *,
+        length: int,
+        chunk: int,
+        mesh: Mesh | None,
     ) -> None:
         self._u, self._cond, self._index, self._mesh = u, np.asarray(cond), index, mesh
         self._length, self._chunk = length, chunk
@@ -154,7 +161,9 @@ class Feed:
         ahead = step + self._chunk
         self._next = (ahead, self._thread.submit(self._read, ahead))
         fields, cond, batch = found
-        return tuple(unite(self._mesh, x, axis=cond.ndim - 2, batch=batch) for x in (fields, cond))
+        return tuple(
+            global_batch(self._mesh, x, axis=cond.ndim - 2, batch=batch) for x in (fields, cond)
+        )
 
     def close(self) -> None:
         """Let the thread end; what it has read is dropped."""
@@ -163,13 +172,13 @@ class Feed:
     def _read(self, step: int) -> tuple[np.ndarray, np.ndarray, int]:
         sample, start = (np.asarray(x) for x in self._index(jnp.asarray(step)))
         batch = sample.shape[-1]
-        own = (..., share(self._mesh, batch))
+        own = (..., local_batch(self._mesh, batch))
         sample, start = sample[own], start[own]
         return self._u.windows(sample, start, self._length), self._cond[sample], batch
 
 
-def feed(
-    last: Feed | None,
+def window_loader(
+    last: WindowLoader | None,
     data: Trajectories,
     key: Key,
     *,
@@ -178,14 +187,14 @@ def feed(
     length: int,
     early: float,
     mesh: Mesh | None = None,
-) -> Feed:
+) -> WindowLoader:
     """Windows of `data` that updates would draw of it on the device, with the same keys.
 
     The `last` feed, whose windows had another length, ends.
     """
     if last is not None:
         last.close()
-    fields = data.u if isinstance(data.u, Stored) else Held(data.u)
+    fields = data.u if isinstance(data.u, DiskFields) else ArrayFields(data.u)
     n, frames = data.u.shape[:2]
     draw = partial(window_index, n=n, frames=frames, batch=batch, length=length, early=early)
 
@@ -194,7 +203,7 @@ def feed(
 
     asked = jax.jit(jax.vmap(index, in_axes=(0, None)) if key.ndim else index)
     asked = partial(asked, key)
-    return Feed(fields, data.cond, asked, length=length, chunk=chunk, mesh=mesh)
+    return WindowLoader(fields, data.cond, asked, length=length, chunk=chunk, mesh=mesh)
 
 
 def update_keys(key: Key, step: Array) -> Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import per_channel
 from ups_jax.types import Array, Key, Trajectories
 
 ROWS, BYTES = 256, 2**26
@@ -53,16 +54,16 @@ def fit_normalizer(
                 before = np.stack([ahead(*pair) for pair in zip(before, conds, strict=True)])
             yield (u[:, 1:].astype(np.float64) - before).reshape(-1, c)
 
-    mean, std = _moments(np.asarray(look(u)).reshape(-1, c) for u in fields())
-    _, increment_std = _moments(increments())
+    mean, std = _accumulate_moments(np.asarray(look(u)).reshape(-1, c) for u in fields())
+    _, increment_std = _accumulate_moments(increments())
     stats = dict(mean=mean, std=std, increment_std=increment_std)
     told = np.asarray(features(jnp.asarray(train.cond)))
     if told.shape[-1]:
-        stats["cond_mean"], stats["cond_std"] = _moments([told])
+        stats["cond_mean"], stats["cond_std"] = _accumulate_moments([told])
     return {name: value.astype(np.float32) for name, value in stats.items()}
 
 
-def _moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _accumulate_moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of the columns of blocks (m, k), merged by Chan, Golub, LeVeque (1979)."""
     count, mean, square = 0, np.zeros(1), np.zeros(1)
     for block in blocks:
@@ -78,18 +79,16 @@ def _moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 def normalize(stats: Mapping[str, Any], u: Array) -> Array:
     """(u - mean) / std, channel by channel: (..., *s, c) -> (..., *s, c)."""
-    return (u - _beside(stats["mean"], u)) / _beside(stats["std"], u)
+    return (u - per_channel(stats["mean"], u)) / per_channel(stats["std"], u)
 
 
 def condition(stats: Mapping[str, Any], features: Array) -> Array:
     """Features of the PDE's parameters as a network sees them: (..., p) -> (..., p)."""
     if not features.shape[-1]:
         return features
-    return (features - _beside(stats["cond_mean"], features)) / _beside(stats["cond_std"], features)
-
-
-def _beside(vector: Any, u: Array) -> Array:
-    return jnp.reshape(vector, (1,) * (jnp.ndim(u) - 1) + (-1,))
+    return (features - per_channel(stats["cond_mean"], features)) / per_channel(
+        stats["cond_std"], features
+    )
 
 
 def sample_windows(

@@ -7,22 +7,29 @@ import jax
 import numpy as np
 
 from ups_jax import diffusion, rewards, search
-from ups_jax.emulator.steps import Diffusion, Search, Simulator, init, operator_step, refined
-from ups_jax.models import DENOISERS, OPERATORS, Fns
+from ups_jax.emulator.steps import (
+    DiffusionSpec,
+    Emulator,
+    SearchSpec,
+    add_residual,
+    init,
+    step,
+)
+from ups_jax.models import DENOISERS, OPERATORS, Network
 from ups_jax.pde import PDES
 from ups_jax.pde.base import PDE
 from ups_jax.pde.finite_volume import coarse_march
 from ups_jax.registry import lookup
 from ups_jax.types import Array
 
-BASES = ("persistence", "solver")
-SOURCES = {"crps": "crps", "distilled": "distill"}
+BASE_STEPS = ("persistence", "solver")
+SEARCH_SOURCES = {"crps": "crps", "distilled": "distill"}
 """What may draw a search's candidates, and the stage that trains it."""
-BESIDE = ("name", "zero_mean", "galilean", "base", "coarsen", "substeps")
+BUILDER_KEYS = ("name", "zero_mean", "galilean", "base", "coarsen", "substeps")
 """Keys of `cfg.operator` that are no arguments of its factory."""
 
 
-def build(cfg: Any) -> Simulator:
+def build(cfg: Any) -> Emulator:
     """The simulator that a loaded config describes, with the networks of its stages.
 
     ValueError on an unknown name or argument, and on a network that cannot take the PDE's grid.
@@ -36,28 +43,28 @@ def build(cfg: Any) -> Simulator:
         raise ValueError(f"operator.galilean is set, but pde {pde.name!r} has no frame at rest")
     if cfg.ensemble.mirrored and pde.mirror is None:
         raise ValueError(f"ensemble.mirrored is set, but pde {pde.name!r} has no mirror image")
-    base = _base(
+    base = _base_step(
         pde,
-        spec.get("base", BASES[0]),
+        spec.get("base", BASE_STEPS[0]),
         factor=spec.get("coarsen", 1),
         substeps=spec.get("substeps", 1),
     )
-    sim = Simulator(
+    sim = Emulator(
         pde,
         _operator(cfg, pde, hybrid=base is not None),
         zero_mean=spec.get("zero_mean", False),
         galilean=galilean,
         base=base,
-        others=_others(cfg, pde, hybrid=base is not None),
+        others=_networks(cfg, pde, hybrid=base is not None),
         noise=cfg.ensemble.noise,
         diffusion=_diffusion(cfg),
         search=_search(cfg, pde),
     )
-    _try(sim)
+    _check_shapes(sim)
     return sim
 
 
-def _operator(cfg: Any, pde: PDE, *, hybrid: bool, noise: int = 0) -> Fns:
+def _operator(cfg: Any, pde: PDE, *, hybrid: bool, noise: int = 0) -> Network:
     spec = dict(cfg.operator)
     channels = len(pde.channels)
     return lookup(OPERATORS, spec["name"], "operator")(
@@ -66,21 +73,21 @@ def _operator(cfg: Any, pde: PDE, *, hybrid: bool, noise: int = 0) -> Fns:
         params=len(pde.params),
         noise=noise,
         **({"inputs": 2 * channels} if hybrid else {}),
-        **{key: value for key, value in spec.items() if key not in BESIDE},
+        **{key: value for key, value in spec.items() if key not in BUILDER_KEYS},
     )
 
 
-def _others(cfg: Any, pde: PDE, *, hybrid: bool) -> dict[str, Fns]:
+def _networks(cfg: Any, pde: PDE, *, hybrid: bool) -> dict[str, Network]:
     """The networks of every stage but the operator's, by its name."""
     spec = dict(cfg.denoiser)
     channels = len(pde.channels)
 
-    def denoiser() -> Fns:
+    def denoiser() -> Network:
         return lookup(DENOISERS, spec.pop("name"), "denoiser")(
             ndim=pde.ndim,
             channels=channels,
             context=2 * channels,
-            features=len(pde.params) + diffusion.FEATURES,
+            features=len(pde.params) + diffusion.EMBEDDING_SIZE,
             **spec,
         )
 
@@ -94,31 +101,31 @@ def _others(cfg: Any, pde: PDE, *, hybrid: bool) -> dict[str, Fns]:
     return {name: makers[name]() for name in cfg.stages if name in makers}
 
 
-def _diffusion(cfg: Any) -> Diffusion | None:
+def _diffusion(cfg: Any) -> DiffusionSpec | None:
     """How residuals are diffused, where a stage does so; ValueError on what no sampler can take."""
     spec = cfg.diffusion
     if "diffusion" not in cfg.stages:
         return None
-    make = lookup(diffusion.NOISES, spec.noise, "noise")
+    make = lookup(diffusion.NOISE_SCHEDULES, spec.noise, "noise")
     lookup(diffusion.SAMPLERS, spec.sampler, "sampler")
     noise = make(smallest=spec.smallest, largest=spec.largest)
-    return Diffusion(noise, spec.sampler, spec.steps, spec.calls, spec.feedback)
+    return DiffusionSpec(noise, spec.sampler, spec.steps, spec.calls, spec.feedback)
 
 
-def _search(cfg: Any, pde: PDE) -> Search | None:
+def _search(cfg: Any, pde: PDE) -> SearchSpec | None:
     """How `ttc` searches, where there is what to draw from; ValueError on what it cannot do."""
     spec = cfg.search
-    if lookup(SOURCES, spec.source, "search.source") not in cfg.stages:
+    if lookup(SEARCH_SOURCES, spec.source, "search.source") not in cfg.stages:
         return None
     cost = cfg.diffusion.calls if spec.source == "distilled" else 1
     candidates = spec.candidates
     if spec.budget is not None:
-        candidates = search.budget(
+        candidates = search.max_candidates(
             spec.budget, beams=spec.beams, lookahead=spec.lookahead, cost=cost
         )
     search.calls_per_step(spec.beams, candidates, spec.lookahead, cost=cost)
     search.temperatures(spec.schedule, steps=1, start=spec.start, end=spec.end)
-    return Search(
+    return SearchSpec(
         spec.source,
         spec.beams,
         candidates,
@@ -128,11 +135,11 @@ def _search(cfg: Any, pde: PDE) -> Search | None:
         spec.start,
         spec.end,
         cost,
-        rewards.weigh(pde, spec.rewards, spec.weights),
+        rewards.weighted_reward(pde, spec.rewards, spec.weights),
     )
 
 
-def _try(sim: Simulator) -> None:
+def _check_shapes(sim: Emulator) -> None:
     """Let every network meet the PDE's grid, without computing anything."""
     pde = sim.pde
     field = jax.ShapeDtypeStruct((*pde.points, len(pde.channels)), np.float32)
@@ -140,20 +147,22 @@ def _try(sim: Simulator) -> None:
 
     def once(u: Array, cond: Array) -> Array:
         params = init(sim, jax.random.key(0))
-        ahead = operator_step(sim, params, u, cond)
+        ahead = step(sim, params, u, cond)
         if sim.diffusion is None:
             return ahead
-        level = diffusion.noise_features(u.mean())
-        return refined(sim, params, u, ahead, cond, lambda net: net(u, level), model="diffusion")
+        level = diffusion.sigma_embedding(u.mean())
+        return add_residual(
+            sim, params, u, ahead, cond, lambda net: net(u, level), model="diffusion"
+        )
 
     jax.eval_shape(once, field, cond)
 
 
-def _base(
+def _base_step(
     pde: PDE, name: str, *, factor: int, substeps: int
 ) -> Callable[[Array, Array], Array] | None:
     """The step that an operator corrects; None stands for persistence."""
-    lookup(dict.fromkeys(BASES), name, "operator.base")
+    lookup(dict.fromkeys(BASE_STEPS), name, "operator.base")
     if name == "persistence":
         return None
     if pde.march is None:

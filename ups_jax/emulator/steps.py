@@ -8,31 +8,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import per_channel, spatial_axes
 from ups_jax.data import condition, fit_normalizer, normalize
-from ups_jax.diffusion import Noise
-from ups_jax.models import Fns
-from ups_jax.pde.base import PDE, Frame, Moving
+from ups_jax.diffusion import NoiseSchedule
+from ups_jax.models import Network
+from ups_jax.pde.base import PDE, GalileanFrame, ToFrame
 from ups_jax.types import Array, Key, Params, Trajectories
 
 Denoiser = Callable[[Array, Array], Array]
 """A network of the residual with its context bound: x (..., *s, c), level (..., f) -> like x."""
 
 
-class Diffusion(NamedTuple):
+class DiffusionSpec(NamedTuple):
     """How residuals are diffused: noise levels, teacher's sampler and steps, student's calls.
 
     With `feedback` a residual is what one step from a true frame lacks, and members go on from it;
     without, what the operator's rollout lacks, and members stand about that rollout.
     """
 
-    noise: Noise
+    noise: NoiseSchedule
     sampler: str
     steps: int
     calls: int
     feedback: bool = False
 
 
-class Search(NamedTuple):
+class SearchSpec(NamedTuple):
     """How a path is searched: what draws candidates, how many, how far ahead, and by what reward.
 
     Noise of the draws is scaled from `start` to `end` by a name of `search.SCHEDULES`; `cost` is
@@ -52,7 +53,7 @@ class Search(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Simulator:
+class Emulator:
     """Static functions of one task; parameters travel apart, as `stats` and one entry a model.
 
     The operator adds its increment to the field, or to `base(u, cond)` where there is one: a cheap
@@ -65,17 +66,17 @@ class Simulator:
     """
 
     pde: PDE
-    operator: Fns
+    operator: Network
     zero_mean: bool = False
     galilean: bool = False
     base: Callable[[Array, Array], Array] | None = None
-    others: Mapping[str, Fns] = field(default_factory=dict)
+    others: Mapping[str, Network] = field(default_factory=dict)
     noise: int = 0
-    diffusion: Diffusion | None = None
-    search: Search | None = None
+    diffusion: DiffusionSpec | None = None
+    search: SearchSpec | None = None
 
 
-def identity_stats(sim: Simulator) -> Params:
+def identity_stats(sim: Emulator) -> Params:
     """Statistics that leave fields, parameters and residuals as they are."""
     c, p = len(sim.pde.channels), len(sim.pde.params)
     names = ["std", "increment_std"] + ["residual_std"] * bool(sim.diffusion)
@@ -85,7 +86,7 @@ def identity_stats(sim: Simulator) -> Params:
     return stats | own
 
 
-def init(sim: Simulator, key: Key, stats: Mapping[str, Any] | None = None) -> Params:
+def init(sim: Emulator, key: Key, stats: Mapping[str, Any] | None = None) -> Params:
     """Fresh parameters of every model, with the training split's statistics where given."""
     chosen = identity_stats(sim) | dict(stats or {})
     return {
@@ -98,22 +99,25 @@ def init(sim: Simulator, key: Key, stats: Mapping[str, Any] | None = None) -> Pa
     }
 
 
-def operator_step(sim: Simulator, params: Params, u: Array, cond: Array) -> Array:
-    """One interval by the operator, in physical units: u (..., *s, c), cond (..., p) -> like u."""
-    seen = _frame(sim)(u)
-    return seen.back(_predict(sim, params, seen.u, cond))
-
-
-def model_step(
-    sim: Simulator, params: Params, u: Array, cond: Array, z: Array | None = None, *, model: str
+def step(
+    sim: Emulator,
+    params: Params,
+    u: Array,
+    cond: Array,
+    z: Array | None = None,
+    *,
+    model: str = "operator",
 ) -> Array:
-    """One interval by another network of the operator's kind, with noise z (..., *s, noise)."""
-    seen = _frame(sim)(u)
+    """Advance u (..., *s, c) by one interval with a network, in physical units.
+
+    cond: (..., p); z: noise (..., *s, noise) of a stochastic network; model: its entry of params.
+    """
+    seen = _galilean_frame(sim)(u)
     return seen.back(_predict(sim, params, seen.u, cond, z, model=model))
 
 
-def refined(
-    sim: Simulator,
+def add_residual(
+    sim: Emulator,
     params: Params,
     u: Array,
     ahead: Array,
@@ -127,15 +131,15 @@ def refined(
     u, ahead (..., *s, c), cond (..., p) -> like u, or with leading axes of the draw's own. The
     network's function takes x (..., *s, c) and noise features (..., f), its context bound.
     """
-    seen = _frame(sim)(u)
+    seen = _galilean_frame(sim)(u)
     still = seen.there(ahead)
-    residual = draw(_denoiser(sim, params, seen.u, still, cond, model=model))
-    residual = residual * _beside(params["stats"]["residual_std"], u)
-    return seen.back(still + _without_mean(sim, residual))
+    residual = draw(_bind_denoiser(sim, params, seen.u, still, cond, model=model))
+    residual = residual * per_channel(params["stats"]["residual_std"], u)
+    return seen.back(still + _remove_mean(sim, residual))
 
 
-def residual(
-    sim: Simulator,
+def residual_target(
+    sim: Emulator,
     params: Params,
     u: Array,
     ahead: Array,
@@ -148,15 +152,15 @@ def residual(
 
     All (..., *s, c), cond (..., p) -> like u, and the function of each model as `refined` has it.
     """
-    seen = _frame(sim)(u)
+    seen = _galilean_frame(sim)(u)
     still = seen.there(ahead)
-    lack = (seen.there(truth) - still) / _beside(params["stats"]["residual_std"], u)
-    networks = tuple(_denoiser(sim, params, seen.u, still, cond, model=m) for m in models)
-    return _without_mean(sim, lack), networks
+    lack = (seen.there(truth) - still) / per_channel(params["stats"]["residual_std"], u)
+    networks = tuple(_bind_denoiser(sim, params, seen.u, still, cond, model=m) for m in models)
+    return _remove_mean(sim, lack), networks
 
 
 def _predict(
-    sim: Simulator,
+    sim: Emulator,
     params: Params,
     u: Array,
     cond: Array,
@@ -173,12 +177,12 @@ def _predict(
     told = condition(stats, sim.pde.features(cond))
     noise = () if z is None else (z,)
     increment = network.apply(params[model], given, told, *noise)
-    increment = increment * _beside(stats["increment_std"], u)
-    return start + _without_mean(sim, increment)
+    increment = increment * per_channel(stats["increment_std"], u)
+    return start + _remove_mean(sim, increment)
 
 
-def _denoiser(
-    sim: Simulator, params: Params, u: Array, ahead: Array, cond: Array, *, model: str
+def _bind_denoiser(
+    sim: Emulator, params: Params, u: Array, ahead: Array, cond: Array, *, model: str
 ) -> Denoiser:
     """The network of a residual, bound to the two fields and to the parameters that it corrects."""
     stats = params["stats"]
@@ -191,28 +195,24 @@ def _denoiser(
     return network
 
 
-def _without_mean(sim: Simulator, increment: Array) -> Array:
+def _remove_mean(sim: Emulator, increment: Array) -> Array:
     if not sim.zero_mean:
         return increment
-    axes = tuple(range(-1 - sim.pde.ndim, -1))
+    axes = spatial_axes(sim.pde.ndim)
     return increment - jnp.mean(increment, axes, keepdims=True)
 
 
-def _beside(vector: Array, u: Array) -> Array:
-    return vector.reshape((1,) * (u.ndim - 1) + (-1,))
-
-
-def _frame(sim: Simulator) -> Frame:
+def _galilean_frame(sim: Emulator) -> ToFrame:
     """The frame in which the operator works."""
     if not sim.galilean:
-        return lambda u: Moving(u, lambda v: v, lambda v: v)
+        return lambda u: GalileanFrame(u, lambda v: v, lambda v: v)
     assert sim.pde.at_rest is not None
     return sim.pde.at_rest
 
 
-def statistics(sim: Simulator, train: Trajectories) -> Params:
+def fit_statistics(sim: Emulator, train: Trajectories) -> Params:
     """Scales of the training split in the operator's frame, for `init`; see `fit_normalizer`."""
-    frame = _frame(sim)
+    frame = _galilean_frame(sim)
 
     def guess(u: Array, cond: Array) -> Array:
         seen = frame(u)
@@ -227,6 +227,6 @@ def statistics(sim: Simulator, train: Trajectories) -> Params:
     )
 
 
-def count(tree: Any) -> int:
+def num_params(tree: Any) -> int:
     """Number of scalars in a tree of arrays."""
     return sum(int(np.size(x)) for x in jax.tree.leaves(tree))

@@ -11,21 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax import physics
-from ups_jax.emulator import Simulator
+from ups_jax.emulator import Emulator
 from ups_jax.evaluate import summarize
 from ups_jax.evaluate.summarize import Stats
 from ups_jax.evaluate.timing import condition_of, milliseconds
-from ups_jax.evaluate.validate import ensemble_validator, errors, loss_validator, validator
-from ups_jax.forecast import FORECASTERS, Forecast, analysis, calls, require_trained
+from ups_jax.evaluate.validate import (
+    ensemble_validator,
+    loss_validator,
+    per_sample_nrmse,
+    validator,
+)
+from ups_jax.forecast import FORECASTERS, Forecast, calls_per_step, nudged_analysis, require_trained
 from ups_jax.metrics import METRICS, Metric
 from ups_jax.registry import lookup
-from ups_jax.sharding import Mesh, everywhere, fetch, shape_of, spread
+from ups_jax.sharding import Mesh, replicate, shape_of, shard_batch, to_host
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 __all__ = [
     "Report",
     "ensemble_validator",
-    "errors",
+    "per_sample_nrmse",
     "evaluate",
     "loss_validator",
     "protocols",
@@ -63,7 +68,7 @@ def protocols(frames: int, context: int) -> dict[str, int]:
 
 
 def evaluate(
-    sim: Simulator,
+    sim: Emulator,
     params: Params,
     data: Trajectories,
     key: Key,
@@ -103,7 +108,7 @@ def evaluate(
     if stop():
         raise Interrupted("evaluation")
     began = time.monotonic()
-    params, key = everywhere(mesh, (params, key))
+    params, key = replicate(mesh, (params, key))
     like = [shape_of(mesh, (batch, *x.shape[1:])) for x in (data.u, condition_of(data))]
     own = {mode: dict((options or {}).get(mode, {})) for mode in modes}
     runs = {mode: partial(FORECASTERS[mode].run, **own[mode]) for mode in modes}
@@ -116,8 +121,8 @@ def evaluate(
             raise Interrupted("evaluation")
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
-        u, cond = spread(mesh, (data.u[padded], condition_of(data)[padded]))
-        stats = fetch(mesh, compiled(params, u, cond, jax.random.fold_in(key, begin)))
+        u, cond = shard_batch(mesh, (data.u[padded], condition_of(data)[padded]))
+        stats = to_host(mesh, compiled(params, u, cond, jax.random.fold_in(key, begin)))
         parts.append({m: {k: x[: len(index)] for k, x in s.items()} for m, s in stats.items()})
         progress(begin + len(index), len(data))
     joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
@@ -131,9 +136,11 @@ def evaluate(
     for mode in modes:
         scalars[f"eval/{mode}/samples"] = len(data)
         scalars[f"eval/{mode}/ms"] = costs[mode]
-        scalars[f"eval/{mode}/calls"] = calls(sim, mode, **own[mode]) * (data.u.shape[1] - 1)
-    scalars |= summarize.shipped(scalars, ship, protocol)
-    chosen, labels = summarize.typical(joined[ship]["p1/nrmse"].mean(1), examples)
+        scalars[f"eval/{mode}/calls"] = calls_per_step(sim, mode, **own[mode]) * (
+            data.u.shape[1] - 1
+        )
+    scalars |= summarize.selected_scalars(scalars, ship, protocol)
+    chosen, labels = summarize.example_indices(joined[ship]["p1/nrmse"].mean(1), examples)
     frames = {mode: joined[mode]["frames"] for mode in modes}
     columns, rows = summarize.summary(scalars, modes, starts, horizons, params)
     physics_columns, physics_rows = summarize.physical(scalars, modes)
@@ -157,7 +164,7 @@ def evaluate(
 
 
 def _score(
-    sim: Simulator,
+    sim: Emulator,
     runs: Mapping[str, Callable[..., Forecast]],
     starts: Mapping[str, int],
     metrics: Mapping[str, Metric],
@@ -177,7 +184,7 @@ def _score(
     def given(mode: str) -> Array:
         gain = nudging if FORECASTERS[mode].models else 1.0
         frames = [u[:, : start + 1] for start in starts.values()]
-        return jnp.concatenate([analysis(sim, params, f, cond, gain=gain) for f in frames])
+        return jnp.concatenate([nudged_analysis(sim, params, f, cond, gain=gain) for f in frames])
 
     paths = jnp.stack(
         [run(sim, params, given(mode), conds, key, steps=steps).u for mode, run in runs.items()]
@@ -194,7 +201,7 @@ def _score(
     return by_mode | {"truth": {k: v[-1] for k, v in physical.items()}}
 
 
-def _physical(sim: Simulator, given: Array, path: Array, cond: Array) -> dict[str, Array]:
+def _physical(sim: Emulator, given: Array, path: Array, cond: Array) -> dict[str, Array]:
     """What needs no truth: diagnostics, drift of the laws, spectrum of the last frame."""
     checks = physics.diagnostics(sim.pde, given, path, cond)
     whole = jnp.concatenate([given[:, None], path], 1)

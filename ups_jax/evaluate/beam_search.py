@@ -9,17 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.emulator import Search, Simulator
+from ups_jax.emulator import Emulator, SearchSpec
 from ups_jax.evaluate.summarize import Stats
 from ups_jax.evaluate.timing import condition_of, milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast
-from ups_jax.forecast.beam_search import calls, candidates_of, searched
+from ups_jax.forecast.beam_search import propose_candidates, search_calls, search_forecast
 from ups_jax.metrics import METRICS, nrmse
-from ups_jax.sharding import Mesh, everywhere, fetch, spread
+from ups_jax.sharding import Mesh, replicate, shard_batch, to_host
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 COLUMNS = ["forecaster", "calls a step", "nRMSE", "below mean-of-B", "what it is"]
-NOTES = {
+ROW_NOTES = {
     "operator": "the frozen operator",
     "continued": "the operator trained on for as many FLOPs",
     "mean": "mean of as many members as the search has calls",
@@ -27,12 +27,12 @@ NOTES = {
     "ttc": "the search",
     "oracle": "a bound: chooses by the truth, which no forecast has",
 }
-HELPS = 0.05
+ORACLE_GAIN = 0.05
 """Gain over mean-of-B below which a search is said not to help, nor where it is no gain at all."""
 
 
 @dataclass(frozen=True)
-class Analysis:
+class SearchAnalysis:
     """What a search is worth: `scalars` by summary key, a table, a sentence, and arrays.
 
     `curves` holds "<forecaster>" (n, t), nRMSE; "choice" (k,), shares of the candidates; "reward"
@@ -46,8 +46,8 @@ class Analysis:
     curves: Stats
 
 
-def analyse_search(
-    sim: Simulator,
+def analyze_search(
+    sim: Emulator,
     params: Params,
     data: Trajectories,
     key: Key,
@@ -56,7 +56,7 @@ def analyse_search(
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Analysis:
+) -> SearchAnalysis:
     """P1 of `ttc` beside the operator, its control where trained, and mean, random, oracle of B.
 
     B, the network calls of a step of the search, are those of each but the single ones. Keys are
@@ -65,19 +65,19 @@ def analyse_search(
     spec = sim.search
     assert spec is not None
     score = jax.jit(partial(_score, sim, spec, "continued" in params))
-    params, key = everywhere(mesh, (params, key))
+    params, key = replicate(mesh, (params, key))
     parts = []
     for begin in range(0, len(data), batch):
         if stop():
             raise Interrupted("analysis of the search")
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
-        u, cond = spread(mesh, (data.u[padded], condition_of(data)[padded]))
-        found = fetch(mesh, score(params, u, cond, jax.random.fold_in(key, begin)))
+        u, cond = shard_batch(mesh, (data.u[padded], condition_of(data)[padded]))
+        found = to_host(mesh, score(params, u, cond, jax.random.fold_in(key, begin)))
         parts.append(jax.tree.map(lambda x, m=index.size: x[:m], found))
         progress(begin + index.size, len(data))
     joined: dict[str, Any] = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    errors = {name: joined["nrmse"][name] for name in NOTES if name in joined["nrmse"]}
+    errors = {name: joined["nrmse"][name] for name in ROW_NOTES if name in joined["nrmse"]}
     mean = {name: float(np.mean(error)) for name, error in errors.items()}
     ms = milliseconds(sim, params, data, key, mode="ttc", batch=batch, mesh=mesh, stop=stop)
     told = joined["rank"][np.isfinite(joined["rank"])]
@@ -89,7 +89,7 @@ def analyse_search(
     }
     steps = data.u.shape[1] - 1
     scalars |= {"eval/ttc/ms": ms, "eval/ttc/samples": len(data)}
-    scalars["eval/ttc/calls"] = calls(sim) * steps
+    scalars["eval/ttc/calls"] = search_calls(sim) * steps
     analysis = {f"nrmse_{name}": value for name, value in mean.items()}
     analysis["rank_correlation"] = rank
     analysis["diversity"] = float(np.mean(joined["diversity"]))
@@ -100,11 +100,17 @@ def analyse_search(
         "continued": 1,
         "mean": FORECASTERS[spec.source].calls(sim, _members(sim, spec)),
     }
-    return Analysis(
+    return SearchAnalysis(
         scalars=scalars,
         columns=COLUMNS,
         rows=[
-            [name, single.get(name, calls(sim)), value, 1 - value / mean["mean"], NOTES[name]]
+            [
+                name,
+                single.get(name, search_calls(sim)),
+                value,
+                1 - value / mean["mean"],
+                ROW_NOTES[name],
+            ]
             for name, value in mean.items()
         ],
         verdict=_verdict(mean, rank),
@@ -118,8 +124,8 @@ def analyse_search(
 
 
 def _score(
-    sim: Simulator,
-    spec: Search,
+    sim: Emulator,
+    spec: SearchSpec,
     continued: bool,
     params: Params,
     u: Array,
@@ -129,7 +135,7 @@ def _score(
     """Errors of every way to spend the calls, and how rewards and errors of candidates agree."""
     true, ndim = u[:, 1:], sim.pde.ndim
     k_path, k_mean, k_random, k_ask = jax.random.split(key, 4)
-    run = partial(searched, sim, params, u[:, 0], cond, steps=true.shape[1], spec=spec)
+    run = partial(search_forecast, sim, params, u[:, 0], cond, steps=true.shape[1], spec=spec)
 
     def go(mode: str, key: Key, **options: Any) -> Forecast:
         run = FORECASTERS[mode].run
@@ -156,7 +162,7 @@ def _score(
         "ttc": ways[0],
         "oracle": ways[2],
     }
-    reward, error = _asked(sim, params, spec, u[:, 0], ways[0], true, cond, k_ask)
+    reward, error = _forecast_options(sim, params, spec, u[:, 0], ways[0], true, cond, k_ask)
     return {
         "nrmse": {name: nrmse(path, true, ndim) for name, path in paths.items()},
         "metrics": {n: metric.per_sample(ways[0], true, ndim) for n, metric in METRICS.items()},
@@ -168,10 +174,10 @@ def _score(
     }
 
 
-def _asked(
-    sim: Simulator,
+def _forecast_options(
+    sim: Emulator,
     params: Params,
-    spec: Search,
+    spec: SearchSpec,
     u0: Array,
     path: Array,
     true: Array,
@@ -184,7 +190,9 @@ def _asked(
     def at(now: tuple[Array, Array, Key]) -> tuple[Array, Array]:
         u, goal, k = now
         told = cond[:, None]
-        after = candidates_of(sim, params, u[:, None], told, k, spec=spec, temperature=spec.start)
+        after = propose_candidates(
+            sim, params, u[:, None], told, k, spec=spec, temperature=spec.start
+        )
         prev = jnp.broadcast_to(u[:, None, None], after.shape)
         wide = jnp.broadcast_to(told[:, :, None], (*after.shape[:3], told.shape[-1]))
         reward = spec.reward(prev, after, wide)
@@ -216,9 +224,9 @@ def _distance(after: Array, goal: Array, ndim: int) -> Array:
     return jnp.sqrt(jnp.mean((after - goal[:, None, None]) ** 2, axes))
 
 
-def _members(sim: Simulator, spec: Search) -> int:
+def _members(sim: Emulator, spec: SearchSpec) -> int:
     """Members that cost as many calls as the search, one at least."""
-    return max(1, calls(sim) // FORECASTERS[spec.source].calls(sim, 1))
+    return max(1, search_calls(sim) // FORECASTERS[spec.source].calls(sim, 1))
 
 
 def _pairs(reward: np.ndarray, error: np.ndarray) -> Stats:
@@ -232,7 +240,7 @@ def _pairs(reward: np.ndarray, error: np.ndarray) -> Stats:
 def _verdict(mean: dict[str, float], rank: float) -> str:
     """One sentence: what the search gains, what the best choice could, and why."""
     gain, bound = (1 - mean[name] / mean["mean"] for name in ("ttc", "oracle"))
-    better = gain >= HELPS and mean["ttc"] < mean["operator"]
+    better = gain >= ORACLE_GAIN and mean["ttc"] < mean["operator"]
     helps = "helps" if better else "does not help"
     agree = f"{rank:.2f} (ideal -1)" if np.isfinite(rank) else "undefined: all rewards are equal"
     return (

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.emulator import Simulator
+from ups_jax.emulator import Emulator
 from ups_jax.evaluate.summarize import Stats
 from ups_jax.evaluate.timing import condition_of, milliseconds
-from ups_jax.forecast import FORECASTERS, calls
+from ups_jax.forecast import FORECASTERS, calls_per_step
 from ups_jax.metrics import (
     ENSEMBLE_METRICS,
     METRICS,
@@ -21,7 +21,7 @@ from ups_jax.metrics import (
     reliability,
     spread_skill,
 )
-from ups_jax.sharding import Mesh, everywhere, fetch, spread
+from ups_jax.sharding import Mesh, replicate, shard_batch, to_host
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 SHOWN = ("nrmse", "member_nrmse", "mae", "crps", "spread_skill", "coverage_50", "coverage_90")
@@ -48,7 +48,7 @@ class Ensembles:
 
 
 def evaluate_ensembles(
-    sim: Simulator,
+    sim: Emulator,
     params: Params,
     data: Trajectories,
     key: Key,
@@ -72,15 +72,15 @@ def evaluate_ensembles(
         **{m: {"members": members, **o} for m, o in modes.items()},
     }
     score = jax.jit(partial(_score, sim, runs, tuple(modes)))
-    params, key = everywhere(mesh, (params, key))
+    params, key = replicate(mesh, (params, key))
     parts, paths = [], []
     for begin in range(0, len(data), batch):
         if stop():
             raise Interrupted("evaluation of ensembles")
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
-        u, cond = spread(mesh, (data.u[padded], condition_of(data)[padded]))
-        found = fetch(mesh, score(params, u, cond, jax.random.fold_in(key, begin)))
+        u, cond = shard_batch(mesh, (data.u[padded], condition_of(data)[padded]))
+        found = to_host(mesh, score(params, u, cond, jax.random.fold_in(key, begin)))
         parts.append(_first(found[0], len(index)))
         paths.append(_first(found[1], len(index)))
         progress(begin + len(index), len(data))
@@ -95,7 +95,7 @@ def evaluate_ensembles(
             milliseconds, sim, params, data, key, mode=mode, batch=batch, mesh=mesh, stop=stop
         )
         scalars[f"{prefix}ms"] = took(**options)
-        scalars[f"{prefix}calls"] = calls(sim, mode, **options) * (data.u.shape[1] - 1)
+        scalars[f"{prefix}calls"] = calls_per_step(sim, mode, **options) * (data.u.shape[1] - 1)
     return Ensembles(
         scalars=scalars,
         columns=["forecaster", *SHOWN],
@@ -107,7 +107,7 @@ def evaluate_ensembles(
 
 
 def _score(
-    sim: Simulator,
+    sim: Emulator,
     runs: Mapping[str, Mapping[str, Any]],
     drawn: tuple[str, ...],
     params: Params,

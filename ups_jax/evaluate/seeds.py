@@ -9,11 +9,11 @@ import numpy as np
 from ups_jax.evaluate import Report
 
 Row = list[Any]
-APART = ("/ms", "/calls", "_median", "_p90")
+EXCLUDED = ("/ms", "/calls", "_median", "_p90")
 """Ends of keys that are told for the shipped network alone."""
 
 
-def over_seeds(shipped: Report, every: Sequence[Report]) -> Report:
+def merge_seeds(shipped: Report, every: Sequence[Report]) -> Report:
     """`shipped` with the mean and the spread of `every` network's report (its own among them).
 
     Scalars gain `<key>_seeds_mean` and `<key>_seeds_std`, the standard deviation of a sample;
@@ -23,7 +23,7 @@ def over_seeds(shipped: Report, every: Sequence[Report]) -> Report:
         raise ValueError(f"{len(every)} report: a spread needs at least two networks")
     scalars = dict(shipped.scalars)
     for key in every[0].scalars:
-        if key.startswith("eval/truth/") or key.endswith(APART):
+        if key.startswith("eval/truth/") or key.endswith(EXCLUDED):
             continue
         values = [report.scalars[key] for report in every]
         scalars[f"{key}_seeds_mean"] = float(np.mean(values))

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.emulator import count
+from ups_jax.emulator import num_params
 from ups_jax.forecast import FORECASTERS
 from ups_jax.metrics import Metric
 from ups_jax.types import Params, Trajectories
@@ -49,7 +49,7 @@ def scalars_of(
     return scalars
 
 
-def shipped(scalars: Mapping[str, float], ship: str, protocol: str) -> dict[str, float]:
+def selected_scalars(scalars: Mapping[str, float], ship: str, protocol: str) -> dict[str, float]:
     """`eval/<metric>` and `eval/physics/<metric>` of the mode that is shipped."""
     out = {}
     prefix = f"eval/{ship}/" if protocol == "p1" else f"eval/{ship}/{protocol}/"
@@ -77,7 +77,7 @@ def summary(
     for protocol in starts:
         for mode in modes:
             prefix = f"eval/{mode}/" if protocol == "p1" else f"eval/{mode}/{protocol}/"
-            size = count([params[model] for model in FORECASTERS[mode].models])
+            size = num_params([params[model] for model in FORECASTERS[mode].models])
             values = [scalars.get(prefix + name) for name in shown]
             whole = [int(scalars[f"eval/{mode}/{name}"]) for name in ("samples", "calls")]
             ms, note = scalars[f"eval/{mode}/ms"], FORECASTERS[mode].note
@@ -119,7 +119,7 @@ def percentiles(values: np.ndarray, wanted: Sequence[float]) -> np.ndarray:
         return np.percentile(values, wanted, axis=0)
 
 
-def typical(errors: np.ndarray, count: int) -> tuple[np.ndarray, list[str]]:
+def example_indices(errors: np.ndarray, count: int) -> tuple[np.ndarray, list[str]]:
     """Samples at the median, the 90th percentile and the worst of an error, as far as asked."""
     order = np.argsort(np.nan_to_num(errors, nan=np.inf))
     wanted = [("median", 0.5), ("90th percentile", 0.9), ("worst", 1.0), ("best", 0.0)][:count]

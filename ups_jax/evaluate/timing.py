@@ -7,18 +7,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from ups_jax.emulator import Simulator
+from ups_jax.emulator import Emulator
 from ups_jax.forecast import forecast
-from ups_jax.sharding import Mesh, agree, everywhere, spread
+from ups_jax.sharding import Mesh, any_process, replicate, shard_batch
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 REPEATS = 3
-PATIENCE = 2.0
+MAX_SECONDS = 2.0
 """Seconds of timed rollouts after which another would hardly steady their median."""
 
 
 def milliseconds(
-    sim: Simulator,
+    sim: Emulator,
     params: Params,
     data: Trajectories,
     key: Key,
@@ -33,10 +33,10 @@ def milliseconds(
 
     Of three rollouts, or of fewer where they take seconds.
     """
-    u0, cond = spread(mesh, (data.u[:batch, 0], condition_of(data)[:batch]))
-    params, key = everywhere(mesh, (params, key))
+    u0, cond = shard_batch(mesh, (data.u[:batch, 0], condition_of(data)[:batch]))
+    params, key = replicate(mesh, (params, key))
     steps, times = data.u.shape[1] - 1, []
-    while len(times) <= REPEATS and not agree(mesh, sum(times[1:]) >= PATIENCE):
+    while len(times) <= REPEATS and not any_process(mesh, sum(times[1:]) >= MAX_SECONDS):
         if stop():
             raise Interrupted("evaluation")
         began = time.perf_counter()

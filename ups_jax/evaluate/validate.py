@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.data import sample_windows
-from ups_jax.emulator import Simulator
+from ups_jax.emulator import Emulator
 from ups_jax.evaluate.timing import condition_of
 from ups_jax.forecast import forecast
 from ups_jax.metrics import METRICS, crps, nrmse
 from ups_jax.registry import lookup
-from ups_jax.sharding import Mesh, constrain, everywhere, fetch, spread
+from ups_jax.sharding import Mesh, constrain_batch, replicate, shard_batch, to_host
 from ups_jax.types import Array, Params, Stage, Trajectories
 
 Validate = Callable[[Params], float | None]
@@ -23,7 +23,7 @@ WINDOWS = 256
 
 
 def validator(
-    sim: Simulator,
+    sim: Emulator,
     data: Trajectories,
     *,
     batch: int,
@@ -41,7 +41,7 @@ def validator(
     measure = lookup(METRICS, metric, "metric")
     score = jax.jit(measure.per_sample, static_argnums=2)
     rolled = partial(
-        _rolled, sim, data, batch=batch, mode=mode, start=start, mesh=mesh, stop=stop, **options
+        _rollout, sim, data, batch=batch, mode=mode, start=start, mesh=mesh, stop=stop, **options
     )
 
     def validate(params: Params) -> float | None:
@@ -51,8 +51,8 @@ def validator(
     return validate
 
 
-def errors(
-    sim: Simulator,
+def per_sample_nrmse(
+    sim: Emulator,
     params: Params,
     data: Trajectories,
     *,
@@ -64,14 +64,14 @@ def errors(
 ) -> np.ndarray | None:
     """P1 nRMSE of a mode, with its `options`, on each trajectory (n,); None once stopped."""
     rolled = partial(
-        _rolled, sim, data, batch=batch, mode=mode, start=0, mesh=mesh, stop=stop, **options
+        _rollout, sim, data, batch=batch, mode=mode, start=0, mesh=mesh, stop=stop, **options
     )
     each = rolled(params, lambda found, true: nrmse(found.u, true, sim.pde.ndim))
     return None if each is None else np.nan_to_num(each.mean(1), nan=np.inf)
 
 
 def ensemble_validator(
-    sim: Simulator,
+    sim: Emulator,
     data: Trajectories,
     *,
     batch: int,
@@ -89,7 +89,7 @@ def ensemble_validator(
         return crps(paths, true, sim.pde.ndim) / jnp.sqrt(jnp.mean(true**2, axes) + 1e-12)
 
     rolled = partial(
-        _rolled,
+        _rollout,
         *(sim, data),
         **dict(batch=batch, mode=mode, start=0, mesh=mesh, stop=stop, members=members),
         **options,
@@ -113,13 +113,13 @@ def loss_validator(
     stop: Callable[[], bool] = lambda: False,
 ) -> Validate:
     """A stage's own loss on windows of a split that, with their noise, stay the same."""
-    split = everywhere(mesh, (jnp.asarray(data.u), jnp.asarray(condition_of(data))))
+    split = replicate(mesh, (jnp.asarray(data.u), jnp.asarray(condition_of(data))))
 
     @jax.jit
     def loss(params: Params, u: Array, cond: Array, i: int) -> Array:
         k_window, k_loss = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
         found = sample_windows(k_window, u, cond, batch=batch, length=unroll + 1, early=early)
-        found = constrain(mesh, dict(u=found[0], cond=found[1]))
+        found = constrain_batch(mesh, dict(u=found[0], cond=found[1]))
         return stage.loss(params, found, k_loss)[0]
 
     def validate(params: Params) -> float | None:
@@ -127,26 +127,26 @@ def loss_validator(
         for i in range(max(1, WINDOWS // batch)):
             if stop():
                 return None
-            values.append(fetch(mesh, loss(everywhere(mesh, params), *split, i)))
+            values.append(to_host(mesh, loss(replicate(mesh, params), *split, i)))
         return _finite(jnp.mean(jnp.stack(values)))
 
     return validate
 
 
-def _rolled(
+def _rollout(
     sim, data, params, score, *, batch, mode, start, mesh, stop, **options
 ) -> np.ndarray | None:
     """Scores of each trajectory's forecast after frame `start`; None once stopped."""
     steps, scores = data.u.shape[1] - 1 - start, []
-    params = everywhere(mesh, params)
+    params = replicate(mesh, params)
     for begin in range(0, len(data), batch):
         if stop():
             return None
         some = slice(begin, begin + batch)
-        u, cond = spread(mesh, (data.u[some], condition_of(data)[some]))
-        key = everywhere(mesh, jax.random.key(begin))
+        u, cond = shard_batch(mesh, (data.u[some], condition_of(data)[some]))
+        key = replicate(mesh, jax.random.key(begin))
         found = forecast(sim, params, u[:, start], cond, key, steps=steps, mode=mode, **options)
-        scores.append(fetch(mesh, score(found, u[:, start + 1 :])))
+        scores.append(to_host(mesh, score(found, u[:, start + 1 :])))
     return np.concatenate(scores)
 
 

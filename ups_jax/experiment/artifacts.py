@@ -7,20 +7,20 @@ from typing import Any
 import jax
 
 from ups_jax import config, tracking
-from ups_jax.emulator import count
+from ups_jax.emulator import num_params
 from ups_jax.experiment import verdict, workdir
-from ups_jax.experiment.context import Plan
+from ups_jax.experiment.context import RunContext
 from ups_jax.experiment.datasets import Splits
-from ups_jax.experiment.evaluation import Judgement
-from ups_jax.experiment.verdict import Ruling
+from ups_jax.experiment.evaluation import Evaluation
+from ups_jax.experiment.verdict import RunVerdict
 from ups_jax.metrics import LEVELS
 from ups_jax.report import (
-    Plate,
+    ReportFigure,
     Table,
-    champion_plate,
-    ensemble_plates,
-    gates_plate,
-    search_plate,
+    champion_report_figure,
+    ensemble_figures,
+    gates_report_figure,
+    search_figure,
     write_report,
 )
 from ups_jax.types import Params
@@ -32,11 +32,11 @@ VARIANT_COLUMNS = ["rank", "lr", "validation nRMSE", "best step"]
 
 
 def publish(
-    plan: Plan,
+    plan: RunContext,
     splits: Splits,
     params: Params,
-    judged: Judgement,
-    ruled: Ruling,
+    judged: Evaluation,
+    ruled: RunVerdict,
     stages: list[list[Any]],
     run: tracking.WandBContext,
 ) -> None:
@@ -55,11 +55,11 @@ def publish(
 
 
 def _page(
-    plan: Plan,
+    plan: RunContext,
     splits: Splits,
     params: Params,
-    judged: Judgement,
-    ruled: Ruling,
+    judged: Evaluation,
+    ruled: RunVerdict,
     stages: list[list[Any]],
 ) -> Path:
     cfg, sim = plan.cfg, plan.sim
@@ -69,7 +69,7 @@ def _page(
     facts = [
         ("protocol", f"{cfg.eval.protocol.upper()} on {len(splits.test)} test trajectories"),
         ("data", f"{splits.train.origin}, {len(splits.train)} for training"),
-        ("parameters", f"{count(params['operator']):,} (operator)"),
+        ("parameters", f"{num_params(params['operator']):,} (operator)"),
         ("training", f"{plan.wall['train_s']:.0f} s on {jax.devices()[0].device_kind}"),
         *([("search", judged.search.verdict)] if judged.search else []),
         ("seed", f"{_seeds(cfg)} (data {cfg.data.seed})"),
@@ -93,42 +93,42 @@ def _page(
     )
 
 
-def _variants(plan: Plan) -> list[Table]:
+def _variants(plan: RunContext) -> list[Table]:
     """The learning rates that were compared, where there are several."""
     return [Table("Variants", VARIANT_COLUMNS, plan.variants)] if plan.variants else []
 
 
-def _more_tables(judged: Judgement) -> list[Table]:
+def _more_tables(judged: Evaluation) -> list[Table]:
     """Tables of ensembles and search, where there are such."""
     named = {"Ensemble Summary": judged.ensembles, "TTC Analysis": judged.search}
     return [Table(name, found.columns, found.rows) for name, found in named.items() if found]
 
 
-def _lead(plan: Plan, ruled: Ruling) -> list[Table | Plate]:
+def _lead(plan: RunContext, ruled: RunVerdict) -> list[Table | ReportFigure]:
     """What stands first on the page: the gates, and the comparison with the champion."""
     gates, worse, board = verdict.tables(ruled)
     champion, dpi = ruled.before.champion, plan.cfg.report.dpi
     held = {} if champion is None else champion["metrics"]
-    shown: list[Table | Plate] = []
+    shown: list[Table | ReportFigure] = []
     if ruled.gates:
-        shown += [gates_plate(ruled.gates, champion=held, dpi=dpi), gates]
+        shown += [gates_report_figure(ruled.gates, champion=held, dpi=dpi), gates]
     if champion is not None:
         names = (plan.workdir.name, f"champion {champion.get('name') or champion['id']}")
         curves = ruled.row["curves"], champion.get("curves") or {}
-        shown += [champion_plate(*curves, names=names, dpi=dpi), worse]
+        shown += [champion_report_figure(*curves, names=names, dpi=dpi), worse]
     return [*shown, board]
 
 
-def _more_plates(plan: Plan, judged: Judgement) -> list[Plate]:
+def _more_plates(plan: RunContext, judged: Evaluation) -> list[ReportFigure]:
     times, dpi, plates = judged.report.times, plan.cfg.report.dpi, []
     if judged.ensembles is not None:
         found, extent = judged.ensembles, plan.sim.pde.extent
-        plates += ensemble_plates(
+        plates += ensemble_figures(
             found.curves, found.examples, times, levels=LEVELS, extent=extent, dpi=dpi
         )
     if judged.search is not None:
         calls = {row[0]: row[1] for row in judged.search.rows}
-        plates.append(search_plate(judged.search.curves, calls, times, dpi=dpi))
+        plates.append(search_figure(judged.search.curves, calls, times, dpi=dpi))
     return plates
 
 

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 logging.getLogger("absl").setLevel(logging.ERROR)
 
 
-class Saved(NamedTuple):
+class Checkpoint(NamedTuple):
     """A restored checkpoint: the tree, and the notes beside it."""
 
     tree: Any
@@ -85,7 +85,7 @@ class Checkpoints:
         """Number of the latest checkpoint, None where there is none."""
         return self._manager.latest_step()
 
-    def restore(self, number: int, like: Any) -> Saved:
+    def restore(self, number: int, like: Any) -> Checkpoint:
         """Arrays shaped as those of `like`; ValueError where the checkpoint's have other shapes."""
         target = jax.eval_shape(lambda: like)
         args = ocp.args.Composite(
@@ -106,4 +106,4 @@ class Checkpoints:
             if want.shape != got.shape:
                 name = jax.tree_util.keystr(path)
                 raise ValueError(f"{refusal} ({name}: {got.shape} saved, {want.shape} wanted)")
-        return Saved(found["tree"], dict(found["meta"]))
+        return Checkpoint(found["tree"], dict(found["meta"]))

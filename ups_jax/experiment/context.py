@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ups_jax.emulator import Simulator
-from ups_jax.experiment.checkpoint import Saved
+from ups_jax.emulator import Emulator
+from ups_jax.experiment.checkpoint import Checkpoint
 from ups_jax.experiment.datasets import Splits
-from ups_jax.experiment.signals import Stop
-from ups_jax.progress import Bar
+from ups_jax.experiment.signals import StopFlag
+from ups_jax.progress import ProgressBar
 from ups_jax.sharding import Mesh
 
 
 @dataclass(frozen=True)
-class Resumed:
+class ResumeState:
     """What earlier segments of a run left: each stage's newest checkpoint."""
 
-    saved: Mapping[str, Saved] = field(default_factory=dict)
+    saved: Mapping[str, Checkpoint] = field(default_factory=dict)
 
     @property
     def offset(self) -> int:
@@ -34,19 +34,19 @@ class Resumed:
 
 
 @dataclass
-class Plan:
+class RunContext:
     """One run: its config and simulator, its folder and data, and what stops or shows it."""
 
     cfg: Any
-    sim: Simulator
+    sim: Emulator
     workdir: Path
     args: Namespace
-    stop: Stop
+    stop: StopFlag
     began: float
-    bar: Bar
+    bar: ProgressBar
     mesh: Mesh
     splits: Splits | None = None
-    resumed: Resumed = field(default_factory=Resumed)
+    resumed: ResumeState = field(default_factory=ResumeState)
     wall: dict[str, float] = field(default_factory=dict)
     variants: list[list[Any]] = field(default_factory=list)
     lock: AbstractContextManager[Any] = field(default_factory=nullcontext)

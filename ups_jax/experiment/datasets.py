@@ -13,7 +13,7 @@ from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
 from ups_jax.types import Key, Trajectories
 
-NAMES = ("train", "val", "test")
+SPLIT_NAMES = ("train", "val", "test")
 PDEBENCH_STRIDES = (4, 5)
 """From 1,024 points and 201 frames to 256 points and 41 frames."""
 
@@ -28,7 +28,7 @@ class Splits:
     record: dict[str, Any]
 
 
-def gather(
+def load_splits(
     cfg: Any,
     pde: PDE,
     *,
@@ -41,7 +41,7 @@ def gather(
     ids = {name: [int(i) for i in index] for name, (_, index) in parts.items()}
     made = {name: data for name, (data, _) in parts.items()}
     check_disjoint(made)
-    made = {name: observed(cfg, name, data) for name, data in made.items()}
+    made = {name: apply_observation(cfg, name, data) for name, data in made.items()}
     record = {
         "origin": made["train"].origin,
         "hash": {name: content_hash(data) for name, data in made.items()},
@@ -50,16 +50,16 @@ def gather(
     return Splits(**made, record=record)
 
 
-def observed(cfg: Any, name: str, data: Trajectories) -> Trajectories:
+def apply_observation(cfg: Any, name: str, data: Trajectories) -> Trajectories:
     """The split as forecasts see it, where its first frames are seen at few points alone."""
     if cfg.data.observed_stride is None:
         return data
-    seed = 3 * cfg.data.seed + NAMES.index(name)
+    seed = 3 * cfg.data.seed + SPLIT_NAMES.index(name)
     stride, noise = cfg.data.observed_stride, cfg.data.observed_noise
     return observe(data, seed=seed, stride=stride, noise=noise)
 
 
-def judged_steps(cfg: Any) -> int:
+def eval_steps(cfg: Any) -> int:
     """Saved intervals of validation and test trajectories."""
     return cfg.data.steps if cfg.data.eval_steps is None else cfg.data.eval_steps
 
@@ -68,18 +68,18 @@ def split_key(cfg: Any, name: str) -> Key:
     """Key of a simulated split: of its own, so that none changes with another's size."""
     if (own := cfg.data[f"{name}_seed"]) is not None:
         return jax.random.key(own)
-    return jax.random.fold_in(jax.random.key(cfg.data.seed), NAMES.index(name))
+    return jax.random.fold_in(jax.random.key(cfg.data.seed), SPLIT_NAMES.index(name))
 
 
 def _simulated(cfg, pde, mesh, stop, progress) -> dict[str, tuple[Trajectories, Any]]:
     parts = {}
-    for name in NAMES:
+    for name in SPLIT_NAMES:
         n = cfg.data[name]
         data = simulate(
             pde,
             split_key(cfg, name),
             n=n,
-            steps=cfg.data.steps if name == "train" else judged_steps(cfg),
+            steps=cfg.data.steps if name == "train" else eval_steps(cfg),
             mesh=mesh,
             stop=stop,
             progress=lambda done, total, name=name: progress(f"simulate {name}", done, total),
@@ -91,7 +91,7 @@ def _simulated(cfg, pde, mesh, stop, progress) -> dict[str, tuple[Trajectories, 
 def _from_file(cfg, pde) -> dict[str, tuple[Trajectories, Any]]:
     spec, data = cfg.data, from_file(cfg, pde)
     index = split(len(data), seed=spec.seed, train=spec.train, val=spec.val, test=spec.test)
-    parts = {name: data.take(index[name]) for name in NAMES}
+    parts = {name: data.take(index[name]) for name in SPLIT_NAMES}
     # Training windows may be read from disk; what is judged on is rolled out again and again.
     whole = {name: replace(parts[name], u=np.asarray(parts[name].u)) for name in ("val", "test")}
     return {name: (part, index[name]) for name, part in (parts | whole).items()}
@@ -108,11 +108,11 @@ def from_file(cfg: Any, pde: PDE) -> Trajectories:
         nu=spec.nu,
         stream=spec.stream,
     )
-    _require_fit(data, cfg, pde)
+    _check_matches_config(data, cfg, pde)
     return data
 
 
-def _require_fit(data: Trajectories, cfg: Any, pde: PDE) -> None:
+def _check_matches_config(data: Trajectories, cfg: Any, pde: PDE) -> None:
     """A file must be what the config says it is, down to the time between frames."""
     assert data.cond is not None
     points = data.points[0] if len(data.points) == 1 else ",".join(map(str, data.points))
@@ -123,7 +123,7 @@ def _require_fit(data: Trajectories, cfg: Any, pde: PDE) -> None:
         (
             "steps",
             data.u.shape[1] - 1,
-            judged_steps(cfg),
+            eval_steps(cfg),
             f"--config.data.steps={data.u.shape[1] - 1}",
         ),
         ("dt", float(data.dt), float(pde.dt), f"--config.pde.dt={data.dt:g}"),

@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ups_jax.experiment import rendezvous
-from ups_jax.experiment.signals import Stop
+from ups_jax.experiment.signals import StopFlag
 from ups_jax.types import Interrupted
 
 Value = TypeVar("Value")
@@ -37,7 +37,7 @@ LOST = 1
 """Exit code of a process whose run has lost another one."""
 
 
-def join(args: Namespace) -> None:
+def initialize(args: Namespace) -> None:
     """Meet the other processes, if there are any. ValueError where they are not found in time."""
     address = args.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     if address is None:
@@ -68,39 +68,39 @@ def join(args: Namespace) -> None:
     if not host or not port.isdecimal():
         raise ValueError(f"--coordinator is {address!r}; write HOST:PORT, 10.0.0.1:8476 say")
     if own == 0:
-        rendezvous.answer(int(port), count, args.wait_s)
+        rendezvous.serve(int(port), count, args.wait_s)
     else:
-        rendezvous.call(host.strip("[]"), int(port), own, count, args.wait_s)
+        rendezvous.connect(host.strip("[]"), int(port), own, count, args.wait_s)
     jax.distributed.initialize(
         address, count, own, cluster_detection_method="deactivate", **waiting
     )
 
 
-def first() -> bool:
+def is_primary() -> bool:
     """Whether this process is the one that writes."""
     return jax.process_index() == 0
 
 
-def heard(make: Callable[[], Value]) -> Value:
+def broadcast_from_primary(make: Callable[[], Value]) -> Value:
     """What the first process makes, on all of them; its ValueError or OSError is everyone's."""
     if jax.process_count() == 1:
         return make()
     found: Any = None
-    if first():
+    if is_primary():
         try:
             found = (True, make())
         except (ValueError, OSError) as error:
             found = (False, str(error) or type(error).__name__)
     sent = np.frombuffer(pickle.dumps(found), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.asarray(sent.size)))
-    text = sent if first() else np.zeros(size, np.uint8)
+    text = sent if is_primary() else np.zeros(size, np.uint8)
     well, value = pickle.loads(multihost_utils.broadcast_one_to_all(text).tobytes())
     if not well:
         raise ValueError(value)
     return value
 
 
-def together(make: Callable[[], Value], stop: Stop | None = None) -> Value:
+def all_succeed(make: Callable[[], Value], stop: StopFlag | None = None) -> Value:
     """What each process makes for itself; where one cannot, or is told to `stop`, none goes on."""
     if jax.process_count() == 1:
         return make()
@@ -122,9 +122,9 @@ def together(make: Callable[[], Value], stop: Stop | None = None) -> Value:
     return found  # pyright: ignore[reportReturnType]
 
 
-def require_alike(name: str, text: str, remedy: str) -> None:
+def require_equal(name: str, text: str, remedy: str) -> None:
     """Refuse processes of which one has another `text` than the first."""
-    said = heard(lambda: text)
+    said = broadcast_from_primary(lambda: text)
 
     def compare() -> None:
         if said != text:
@@ -132,16 +132,16 @@ def require_alike(name: str, text: str, remedy: str) -> None:
                 f"process {jax.process_index()} has {name} {text}, process 0 has {said}; {remedy}"
             )
 
-    together(compare)
+    all_succeed(compare)
 
 
-class SharedStop(Stop):
+class SharedStop(StopFlag):
     """A stop that all processes answer alike: a signal to one of them is a signal to all.
 
     It is asked at the same point by every process; what a process does for itself asks its own.
     """
 
-    def __init__(self, own: Stop) -> None:
+    def __init__(self, own: StopFlag) -> None:
         super().__init__()
         self._own, self.line = own, own.line
 
@@ -154,7 +154,7 @@ class SharedStop(Stop):
         return super().__call__()
 
 
-def shared(stop: Stop) -> Stop:
+def shared_stop(stop: StopFlag) -> StopFlag:
     """The stop that a run of all processes asks."""
     if jax.process_count() == 1:
         return stop
@@ -164,7 +164,9 @@ def shared(stop: Stop) -> Stop:
 
 
 @contextmanager
-def guard(again: str, close: Callable[[int], object] = lambda code: None) -> Iterator[None]:
+def exit_on_lost_process(
+    again: str, close: Callable[[int], object] = lambda code: None
+) -> Iterator[None]:
     """Within it, end this process with `LOST` where its run loses another one; `close` comes first.
 
     Those that are left would else wait for it.

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from ups_jax import config
-from ups_jax.emulator import Simulator, count, init, operator_step
+from ups_jax.emulator import Emulator, init, num_params, step
 from ups_jax.experiment import schedule
-from ups_jax.experiment.datasets import judged_steps
-from ups_jax.forecast import FORECASTERS, calls
+from ups_jax.experiment.datasets import eval_steps
+from ups_jax.forecast import FORECASTERS, calls_per_step
 
 RATES = {"cpu": 3.5e10, "gpu": 5e12, "tpu": 5e12}
 """Floating-point operations a second that small float32 networks reach: a CPU core, a device."""
@@ -19,22 +19,22 @@ CELL_S = 17e-3 / (1024**2 * 2.0)
 """Seconds a trajectory takes to simulate on two cores, over cells^2 and time: 17 ms at 1,024."""
 
 
-def describe(cfg: Any, sim: Simulator) -> str:
+def describe(cfg: Any, sim: Emulator) -> str:
     """The resolved config, and the estimated memory and minutes of a run on this machine."""
     pde, spec, data = sim.pde, cfg.eval, cfg.data
     params = jax.eval_shape(lambda: init(sim, jax.random.key(0)))
     field = jax.ShapeDtypeStruct((1, *pde.points, len(pde.channels)), np.float32)
     cond = jax.ShapeDtypeStruct((1, len(pde.params)), np.float32)
-    lowered = jax.jit(lambda p, u, c: operator_step(sim, p, u, c)).lower(params, field, cond)
-    step = lowered.cost_analysis() or {}
-    flops, traffic = step.get("flops", 0.0), step.get("bytes accessed", 0.0)
+    lowered = jax.jit(lambda p, u, c: step(sim, p, u, c)).lower(params, field, cond)
+    cost = lowered.cost_analysis() or {}
+    flops, traffic = cost.get("flops", 0.0), cost.get("bytes accessed", 0.0)
     fits = [cfg.fit[name] for name in cfg.stages]
     rates = {name: len(cfg.sweep.lr_factors) if name == "operator" else 1 for name in cfg.stages}
     validations = sum(
         rates[name] * (cfg.fit[name].steps // cfg.fit[name].val_every) for name in cfg.stages
     )
     training = sum(rates[name] * schedule.training_flops(sim, cfg, name) for name in cfg.stages)
-    steps = judged_steps(cfg)
+    steps = eval_steps(cfg)
     judged = data.test * (2 * steps - spec.context) * (cfg.seeds + (cfg.seeds > 1))
     forwards = cfg.seeds * validations * data.val * steps + judged + _drawn(cfg, sim) * steps
     backend = jax.default_backend()
@@ -42,7 +42,7 @@ def describe(cfg: Any, sim: Simulator) -> str:
     frames = data.train * (data.steps + 1) + (data.val + data.test) * (steps + 1)
     data_bytes = frames * np.prod(pde.points) * len(pde.channels) * 4
     widest = max(fit.batch * max(fit.unroll) for fit in fits)
-    memory = 2 * data_bytes + 16 * count(params) + widest * traffic
+    memory = 2 * data_bytes + 16 * num_params(params) + widest * traffic
     minutes = {
         "data": 0.0 if data.path else frames * pde.dt * CELL_S * np.prod(pde.cells) ** 2 / 60,
         "training": training * cfg.seeds / rate / 60,
@@ -50,7 +50,7 @@ def describe(cfg: Any, sim: Simulator) -> str:
     }
     lines = [
         json.dumps(config.to_dict(cfg), indent=1),
-        f"parameters: {count(params['operator']):,} (operator)",
+        f"parameters: {num_params(params['operator']):,} (operator)",
         f"estimated memory: {memory / 2**20:,.0f} MiB, {data_bytes / 2**20:,.0f} MiB of them data",
         f"estimated minutes on {backend}: {sum(minutes.values()):.1f} ("
         + ", ".join(f"{name} {value:.1f}" for name, value in minutes.items())
@@ -60,14 +60,14 @@ def describe(cfg: Any, sim: Simulator) -> str:
     return "\n".join(lines)
 
 
-def _drawn(cfg: Any, sim: Simulator) -> int:
+def _drawn(cfg: Any, sim: Emulator) -> int:
     """Network calls of one step of all that is judged on few samples, each as dear as the operator.
 
     The search is judged beside its mean, random choices and the bound.
     """
     members, modes = cfg.ensemble.members, cfg.eval.modes
-    each = [calls(sim, mode, members=members) for mode in modes if FORECASTERS[mode].draws]
-    searched = 4 * calls(sim, "ttc") * cfg.search.samples if "ttc" in modes else 0
+    each = [calls_per_step(sim, mode, members=members) for mode in modes if FORECASTERS[mode].draws]
+    searched = 4 * calls_per_step(sim, "ttc") * cfg.search.samples if "ttc" in modes else 0
     return sum(each) * cfg.ensemble.samples + searched
 
 

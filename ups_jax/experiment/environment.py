@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 
-def machine() -> dict[str, Any]:
+def machine_info() -> dict[str, Any]:
     """What bit-identical results depend on beside the config: device, threads, versions."""
     affinity = getattr(os, "sched_getaffinity", None)
     return {
@@ -23,7 +23,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def keep_compilations() -> None:
+def enable_compilation_cache() -> None:
     """Let XLA find its programs again in the next process; they give the same bits."""
     folder = Path.home() / ".cache" / "ups_jax" / "xla"
     if not jax.config.values["jax_compilation_cache_dir"]:

@@ -8,16 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from ups_jax.evaluate import Report, errors, evaluate, summarize
-from ups_jax.evaluate.beam_search import Analysis, analyse_search
+from ups_jax.evaluate import Report, evaluate, per_sample_nrmse, summarize
+from ups_jax.evaluate.beam_search import SearchAnalysis, analyze_search
 from ups_jax.evaluate.ensembles import Ensembles, evaluate_ensembles
-from ups_jax.evaluate.seeds import over_seeds
-from ups_jax.experiment.context import Plan
-from ups_jax.forecast import FORECASTERS, calls
-from ups_jax.progress import lines, pick
+from ups_jax.evaluate.seeds import merge_seeds
+from ups_jax.experiment.context import RunContext
+from ups_jax.forecast import FORECASTERS, calls_per_step
+from ups_jax.progress import format_table, select_columns
 from ups_jax.types import Interrupted, Params, Trajectories
 
-BEST = "best"
+SELECT_BEST = "best"
 """Value of `eval.ship` that leaves the choice to validation."""
 SEARCH = "ttc"
 CONTROLS = ("operator", "continued")
@@ -51,48 +51,54 @@ SHOWN_ENSEMBLES = {
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """What is known of a run's networks: the report, what ships, ensembles and search if any."""
 
     report: Report
     ship: str
     ensembles: Ensembles | None = None
-    search: Analysis | None = None
+    search: SearchAnalysis | None = None
 
 
-def choose(plan: Plan, params: Params, val: Trajectories) -> tuple[str, dict[str, float]]:
+def select_model(
+    plan: RunContext, params: Params, val: Trajectories
+) -> tuple[str, dict[str, float]]:
     """The mode that ships, and P1 errors on validation of all that compete for it.
 
     Learned modes of the table compete, but for the control, the teacher of a student, and the
     search, which has an analysis of its own.
     """
     spec, sim = plan.cfg.eval, plan.sim
-    if spec.ship != BEST:
+    if spec.ship != SELECT_BEST:
         return spec.ship, {}
     apart = {"continued", SEARCH} | ({"diffusion"} if "distilled" in spec.modes else set())
     rivals = [m for m in spec.modes if FORECASTERS[m].models and m not in apart]
-    rivals.sort(key=lambda mode: (FORECASTERS[mode].draws, calls(sim, mode)))
+    rivals.sort(key=lambda mode: (FORECASTERS[mode].draws, calls_per_step(sim, mode)))
     few, found = val.take(slice(spec.rivalry)), {}
     for mode in rivals:
-        own = _options(plan.cfg, mode)
-        each = errors(sim, params, few, batch=spec.batch, mode=mode, **_asked(plan), **own)
+        own = _forecast_options(plan.cfg, mode)
+        each = per_sample_nrmse(
+            sim, params, few, batch=spec.batch, mode=mode, **_run_options(plan), **own
+        )
         if each is None:
             raise Interrupted("the choice of what ships")
         found[mode] = each
-    return preferred(found), {mode: float(each.mean()) for mode, each in found.items()}
+    return one_standard_error(found), {mode: float(each.mean()) for mode, each in found.items()}
 
 
-def validated(plan: Plan, params: Params, val: Trajectories, ship: str) -> float:
+def validation_error(plan: RunContext, params: Params, val: Trajectories, ship: str) -> float:
     """P1 nRMSE of what ships on the whole validation split: what runs are ranked by."""
-    own = _options(plan.cfg, ship)
+    own = _forecast_options(plan.cfg, ship)
     batch = plan.cfg.eval.batch
-    each = errors(plan.sim, params, val, batch=batch, mode=ship, **_asked(plan), **own)
+    each = per_sample_nrmse(
+        plan.sim, params, val, batch=batch, mode=ship, **_run_options(plan), **own
+    )
     if each is None:
         raise Interrupted("the validation of what ships")
     return float(each.mean())
 
 
-def preferred(errors: Mapping[str, np.ndarray]) -> str:
+def one_standard_error(errors: Mapping[str, np.ndarray]) -> str:
     """Of modes in order of their cost, with errors (n,) on the same samples, the one to ship.
 
     The cheapest that is within one standard error of the best, their errors taken in pairs, and
@@ -113,9 +119,9 @@ def preferred(errors: Mapping[str, np.ndarray]) -> str:
     return next((mode for mode in allowed if level(mode)), best)
 
 
-def judge(
-    plan: Plan, networks: list[Params], chosen: int, ship: str, test: Trajectories
-) -> Judgement:
+def evaluate_run(
+    plan: RunContext, networks: list[Params], chosen: int, ship: str, test: Trajectories
+) -> Evaluation:
     """All forecasters on the test split, those that draw on its first samples.
 
     With several seeds, mean and spread of the learned ones stand beside the shipped network's.
@@ -123,23 +129,27 @@ def judge(
     cfg, params = plan.cfg, networks[chosen]
     drawn = [mode for mode in cfg.eval.modes if FORECASTERS[mode].draws]
     single = [mode for mode in cfg.eval.modes if mode not in (*drawn, SEARCH)]
-    look = partial(judge_test, plan, test=test)
+    look = partial(evaluate_test, plan, test=test)
     report = look(params, modes=single)
     learned = [mode for mode in single if FORECASTERS[mode].models]
     if len(networks) > 1 and learned:
-        report = over_seeds(report, [look(each, modes=learned) for each in networks])
+        report = merge_seeds(report, [look(each, modes=learned) for each in networks])
     ensembles = _ensembles(plan, params, drawn, single, test) if drawn else None
-    searched = _searched(plan, params, test) if SEARCH in cfg.eval.modes else None
+    searched = _analyze_search(plan, params, test) if SEARCH in cfg.eval.modes else None
     # Members are dear: after several given frames they are drawn where that is asked for alone.
     context = test.u.shape[1] if cfg.eval.protocol == "p1" else cfg.eval.context
     whole = look(params, modes=[ship], context=context) if ship not in single else None
     found = _joined(report, ensembles, searched, whole, cfg, params)
-    shipped = summarize.shipped(found.scalars, ship, cfg.eval.protocol)
-    return Judgement(replace(found, scalars=found.scalars | shipped), ship, ensembles, searched)
+    shipped = summarize.selected_scalars(found.scalars, ship, cfg.eval.protocol)
+    return Evaluation(replace(found, scalars=found.scalars | shipped), ship, ensembles, searched)
 
 
 def _ensembles(
-    plan: Plan, params: Params, drawn: Sequence[str], single: Sequence[str], test: Trajectories
+    plan: RunContext,
+    params: Params,
+    drawn: Sequence[str],
+    single: Sequence[str],
+    test: Trajectories,
 ) -> Ensembles:
     cfg = plan.cfg
     return evaluate_ensembles(
@@ -147,31 +157,31 @@ def _ensembles(
         params,
         test.take(slice(cfg.ensemble.samples)),
         jax.random.key(cfg.seed + 2),
-        modes={mode: _options(cfg, mode) for mode in drawn},
+        modes={mode: _forecast_options(cfg, mode) for mode in drawn},
         members=cfg.ensemble.members,
         controls=[mode for mode in CONTROLS if mode in single],
         batch=min(cfg.eval.batch, cfg.ensemble.samples, len(test)),
         examples=cfg.eval.examples,
-        **_asked(plan),
+        **_run_options(plan),
         progress=lambda done, total: plan.bar("ensembles", done, total),
     )
 
 
-def _searched(plan: Plan, params: Params, test: Trajectories) -> Analysis:
+def _analyze_search(plan: RunContext, params: Params, test: Trajectories) -> SearchAnalysis:
     cfg = plan.cfg
-    return analyse_search(
+    return analyze_search(
         plan.sim,
         params,
         test.take(slice(cfg.search.samples)),
         jax.random.key(cfg.seed + 3),
         batch=min(cfg.eval.batch, cfg.search.samples, len(test)),
-        **_asked(plan),
+        **_run_options(plan),
         progress=lambda done, total: plan.bar("search", done, total),
     )
 
 
-def judge_test(
-    plan: Plan,
+def evaluate_test(
+    plan: RunContext,
     params: Params,
     *,
     test: Trajectories,
@@ -193,25 +203,29 @@ def judge_test(
         horizons=spec.horizons,
         batch=min(spec.batch, len(test)),
         examples=spec.examples,
-        options={mode: _options(cfg, mode) for mode in modes},
-        **_asked(plan),
+        options={mode: _forecast_options(cfg, mode) for mode in modes},
+        **_run_options(plan),
         progress=lambda done, total: plan.bar("evaluate", done, total),
     )
 
 
-def table(judged: Judgement) -> str:
+def format_evaluation(judged: Evaluation) -> str:
     """The evaluation as aligned text for a terminal."""
     report, told = judged.report, []
     if judged.ensembles is not None:
         found = judged.ensembles
         title = f"members: {found.members}, on the first {_samples(found)} test trajectories"
-        told = ["", title, lines(*pick(found.columns, found.rows, SHOWN_ENSEMBLES))]
+        told = [
+            "",
+            title,
+            format_table(*select_columns(found.columns, found.rows, SHOWN_ENSEMBLES)),
+        ]
     if judged.search is not None:
-        told += ["", judged.search.verdict, lines(judged.search.columns, judged.search.rows)]
-    return "\n".join([lines(*pick(report.columns, report.rows, SHOWN)), *told])
+        told += ["", judged.search.verdict, format_table(judged.search.columns, judged.search.rows)]
+    return "\n".join([format_table(*select_columns(report.columns, report.rows, SHOWN)), *told])
 
 
-def _asked(plan: Plan) -> dict[str, Any]:
+def _run_options(plan: RunContext) -> dict[str, Any]:
     """What every evaluation is told beside its subject: on which devices, and what may end it."""
     return {"mesh": plan.mesh, "stop": plan.stop}
 
@@ -220,7 +234,7 @@ def _samples(found: Ensembles) -> int:
     return int(found.rows[0][found.columns.index("samples")])
 
 
-def _options(cfg: Any, mode: str) -> Mapping[str, Any]:
+def _forecast_options(cfg: Any, mode: str) -> Mapping[str, Any]:
     """What the config says of a forecaster that draws."""
     if not FORECASTERS[mode].draws:
         return {}
@@ -238,7 +252,7 @@ def _options(cfg: Any, mode: str) -> Mapping[str, Any]:
 def _joined(
     report: Report,
     ensembles: Ensembles | None,
-    searched: Analysis | None,
+    searched: SearchAnalysis | None,
     whole: Report | None,
     cfg: Any,
     params: Params,

@@ -15,100 +15,120 @@ import numpy as np
 
 from ups_jax import config, sharding, tracking
 from ups_jax.data import save_predictions
-from ups_jax.emulator import build, count, statistics
+from ups_jax.emulator import build, fit_statistics, num_params
 from ups_jax.experiment import distributed, dry_run, environment, schedule, training, verdict
 from ups_jax.experiment import workdir as store
 from ups_jax.experiment.artifacts import STAGE_COLUMNS, publish
-from ups_jax.experiment.context import Plan
-from ups_jax.experiment.datasets import Splits, gather
-from ups_jax.experiment.evaluation import Judgement, choose, judge, table, validated
-from ups_jax.experiment.signals import Stop
+from ups_jax.experiment.context import RunContext
+from ups_jax.experiment.datasets import Splits, load_splits
+from ups_jax.experiment.evaluation import (
+    Evaluation,
+    evaluate_run,
+    format_evaluation,
+    select_model,
+    validation_error,
+)
+from ups_jax.experiment.signals import StopFlag
 from ups_jax.files import write_json, write_text
-from ups_jax.progress import Bar
+from ups_jax.progress import ProgressBar
 from ups_jax.types import Interrupted, Params
 
 Row = list[Any]
-ALIKE = ("restart", "dry_run")
+SHARED_FLAGS = ("restart", "dry_run")
 """Flags by which processes of one run would part."""
 
 
-def prepare(args: Namespace, stop: Stop) -> Plan:
+def prepare(args: Namespace, stop: StopFlag) -> RunContext:
     """Validate the config, look at the workdir, get the data. Bad input is a ValueError."""
-    with distributed.guard(_again()):
+    with distributed.exit_on_lost_process(_resume_command()):
         return _prepare(args, stop)
 
 
-def _prepare(args: Namespace, stop: Stop) -> Plan:
+def _prepare(args: Namespace, stop: StopFlag) -> RunContext:
     began = time.monotonic()
-    environment.keep_compilations()
-    distributed.join(args)
-    cfg = distributed.together(lambda: config.load(args.config, args.overrides))
-    same = [config.fingerprint(cfg), *cfg.mesh.items(), *((k, getattr(args, k)) for k in ALIKE)]
-    distributed.require_alike(
+    environment.enable_compilation_cache()
+    distributed.initialize(args)
+    cfg = distributed.all_succeed(lambda: config.load(args.config, args.overrides))
+    same = [
+        config.fingerprint(cfg),
+        *cfg.mesh.items(),
+        *((k, getattr(args, k)) for k in SHARED_FLAGS),
+    ]
+    distributed.require_equal(
         "config", str(same), "start all with the same command, but for --process"
     )
     sim = build(cfg)
-    bar = Bar(on=cfg.log.progress and distributed.first())
-    grid = sharding.make(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
+    bar = ProgressBar(on=cfg.log.progress and distributed.is_primary())
+    grid = sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
     for stage in cfg.stages:
         sharding.require_divides(f"fit.{stage}.batch", cfg.fit[stage].batch, grid)
     sharding.require_divides("eval.batch", cfg.eval.batch, grid)
-    plan = Plan(cfg, sim, Path(args.workdir), args, distributed.shared(stop), began, bar, grid)
+    plan = RunContext(
+        cfg, sim, Path(args.workdir), args, distributed.shared_stop(stop), began, bar, grid
+    )
     if args.dry_run:
         return plan
     no_gates = not any(gate.metric for gate in cfg.gates.values())
-    if args.fail_on_gate and no_gates and distributed.first():
+    if args.fail_on_gate and no_gates and distributed.is_primary():
         print("warning: --fail_on_gate: the config has no gates to judge by", file=sys.stderr)
-    if not args.restart and distributed.heard(lambda: store.ended(plan.workdir, cfg)):
+    if not args.restart and distributed.broadcast_from_primary(
+        lambda: store.is_finished_run(plan.workdir, cfg)
+    ):
         return plan
-    stop.line = f"stopped; go on with: {_again()}"
+    stop.line = f"stopped; go on with: {_resume_command()}"
     with ExitStack() as unless_prepared:
-        distributed.heard(lambda: _hold(plan, unless_prepared))
-        plan.splits = distributed.together(
-            lambda: gather(cfg, sim.pde, mesh=grid, stop=stop, progress=bar), stop
+        distributed.broadcast_from_primary(lambda: _lock_workdir(plan, unless_prepared))
+        plan.splits = distributed.all_succeed(
+            lambda: load_splits(cfg, sim.pde, mesh=grid, stop=stop, progress=bar), stop
         )
         found = str(plan.splits.record["hash"])
-        distributed.require_alike("data", found, "share a data cache (UPS_DATA), or one file")
+        distributed.require_equal("data", found, "share a data cache (UPS_DATA), or one file")
         plan.wall["data_s"] = time.monotonic() - began
-        distributed.heard(lambda: store.claim(plan.workdir, cfg, restart=args.restart))
-        plan.resumed = distributed.heard(lambda: training.find(plan))
+        distributed.broadcast_from_primary(
+            lambda: store.create(plan.workdir, cfg, restart=args.restart)
+        )
+        plan.resumed = distributed.broadcast_from_primary(lambda: training.load_checkpoints(plan))
         plan.lock = unless_prepared.pop_all()
     return plan
 
 
-def _hold(plan: Plan, until: ExitStack) -> None:
+def _lock_workdir(plan: RunContext, until: ExitStack) -> None:
     """Let no other process work in the folder of the run."""
-    until.enter_context(store.hold(plan.workdir))
+    until.enter_context(store.lock(plan.workdir))
 
 
-def execute(plan: Plan) -> int:
+def execute(plan: RunContext) -> int:
     """Train, evaluate and report what was prepared -> exit code."""
     if plan.args.dry_run:
-        _say(dry_run.describe(plan.cfg, plan.sim))
+        _print_once(dry_run.describe(plan.cfg, plan.sim))
         return 0
     if plan.splits is None:
-        return _conclude(plan)
-    with plan.lock, _open(plan) as run, distributed.guard(_again(), run.finish):
+        return _print_results(plan)
+    with (
+        plan.lock,
+        _open(plan) as run,
+        distributed.exit_on_lost_process(_resume_command(), run.finish),
+    ):
         try:
             _run(plan, plan.splits, run)
         except Interrupted as where:
             if plan.stop.code == 143:
                 run.mark_preempting()
             plan.bar.close()
-            _say(f"stopped in {where}; go on with: {_again()}", sys.stderr)
+            _print_once(f"stopped in {where}; go on with: {_resume_command()}", sys.stderr)
             run.finish(plan.stop.code)
             return plan.stop.code
         except FloatingPointError as error:
             run.alert("diverged", str(error), "ERROR")
             run.finish(4)
             raise
-        return _conclude(plan)
+        return _print_results(plan)
 
 
-def _open(plan: Plan) -> tracking.Run:
+def _open(plan: RunContext) -> tracking.Run:
     """The one run, which the first process tells W&B of; the others keep theirs to themselves."""
     schema = tracking.Schema(stages=tuple(plan.cfg.stages))
-    if not distributed.first():
+    if not distributed.is_primary():
         return tracking.MemoryRun(schema)
     return tracking.start(
         config.to_dict(plan.cfg),
@@ -119,35 +139,35 @@ def _open(plan: Plan) -> tracking.Run:
     )
 
 
-def _conclude(plan: Plan) -> int:
+def _print_results(plan: RunContext) -> int:
     """Say what a finished folder holds -> exit code."""
-    if distributed.first():
+    if distributed.is_primary():
         print(store.read_text(plan.workdir / "table.txt"))
         print(f"report: {plan.workdir / 'report.html'}")
-    return distributed.heard(lambda: verdict.code(plan.workdir, plan.args))
+    return distributed.broadcast_from_primary(lambda: verdict.exit_code(plan.workdir, plan.args))
 
 
-def _run(plan: Plan, splits: Splits, run: tracking.Run) -> None:
+def _run(plan: RunContext, splits: Splits, run: tracking.Run) -> None:
     """The stages of one run, in the order of the contract; `summary.json` comes last."""
     cfg, workdir, wall = plan.cfg, plan.workdir, plan.wall
     wall.update(plan.resumed.wall)
     run.update_config(_metadata(cfg, splits))
-    if distributed.first():
+    if distributed.is_primary():
         write_json(workdir / "splits.json", splits.record)
         verdict.baseline(plan, splits, run.id)
         training.warn_about_machine(plan.resumed)
     networks, chosen, stages = _train(plan, splits, run)
     params = networks[chosen]
-    if distributed.first():
+    if distributed.is_primary():
         store.save_params(workdir, params)
     began = time.monotonic()
-    ship, rivals = choose(plan, params, splits.val)
+    ship, rivals = select_model(plan, params, splits.val)
     run.update_config({"ship": ship})
     run.log_eval_summary({f"rivals/{mode}/nrmse": value for mode, value in rivals.items()})
     known = stages[0][STAGE_COLUMNS.index("validation")] if ship == "operator" else None
-    value = validated(plan, params, splits.val, ship) if known is None else known
+    value = validation_error(plan, params, splits.val, ship) if known is None else known
     run.log_eval_summary({"val/nrmse": value})
-    judged = judge(plan, networks, chosen, ship, splits.test)
+    judged = evaluate_run(plan, networks, chosen, ship, splits.test)
     report = judged.report
     run.log_eval_summary({key.removeprefix("eval/"): v for key, v in report.scalars.items()})
     wall["compile_s"] += report.compile_s
@@ -157,10 +177,10 @@ def _run(plan: Plan, splits: Splits, run: tracking.Run) -> None:
 
 
 def _record(
-    plan: Plan,
+    plan: RunContext,
     splits: Splits,
     params: Params,
-    judged: Judgement,
+    judged: Evaluation,
     stages: list[Row],
     run: tracking.WandBContext,
 ) -> None:
@@ -172,18 +192,18 @@ def _record(
     run.log_eval_summary(wall, prefix="wall")
     run.log_eval_summary({"peak_mib": environment.peak_mib()}, prefix="memory")
     before = verdict.baseline(plan, splits, run.id)
-    ruled = verdict.rule(
+    ruled = verdict.judge(
         plan, splits, run, before,
         ship=judged.ship, curves=report.curves, times=report.times, spread=_spread(stages),
     )  # fmt: skip
-    verdict.tell(ruled, run)
+    verdict.log_verdict(ruled, run)
     began = time.monotonic()
     publish(plan, splits, params, judged, ruled, stages, run)
     wall["report_s"] = time.monotonic() - began
     wall["total_s"] = wall["verdict_s"] + wall["report_s"]
     run.log_eval_summary(wall, prefix="wall")
-    write_text(workdir / "table.txt", f"{table(judged)}\n\n{verdict.sentence(ruled)}\n")
-    run.finish(verdict.code(workdir, plan.args))
+    write_text(workdir / "table.txt", f"{format_evaluation(judged)}\n\n{verdict.sentence(ruled)}\n")
+    run.finish(verdict.exit_code(workdir, plan.args))
     run.write_summary()
 
 
@@ -192,16 +212,18 @@ def _spread(stages: list[Row]) -> float | None:
     return stages[0][STAGE_COLUMNS.index("spread over seeds")] if stages else None
 
 
-def _train(plan: Plan, splits: Splits, run: tracking.Run) -> tuple[list[Params], int, list[Row]]:
+def _train(
+    plan: RunContext, splits: Splits, run: tracking.Run
+) -> tuple[list[Params], int, list[Row]]:
     """Every stage in turn -> each seed's network, the one to ship, a row of "Stage Summary" each.
 
     The seed of the operator with the lowest validation error ships, with what came of it; of
     compared learning rates that one alone goes on.
     """
     cfg, wall, rows, chosen = plan.cfg, plan.wall, [], 0
-    params = training.untrained(plan.sim, cfg, statistics(plan.sim, splits.train))
+    params = training.init_params(plan.sim, cfg, fit_statistics(plan.sim, splits.train))
     for name in cfg.stages:
-        fitted = training.stage(name, params, plan, splits, run)
+        fitted = training.run_stage(name, params, plan, splits, run)
         params, at = fitted.best, fitted.progress
         measure = schedule.stage_of(plan.sim, cfg, name).judged
         if name == "operator":
@@ -210,7 +232,7 @@ def _train(plan: Plan, splits: Splits, run: tracking.Run) -> tuple[list[Params],
                 training.best_variant(params, cfg, chosen),
                 training.variants(cfg, at),
             )
-        size, value = count(params[name]) // cfg.seeds, at.best_value[chosen]
+        size, value = num_params(params[name]) // cfg.seeds, at.best_value[chosen]
         spread = float(np.std(at.best_value, ddof=1)) if cfg.seeds > 1 else None
         updates = sum(steps for steps, _ in schedule.phases_of(plan.sim, cfg, name))
         flop = schedule.training_flops(plan.sim, cfg, name) / 1e12
@@ -222,7 +244,7 @@ def _train(plan: Plan, splits: Splits, run: tracking.Run) -> tuple[list[Params],
         wall["compile_s"] = wall.get("compile_s", 0.0) + at.compile_s
         if plan.variants:
             chosen = 0
-    return training.networks(params, cfg), chosen, rows
+    return training.unstack_networks(params, cfg), chosen, rows
 
 
 def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
@@ -236,7 +258,7 @@ def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
         "fingerprint": config.fingerprint(cfg),
         "git_sha": _git_sha(),
         "python": platform.python_version(),
-        **environment.machine(),
+        **environment.machine_info(),
     }
 
 
@@ -249,12 +271,12 @@ def _git_sha() -> str | None:
     return asked.stdout.strip() or None
 
 
-def _say(text: str, file: TextIO | None = None) -> None:
+def _print_once(text: str, file: TextIO | None = None) -> None:
     """Print, once for all processes."""
-    if distributed.first():
+    if distributed.is_primary():
         print(text, file=file)
 
 
-def _again() -> str:
+def _resume_command() -> str:
     words = [os.path.relpath(sys.argv[0]) if sys.argv else "", *sys.argv[1:]]
     return " ".join(["python", *(word for word in words if word != "--restart")])

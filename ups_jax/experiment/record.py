@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from ups_jax import config, leaderboard
-from ups_jax.experiment.context import Plan
-from ups_jax.experiment.datasets import Splits, judged_steps
+from ups_jax.experiment.context import RunContext
+from ups_jax.experiment.datasets import Splits, eval_steps
 from ups_jax.files import read_json
 from ups_jax.forecast import FORECASTERS
 from ups_jax.leaderboard import Row
 from ups_jax.tracking import WandBContext
 
-KEPT = ("eval/val/nrmse", "wall/", "memory/", "params/")
+ROW_PREFIXES = ("eval/val/nrmse", "wall/", "memory/", "params/")
 """Summary keys of a row beside the shipped mode's own and what judges it."""
 DIGITS = 6
 
 
-def board(cfg: Any, splits: Splits) -> str:
+def board_name(cfg: Any, splits: Splits) -> str:
     """Name of the board that a config's runs stand on."""
     return leaderboard.board_of(_task(cfg), splits.record["hash"], cfg.eval.protocol)
 
@@ -29,13 +29,13 @@ def _task(cfg: Any) -> dict[str, Any]:
     """What fixes the problem beside the arrays themselves."""
     made = config.to_dict(cfg)
     own = {key: value for key, value in made["pde"].items() if key != "name"}
-    given = {"steps": judged_steps(cfg)}
+    given = {"steps": eval_steps(cfg)}
     given |= {"context": cfg.eval.context} if cfg.eval.protocol == "p10" else {}
     return {"pde": made["pde"]["name"], **own, **given}
 
 
 def row_of(
-    plan: Plan, splits: Splits, run: WandBContext, *, ship: str, spread: float | None
+    plan: RunContext, splits: Splits, run: WandBContext, *, ship: str, spread: float | None
 ) -> Row:
     """What `run` found, and what it was, without its curves and verdicts."""
     cfg, made = plan.cfg, config.to_dict(plan.cfg)
@@ -47,7 +47,7 @@ def row_of(
     metrics = {
         key: value
         for key, value in run.summary.items()
-        if key.startswith(KEPT)
+        if key.startswith(ROW_PREFIXES)
         or (key.startswith("eval/") and (key.count("/") == 1 or key.startswith("eval/physics/")))
         or key in judged
     }
@@ -59,7 +59,7 @@ def row_of(
         "id": run.id,
         "time": leaderboard.now(),
         "name": plan.workdir.name,
-        "board": board(cfg, splits),
+        "board": board_name(cfg, splits),
         "task": f"{task['pde']}: {shown}",
         "protocol": cfg.eval.protocol,
         "data": {"origin": splits.record["origin"], **splits.record["hash"]},
@@ -67,19 +67,21 @@ def row_of(
         "seed": cfg.seed,
         "seeds": cfg.seeds,
         "spread": spread,
-        "metrics": {key: _short(value) for key, value in metrics.items()},
+        "metrics": {key: _round_digits(value) for key, value in metrics.items()},
         "device": note.get("device"),
         "versions": {name: note.get(name) for name in ("python", "jax", "jaxlib")},
         "git_sha": note.get("git_sha"),
         "wandb": {"id": run.id, "url": run.url},
         "fingerprint": note.get("fingerprint"),
-        "recipe": config.recipe(cfg),
+        "recipe": config.seedless_fingerprint(cfg),
         "config": made,
         "report": f"{plan.workdir.name}/report.html",
     }
 
 
-def curves_of(plan: Plan, curves: Mapping[str, np.ndarray], times: np.ndarray, *, ship: str) -> Row:
+def curves_of(
+    plan: RunContext, curves: Mapping[str, np.ndarray], times: np.ndarray, *, ship: str
+) -> Row:
     """Error against forecast time and against training seconds, and the last frame's spectra."""
     place = ship if plan.cfg.eval.protocol == "p1" else f"{ship}/p10"
     out: dict[str, list[float | None]] = {"time": [], "nrmse": []}
@@ -108,10 +110,10 @@ def _progress(workdir: Path) -> dict[str, list[float | None]]:
 
 
 def _rounded(values: Any) -> list[float | None]:
-    return [_short(float(value)) for value in values]
+    return [_round_digits(float(value)) for value in values]
 
 
-def _short(value: Any) -> Any:
+def _round_digits(value: Any) -> Any:
     """Six digits tell runs apart; a leaderboard holds thousands of numbers."""
     found = leaderboard.finite(value)
     return value if isinstance(value, int) else found and float(f"{found:.{DIGITS}g}")

@@ -12,36 +12,42 @@ from ups_jax.data import save_predictions, simulate
 from ups_jax.emulator import build
 from ups_jax.evaluate import Report
 from ups_jax.experiment import environment, workdir
-from ups_jax.experiment.context import Plan
-from ups_jax.experiment.datasets import from_file, gather, judged_steps, observed, split_key
-from ups_jax.experiment.evaluation import BEST, judge, table
-from ups_jax.experiment.signals import Stop
+from ups_jax.experiment.context import RunContext
+from ups_jax.experiment.datasets import (
+    apply_observation,
+    eval_steps,
+    from_file,
+    load_splits,
+    split_key,
+)
+from ups_jax.experiment.evaluation import SELECT_BEST, evaluate_run, format_evaluation
+from ups_jax.experiment.signals import StopFlag
 from ups_jax.files import read_json, write_json
 from ups_jax.pde.base import PDE
-from ups_jax.progress import Bar
+from ups_jax.progress import ProgressBar
 from ups_jax.registry import lookup
 from ups_jax.types import Params, Trajectories
 
 
 @dataclasses.dataclass(frozen=True)
-class Visit:
+class Command:
     """A trained model, the trajectories to judge it on, and what differs from its own config."""
 
-    plan: Plan
+    plan: RunContext
     params: Params
     test: Trajectories
     changed: dict[str, Any]
 
 
-def prepare(args: Namespace, stop: Stop) -> Visit:
+def prepare(args: Namespace, stop: StopFlag) -> Command:
     """Load the model and its test data; ValueError where either is missing or does not fit."""
-    environment.keep_compilations()
+    environment.enable_compilation_cache()
     sim, params, cfg = workdir.load(args.workdir)
-    if not workdir.finished(args.workdir):
+    if not workdir.is_finished(args.workdir):
         raise ValueError(
             f"{args.workdir} is not finished; the command that began it goes on with it"
         )
-    changed = _changes(args, cfg, sim.pde)
+    changed = _config_changes(args, cfg, sim.pde)
     with cfg.unlocked():
         cfg.eval.update({k: v for k, v in changed.items() if k in ("modes", "horizons", "ship")})
         cfg.data.eval_steps = changed.get("steps", cfg.data.eval_steps)
@@ -50,17 +56,17 @@ def prepare(args: Namespace, stop: Stop) -> Visit:
         if "data" in changed:
             cfg.data.path = changed["data"]
     sim = build(cfg)
-    bar = Bar(on=cfg.log.progress)
-    grid = sharding.make(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
-    plan = Plan(cfg, sim, Path(args.workdir), args, stop, 0.0, bar, grid)
-    test = _test(plan)
-    return Visit(plan, params, test, changed)
+    bar = ProgressBar(on=cfg.log.progress)
+    grid = sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
+    plan = RunContext(cfg, sim, Path(args.workdir), args, stop, 0.0, bar, grid)
+    test = _test_data(plan)
+    return Command(plan, params, test, changed)
 
 
-def execute(visit: Visit) -> int:
+def execute(visit: Command) -> int:
     """Evaluate, write `evaluation.json`, add summary and tables to the run -> exit code."""
     plan, args = visit.plan, visit.plan.args
-    judged = judge(plan, [visit.params], 0, _ship(plan), visit.test)
+    judged = evaluate_run(plan, [visit.params], 0, _selected(plan), visit.test)
     report = judged.report
     record = {
         "changed": visit.changed,
@@ -73,20 +79,20 @@ def execute(visit: Visit) -> int:
         save_predictions(args.save_predictions, report.predictions, truth=visit.test)
     schema = tracking.Schema(stages=tuple(plan.cfg.stages))
     with tracking.reopen(plan.workdir, schema=schema, mode=args.wandb_mode) as run:
-        _tell(run, report, visit.changed)
-    print(table(judged))
+        _log_evaluation(run, report, visit.changed)
+    print(format_evaluation(judged))
     print(f"report: {plan.workdir / 'evaluation.json'}")
     return 0
 
 
-def _ship(plan: Plan) -> str:
+def _selected(plan: RunContext) -> str:
     """What the run shipped, where that is among the modes asked for; else the last of them."""
     spec, record = plan.cfg.eval, plan.workdir / "metadata.json"
-    ship = read_json(record, {}).get("ship") if spec.ship == BEST else spec.ship
+    ship = read_json(record, {}).get("ship") if spec.ship == SELECT_BEST else spec.ship
     return ship if ship in spec.modes else spec.modes[-1]
 
 
-def _tell(run: tracking.WandBContext, report: Report, changed: dict[str, Any]) -> None:
+def _log_evaluation(run: tracking.WandBContext, report: Report, changed: dict[str, Any]) -> None:
     """Under `eval/` where nothing differs from the run's own evaluation, else under `again/`.
 
     Milliseconds stay those of the run: they would differ, and `summary.json` is not touched.
@@ -99,7 +105,7 @@ def _tell(run: tracking.WandBContext, report: Report, changed: dict[str, Any]) -
     run.log_table(f"Physics Diagnostics{suffix}", report.physics_columns, report.physics_rows)
 
 
-def _changes(args: Namespace, cfg: Any, pde: PDE) -> dict[str, Any]:
+def _config_changes(args: Namespace, cfg: Any, pde: PDE) -> dict[str, Any]:
     """What the flags ask for beside the config, as config values."""
     from ups_jax.forecast import FORECASTERS
 
@@ -121,25 +127,25 @@ def _changes(args: Namespace, cfg: Any, pde: PDE) -> dict[str, Any]:
         steps = round(args.horizon / pde.dt)
         if steps < 1 or abs(steps * pde.dt - args.horizon) > 1e-6:
             raise ValueError(f"--horizon is {args.horizon}; it must be a multiple of dt, {pde.dt}")
-        if steps != judged_steps(cfg):
+        if steps != eval_steps(cfg):
             changed["steps"] = steps
             changed["horizons"] = tuple(h for h in cfg.eval.horizons if h <= args.horizon)
     return changed
 
 
-def _test(plan: Plan) -> Trajectories:
+def _test_data(plan: RunContext) -> Trajectories:
     """The run's own test split, or another file whole, or the test key at another resolution."""
     cfg, pde = plan.cfg, plan.sim.pde
     if plan.args.data:
         return from_file(cfg, pde)
     if cfg.data.path:
-        return gather(cfg, pde, stop=plan.stop).test
+        return load_splits(cfg, pde, stop=plan.stop).test
     data = simulate(
         pde,
         split_key(cfg, "test"),
         n=cfg.data.test,
-        steps=judged_steps(cfg),
+        steps=eval_steps(cfg),
         stop=plan.stop,
         progress=lambda done, total: plan.bar("simulate test", done, total),
     )
-    return observed(cfg, "test", data)
+    return apply_observation(cfg, "test", data)

@@ -15,7 +15,7 @@ GREETING_S = 2.0
 ALL_HERE = "all here"
 
 
-def answer(port: int, count: int, wait_s: float) -> None:
+def serve(port: int, count: int, wait_s: float) -> None:
     """As process 0: hear from all others, and let them go on. ValueError where that cannot be."""
     ends, here, problem = time.monotonic() + wait_s, {0}, ""
     with ExitStack() as stack:
@@ -50,7 +50,7 @@ def answer(port: int, count: int, wait_s: float) -> None:
         raise ValueError(f"{problem}; {_REMEDY}")
 
 
-def call(host: str, port: int, own: int, count: int, wait_s: float) -> None:
+def connect(host: str, port: int, own: int, count: int, wait_s: float) -> None:
     """As another process: say who this is, wait for all. ValueError where that cannot be."""
     ends = time.monotonic() + wait_s
     while True:

@@ -5,7 +5,7 @@ from inspect import signature
 from typing import Any
 
 from ups_jax import config
-from ups_jax.emulator import Simulator
+from ups_jax.emulator import Emulator
 from ups_jax.flops import update_flops
 from ups_jax.registry import lookup
 from ups_jax.stages import STAGES
@@ -14,7 +14,7 @@ from ups_jax.types import Stage
 Phases = tuple[tuple[int, int], ...]
 
 
-def stage_of(sim: Simulator, cfg: Any, name: str) -> Stage:
+def stage_of(sim: Emulator, cfg: Any, name: str) -> Stage:
     """Build a stage with the keys of its config section that its factory accepts."""
     return lookup(STAGES, name, "stage")(sim, **dict(_settings(cfg, name)))
 
@@ -24,7 +24,7 @@ def _settings(cfg: Any, name: str) -> tuple[tuple[str, Any], ...]:
     return tuple((key, spec[key]) for key in signature(STAGES[name]).parameters if key in spec)
 
 
-def phases_of(sim: Simulator, cfg: Any, name: str) -> Phases:
+def phases_of(sim: Emulator, cfg: Any, name: str) -> Phases:
     """Return (updates, unroll) of each phase of a stage.
 
     With `fit.<name>.match` set, the total number of updates costs as many FLOPs as that stage.
@@ -38,19 +38,19 @@ def phases_of(sim: Simulator, cfg: Any, name: str) -> Phases:
     return config.phases(spec, max(steps, spec.chunk * len(spec.unroll)))
 
 
-def training_flops(sim: Simulator, cfg: Any, name: str) -> float:
+def training_flops(sim: Emulator, cfg: Any, name: str) -> float:
     """FLOPs of a whole stage of one network."""
     phases = phases_of(sim, cfg, name)
     return sum(steps * _update_flops(sim, cfg, name, unroll) for steps, unroll in phases)
 
 
-def _update_flops(sim: Simulator, cfg: Any, name: str, unroll: int) -> float:
+def _update_flops(sim: Emulator, cfg: Any, name: str, unroll: int) -> float:
     return _traced(sim, name, _settings(cfg, name), cfg.fit[name].batch, unroll)
 
 
 @cache
 def _traced(
-    sim: Simulator, name: str, settings: tuple[tuple[str, Any], ...], batch: int, unroll: int
+    sim: Emulator, name: str, settings: tuple[tuple[str, Any], ...], batch: int, unroll: int
 ) -> float:
     stage = STAGES[name](sim, **dict(settings))
     return update_flops(sim, stage, batch=batch, unroll=unroll)

@@ -12,7 +12,7 @@ GRACE_S = 4.0
 """Seconds from a signal until a process that is busy in a compiler is ended all the same."""
 
 
-class Stop:
+class StopFlag:
     """`stop()` answers whether a signal has come; `code` is the exit code that it asks for."""
 
     def __init__(self) -> None:
@@ -31,14 +31,14 @@ class Stop:
 
 
 @contextmanager
-def watch() -> Iterator[Stop]:
+def stop_on_signal() -> Iterator[StopFlag]:
     """A `Stop` that listens while the block runs.
 
     Handlers of Python run between two bytecodes, and a compilation is one bytecode long. A thread
     reads the signal from a pipe instead: checkpoints are on disk before every compilation, so it
     may end the process after `GRACE_S` seconds without a loss.
     """
-    stop = Stop()
+    stop = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
@@ -61,7 +61,7 @@ def watch() -> Iterator[Stop]:
         os.close(source)
 
 
-def _listen(source: int, stop: Stop, done: threading.Event) -> None:
+def _listen(source: int, stop: StopFlag, done: threading.Event) -> None:
     while data := os.read(source, 1):
         if data[0] not in (signal.SIGINT, signal.SIGTERM):
             continue

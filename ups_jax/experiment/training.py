@@ -12,23 +12,31 @@ import numpy as np
 
 from ups_jax import config, optim, tracking
 from ups_jax.data import draw_windows
-from ups_jax.emulator import Simulator, init
+from ups_jax.emulator import Emulator, init
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
 from ups_jax.experiment import distributed, schedule
 from ups_jax.experiment.checkpoint import Checkpoints
-from ups_jax.experiment.context import Plan, Resumed
+from ups_jax.experiment.context import ResumeState, RunContext
 from ups_jax.experiment.datasets import Splits
-from ups_jax.experiment.environment import machine
-from ups_jax.sharding import fetch
+from ups_jax.experiment.environment import machine_info
+from ups_jax.sharding import to_host
 from ups_jax.stages import STAGES
-from ups_jax.train import Fitted, Progress, Snapshot, TrainState, fit, start, start_many
+from ups_jax.train import (
+    FitResult,
+    Progress,
+    TrainSnapshot,
+    TrainState,
+    fit,
+    init_state,
+    init_states,
+)
 from ups_jax.types import Array, Key, Params, Stage, Trajectories
 
 WINDOWS = 256
 """Training windows that a stage looks at before it starts."""
 
 
-def keys(cfg: Any, name: str = "operator") -> Key:
+def run_keys(cfg: Any, name: str = "operator") -> Key:
     """The run's key, or a row of them: network i is that of a run whose seed is `seed + i`.
 
     Learning rates that are compared in stage operator all have the run's own.
@@ -39,11 +47,11 @@ def keys(cfg: Any, name: str = "operator") -> Key:
     return jax.vmap(jax.random.key)(cfg.seed + jnp.arange(cfg.seeds))
 
 
-def untrained(
-    sim: Simulator, cfg: Any, stats: Mapping[str, Any] | None = None, *, name: str = "operator"
+def init_params(
+    sim: Emulator, cfg: Any, stats: Mapping[str, Any] | None = None, *, name: str = "operator"
 ) -> Params:
     """Untrained parameters as stage `name` has them, stacked where it trains several networks."""
-    return _over(lambda key: init(sim, key, stats), keys(cfg, name))
+    return _maybe_vmap(lambda key: init(sim, key, stats), run_keys(cfg, name))
 
 
 def best_variant(params: Params, cfg: Any, chosen: int) -> Params:
@@ -68,18 +76,18 @@ def variants(cfg: Any, at: Progress) -> list[list[Any]]:
     ]
 
 
-def networks(params: Params, cfg: Any) -> list[Params]:
+def unstack_networks(params: Params, cfg: Any) -> list[Params]:
     """The parameters of each network of a stack."""
     if cfg.seeds == 1:
         return [params]
     return [jax.tree.map(lambda x, i=i: x[i], params) for i in range(cfg.seeds)]
 
 
-def _over(make: Callable[[Key], Any], key: Key) -> Any:
+def _maybe_vmap(make: Callable[[Key], Any], key: Key) -> Any:
     return jax.vmap(make)(key) if key.ndim else make(key)
 
 
-def find(plan: Plan) -> Resumed:
+def load_checkpoints(plan: RunContext) -> ResumeState:
     """Read the newest checkpoint of every stage. ValueError on another schema, model or data."""
     saved = {}
     for name in plan.cfg.stages:
@@ -90,7 +98,7 @@ def find(plan: Plan) -> Resumed:
             newest = checkpoints.latest()
             if newest is None:
                 continue
-            saved[name] = checkpoints.restore(newest, _like(plan, name))
+            saved[name] = checkpoints.restore(newest, _abstract_state(plan, name))
             note = saved[name].meta
             assert plan.splits is not None
             now = {"schema": config.SCHEMA, "data_hash": plan.splits.record["hash"]["train"]}
@@ -100,13 +108,13 @@ def find(plan: Plan) -> Resumed:
                         f"{folder} was written with {key} {note[key]}, now it is {value}; "
                         "use --restart"
                     )
-    return Resumed(saved)
+    return ResumeState(saved)
 
 
-def warn_about_machine(resumed: Resumed) -> None:
+def warn_about_machine(resumed: ResumeState) -> None:
     """Say in one line that another machine goes on: its last bits may differ."""
     for saved in resumed.saved.values():
-        before, now = saved.meta["machine"], machine()
+        before, now = saved.meta["machine"], machine_info()
         changed = [
             f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]
         ]
@@ -119,12 +127,14 @@ def warn_about_machine(resumed: Resumed) -> None:
             return
 
 
-def stage(name: str, params: Params, plan: Plan, splits: Splits, run: tracking.Run) -> Fitted:
+def run_stage(
+    name: str, params: Params, plan: RunContext, splits: Splits, run: tracking.Run
+) -> FitResult:
     """Train one stage of the plan, or go on with it, or take it as it was finished."""
     spec, opt = plan.cfg.fit[name], _optimizer(plan, name)
     what = schedule.stage_of(plan.sim, plan.cfg, name)
     number = list(STAGES).index(name) + 1
-    key = _over(lambda key: jax.random.fold_in(key, number), keys(plan.cfg, name))
+    key = _maybe_vmap(lambda key: jax.random.fold_in(key, number), run_keys(plan.cfg, name))
     train, val = (what.data(params, split) for split in (splits.train, splits.val))
     params = _prepare(what, params, plan, train, key)
     phases = schedule.phases_of(plan.sim, plan.cfg, name)
@@ -136,10 +146,10 @@ def stage(name: str, params: Params, plan: Plan, splits: Splits, run: tracking.R
         plan.bar(name, step, sum(steps for steps, _ in phases), **shown)
 
     folder = plan.workdir / "ckpt" / name
-    with Checkpoints(folder) if distributed.first() else nullcontext() as checkpoints:
+    with Checkpoints(folder) if distributed.is_primary() else nullcontext() as checkpoints:
 
-        def on_save(now: Snapshot) -> None:
-            tree, at = fetch(plan.mesh, _tree(now)), now.progress
+        def on_save(now: TrainSnapshot) -> None:
+            tree, at = to_host(plan.mesh, _state_tree(now)), now.progress
             if checkpoints is None:
                 return
             step = int(np.ravel(tree["step"])[0])
@@ -151,8 +161,8 @@ def stage(name: str, params: Params, plan: Plan, splits: Splits, run: tracking.R
                 "progress": at._asdict(),
                 "offset": run.offset(),
                 "data_hash": splits.record["hash"]["train"],
-                "wall": _wall(plan),
-                "machine": machine(),
+                "wall": _elapsed(plan),
+                "machine": machine_info(),
             }
             improved = step in at.best_step and at.pending is None
             checkpoints.save(tree, notes, min(at.best_value) if improved else None)
@@ -169,7 +179,7 @@ def stage(name: str, params: Params, plan: Plan, splits: Splits, run: tracking.R
             chunk=spec.chunk,
             ema=spec.ema,
             early=spec.early,
-            rates=_rates(plan.cfg, name),
+            rates=_lr_factors(plan.cfg, name),
             augment=plan.sim.pde.symmetries if spec.augment else (),
             validate=_validator(what, plan, val),
             mesh=plan.mesh,
@@ -182,10 +192,12 @@ def stage(name: str, params: Params, plan: Plan, splits: Splits, run: tracking.R
     if not plan.mesh.is_multi_process:
         return fitted
     # Between stages every process works with the whole of the parameters.
-    return Fitted(*fetch(plan.mesh, (fitted.best, fitted.last)), fitted.progress)
+    return FitResult(*to_host(plan.mesh, (fitted.best, fitted.last)), fitted.progress)
 
 
-def _prepare(what: Stage, params: Params, plan: Plan, train: Trajectories, key: Key) -> Params:
+def _prepare(
+    what: Stage, params: Params, plan: RunContext, train: Trajectories, key: Key
+) -> Params:
     """Where a stage starts from, by what was learnt before and some training windows."""
     spec = plan.cfg.fit[what.name]
     k_window, k_start = jax.random.split(jax.random.key(plan.cfg.seed))
@@ -198,7 +210,9 @@ def _prepare(what: Stage, params: Params, plan: Plan, train: Trajectories, key: 
     return jax.jit(jax.vmap(begin) if key.ndim else begin)(params)
 
 
-def _validator(what: Stage, plan: Plan, val: Trajectories) -> Callable[[Params], float | None]:
+def _validator(
+    what: Stage, plan: RunContext, val: Trajectories
+) -> Callable[[Params], float | None]:
     """What a stage's parameters are picked by, on the validation split."""
     batch, spec = plan.cfg.eval.batch, plan.cfg.fit[what.name]
     asked: dict[str, Any] = dict(mesh=plan.mesh, stop=plan.stop)
@@ -214,7 +228,7 @@ def _validator(what: Stage, plan: Plan, val: Trajectories) -> Callable[[Params],
     return validator(plan.sim, val, batch=batch, mode=what.name, **asked)
 
 
-def _optimizer(plan: Plan, name: str) -> optim.Optimizer:
+def _optimizer(plan: RunContext, name: str) -> optim.Optimizer:
     spec = plan.cfg.fit[name]
     return optim.adamw(
         steps=sum(steps for steps, _ in schedule.phases_of(plan.sim, plan.cfg, name)),
@@ -226,40 +240,40 @@ def _optimizer(plan: Plan, name: str) -> optim.Optimizer:
     )
 
 
-def _rates(cfg: Any, name: str) -> Array | None:
+def _lr_factors(cfg: Any, name: str) -> Array | None:
     """What the learning rate is multiplied by in each network."""
     factors = cfg.sweep.lr_factors
     return jnp.asarray(factors, jnp.float32) if name == "operator" and len(factors) > 1 else None
 
 
-def _tree(snapshot: Snapshot) -> dict[str, Any]:
+def _state_tree(snapshot: TrainSnapshot) -> dict[str, Any]:
     """What of a snapshot is arrays, as it lies on disk."""
     return {**snapshot.state._asdict(), "best": snapshot.best}
 
 
-def _like(plan: Plan, name: str) -> dict[str, Any]:
+def _abstract_state(plan: RunContext, name: str) -> dict[str, Any]:
     """Shapes of a stage's snapshot, without computing one."""
-    begin = start_many if keys(plan.cfg, name).ndim else start
+    begin = init_states if run_keys(plan.cfg, name).ndim else init_state
 
     def make() -> dict[str, Any]:
-        params = untrained(plan.sim, plan.cfg, name=name)
-        return _tree(
+        params = init_params(plan.sim, plan.cfg, name=name)
+        return _state_tree(
             begin(schedule.stage_of(plan.sim, plan.cfg, name), params, _optimizer(plan, name))
         )
 
     return jax.eval_shape(make)
 
 
-def _wall(plan: Plan) -> dict[str, float]:
+def _elapsed(plan: RunContext) -> dict[str, float]:
     """Seconds up to now, for the next segment to start from."""
     earlier = plan.wall.get("earlier_s", 0.0) + time.monotonic() - plan.began
     return {"data_s": plan.wall["data_s"], "earlier_s": earlier}
 
 
-def _resume(resumed: Resumed, name: str) -> Snapshot | None:
+def _resume(resumed: ResumeState, name: str) -> TrainSnapshot | None:
     found = resumed.saved.get(name)
     if found is None:
         return None
     arrays = jax.tree.map(jnp.asarray, found.tree)
     best = arrays.pop("best")
-    return Snapshot(TrainState(**arrays), best, Progress(**found.meta["progress"]))
+    return TrainSnapshot(TrainState(**arrays), best, Progress(**found.meta["progress"]))

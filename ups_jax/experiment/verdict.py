@@ -9,11 +9,11 @@ import numpy as np
 
 from ups_jax import leaderboard
 from ups_jax.experiment import record
-from ups_jax.experiment.context import Plan
+from ups_jax.experiment.context import RunContext
 from ups_jax.experiment.datasets import Splits
 from ups_jax.files import read_json, write_json, write_text
-from ups_jax.leaderboard import Claim, Lines, Regression, Row, Snapshot
-from ups_jax.leaderboard.gates import FAIL, NO_BASELINE, PASS, Verdict, check, passed
+from ups_jax.leaderboard import BoardState, Leaderboard, PromotionDecision, Regression, Row
+from ups_jax.leaderboard.gates import FAIL, NO_BASELINE, PASS, GateVerdict, check, passed
 from ups_jax.leaderboard.page import page
 from ups_jax.leaderboard.tables import standing
 from ups_jax.report import Table
@@ -24,15 +24,15 @@ REGRESSION_COLUMNS = ["metric", "against", "verdict", "value", "reference", "cha
 
 
 @dataclass(frozen=True)
-class Ruling:
+class RunVerdict:
     """The verdicts on a run, its row, and the board as it stood before and stands after."""
 
     row: Row
-    before: Snapshot
-    gates: tuple[Verdict, ...]
+    before: BoardState
+    gates: tuple[GateVerdict, ...]
     regressions: tuple[Regression, ...]
-    claim: Claim
-    after: Lines
+    claim: PromotionDecision
+    after: Leaderboard
 
     @property
     def gates_met(self) -> bool:
@@ -42,7 +42,7 @@ class Ruling:
     @property
     def worse(self) -> dict[str, Regression]:
         """What has got worse, a metric each."""
-        return leaderboard.worst(self.regressions)
+        return leaderboard.worst_regressions(self.regressions)
 
 
 def board_path(cfg: Any, workdir: Path) -> Path:
@@ -56,13 +56,13 @@ def page_path(cfg: Any, workdir: Path) -> Path:
     return board_path(cfg, workdir).with_suffix(".html")
 
 
-def baseline(plan: Plan, splits: Splits, run_id: str) -> Snapshot:
+def baseline(plan: RunContext, splits: Splits, run_id: str) -> BoardState:
     """The board before the run began: read once, kept in `baseline.json` for when it goes on."""
-    path, own = plan.workdir / "baseline.json", record.board(plan.cfg, splits)
+    path, own = plan.workdir / "baseline.json", record.board_name(plan.cfg, splits)
     held = read_json(path, None)
     if held is None or held["board"] != own:
         lines = leaderboard.read(board_path(plan.cfg, plan.workdir))
-        now = leaderboard.snapshot(lines, own, without=run_id)
+        now = leaderboard.board_state(lines, own, without=run_id)
         history = now.history[-plan.cfg.regression.last :]
         held = {"board": own, "champion": now.champion, "history": list(history)}
         # Runs of the champion's recipe tell how much a seed changes.
@@ -70,20 +70,20 @@ def baseline(plan: Plan, splits: Splits, run_id: str) -> Snapshot:
         alike = [r for r in now.history if recipe and r.get("recipe") == recipe]
         held["history"] = [*(r for r in alike if r not in history), *history]
         write_json(path, held)
-    return Snapshot(held["champion"], tuple(held["history"]))
+    return BoardState(held["champion"], tuple(held["history"]))
 
 
-def rule(
-    plan: Plan,
+def judge(
+    plan: RunContext,
     splits: Splits,
     run: WandBContext,
-    before: Snapshot,
+    before: BoardState,
     *,
     ship: str,
     curves: Mapping[str, np.ndarray],
     times: np.ndarray,
     spread: float | None,
-) -> Ruling:
+) -> RunVerdict:
     """Judge what `run` has in its summary, enter it in the leaderboard, promote it if it leads.
 
     curves: as `evaluate.Report` holds them; times: of the truth's frames; spread: of the validation
@@ -105,11 +105,11 @@ def rule(
     )
     champion = None if before.champion is None else before.champion["id"]
     row["regressions"] = {
-        "regressed": list(leaderboard.worst(found)),
+        "regressed": list(leaderboard.worst_regressions(found)),
         "improved": _improved(found),
         "baseline": champion,
     }
-    claim = leaderboard.claim(row, before, margin=cfg.leaderboard.margin)
+    claim = leaderboard.decide_promotion(row, before, margin=cfg.leaderboard.margin)
     path = board_path(cfg, plan.workdir)
     leaderboard.append(path, row)
     if claim.granted and cfg.leaderboard.promote:
@@ -117,19 +117,19 @@ def rule(
     lines = leaderboard.read(path)
     leads = leaderboard.champions(lines.events)
     write_text(page_path(cfg, plan.workdir), page(lines.runs, leads, lines.events))
-    ruling = Ruling(row, before, gates, found, claim, lines)
+    ruling = RunVerdict(row, before, gates, found, claim, lines)
     write_json(plan.workdir / "verdict.json", _record(ruling))
     return ruling
 
 
-def code(workdir: Path, args: Any) -> int:
+def exit_code(workdir: Path, args: Any) -> int:
     """Exit code of a finished run: 3 where a flag asks about what its verdict says, else 0."""
     held = read_json(workdir / "verdict.json", {})
     lost = args.fail_on_gate and not held.get("gates_met", True)
     return 3 if lost or (args.fail_on_regression and held.get("worse")) else 0
 
 
-def tell(ruling: Ruling, run: WandBContext) -> None:
+def log_verdict(ruling: RunVerdict, run: WandBContext) -> None:
     """Verdicts to the summary, and an alert for every gate not met and every metric worse."""
     count = [verdict.status for verdict in ruling.gates].count
     met = {"met": count(PASS), "failed": count(FAIL), "no_baseline": count(NO_BASELINE)}
@@ -147,7 +147,7 @@ def tell(ruling: Ruling, run: WandBContext) -> None:
     run.log_eval_summary({f"regression/{name}": value for name, value in told.items()})
     ranks = [row["id"] for row in leaderboard.ranked(ruling.after.runs, ruling.row["board"])]
     place = {"rank": ranks.index(ruling.row["id"]) + 1, "runs": len(ranks)}
-    place["champion"] = int(_leader(ruling) == ruling.row["id"])
+    place["champion"] = int(_champion_id(ruling) == ruling.row["id"])
     run.log_eval_summary({f"leaderboard/{name}": value for name, value in place.items()})
     for verdict in ruling.gates:
         if verdict.status == FAIL:
@@ -158,7 +158,7 @@ def tell(ruling: Ruling, run: WandBContext) -> None:
         run.alert("leaderboard", problem, "INFO")
 
 
-def sentence(ruling: Ruling) -> str:
+def sentence(ruling: RunVerdict) -> str:
     """The verdict in words: gates, the champion, what has got worse."""
     failed = ruling.row["gates"]["failed"]
     held = [v for v in ruling.gates if v.status == NO_BASELINE]
@@ -167,7 +167,7 @@ def sentence(ruling: Ruling) -> str:
     parts += [f"{len(held)} without a champion to compare with"] if held else []
     parts += [f"worse: {', '.join(ruling.worse)}"] if ruling.worse else []
     champion = ruling.before.champion
-    leads = _leader(ruling) == ruling.row["id"]
+    leads = _champion_id(ruling) == ruling.row["id"]
     reason = ruling.claim.reason
     parts.append(f"it leads its board ({reason})" if leads else f"it does not lead ({reason})")
     if champion is not None and not ruling.worse:
@@ -176,7 +176,7 @@ def sentence(ruling: Ruling) -> str:
     return f"{said[0].upper()}{said[1:]}."
 
 
-def tables(ruling: Ruling) -> list[Table]:
+def tables(ruling: RunVerdict) -> list[Table]:
     """Tables "Gates", "Regressions" and "Leaderboard"."""
     gates = [
         [v.name, v.metric, v.status, v.value, v.limit, v.margin, v.reference, v.sentence]
@@ -190,7 +190,7 @@ def tables(ruling: Ruling) -> list[Table]:
     ]
 
 
-def _leader(ruling: Ruling) -> str | None:
+def _champion_id(ruling: RunVerdict) -> str | None:
     return leaderboard.champions(ruling.after.events).get(ruling.row["board"])
 
 
@@ -198,7 +198,7 @@ def _improved(found: Sequence[Regression]) -> list[str]:
     return sorted({each.metric for each in found if each.status == "improvement"})
 
 
-def _record(ruling: Ruling) -> dict[str, Any]:
+def _record(ruling: RunVerdict) -> dict[str, Any]:
     """The verdict as `verdict.json` holds it."""
     finite = leaderboard.finite
     return {

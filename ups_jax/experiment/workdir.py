@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ups_jax import config
-from ups_jax.emulator import Simulator, build, init
+from ups_jax.emulator import Emulator, build, init
 from ups_jax.experiment.checkpoint import Checkpoints
 from ups_jax.files import write_json
 from ups_jax.types import Params
@@ -23,12 +23,12 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8").rstrip("\n")
 
 
-def finished(workdir: Path) -> bool:
+def is_finished(workdir: Path) -> bool:
     """Whether the run of this folder has ended: its summary is written last."""
     return (workdir / "summary.json").exists()
 
 
-def check(workdir: Path, cfg: Any) -> None:
+def check_workdir(workdir: Path, cfg: Any) -> None:
     """Refuse, with a ValueError, a folder of another config or one that cannot be written."""
     record = workdir / "config.json"
     if record.exists():
@@ -52,13 +52,13 @@ def check(workdir: Path, cfg: Any) -> None:
         ) from error
 
 
-def ended(workdir: Path, cfg: Any) -> bool:
+def is_finished_run(workdir: Path, cfg: Any) -> bool:
     """Whether the folder holds a finished run of this config; one of another is refused."""
-    check(workdir, cfg)
-    return finished(workdir)
+    check_workdir(workdir, cfg)
+    return is_finished(workdir)
 
 
-def claim(workdir: Path, cfg: Any, *, restart: bool) -> None:
+def create(workdir: Path, cfg: Any, *, restart: bool) -> None:
     """Make the folder this config's own; with `restart` its old run moves to `<workdir>.<id>`."""
     if restart and (workdir / "config.json").exists():
         _move_aside(workdir)
@@ -67,18 +67,18 @@ def claim(workdir: Path, cfg: Any, *, restart: bool) -> None:
         write_json(workdir / "config.json", config.to_dict(cfg))
 
 
-def hold(workdir: Path) -> IO[str]:
+def lock(workdir: Path) -> IO[str]:
     """Keep the folder this process's own until the file that is returned is closed.
 
     Or until the process ends, by whatever cause. ValueError where another process has it.
     """
-    path = _lock_of(workdir)
+    path = _lock_path(workdir)
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        said = _holder(path)
+        said = _read_holder(path)
         file.close()
         raise ValueError(
             f"{said} works in {workdir}; wait for it, stop it, or use another --workdir"
@@ -92,28 +92,28 @@ def hold(workdir: Path) -> IO[str]:
     return file
 
 
-def holder(workdir: Path) -> str | None:
+def lock_holder(workdir: Path) -> str | None:
     """The process that works in this folder, None where none does, or none can be seen."""
-    path = _lock_of(workdir)
+    path = _lock_path(workdir)
     if not path.exists():
         return None
     with path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _holder(path)
+            return _read_holder(path)
         except OSError:
             return None
     return None
 
 
-def _lock_of(workdir: Path) -> Path:
+def _lock_path(workdir: Path) -> Path:
     """Beside the folder, which may not be there yet, or be moved aside."""
     workdir = workdir.absolute()
     return workdir.with_name(f".{workdir.name}.lock")
 
 
-def _holder(path: Path) -> str:
+def _read_holder(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip() or "another process"
 
 
@@ -133,7 +133,7 @@ def save_params(workdir: Path, params: Params) -> None:
         checkpoints.save(params, {"schema": config.SCHEMA})
 
 
-def load(workdir: str | Path) -> tuple[Simulator, Params, Any]:
+def load(workdir: str | Path) -> tuple[Emulator, Params, Any]:
     """A trained model from its folder -> simulator, parameters, config. Raises ValueError.
 
     Nothing is retyped: the config that the run was made with names the networks, and the arrays

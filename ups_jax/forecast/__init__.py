@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax.diffusion import SAMPLERS
-from ups_jax.emulator import Simulator, operator_step
+from ups_jax.emulator import Emulator, step
 from ups_jax.forecast import beam_search, deterministic, ensembles
-from ups_jax.forecast.base import Forecast, Forecaster, once
+from ups_jax.forecast.base import Forecast, Forecaster, one_call
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key, Params, check_field
 
@@ -19,21 +19,25 @@ __all__ = [
     "FORECASTERS",
     "Forecast",
     "Forecaster",
-    "analysis",
-    "calls",
+    "nudged_analysis",
+    "calls_per_step",
     "forecast",
     "require_trained",
 ]
 
-WHOLE = ("members", "calls", "levels", "beams", "candidates")
+COMPILED_STEPS = ("members", "calls", "levels", "beams", "candidates")
 """Options that are whole numbers of at least one."""
 
 FORECASTERS: dict[str, Forecaster] = {
     "continued": Forecaster(
-        deterministic.continued, ("continued",), "learned; the operator trained on", once
+        deterministic.control, ("continued",), "learned; the operator trained on", one_call
     ),
     "crps": Forecaster(
-        ensembles.crps, ("crps",), "learned; mean of members", ensembles.once_a_member, draws=True
+        ensembles.ensemble,
+        ("crps",),
+        "learned; mean of members",
+        ensembles.ensemble_calls,
+        draws=True,
     ),
     "diffusion": Forecaster(
         ensembles.diffusion,
@@ -43,25 +47,27 @@ FORECASTERS: dict[str, Forecaster] = {
         draws=True,
     ),
     "distilled": Forecaster(
-        ensembles.distilled,
+        ensembles.student,
         ("operator", "distill"),
         "learned; mean of members",
         ensembles.student_calls,
         draws=True,
     ),
     "mean": Forecaster(deterministic.mean, note="spatial mean of the given frame"),
-    "operator": Forecaster(deterministic.operator, ("operator",), "learned", once),
+    "operator": Forecaster(deterministic.operator, ("operator",), "learned", one_call),
     "persistence": Forecaster(deterministic.persistence, note="the given frame"),
     "solver": Forecaster(
         deterministic.solver, note="the scheme of regenerated data, on the evaluation grid"
     ),
     "ttc": Forecaster(
-        beam_search.ttc, ("operator",), "learned; searched by physics", beam_search.calls
+        beam_search.ttc, ("operator",), "learned; searched by physics", beam_search.search_calls
     ),
 }
 
 
-def analysis(sim: Simulator, params: Params, frames: Array, cond: Array, *, gain: float) -> Array:
+def nudged_analysis(
+    sim: Emulator, params: Params, frames: Array, cond: Array, *, gain: float
+) -> Array:
     """What a forecast after frames (b, t, *s, c) starts from: the operator's way through them.
 
     It starts at the first frame and is drawn to each later one by `gain`: 1 leaves the last frame
@@ -72,14 +78,14 @@ def analysis(sim: Simulator, params: Params, frames: Array, cond: Array, *, gain
         return frames[:, -1]
 
     def body(u: Array, seen: Array) -> tuple[Array, None]:
-        u = operator_step(sim, params, u, cond)
+        u = step(sim, params, u, cond)
         return u + gain * (seen - u), None
 
     return jax.lax.scan(body, frames[:, 0], jnp.moveaxis(frames[:, 1:], 1, 0))[0]
 
 
 def forecast(
-    sim: Simulator,
+    sim: Emulator,
     params: Params,
     u0: Any,
     cond: Any,
@@ -109,7 +115,9 @@ def forecast(
     return _compiled(sim, mode, steps, fixed, params, jnp.asarray(u0), jnp.asarray(cond), key)
 
 
-def calls(sim: Simulator, mode: str, *, members: int = ensembles.MEMBERS, **options: Any) -> int:
+def calls_per_step(
+    sim: Emulator, mode: str, *, members: int = ensembles.NUM_MEMBERS, **options: Any
+) -> int:
     """Network calls of one step of a forecast, of all its members together."""
     return FORECASTERS[mode].calls(sim, members)
 
@@ -135,13 +143,13 @@ def _check_options(mode: str, options: Mapping[str, Any]) -> None:
             lookup(SAMPLERS, value, "sampler")
         elif name == "temperature" and not value >= 0:
             raise ValueError(f"temperature is {value}; noise is scaled by a number of at least 0")
-        elif name in WHOLE and value is not None and value < 1:
+        elif name in COMPILED_STEPS and value is not None and value < 1:
             raise ValueError(f"{name} is {value}; {mode} needs at least one")
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _compiled(
-    sim: Simulator,
+    sim: Emulator,
     mode: str,
     steps: int,
     options: tuple[tuple[str, Any], ...],

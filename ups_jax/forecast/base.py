@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from ups_jax.emulator import Simulator
+from ups_jax.emulator import Emulator
 from ups_jax.types import Array
 
 
@@ -25,10 +25,10 @@ class Forecaster(NamedTuple):
     run: Callable[..., Forecast]
     models: tuple[str, ...] = ()
     note: str = ""
-    calls: Callable[[Simulator, int], int] = lambda sim, members: 0
+    calls: Callable[[Emulator, int], int] = lambda sim, members: 0
     draws: bool = False
 
 
-def once(sim: Simulator, members: int) -> int:
+def one_call(sim: Emulator, members: int) -> int:
     """One call a step."""
     return 1

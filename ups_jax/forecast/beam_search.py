@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax import search
-from ups_jax.emulator import Search, Simulator, operator_step
+from ups_jax.emulator import Emulator, SearchSpec, step
 from ups_jax.forecast.base import Forecast
-from ups_jax.forecast.ensembles import Draw, crps_draw, distilled_draw
+from ups_jax.forecast.ensembles import StochasticStep, ensemble_step, student_step
 from ups_jax.types import Array, Key, Params
 
 Reward = Callable[[Array, Array, Array, Array], Array]
@@ -16,7 +16,7 @@ Reward = Callable[[Array, Array, Array, Array], Array]
 
 
 def ttc(
-    sim: Simulator,
+    sim: Emulator,
     params: Params,
     u0: Array,
     cond: Array,
@@ -32,15 +32,15 @@ def ttc(
     Candidate 0 is the plain operator's step: one beam of one candidate is the operator. The
     numbers default to the simulator's. The log is that of `search.beam_search`.
     """
-    spec = with_numbers(sim, beams=beams, candidates=candidates, lookahead=lookahead)
+    spec = search_spec(sim, beams=beams, candidates=candidates, lookahead=lookahead)
 
     def reward(prev: Array, after: Array, cond: Array, t: Array) -> Array:
         return spec.reward(prev, after, cond)
 
-    return searched(sim, params, u0, cond, key, steps=steps, spec=spec, reward=reward)
+    return search_forecast(sim, params, u0, cond, key, steps=steps, spec=spec, reward=reward)
 
 
-def with_numbers(sim: Simulator, **numbers: int | None) -> Search:
+def search_spec(sim: Emulator, **numbers: int | None) -> SearchSpec:
     """The simulator's search with some of its numbers replaced. ValueError where it has none."""
     if sim.search is None:
         raise ValueError(
@@ -49,15 +49,15 @@ def with_numbers(sim: Simulator, **numbers: int | None) -> Search:
     return sim.search._replace(**{k: v for k, v in numbers.items() if v is not None})
 
 
-def searched(
-    sim: Simulator,
+def search_forecast(
+    sim: Emulator,
     params: Params,
     u0: Array,
     cond: Array,
     key: Key,
     *,
     steps: int,
-    spec: Search,
+    spec: SearchSpec,
     reward: Reward,
 ) -> Forecast:
     """Beam search with any reward, one that knows the truth among them: for bounds and controls."""
@@ -69,7 +69,7 @@ def searched(
         return jnp.broadcast_to(cond.reshape(shape), (*lead, cond.shape[-1]))
 
     def propose(u: Array, key: Key, t: Array) -> Array:
-        return candidates_of(sim, params, u, beside(u), key, spec=spec, temperature=warm[t])
+        return propose_candidates(sim, params, u, beside(u), key, spec=spec, temperature=warm[t])
 
     found = search.beam_search(
         propose,
@@ -81,36 +81,39 @@ def searched(
         candidates=spec.candidates,
         discount=spec.discount,
         lookahead=spec.lookahead,
-        advance=lambda u, t: operator_step(sim, params, u, beside(u)),
+        advance=lambda u, t: step(sim, params, u, beside(u)),
         cost=spec.cost,
     )
     return Forecast(found.path, None, found.log)
 
 
-def candidates_of(
-    sim: Simulator,
+def propose_candidates(
+    sim: Emulator,
     params: Params,
     u: Array,
     cond: Array,
     key: Key,
     *,
-    spec: Search,
+    spec: SearchSpec,
     temperature: Array | float,
 ) -> Array:
     """The plain step and draws beside it: u (b, w, *s, c), cond (b, w, p) -> (b, w, k, *s, c)."""
-    plain = operator_step(sim, params, u, cond)[:, :, None]
+    plain = step(sim, params, u, cond)[:, :, None]
     if spec.candidates == 1:
         return plain
-    draw = SOURCES[spec.source](sim, params, temperature=temperature)
+    draw = PROPOSALS[spec.source](sim, params, temperature=temperature)
     keys = jax.random.split(key, spec.candidates - 1)
     others = jax.vmap(lambda k: draw(u, cond, k), out_axes=2)(keys)
     return jnp.concatenate([plain, others], 2)
 
 
-SOURCES: dict[str, Callable[..., Draw]] = {"crps": crps_draw, "distilled": distilled_draw}
+PROPOSALS: dict[str, Callable[..., StochasticStep]] = {
+    "crps": ensemble_step,
+    "distilled": student_step,
+}
 
 
-def calls(sim: Simulator, members: int = 1) -> int:
+def search_calls(sim: Emulator, members: int = 1) -> int:
     """Network calls of one step of the search."""
-    spec = with_numbers(sim)
+    spec = search_spec(sim)
     return search.calls_per_step(spec.beams, spec.candidates, spec.lookahead, cost=spec.cost)

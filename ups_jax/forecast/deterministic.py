@@ -4,21 +4,21 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from ups_jax.emulator import Simulator, model_step
+from ups_jax.emulator import Emulator, step
 from ups_jax.forecast.base import Forecast
 from ups_jax.pde.base import rollout
 from ups_jax.types import Array, Key, Params
 
 
 def persistence(
-    sim: Simulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+    sim: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """The given frame again and again."""
     return Forecast(jnp.repeat(u0[:, None], steps, axis=1))
 
 
 def mean(
-    sim: Simulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+    sim: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """The spatial mean of the given frame, which a conservation law keeps."""
     axes = tuple(range(1, 1 + sim.pde.ndim))
@@ -27,21 +27,21 @@ def mean(
 
 
 def solver(
-    sim: Simulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+    sim: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """The PDE's own numerical scheme on the grid of the given frame."""
     return Forecast(rollout(sim.pde.step, steps)(u0, cond))
 
 
 def operator(
-    sim: Simulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+    sim: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """The learned operator, fed with its own output."""
-    return Forecast(rollout(partial(model_step, sim, params, model="operator"), steps)(u0, cond))
+    return Forecast(rollout(partial(step, sim, params, model="operator"), steps)(u0, cond))
 
 
-def continued(
-    sim: Simulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+def control(
+    sim: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """The operator trained on, fed with its own output."""
-    return Forecast(rollout(partial(model_step, sim, params, model="continued"), steps)(u0, cond))
+    return Forecast(rollout(partial(step, sim, params, model="continued"), steps)(u0, cond))

@@ -7,26 +7,26 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax import diffusion as noising
-from ups_jax.emulator import Denoiser, Simulator, model_step, operator_step, refined
+from ups_jax.emulator import Denoiser, Emulator, add_residual, step
 from ups_jax.forecast.base import Forecast
 from ups_jax.types import Array, Key, Params
 
-MEMBERS = 8
-Draw = Callable[[Array, Array, Key], Array]
+NUM_MEMBERS = 8
+StochasticStep = Callable[[Array, Array, Key], Array]
 """u (..., *s, c), cond (..., p), key -> the field one interval later."""
-Jump = Callable[[Denoiser, tuple[int, ...], Key], Array]
+ResidualSampler = Callable[[Denoiser, tuple[int, ...], Key], Array]
 """A network of the residual, a shape and a key -> a sample of that shape."""
 
 
 def diffusion(
-    sim: Simulator,
+    sim: Emulator,
     params: Params,
     u0: Array,
     cond: Array,
     key: Key,
     *,
     steps: int,
-    members: int = MEMBERS,
+    members: int = NUM_MEMBERS,
     temperature: float = 1.0,
     mirrored: bool = False,
     sampler: str | None = None,
@@ -38,90 +38,96 @@ def diffusion(
     `sampler` and `levels` (steps of the sampler) default to the simulator's, `temperature` is that
     of `diffusion.sample`, `mirrored`, of members that go on from what they draw, of `ensemble`.
     """
-    jump = _way(sim, temperature=temperature, sampler=sampler, levels=levels)
-    run = _corrected(sim, params, jump, model="diffusion", mirrored=mirrored)
+    jump = _teacher(sim, temperature=temperature, sampler=sampler, levels=levels)
+    run = _members(sim, params, jump, model="diffusion", mirrored=mirrored)
     return run(u0, cond, key, steps=steps, members=members)
 
 
-def distilled(
-    sim: Simulator,
+def student(
+    sim: Emulator,
     params: Params,
     u0: Array,
     cond: Array,
     key: Key,
     *,
     steps: int,
-    members: int = MEMBERS,
+    members: int = NUM_MEMBERS,
     temperature: float = 1.0,
     mirrored: bool = False,
     calls: int | None = None,
 ) -> Forecast:
     """As `diffusion`, with residuals by the student's few `calls`."""
-    jump = _leap(sim, temperature=temperature, calls=calls)
-    run = _corrected(sim, params, jump, model="distill", mirrored=mirrored)
+    jump = _student(sim, temperature=temperature, calls=calls)
+    run = _members(sim, params, jump, model="distill", mirrored=mirrored)
     return run(u0, cond, key, steps=steps, members=members)
 
 
-def crps(
-    sim: Simulator,
+def ensemble(
+    sim: Emulator,
     params: Params,
     u0: Array,
     cond: Array,
     key: Key,
     *,
     steps: int,
-    members: int = MEMBERS,
+    members: int = NUM_MEMBERS,
     temperature: float = 1.0,
     mirrored: bool = False,
 ) -> Forecast:
     """The operator with a noise input, its noise scaled by `temperature`: one call a member."""
-    draw, mirror = crps_draw(sim, params, temperature=temperature), _mirror(sim, mirrored)
-    return ensemble(draw, u0, cond, key, steps=steps, members=members, mirror=mirror)
+    draw, mirror = ensemble_step(sim, params, temperature=temperature), _mirror(sim, mirrored)
+    return member_rollouts(draw, u0, cond, key, steps=steps, members=members, mirror=mirror)
 
 
-def distilled_draw(
-    sim: Simulator, params: Params, *, temperature: float | Array, calls: int | None = None
-) -> Draw:
+def student_step(
+    sim: Emulator, params: Params, *, temperature: float | Array, calls: int | None = None
+) -> StochasticStep:
     """One interval by the operator and the student."""
-    return _fed_back(sim, params, _leap(sim, temperature=temperature, calls=calls), model="distill")
+    return _autoregressive(
+        sim, params, _student(sim, temperature=temperature, calls=calls), model="distill"
+    )
 
 
-def crps_draw(sim: Simulator, params: Params, *, temperature: float | Array) -> Draw:
+def ensemble_step(sim: Emulator, params: Params, *, temperature: float | Array) -> StochasticStep:
     """One interval by the operator with a noise input."""
 
     def draw(u: Array, cond: Array, key: Key) -> Array:
         z = temperature * jax.random.normal(key, (*u.shape[:-1], sim.noise))
-        return model_step(sim, params, u, cond, z, model="crps")
+        return step(sim, params, u, cond, z, model="crps")
 
     return draw
 
 
-def _fed_back(sim: Simulator, params: Params, jump: Jump, *, model: str) -> Draw:
+def _autoregressive(
+    sim: Emulator, params: Params, jump: ResidualSampler, *, model: str
+) -> StochasticStep:
     """One interval by the operator and a residual that is part of what comes next."""
 
     def draw(u: Array, cond: Array, key: Key) -> Array:
-        ahead = operator_step(sim, params, u, cond)
-        return refined(
+        ahead = step(sim, params, u, cond)
+        return add_residual(
             sim, params, u, ahead, cond, lambda net: jump(net, u.shape, key), model=model
         )
 
     return draw
 
 
-def _corrected(
-    sim: Simulator, params: Params, jump: Jump, *, model: str, mirrored: bool
+def _members(
+    sim: Emulator, params: Params, jump: ResidualSampler, *, model: str, mirrored: bool
 ) -> Callable[..., Forecast]:
     """How members are drawn by residuals: as the simulator's networks have learnt them."""
     assert sim.diffusion is not None
     if sim.diffusion.feedback:
-        draw = _fed_back(sim, params, jump, model=model)
-        return partial(ensemble, draw, mirror=_mirror(sim, mirrored))
+        draw = _autoregressive(sim, params, jump, model=model)
+        return partial(member_rollouts, draw, mirror=_mirror(sim, mirrored))
     if mirrored:
         raise ValueError("mirrored members go their own ways; these stand about one rollout")
-    return partial(_refined, sim, params, jump, model=model)
+    return partial(_around_rollout, sim, params, jump, model=model)
 
 
-def _way(sim: Simulator, *, temperature: float, sampler: str | None, levels: int | None) -> Jump:
+def _teacher(
+    sim: Emulator, *, temperature: float, sampler: str | None, levels: int | None
+) -> ResidualSampler:
     """The teacher's whole way from noise to a residual."""
     spec = sim.diffusion
     assert spec is not None
@@ -141,15 +147,15 @@ def _way(sim: Simulator, *, temperature: float, sampler: str | None, levels: int
     return jump
 
 
-def _leap(sim: Simulator, *, temperature: float | Array, calls: int | None) -> Jump:
+def _student(sim: Emulator, *, temperature: float | Array, calls: int | None) -> ResidualSampler:
     """The student's few jumps."""
     spec = sim.diffusion
     assert spec is not None
 
     def jump(network: Denoiser, shape: tuple[int, ...], key: Key) -> Array:
         k_noise, k_again = jax.random.split(key)
-        return noising.few_step(
-            noising.consistency(network, smallest=spec.noise.smallest),
+        return noising.consistency_sample(
+            noising.consistency_precondition(network, smallest=spec.noise.smallest),
             jax.random.normal(k_noise, shape),
             k_again,
             noise=spec.noise,
@@ -160,10 +166,10 @@ def _leap(sim: Simulator, *, temperature: float | Array, calls: int | None) -> J
     return jump
 
 
-def _refined(
-    sim: Simulator,
+def _around_rollout(
+    sim: Emulator,
     params: Params,
-    jump: Jump,
+    jump: ResidualSampler,
     u0: Array,
     cond: Array,
     key: Key,
@@ -179,22 +185,22 @@ def _refined(
     """
 
     def body(u: Array, k: Key) -> tuple[Array, Array]:
-        ahead = operator_step(sim, params, u, cond)
+        ahead = step(sim, params, u, cond)
 
         def member(i: Array) -> Array:
             own = jax.random.fold_in(k, i)
-            return refined(
+            return add_residual(
                 sim, params, u, ahead, cond, lambda net: jump(net, u.shape, own), model=model
             )
 
         return ahead, jax.vmap(member, out_axes=1)(jnp.arange(members))
 
     paths = jax.lax.scan(body, u0, jax.random.split(key, steps))[1]
-    return _told(jnp.moveaxis(paths, 0, 2))
+    return _summarize_members(jnp.moveaxis(paths, 0, 2))
 
 
-def ensemble(
-    draw: Draw,
+def member_rollouts(
+    draw: StochasticStep,
     u0: Array,
     cond: Array,
     key: Key,
@@ -221,17 +227,17 @@ def ensemble(
         keys = jax.random.split(jax.random.fold_in(key, i), steps)
         return turned(i, jnp.moveaxis(jax.lax.scan(body, turned(i, u0), keys)[1], 0, 1))
 
-    return _told(jax.vmap(member, out_axes=1)(jnp.arange(members)))
+    return _summarize_members(jax.vmap(member, out_axes=1)(jnp.arange(members)))
 
 
-def _mirror(sim: Simulator, wanted: bool) -> Callable[[Array], Array] | None:
+def _mirror(sim: Emulator, wanted: bool) -> Callable[[Array], Array] | None:
     """The PDE's mirror image, where it is wanted. ValueError where the PDE has none."""
     if wanted and sim.pde.mirror is None:
         raise ValueError(f"{sim.pde.name} has no mirror image; leave `mirrored` out")
     return sim.pde.mirror if wanted else None
 
 
-def _told(paths: Array) -> Forecast:
+def _summarize_members(paths: Array) -> Forecast:
     """The forecast of members (b, m, t, *s, c)."""
     space = tuple(range(2, paths.ndim - 1))
     variance = jnp.var(paths, 1, ddof=1) if paths.shape[1] > 1 else jnp.zeros_like(paths[:, 0])
@@ -239,12 +245,12 @@ def _told(paths: Array) -> Forecast:
     return Forecast(jnp.mean(paths, 1), paths, {"spread": spread})
 
 
-def once_a_member(sim: Simulator, members: int) -> int:
+def ensemble_calls(sim: Emulator, members: int) -> int:
     """One call of the operator with its noise for each."""
     return members
 
 
-def teacher_calls(sim: Simulator, members: int) -> int:
+def teacher_calls(sim: Emulator, members: int) -> int:
     """Those of the sampler for each member, and one of the operator for all or for each."""
     spec = sim.diffusion
     assert spec is not None
@@ -252,7 +258,7 @@ def teacher_calls(sim: Simulator, members: int) -> int:
     return members * own + (members if spec.feedback else 1)
 
 
-def student_calls(sim: Simulator, members: int) -> int:
+def student_calls(sim: Emulator, members: int) -> int:
     """Those of the student for each member, and one of the operator for all or for each."""
     spec = sim.diffusion
     assert spec is not None

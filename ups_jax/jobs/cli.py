@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
-from ups_jax.experiment.signals import Stop, watch
+from ups_jax.experiment.signals import StopFlag, stop_on_signal
 from ups_jax.registry import near_miss
 from ups_jax.types import Interrupted
 
-Plan = TypeVar("Plan")
+CommandPlan = TypeVar("CommandPlan")
 PREFIX = "--config."
 WANDB_MODES = ("online", "offline", "disabled")
 WAIT_S = 120
@@ -49,7 +49,7 @@ def parse(
     return args
 
 
-def several(parser: argparse.ArgumentParser) -> None:
+def add_distributed_flags(parser: argparse.ArgumentParser) -> None:
     """Flags by which the processes of one run find each other."""
     told = parser.add_argument_group("several processes")
     told.add_argument(
@@ -76,14 +76,14 @@ def default_workdir(config: str) -> Path:
 
 def run_main(
     args: Namespace,
-    prepare: Callable[[Namespace, Stop], Plan],
-    execute: Callable[[Plan], int],
+    prepare: Callable[[Namespace, StopFlag], CommandPlan],
+    execute: Callable[[CommandPlan], int],
 ) -> int:
     """Exit code of a runner. Before the run exists, a ValueError or OSError is bad input: code 2.
 
     What `execute` raises keeps its traceback, being a defect, but for a divergence: code 4.
     """
-    with watch() as stop:
+    with stop_on_signal() as stop:
         try:
             plan = prepare(args, stop)
         except (ValueError, OSError) as error:

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 
 from ups_jax import config
 from ups_jax.config import base
-from ups_jax.emulator import Simulator, build
+from ups_jax.emulator import Emulator, build
 from ups_jax.experiment import schedule
-from ups_jax.experiment.signals import Stop
+from ups_jax.experiment.signals import StopFlag
 from ups_jax.files import read_json, write_json
 from ups_jax.pde.base import PDE
 from ups_jax.physics import diagnostics
@@ -37,14 +37,14 @@ PAGES = ("report", "leaderboard")
 FIGURES = ("gates", "champion", "training", "error_over_time", "spectra", "conserved")
 
 
-class Board(NamedTuple):
+class Command(NamedTuple):
     """What is said of a workspace: its spec or page on stdout, a line about it on stderr."""
 
     output: str
     line: str
 
 
-def prepare(args: Namespace, stop: Stop) -> Board:
+def prepare(args: Namespace, stop: StopFlag) -> Command:
     """Lay out the workspace and, where asked for, save it. ValueError on whatever hinders that."""
     _package()
     cfg, about = _subject(args.workdir)
@@ -70,10 +70,10 @@ def prepare(args: Namespace, stop: Stop) -> Board:
         url = made.save().url if api is not None else None
     panels = sum(len(section.panels) for section in made.sections)
     line = f"{name}: {panels} panels, stages {', '.join(stages)}"
-    return Board(url or ("" if args.out else json.dumps(spec, indent=2)), line)
+    return Command(url or ("" if args.out else json.dumps(spec, indent=2)), line)
 
 
-def execute(board: Board) -> int:
+def execute(board: Command) -> int:
     """Say what was made -> exit code."""
     print(board.line, file=sys.stderr)
     if board.output:
@@ -82,7 +82,7 @@ def execute(board: Board) -> int:
 
 
 def workspace(
-    sim: Simulator,
+    sim: Emulator,
     cfg: Any,
     stages: Sequence[str],
     *,
@@ -110,7 +110,7 @@ def workspace(
     )
 
 
-def series(sim: Simulator, cfg: Any, stages: Sequence[str]) -> dict[str, str]:
+def series(sim: Emulator, cfg: Any, stages: Sequence[str]) -> dict[str, str]:
     """Keys of the curves of each stage, in its order, and the key of each one's own x-axis."""
     axes, found = Schema(tuple(stages)).axes(), []
     for stage in stages:

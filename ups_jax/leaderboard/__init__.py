@@ -2,30 +2,30 @@
 
 from ups_jax.leaderboard.metrics import finite, higher_is_better, metric_of
 from ups_jax.leaderboard.ranking import (
-    JUDGED,
-    Claim,
-    Snapshot,
+    RANKING_METRICS,
+    BoardState,
+    PromotionDecision,
     board_of,
+    board_state,
     champions,
-    claim,
+    decide_promotion,
     ranked,
-    snapshot,
     spread_of,
 )
-from ups_jax.leaderboard.regression import Regression, compare, worst
-from ups_jax.leaderboard.storage import Lines, Row, append, event, locked, now, read
+from ups_jax.leaderboard.regression import Regression, compare, worst_regressions
+from ups_jax.leaderboard.storage import Leaderboard, Row, append, event, locked, now, read
 
 __all__ = [
-    "JUDGED",
-    "Claim",
-    "Lines",
+    "RANKING_METRICS",
+    "PromotionDecision",
+    "Leaderboard",
     "Regression",
     "Row",
-    "Snapshot",
+    "BoardState",
     "append",
     "board_of",
     "champions",
-    "claim",
+    "decide_promotion",
     "compare",
     "event",
     "finite",
@@ -35,7 +35,7 @@ __all__ = [
     "now",
     "ranked",
     "read",
-    "snapshot",
+    "board_state",
     "spread_of",
-    "worst",
+    "worst_regressions",
 ]

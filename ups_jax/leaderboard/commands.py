@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ups_jax import leaderboard
 from ups_jax.files import write_text
-from ups_jax.leaderboard import Claim, Lines, Row, tables
+from ups_jax.leaderboard import Leaderboard, PromotionDecision, Row, tables
 from ups_jax.leaderboard.page import page
 from ups_jax.registry import lookup
 
@@ -17,16 +17,16 @@ MARGIN = 0.02
 
 
 @dataclass(frozen=True)
-class Standings:
+class Command:
     """A leaderboard, the runs that are asked about, and what is to be done."""
 
     path: Path
-    found: Lines
+    found: Leaderboard
     rows: list[Row]
     args: argparse.Namespace
 
 
-def prepare(args: argparse.Namespace, stop: Callable[[], bool]) -> Standings:
+def prepare(args: argparse.Namespace, stop: Callable[[], bool]) -> Command:
     """Read the leaderboard; ValueError where a run, a board or a right to lead is missing."""
     lookup(ACTIONS, args.action, "action")
     if not args.path.is_file():
@@ -48,10 +48,10 @@ def prepare(args: argparse.Namespace, stop: Callable[[], bool]) -> Standings:
     if args.action == "demote" and _leader(found, rows[0]) != rows[0]["id"]:
         raise ValueError(f"{rows[0]['id']} is no champion; its board is led by "
                          f"{_leader(found, rows[0]) or 'none'}")  # fmt: skip
-    return Standings(args.path, found, rows, args)
+    return Command(args.path, found, rows, args)
 
 
-def execute(asked: Standings) -> int:
+def execute(asked: Command) -> int:
     """Do what was asked -> exit code."""
     ACTIONS[asked.args.action][0](asked)
     for problem in asked.found.problems:
@@ -59,14 +59,14 @@ def execute(asked: Standings) -> int:
     return 0
 
 
-def _show(asked: Standings) -> None:
+def _show(asked: Command) -> None:
     for board in _boards(asked):
         rows = leaderboard.ranked(asked.found.runs, board)
         print(f"{board}: {rows[0].get('task')}, {rows[0].get('protocol')}")
         print(tables.text(tables.standing(asked.found, board)), end="\n\n")
 
 
-def _compare(asked: Standings) -> None:
+def _compare(asked: Command) -> None:
     if len({row["board"] for row in asked.rows}) > 1:
         print("warning: these runs stand on different boards; none is better than another",
               file=sys.stderr)  # fmt: skip
@@ -76,7 +76,7 @@ def _compare(asked: Standings) -> None:
     print(tables.text(differ) if differ[1] else "no config key differs")
 
 
-def _export(asked: Standings) -> None:
+def _export(asked: Command) -> None:
     make = tables.FORMATS[asked.args.format]
     parts = [make(tables.standing(asked.found, board)) for board in _boards(asked)]
     whole = "\n".join(parts)
@@ -87,24 +87,24 @@ def _export(asked: Standings) -> None:
     print(asked.args.out)
 
 
-def _promote(asked: Standings) -> None:
+def _promote(asked: Command) -> None:
     row = asked.rows[0]
     reason = asked.args.reason or _claim(asked.found, row).reason
     _enter(asked, "promote", row, reason)
     print(f"{row['id']} leads {row['board']}: {reason}")
 
 
-def _demote(asked: Standings) -> None:
+def _demote(asked: Command) -> None:
     row = asked.rows[0]
     _enter(asked, "demote", row, asked.args.reason or "no reason given")
     print(f"{row['board']} has no champion; the next run with all gates met may lead")
 
 
-def _page(asked: Standings) -> None:
+def _page(asked: Command) -> None:
     print(_write_page(asked.path))
 
 
-def _enter(asked: Standings, kind: str, row: Row, reason: str) -> None:
+def _enter(asked: Command, kind: str, row: Row, reason: str) -> None:
     leaderboard.append(asked.path, leaderboard.event(kind, row, by="user", reason=reason))
     _write_page(asked.path)
 
@@ -115,23 +115,23 @@ def _write_page(path: Path) -> Path:
     return target
 
 
-def _claim(found: Lines, row: Row) -> Claim:
+def _claim(found: Leaderboard, row: Row) -> PromotionDecision:
     if row["board"] is None:
-        return Claim(False, "its line names no board")
-    before = leaderboard.snapshot(found, row["board"], without=row["id"])
-    return leaderboard.claim(row, before, margin=MARGIN)
+        return PromotionDecision(False, "its line names no board")
+    before = leaderboard.board_state(found, row["board"], without=row["id"])
+    return leaderboard.decide_promotion(row, before, margin=MARGIN)
 
 
-def _leader(found: Lines, row: Row) -> str | None:
+def _leader(found: Leaderboard, row: Row) -> str | None:
     return leaderboard.champions(found.events).get(row["board"])
 
 
-def _boards(asked: Standings) -> Sequence[str]:
+def _boards(asked: Command) -> Sequence[str]:
     return tables.boards(asked.found) if asked.args.board is None else [asked.args.board]
 
 
 MANY = 1000
-ACTIONS: dict[str, tuple[Callable[[Standings], None], int, int]] = {
+ACTIONS: dict[str, tuple[Callable[[Command], None], int, int]] = {
     "show": (_show, 0, 0),
     "compare": (_compare, 2, MANY),
     "export": (_export, 0, 0),

@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ups_jax.types import FAIL, LIMITS, NO_BASELINE, PASS, Verdict
+from ups_jax.types import FAIL, GATE_LIMITS, NO_BASELINE, PASS, GateVerdict
 
 
 def check(
     gates: Mapping[str, Mapping[str, Any]],
     scalars: Mapping[str, float | None],
     baseline: Mapping[str, float | None] | None,
-) -> tuple[Verdict, ...]:
+) -> tuple[GateVerdict, ...]:
     """Judge every gate {name: {metric, one of LIMITS, of}} on a summary, in their order.
 
     One without a metric is switched off and has no verdict.
@@ -23,7 +23,7 @@ def check(
     return tuple(_judge(name, gate, scalars, baseline) for name, gate in on.items())
 
 
-def passed(verdicts: tuple[Verdict, ...]) -> bool:
+def passed(verdicts: tuple[GateVerdict, ...]) -> bool:
     """Whether no gate failed; one without a baseline has not."""
     return all(verdict.status != FAIL for verdict in verdicts)
 
@@ -33,22 +33,22 @@ def _judge(
     gate: Mapping[str, Any],
     scalars: Mapping[str, float | None],
     baseline: Mapping[str, float | None] | None,
-) -> Verdict:
+) -> GateVerdict:
     metric, of = gate["metric"], gate.get("of") or ""
-    kind = next(limit for limit in LIMITS if gate.get(limit) is not None)
+    kind = next(limit for limit in GATE_LIMITS if gate.get(limit) is not None)
     bound, value = gate[kind], _finite(scalars.get(metric))
     reference, whose = None, ""
     if kind.endswith("ratio"):
         if not of and baseline is None:
             said = f"{metric} is {_told(value)}; there is no champion to compare it with yet"
             status = FAIL if value is None else NO_BASELINE
-            return Verdict(name, metric, status, value, None, None, None, said)
+            return GateVerdict(name, metric, status, value, None, None, None, said)
         source = scalars if of else baseline or {}
         reference = _finite(source.get(of or metric))
         whose = f"{of}'s" if of else "the champion's"
         if reference is None:
             said = f"{metric} is {_told(value)}, and {whose} value is missing or not finite"
-            return Verdict(name, metric, FAIL, value, None, None, None, said)
+            return GateVerdict(name, metric, FAIL, value, None, None, None, said)
     limit = bound if reference is None else bound * reference
     words = f"{bound:g} x {whose} {reference:.4g}" if reference is not None else f"{limit:.4g}"
     side = "at most" if kind.startswith("most") else "at least"
@@ -56,12 +56,12 @@ def _judge(
         held = scalars.get(metric)
         why = "was not measured" if held is None else f"is {held}"
         said = f"{metric} {why}; it must be {side} {words}"
-        return Verdict(name, metric, FAIL, None, limit, None, reference, said)
+        return GateVerdict(name, metric, FAIL, None, limit, None, reference, said)
     inside = limit - value if kind.startswith("most") else value - limit
     margin = inside / abs(limit) if limit else inside
     status = PASS if inside >= 0 else FAIL
     said = f"{metric} is {value:.4g}; it must be {side} {words}"
-    return Verdict(name, metric, status, value, limit, margin, reference, said)
+    return GateVerdict(name, metric, status, value, limit, margin, reference, said)
 
 
 def _finite(value: float | None) -> float | None:

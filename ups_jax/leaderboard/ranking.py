@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ups_jax.leaderboard.metrics import finite, metric_of
-from ups_jax.leaderboard.storage import Lines, Row
+from ups_jax.leaderboard.storage import Leaderboard, Row
 
-JUDGED = "eval/val/nrmse"
+RANKING_METRICS = "eval/val/nrmse"
 """What runs are ranked by: the shipped mode's error on validation."""
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class BoardState:
     """A board as it stood before a run began: its champion and its runs, oldest first."""
 
     champion: Row | None = None
@@ -23,7 +23,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Claim:
+class PromotionDecision:
     """Whether a run may lead its board, and the sentence that says why or why not."""
 
     granted: bool
@@ -50,18 +50,18 @@ def champions(events: Iterable[Row]) -> dict[str, str]:
     return leads
 
 
-def snapshot(lines: Lines, board: str, *, without: str | None = None) -> Snapshot:
+def board_state(lines: Leaderboard, board: str, *, without: str | None = None) -> BoardState:
     """What a run of `board` is compared with: never with itself, the row of id `without`."""
     leads = champions(event for event in lines.events if event["id"] != without)
     history = tuple(r for r in lines.runs if r["board"] == board and r["id"] != without)
     champion = next((row for row in history if row["id"] == leads.get(board)), None)
-    return Snapshot(champion, history)
+    return BoardState(champion, history)
 
 
 def ranked(runs: Iterable[Row], board: str) -> list[Row]:
     """Runs of one board from the best on validation to the worst; what was not measured is last."""
     own = [row for row in runs if row["board"] == board]
-    return sorted(own, key=lambda row: _or_worst(metric_of(row, JUDGED)))
+    return sorted(own, key=lambda row: _or_worst(metric_of(row, RANKING_METRICS)))
 
 
 def spread_of(rows: Sequence[Row], recipe: str | None, metric: str) -> float | None:
@@ -70,7 +70,7 @@ def spread_of(rows: Sequence[Row], recipe: str | None, metric: str) -> float | N
     None where there are fewer than two; a run of several seeds brings its own for JUDGED.
     """
     alike = [row for row in rows if recipe is not None and row.get("recipe") == recipe]
-    own = [row.get("spread") for row in alike if metric == JUDGED]
+    own = [row.get("spread") for row in alike if metric == RANKING_METRICS]
     found = [value for value in map(finite, own) if value is not None]
     values = [value for row in alike if (value := metric_of(row, metric)) is not None]
     if len(values) > 1:
@@ -78,30 +78,34 @@ def spread_of(rows: Sequence[Row], recipe: str | None, metric: str) -> float | N
     return max(found, default=None)
 
 
-def claim(row: Row, before: Snapshot, *, margin: float) -> Claim:
+def decide_promotion(row: Row, before: BoardState, *, margin: float) -> PromotionDecision:
     """May `row` lead? All its gates are met, and on validation it is ahead by enough.
 
     Enough is more than the seeds' spread, and more than `margin` of the champion's error: two runs
     rarely tell a spread.
     """
-    failed, value = (row.get("gates") or {}).get("failed", []), metric_of(row, JUDGED)
+    failed, value = (row.get("gates") or {}).get("failed", []), metric_of(row, RANKING_METRICS)
     if failed:
-        return Claim(False, f"gates are not met: {', '.join(failed)}")
+        return PromotionDecision(False, f"gates are not met: {', '.join(failed)}")
     if value is None:
-        return Claim(False, f"{JUDGED} is missing or not finite")
+        return PromotionDecision(False, f"{RANKING_METRICS} is missing or not finite")
     if before.champion is None:
-        return Claim(True, "all gates met, and nothing led this board")
-    held = metric_of(before.champion, JUDGED)
+        return PromotionDecision(True, "all gates met, and nothing led this board")
+    held = metric_of(before.champion, RANKING_METRICS)
     name = before.champion["id"]
     if held is None:
-        return Claim(True, f"all gates met, and the champion {name} has no {JUDGED}")
-    spreads = [spread_of([*before.history, row], r.get("recipe"), JUDGED) or 0.0
+        return PromotionDecision(
+            True, f"all gates met, and the champion {name} has no {RANKING_METRICS}"
+        )
+    spreads = [spread_of([*before.history, row], r.get("recipe"), RANKING_METRICS) or 0.0
                for r in (row, before.champion)]  # fmt: skip
     needed = max(margin * held, *spreads)
     ahead = f"validation nRMSE {value:.4g} against {held:.4g} of the champion {name}"
     if held - value > needed:
-        return Claim(True, f"all gates met, and {ahead}: ahead by more than {needed:.2g}")
-    return Claim(False, f"{ahead}: not ahead by more than {needed:.2g}")
+        return PromotionDecision(
+            True, f"all gates met, and {ahead}: ahead by more than {needed:.2g}"
+        )
+    return PromotionDecision(False, f"{ahead}: not ahead by more than {needed:.2g}")
 
 
 def _or_worst(value: float | None) -> float:

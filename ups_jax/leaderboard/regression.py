@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ups_jax.leaderboard.metrics import higher_is_better, metric_of
-from ups_jax.leaderboard.ranking import Snapshot, spread_of
+from ups_jax.leaderboard.ranking import BoardState, spread_of
 from ups_jax.leaderboard.storage import Row
 
 WORSE, BETTER, LEVEL, NO_BASELINE = "regression", "improvement", "level", "no_baseline"
@@ -31,7 +31,7 @@ class Regression(NamedTuple):
 
 
 def compare(
-    before: Snapshot,
+    before: BoardState,
     row: Row,
     *,
     metrics: Sequence[str],
@@ -67,7 +67,7 @@ def compare(
     return tuple(found)
 
 
-def worst(found: Sequence[Regression]) -> dict[str, Regression]:
+def worst_regressions(found: Sequence[Regression]) -> dict[str, Regression]:
     """Each metric that has got worse, with its largest change; one alert each."""
     out: dict[str, Regression] = {}
     for each in found:

@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Lines:
+class Leaderboard:
     """What a leaderboard holds: its runs, its promotions in order, and what could not be read."""
 
     runs: list[Row] = field(default_factory=list)
@@ -42,26 +42,26 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
     line = json.dumps({"schema": SCHEMA, **row}, allow_nan=False).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path), path.open("a+b") as file:
-        _set_aside(path, file)
+        _quarantine(path, file)
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
 
 
-def read(path: Path) -> Lines:
+def read(path: Path) -> Leaderboard:
     """Every line that can be understood; of the others, and of unknown columns, what was left out.
 
     A run that was appended twice, being judged again after a stop, counts with its last line.
     """
     runs: dict[Any, Row] = {}
-    found = Lines()
+    found = Leaderboard()
     if not path.exists():
         return found
     with locked(path):
         held = path.read_bytes()
     whole, _, torn = held.rpartition(b"\n")
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
-        row, said = _understand(line)
+        row, said = _parse(line)
         found.problems.extend(f"{path.name} line {number}: {text}" for text in said)
         if row is None:
             continue
@@ -88,7 +88,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _set_aside(path: Path, file: Any) -> None:
+def _quarantine(path: Path, file: Any) -> None:
     """Move a last line without an end to `<path>.torn`."""
     size = file.seek(0, os.SEEK_END)
     if size == 0:
@@ -104,7 +104,7 @@ def _set_aside(path: Path, file: Any) -> None:
     file.truncate(start)
 
 
-def _understand(line: bytes) -> tuple[Row | None, list[str]]:
+def _parse(line: bytes) -> tuple[Row | None, list[str]]:
     """A line as a row of this version, and in words what of it could not be kept."""
     try:
         row = json.loads(line)

@@ -7,12 +7,12 @@ from typing import Any
 
 from ups_jax.files import flatten
 from ups_jax.leaderboard.metrics import higher_is_better, metric_of
-from ups_jax.leaderboard.ranking import JUDGED, champions, ranked
-from ups_jax.leaderboard.storage import Lines, Row
-from ups_jax.progress import lines
+from ups_jax.leaderboard.ranking import RANKING_METRICS, champions, ranked
+from ups_jax.leaderboard.storage import Leaderboard, Row
+from ups_jax.progress import format_table
 
 COLUMNS = {
-    "validation nRMSE": JUDGED,
+    "validation nRMSE": RANKING_METRICS,
     "test nRMSE": "eval/nrmse",
     "P10 nRMSE": "eval/p10/nrmse",
     "train s": "wall/train_s",
@@ -26,12 +26,12 @@ TAIL = ["gates met", "worse", "device", "date"]
 Cells = tuple[list[str], list[list[Any]]]
 
 
-def boards(found: Lines) -> list[str]:
+def boards(found: Leaderboard) -> list[str]:
     """Boards of a leaderboard, in the order in which they were begun."""
     return list(dict.fromkeys(row["board"] for row in found.runs if row["board"]))
 
 
-def standing(found: Lines, board: str) -> Cells:
+def standing(found: Leaderboard, board: str) -> Cells:
     """Columns and rows of one board, ranked by validation, its champion marked."""
     leader = champions(found.events).get(board)
     rows = []
@@ -69,7 +69,7 @@ def compared(rows: Sequence[Row]) -> tuple[Cells, Cells]:
 
 def text(cells: Cells) -> str:
     """Aligned for a terminal."""
-    return lines(*cells)
+    return format_table(*cells)
 
 
 def as_csv(cells: Cells) -> str:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import spatial_axes
 from ups_jax.metrics.base import BANDS, Metric
 from ups_jax.metrics.point import mse, nrmse
 from ups_jax.pde.base import wavenumber_shells
@@ -28,7 +29,7 @@ def crps(members: Array, true: Array, ndim: int) -> Array:
     expectation does not depend on m; of one sample it can be below zero. One member scores its
     absolute error. Ferro (2014); Zamo and Naveau (2018).
     """
-    errors = members - _beside(members, true, ndim, least=1, of="crps")
+    errors = members - _with_member_axis(members, true, ndim, least=1, of="crps")
     m = errors.shape[-3 - ndim]
     # Three axes: a weighted sum along one of seven makes XLA's CPU code crash (jaxlib 0.10.2).
     errors = errors.reshape(-1, m, prod(errors.shape[-2 - ndim :]))
@@ -43,7 +44,7 @@ def crps(members: Array, true: Array, ndim: int) -> Array:
 
 def member_nrmse(members: Array, true: Array, ndim: int) -> Array:
     """Mean over members of `nrmse`: the error of one draw. (b, m, t, *s, c) -> (b, t)."""
-    y = _beside(members, true, ndim, least=1, of="member_nrmse")
+    y = _with_member_axis(members, true, ndim, least=1, of="member_nrmse")
     return jnp.mean(nrmse(members, jnp.broadcast_to(y, members.shape), ndim), -2)
 
 
@@ -52,13 +53,13 @@ def spread_squared(members: Array, true: Array, ndim: int) -> Array:
 
     Of the truth only the shape is used. Raises ValueError below two members.
     """
-    _beside(members, true, ndim, least=2, of="spread_squared")
+    _with_member_axis(members, true, ndim, least=2, of="spread_squared")
     return _mean(jnp.var(members, -3 - ndim, ddof=1), ndim)
 
 
 def skill_squared(members: Array, true: Array, ndim: int) -> Array:
     """Square error of the members' mean, mean over space and channels. -> (b, t)."""
-    _beside(members, true, ndim, least=1, of="skill_squared")
+    _with_member_axis(members, true, ndim, least=1, of="skill_squared")
     return mse(jnp.mean(members, -3 - ndim), true, ndim)
 
 
@@ -79,7 +80,7 @@ def rank_histogram(members: Array, true: Array, ndim: int) -> Array:
     A truth equal to some members is shared evenly by the ranks it could take among them. NaN where
     a member or the truth is. Uniform where they are exchangeable. Hamill (2001).
     """
-    y = _beside(members, true, ndim, least=1, of="rank_histogram")
+    y = _with_member_axis(members, true, ndim, least=1, of="rank_histogram")
     axis = -3 - ndim
     first = jnp.sum(members < y, axis)
     ties = jnp.sum(members == y, axis)
@@ -104,7 +105,7 @@ def reliability(
     of all members still gives max(0, 1 - (m + 1) (1 - level) / 2). ValueError below two members,
     with which it would be `level` whatever the truth.
     """
-    _beside(members, true, ndim, least=2, of="reliability and coverage")
+    _with_member_axis(members, true, ndim, least=2, of="reliability and coverage")
     m = members.shape[-3 - ndim]
     edges, half = np.arange(m + 2)[:, None] / (m + 1), np.asarray(levels) / 2
     within = np.minimum(edges[1:], 0.5 + half) - np.maximum(edges[:-1], 0.5 - half)
@@ -119,13 +120,13 @@ def coverage(members: Array, true: Array, ndim: int, *, level: float) -> Array:
     return reliability(members, true, ndim, levels=(level,))[..., 0]
 
 
-def inside(members: Array, true: Array, ndim: int) -> Array:
+def envelope_coverage(members: Array, true: Array, ndim: int) -> Array:
     """Share of the truth between the least and the largest member. -> (b, t).
 
     Nominal: (m - 1) / (m + 1). A truth equal to the outermost member is shared as in
     `rank_histogram`. Raises ValueError below two members.
     """
-    _beside(members, true, ndim, least=2, of="inside")
+    _with_member_axis(members, true, ndim, least=2, of="inside")
     return jnp.sum(rank_histogram(members, true, ndim)[..., 1:-1], -1)
 
 
@@ -138,11 +139,11 @@ def spectrum_log_error(
     forecast is an ensemble of one: pred[:, None]. Energies below rounding, eps^2 of the truth's
     total, count as that. NaN for a band beyond the grid.
     """
-    _beside(members, true, ndim, least=1, of="spectrum_log_error")
+    _with_member_axis(members, true, ndim, least=1, of="spectrum_log_error")
     low, high = band
     shell, count = wavenumber_shells(true.shape[-1 - ndim : -1])
     chosen = (shell >= low) & (shell < (count if high is None else high))
-    space = tuple(range(-1 - ndim, -1))
+    space = spatial_axes(ndim)
 
     def energy(u: Array) -> Array:
         power = jnp.square(jnp.abs(jnp.fft.fftn(u, axes=space) / shell.size))
@@ -163,16 +164,16 @@ def spread_skill_ratio(squares: Array) -> Array:
     Below 1 the ensemble is overconfident. The means are over samples and times. NaN where both
     are zero.
     """
-    spread, skill = jnp.sqrt(over_samples(squares))
+    spread, skill = jnp.sqrt(mean_over_samples(squares))
     return spread / skill
 
 
-def over_samples(values: Array) -> Array:
+def mean_over_samples(values: Array) -> Array:
     """Mean over samples and times of ranks or coverages: (n, t, k) -> (k,)."""
     return jnp.mean(values, range(values.ndim - 1))
 
 
-def _beside(members: Array, true: Array, ndim: int, *, least: int, of: str) -> Array:
+def _with_member_axis(members: Array, true: Array, ndim: int, *, least: int, of: str) -> Array:
     """The truth with an axis for the members: (b, 1, t, *s, c)."""
     axis = members.ndim - 3 - ndim
     if axis < 0 or members.shape[:axis] + members.shape[axis + 1 :] != true.shape:
@@ -197,7 +198,7 @@ ENSEMBLE_METRICS: dict[str, Metric] = {
     "spread_skill": Metric(spread_skill, spread_skill_ratio),
     "coverage_50": Metric(partial(coverage, level=0.5), jnp.mean),
     "coverage_90": Metric(partial(coverage, level=0.9), jnp.mean),
-    "inside": Metric(inside, jnp.mean),
+    "inside": Metric(envelope_coverage, jnp.mean),
     "member_nrmse": Metric(member_nrmse, jnp.mean),
     **{
         f"spectrum_log_error_{name}": Metric(partial(spectrum_log_error, band=band), jnp.mean)

@@ -10,6 +10,7 @@ from math import prod
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import safe_ratio, spatial_axes
 from ups_jax.metrics.base import BANDS, Metric
 from ups_jax.pde.base import wavenumber_shells
 from ups_jax.types import Array
@@ -23,9 +24,9 @@ def nrmse(pred: Array, true: Array, ndim: int) -> Array:
 
     Where the truth is zero everywhere the divisor is the smallest normal float.
     """
-    axes = _space(ndim)
+    axes = spatial_axes(ndim)
     size = jnp.sqrt(jnp.mean(jnp.square(true), axes))
-    return jnp.mean(_ratio(_rms(_error(pred, true), axes), size), -1)
+    return jnp.mean(safe_ratio(_rms(_error(pred, true), axes), size), -1)
 
 
 def per_sample_nrmse(pred: Array, true: Array, ndim: int) -> Array:
@@ -35,33 +36,33 @@ def per_sample_nrmse(pred: Array, true: Array, ndim: int) -> Array:
 
 def rmse(pred: Array, true: Array, ndim: int) -> Array:
     """Root mean square error in physical units, per sample and time. -> (b, t)."""
-    return jnp.mean(_rms(_error(pred, true), _space(ndim)), -1)
+    return jnp.mean(_rms(_error(pred, true), spatial_axes(ndim)), -1)
 
 
 def mse(pred: Array, true: Array, ndim: int) -> Array:
     """Mean square error, per sample and time. -> (b, t)."""
-    return jnp.mean(jnp.square(_error(pred, true)), (*_space(ndim), -1))
+    return jnp.mean(jnp.square(_error(pred, true)), (*spatial_axes(ndim), -1))
 
 
 def mae(pred: Array, true: Array, ndim: int) -> Array:
     """Mean absolute error, per sample and time. -> (b, t)."""
-    return jnp.mean(jnp.abs(_error(pred, true)), (*_space(ndim), -1))
+    return jnp.mean(jnp.abs(_error(pred, true)), (*spatial_axes(ndim), -1))
 
 
 def rel_l2(pred: Array, true: Array, ndim: int) -> Array:
     """L2 norm of the error over that of the truth, both over space and time jointly. -> (b,)."""
-    axes = (-2 - ndim, *_space(ndim))
-    return jnp.mean(_ratio(_rms(_error(pred, true), axes), _rms(true, axes)), -1)
+    axes = (-2 - ndim, *spatial_axes(ndim))
+    return jnp.mean(safe_ratio(_rms(_error(pred, true), axes), _rms(true, axes)), -1)
 
 
 def max_error(pred: Array, true: Array, ndim: int) -> Array:
     """Largest absolute error, per sample and time. -> (b, t)."""
-    return jnp.max(jnp.abs(_error(pred, true)), (*_space(ndim), -1))
+    return jnp.max(jnp.abs(_error(pred, true)), (*spatial_axes(ndim), -1))
 
 
 def mean_error_squared(pred: Array, true: Array, ndim: int) -> Array:
     """Square of the error of the spatial mean, for `cRMSE`. -> (b, t, c)."""
-    return jnp.square(jnp.mean(_error(pred, true), _space(ndim)))
+    return jnp.square(jnp.mean(_error(pred, true), spatial_axes(ndim)))
 
 
 def brmse(pred: Array, true: Array, ndim: int) -> Array:
@@ -71,9 +72,9 @@ def brmse(pred: Array, true: Array, ndim: int) -> Array:
     """
     squares = jnp.square(_error(pred, true))
     total, count = 0.0, 0
-    for axis in _space(ndim):
+    for axis in spatial_axes(ndim):
         edges = jnp.take(squares, jnp.array([0, squares.shape[axis] - 1]), axis)
-        total = total + jnp.sum(edges, _space(ndim))
+        total = total + jnp.sum(edges, spatial_axes(ndim))
         count += 2 * prod(squares.shape[-1 - ndim : -1]) // squares.shape[axis]
     return jnp.mean(jnp.sqrt(total / count), -1)
 
@@ -90,7 +91,7 @@ def spectral_error_squared(
     """
     error = _error(pred, true)
     points = error.shape[-1 - ndim : -1]
-    power = jnp.square(jnp.abs(jnp.fft.fftn(error, axes=_space(ndim)) / prod(points)))
+    power = jnp.square(jnp.abs(jnp.fft.fftn(error, axes=spatial_axes(ndim)) / prod(points)))
     power = power.reshape(*power.shape[: -1 - ndim], -1, power.shape[-1])
     index = zip(np.indices(points), points, strict=True)
     own_conjugate = np.all([2 * i % n == 0 for i, n in index], axis=0)
@@ -108,12 +109,15 @@ def correlation(pred: Array, true: Array, ndim: int) -> Array:
     correlated (1), a constant and a field that varies are not (0).
     """
     _check(pred, true)
-    axes = _space(ndim)
+    axes = spatial_axes(ndim)
     p, q = (u - jnp.mean(u, axes, keepdims=True) for u in (pred, true))
     size_p, size_q = _rms(p, axes), _rms(q, axes)
     rounding = 4 * jnp.finfo(p.dtype).eps
     flat_p, flat_q = size_p <= rounding * _rms(pred, axes), size_q <= rounding * _rms(true, axes)
-    pearson = jnp.mean(_ratio(p, size_p, axes) * _ratio(q, size_q, axes), axes)
+    pearson = jnp.mean(
+        safe_ratio(p, jnp.expand_dims(size_p, axes)) * safe_ratio(q, jnp.expand_dims(size_q, axes)),
+        axes,
+    )
     both = jnp.where(flat_p & flat_q, 1.0, 0.0)
     return jnp.mean(jnp.where(flat_p | flat_q, both, pearson), -1)
 
@@ -123,14 +127,14 @@ def correlation_time(pred: Array, true: Array, ndim: int) -> Array:
 
     Frame i of a forecast is i + 1 frames after the given one; never lost counts as all of them.
     """
-    lost = _lost(pred, true, ndim)
+    lost = _decorrelated(pred, true, ndim)
     first = jnp.argmax(lost, -1) + 1
     return jnp.where(jnp.any(lost, -1), first, lost.shape[-1]).astype(float)
 
 
 def correlation_censored(pred: Array, true: Array, ndim: int) -> Array:
     """1 where correlation never falls below .8 within the forecast, else 0. -> (b,)."""
-    return 1.0 - jnp.any(_lost(pred, true, ndim), -1).astype(float)
+    return 1.0 - jnp.any(_decorrelated(pred, true, ndim), -1).astype(float)
 
 
 def root_over_samples(squares: Array) -> Array:
@@ -156,10 +160,6 @@ def pdebench_compat(value: float, *, batches: int, frames: int = 41, context: in
     return value * (frames - context) / frames * batches / (batches - 1)
 
 
-def _space(ndim: int) -> tuple[int, ...]:
-    return tuple(range(-1 - ndim, -1))
-
-
 def _error(pred: Array, true: Array) -> Array:
     _check(pred, true)
     return pred - true
@@ -176,12 +176,7 @@ def _rms(u: Array, axes: tuple[int, ...]) -> Array:
     return jnp.sqrt(jnp.mean(jnp.square(u), axes))
 
 
-def _ratio(above: Array, below: Array, axes: tuple[int, ...] = ()) -> Array:
-    below = jnp.where(below == 0, jnp.finfo(below.dtype).tiny, below)
-    return above / jnp.expand_dims(below, axes)
-
-
-def _lost(pred: Array, true: Array, ndim: int) -> Array:
+def _decorrelated(pred: Array, true: Array, ndim: int) -> Array:
     return ~(correlation(pred, true, ndim) >= CORRELATED)
 
 

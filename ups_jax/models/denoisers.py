@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from ups_jax.models import operators
-from ups_jax.models.functional import Fns
+from ups_jax.models.functional import Network
 from ups_jax.types import Array, Params
 
 
@@ -26,7 +26,7 @@ def resnet(
     dilations: Sequence[int] = (1, 2, 4),
     patch: int = 1,
     matmul: str = "float32",
-) -> Fns:
+) -> Network:
     """The operators' dilated ResNet on noisy residual and context together. Good: a small one.
 
     It is called several times an interval, and has no more to find than where an error may lie.
@@ -46,4 +46,4 @@ def resnet(
     def apply(params: Params, x: Array, beside: Array, told: Array) -> Array:
         return net.apply(params, jnp.concatenate([x, beside], -1), told)
 
-    return Fns(net.init, apply)
+    return Network(net.init, apply)

@@ -9,14 +9,14 @@ from flax import nnx
 from ups_jax.types import Array, Key, Params
 
 
-class Fns(NamedTuple):
+class Network(NamedTuple):
     """`init(key) -> params` and `apply(params, *args)`: all that the rest sees of a network."""
 
     init: Callable[[Key], Params]
     apply: Callable[..., Array]
 
 
-def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Fns:
+def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     """Functions of the module that `build` makes; its parameters become a dict with string keys.
 
     The module may hold `nnx.Param` alone: no running statistics and no random state, so that
@@ -37,7 +37,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Fns:
         nnx.replace_by_pure_dict(filled, _like(names, params))
         return nnx.merge(graph, filled)(*args)  # pyright: ignore[reportCallIssue]
 
-    return Fns(init, apply)
+    return Network(init, apply)
 
 
 def _text_keys(tree: Any) -> Any:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ups_jax.arrays import spatial_axes
 from ups_jax.types import Array
 
 
@@ -144,7 +145,7 @@ class SpectralConv(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """(..., *s, c_in) -> (..., *s, c_out); ValueError where the grid has too few modes."""
         space = x.shape[-1 - self.ndim : -1]
-        axes = tuple(range(-1 - self.ndim, -1))
+        axes = spatial_axes(self.ndim)
         if min(space) // 2 + 1 < self.modes:
             raise ValueError(
                 f"operator.modes is {self.modes}, but a grid of {space} has only "

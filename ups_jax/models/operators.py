@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from flax import nnx
 
-from ups_jax.models.functional import Fns, functional
+from ups_jax.models.functional import Network, functional
 from ups_jax.models.layers import Modulation, PeriodicConv, SpectralConv, fold, unfold
 from ups_jax.registry import lookup
 from ups_jax.types import Array
@@ -146,7 +146,7 @@ def resnet(
     matmul: str = "float32",
     inputs: int | None = None,
     noise: int = 0,
-) -> Fns:
+) -> Network:
     """Dilated periodic ResNet. Good values: 2-3 blocks, width 32-64, a reach beyond the CFL's.
 
     `patch` neighbouring points an axis share one site of the network, which then is that much
@@ -188,7 +188,7 @@ def fno(
     layers: int = 4,
     inputs: int | None = None,
     noise: int = 0,
-) -> Fns:
+) -> Network:
     """Fourier neural operator; PDEBench's official size is 12 modes, width 20, 4 layers."""
     if min(width, modes, layers) < 1:
         raise ValueError(

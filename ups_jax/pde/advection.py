@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from ups_jax.arrays import spatial_axes
 from ups_jax.pde import finite_volume as fv
 from ups_jax.pde.base import PDE, grid, roll_symmetry, transport_laws
 from ups_jax.types import Array, Key
@@ -116,7 +117,7 @@ def _transport(
 def exact(u: Array, cond: Array, time: float, *, length: float) -> Array:
     """Translate u (..., *s, c) by cond * time in Fourier space: exact for band-limited fields."""
     ndim = cond.shape[-1]
-    axes = tuple(range(-1 - ndim, -1))
+    axes = spatial_axes(ndim)
     angle = jnp.zeros(())
     for i, n in enumerate(u.shape[-1 - ndim : -1]):
         shape = (*(1,) * (cond.ndim - 1 + i), n, *(1,) * (ndim - i))

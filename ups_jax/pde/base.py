@@ -13,7 +13,7 @@ from ups_jax.types import Array, Key
 Step = Callable[[Array, Array], Array]
 
 
-class Moving(NamedTuple):
+class GalileanFrame(NamedTuple):
     """A field `u` (..., *s, c) in a moving frame, and the ways `back` and there one `dt` later."""
 
     u: Array
@@ -21,7 +21,7 @@ class Moving(NamedTuple):
     there: Callable[[Array], Array]
 
 
-Frame = Callable[[Array], Moving]
+ToFrame = Callable[[Array], GalileanFrame]
 
 
 class Law(NamedTuple):
@@ -75,7 +75,7 @@ class PDE:
     sample_keys: Callable[[Key, Array], tuple[Key, Key]] = sample_keys
     symmetries: tuple[Callable[[Key, Array, Array], tuple[Array, Array]], ...] = ()
     mirror: Callable[[Array], Array] | None = None
-    at_rest: Frame | None = None
+    at_rest: ToFrame | None = None
     convexity: float = 0.0
     laws: Mapping[str, Law] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def rollout(step: Step, n: int) -> Callable[[Array, Array], Array]:
     return run
 
 
-def repeat(step: Step, n: int) -> Step:
+def repeat_step(step: Step, n: int) -> Step:
     """Turn a step into one that goes `n` times as far."""
 
     def run(u: Array, cond: Array) -> Array:
@@ -146,7 +146,7 @@ def wavenumber_shells(points: tuple[int, ...]) -> tuple[np.ndarray, int]:
     return shell, int(shell.max()) + 1
 
 
-def mean(u: Array, ndim: int) -> Array:
+def spatial_mean(u: Array, ndim: int) -> Array:
     """Mean over space and channels: (..., *s, c) -> (...)."""
     axes = tuple(range(-1 - ndim, 0))
     first = jnp.mean(u, axes, keepdims=True)
@@ -166,19 +166,19 @@ def transport_laws(ndim: int) -> dict[str, Law]:
     axes = tuple(range(-1 - ndim, 0))
 
     def rms(u: Array) -> Array:
-        return jnp.sqrt(mean(u**2, ndim))
+        return jnp.sqrt(spatial_mean(u**2, ndim))
 
     def span(u: Array) -> Array:
         return jnp.max(u, axes) - jnp.min(u, axes)
 
     def energy(u: Array) -> Array:
-        return 0.5 * mean(u**2, ndim)
+        return 0.5 * spatial_mean(u**2, ndim)
 
     def variation(u: Array) -> Array:
         return total_variation(u, ndim)
 
     return {
-        "mass": Law(lambda u: mean(u, ndim), "conserved", "conservation_gap", rms),
+        "mass": Law(lambda u: spatial_mean(u, ndim), "conserved", "conservation_gap", rms),
         "energy": Law(energy, "decaying", "energy_growth", energy),
         "total_variation": Law(variation, "bounded", "total_variation_growth", variation),
         "maximum": Law(lambda u: jnp.max(u, axes), "bounded", "max_principle_excess", span),

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax.pde import finite_volume as fv
-from ups_jax.pde.base import PDE, Moving, grid, roll_symmetry, transport_laws
+from ups_jax.pde.base import PDE, GalileanFrame, grid, roll_symmetry, transport_laws
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key
 
@@ -155,7 +155,7 @@ def residual(prev: Array, next: Array, cond: Array, *, dt: float, length: float)
     return (next - prev) / dt + 0.5 * (divergence(prev) + divergence(next))
 
 
-def at_rest(u: Array, *, dt: float, length: float) -> Moving:
+def at_rest(u: Array, *, dt: float, length: float) -> GalileanFrame:
     """u (..., x, 1) seen by who moves with its mean, and the ways to and fro one interval later.
 
     Galilean invariance: where u(x, t) is a solution, so is u(x - c t, t) + c. The speed c is
@@ -173,7 +173,7 @@ def at_rest(u: Array, *, dt: float, length: float) -> Moving:
     def there(v: Array) -> Array:
         return jnp.take_along_axis(v, (here + moved) % n, -2) - count * point
 
-    return Moving(u - count * point, back, there)
+    return GalileanFrame(u - count * point, back, there)
 
 
 def reflect(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:

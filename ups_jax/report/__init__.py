@@ -8,21 +8,25 @@ from typing import Any, Protocol
 import numpy as np
 
 from ups_jax.report.fields import outcome, plot_forecast, profiles
-from ups_jax.report.figures import conserved, error_over_time, pick, spectra, stages_of
-from ups_jax.report.generative import ensemble_plates, search_plate
-from ups_jax.report.judgement import champion_plate, gates_plate, training_plate
-from ups_jax.report.page import Plate, Table, render, verdict, with_truth
+from ups_jax.report.figures import conserved, error_over_time, example_rows, spectra, stages_of
+from ups_jax.report.generative import ensemble_figures, search_figure
+from ups_jax.report.judgement import (
+    champion_report_figure,
+    gates_report_figure,
+    training_report_figure,
+)
+from ups_jax.report.page import ReportFigure, Table, render, verdict, with_truth
 from ups_jax.report.style import number, to_png
 
 __all__ = [
     "Evidence",
-    "Plate",
+    "ReportFigure",
     "Table",
-    "champion_plate",
-    "ensemble_plates",
-    "gates_plate",
+    "champion_report_figure",
+    "ensemble_figures",
+    "gates_report_figure",
     "plot_forecast",
-    "search_plate",
+    "search_figure",
     "write_report",
 ]
 
@@ -92,10 +96,10 @@ def write_report(
     ship: str = "operator",
     extent: Sequence[float] | None = None,
     dpi: int = 110,
-    more: Sequence[Plate] = (),
+    more: Sequence[ReportFigure] = (),
     tables: Sequence[Table] = (),
     ruling: str = "",
-    lead: Sequence[Table | Plate] = (),
+    lead: Sequence[Table | ReportFigure] = (),
 ) -> Path:
     """Write workdir/figures/*.png and, last, workdir/report.html; returns the page's path.
 
@@ -107,7 +111,7 @@ def write_report(
     folder = Path(workdir) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     plates = [*_plates(evidence, series, ship=ship, extent=extent, dpi=dpi), *more]
-    for plate in (*plates, *(each for each in lead if isinstance(each, Plate))):
+    for plate in (*plates, *(each for each in lead if isinstance(each, ReportFigure))):
         _replace(folder / f"{plate.name}.png", plate.png)
     physics = Table("Physics Diagnostics", evidence.physics_columns, evidence.physics_rows)
     truth = evidence.examples.get("truth")
@@ -150,12 +154,12 @@ def _plates(
     ship: str,
     extent: Sequence[float] | None,
     dpi: int,
-) -> Iterator[Plate]:
+) -> Iterator[ReportFigure]:
     """Every figure there is evidence for, in the order of the page."""
     curves, times = evidence.curves, np.asarray(evidence.times, float)
-    if errors := pick(curves, "nrmse") or pick(curves, "p10/nrmse"):
+    if errors := example_rows(curves, "nrmse") or example_rows(curves, "p10/nrmse"):
         last = ", ".join(f"{m} {number(float(np.median(c[:, -1])))}" for m, c in errors.items())
-        yield Plate(
+        yield ReportFigure(
             "error_over_time",
             to_png(error_over_time(curves, times), dpi),
             "How the error grows: median over test samples, band from the 10th to the 90th "
@@ -163,8 +167,8 @@ def _plates(
             f"nRMSE against time; median at the last time: {last}.",
         )
     yield from _example_plates(evidence, times, ship=ship, extent=extent, dpi=dpi)
-    if modes := pick(curves, "spectrum"):
-        yield Plate(
+    if modes := example_rows(curves, "spectrum"):
+        yield ReportFigure(
             "spectra",
             to_png(spectra(curves, float(times[-1])), dpi),
             "Which scales survive: energy at each wavenumber, averaged over samples, at the last "
@@ -172,14 +176,14 @@ def _plates(
             f"Energy spectra of {', '.join(modes)} at the last time, both axes logarithmic.",
         )
     if laws := sorted({key.split("/law/")[1] for key in curves if "/law/" in key}):
-        yield Plate(
+        yield ReportFigure(
             "conserved",
             to_png(conserved(curves, times), dpi),
             "What the equation keeps or lets decay, as a deviation from the given frame.",
             f"Deviation of {' and '.join(laws)} from the given frame against time.",
         )
     if stages_of(series):
-        yield training_plate(series, dpi=dpi)
+        yield training_report_figure(series, dpi=dpi)
 
 
 def _example_plates(
@@ -189,7 +193,7 @@ def _example_plates(
     ship: str,
     extent: Sequence[float] | None,
     dpi: int,
-) -> Iterator[Plate]:
+) -> Iterator[ReportFigure]:
     """For each example the shipped forecast beside the truth; in 1D, profiles as well."""
     examples = {name: np.asarray(field, float) for name, field in evidence.examples.items()}
     if "truth" not in examples or ship not in examples:
@@ -200,7 +204,7 @@ def _example_plates(
             truth, pred, times=times[1:], extent=extent, title=f"{ship}, {label}"
         )
         said = outcome(truth, pred, times[1:])
-        yield Plate(
+        yield ReportFigure(
             f"forecast_{i}",
             to_png(figure, dpi),
             f"{label}: truth and prediction share one colour scale, the error has its own.",
@@ -209,7 +213,7 @@ def _example_plates(
         if truth.ndim == 3:
             shown = {m: examples[m][i] for m in dict.fromkeys((ship, "solver")) if m in examples}
             figure = profiles(truth, shown, times=times[1:], extent=extent, title=label)
-            yield Plate(
+            yield ReportFigure(
                 f"profile_{i}",
                 to_png(figure, dpi),
                 f"{label}: the field along x at three times.",

@@ -8,15 +8,15 @@ from matplotlib.figure import Figure
 
 from ups_jax.report.style import (
     TIME,
-    Pen,
-    canvas,
+    LineStyle,
     draw,
+    format_axes,
     legend_below,
+    line_styles,
+    new_figure,
     number,
-    pens,
     plain,
     span,
-    tidy,
 )
 
 Curves = Mapping[str, np.ndarray]
@@ -51,31 +51,33 @@ def fan(
     frames = np.linspace(0, steps - 1, FANS + 1).round().astype(int)[1:]
     length = float(points if extent is None else extent[0])
     x = (np.arange(points) + 0.5) / points * length
-    figure = canvas(10.5, 0.8 + 4.8 * channels)
+    figure = new_figure(10.5, 0.8 + 4.8 * channels)
     figure.suptitle(plain(title), fontsize=11)
     grid = figure.subplots(2 * channels, FANS, squeeze=False)
     for row, column in np.ndindex(channels, FANS):
         whole, zoom = grid[2 * row : 2 * row + 2, column]
         shown = layers[:, frames[column], :, row]
         near = _widest(shown[3] - shown[0])
-        _fan_panel(whole, x, shown, pens([mode])[mode], label)
-        _fan_panel(zoom, x[near], shown[:, near], pens([mode])[mode], label)
+        _fan_panel(whole, x, shown, line_styles([mode])[mode], label)
+        _fan_panel(zoom, x[near], shown[:, near], line_styles([mode])[mode], label)
         whole.axvspan(*zoom.get_xlim(), color="0.5", alpha=0.15, linewidth=0, zorder=0)
         whole.set_ylim(*_roomy(truth[frames, :, row]))
-        tidy(whole, title=f"t = {times[frames[column]]:.3g}")
-        tidy(zoom, "grid point x" if extent is None else "position x", title="largest spread")
+        format_axes(whole, title=f"t = {times[frames[column]]:.3g}")
+        format_axes(
+            zoom, "grid point x" if extent is None else "position x", title="largest spread"
+        )
     for i, ax in enumerate(grid[:, 0]):
         ax.set_ylabel("u" if channels == 1 else f"channel {i // 2}")
     legend_below(figure, grid[0])
     return figure
 
 
-def _fan_panel(ax: Axes, x: np.ndarray, layers: np.ndarray, pen: Pen, label: str) -> None:
+def _fan_panel(ax: Axes, x: np.ndarray, layers: np.ndarray, pen: LineStyle, label: str) -> None:
     """5, 25, 75 and 95 % of the members, their mean and the truth: layers (6, x) over x (x,)."""
     low, inner, upper, high, mean, truth = layers
     ax.fill_between(x, low, high, color=pen.color, alpha=0.25, linewidth=0, label="90 % band")
     ax.fill_between(x, inner, upper, color=pen.color, alpha=0.4, linewidth=0, label="50 % band")
-    draw(ax, x, truth, pens(["truth"])["truth"]._replace(width=3.5), "truth")
+    draw(ax, x, truth, line_styles(["truth"])["truth"]._replace(width=3.5), "truth")
     draw(ax, x, mean, pen._replace(marker=""), label)
     ax.set_xlim(x[0], x[-1])
 
@@ -94,13 +96,13 @@ def reliability_diagram(observed: Curves, levels: Sequence[float]) -> Figure:
 
     observed: by forecaster, (levels,) as `metrics.reliability` gives; levels: from 0 to 1.
     """
-    figure = canvas(7.2, 5.4)
+    figure = new_figure(7.2, 5.4)
     ax = figure.subplots()
-    tidy(ax, "nominal probability of the interval", "share of the truth within it")
+    format_axes(ax, "nominal probability of the interval", "share of the truth within it")
     _diagonal(ax, 0.0, 1.0)
     ax.text(0.97, 0.03, "overconfident", ha="right", va="bottom", color="0.45", fontsize=9)
     ax.text(0.03, 0.97, "underconfident", ha="left", va="top", color="0.45", fontsize=9)
-    for mode, pen in pens(observed).items():
+    for mode, pen in line_styles(observed).items():
         draw(ax, np.asarray(levels), observed[mode], pen, mode)
     legend_below(figure, [ax])
     return figure
@@ -114,14 +116,14 @@ def rank_histograms(shares: Curves) -> Figure:
     """
     across = min(3, len(shares))
     down = -(-len(shares) // across)
-    figure = canvas(max(5.2, 3.4 * across), 0.4 + 2.8 * down)
+    figure = new_figure(max(5.2, 3.4 * across), 0.4 + 2.8 * down)
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
-    for ax, (mode, pen) in zip(grid.ravel(), pens(shares).items(), strict=False):
+    for ax, (mode, pen) in zip(grid.ravel(), line_styles(shares).items(), strict=False):
         m = len(shares[mode]) - 1
         outside = number(100 * (shares[mode][0] + shares[mode][-1]))
         ax.bar(np.arange(m + 1), (m + 1) * shares[mode], width=0.92, color=pen.color, alpha=0.75)
         ax.axhline(1, color="0.25", linestyle=(0, (5, 2)), linewidth=1)
-        tidy(ax, f"rank of the truth among {m} members")
+        format_axes(ax, f"rank of the truth among {m} members")
         ax.set_title(
             f"{plain(mode)}\noutside: {outside} % (nominal {number(200 / (m + 1))} %)",
             fontsize=10, loc="left",
@@ -142,13 +144,13 @@ def spread_against_error(pairs: Pairs) -> Figure:
     statistics of `metrics.spread_skill`. A dot is the RMS of a bin; the legend has the ratio of
     the RMS of all. Pairs that are not finite, or of no spread, are left out.
     """
-    figure = canvas(7.2, 5.8)
+    figure = new_figure(7.2, 5.8)
     ax = figure.subplots()
     ax.set_xscale("log")
     ax.set_yscale("log")
-    tidy(ax, "spread of the members (RMS)", "error of their mean (RMS)")
+    format_axes(ax, "spread of the members (RMS)", "error of their mean (RMS)")
     drawn = []
-    for mode, pen in pens(pairs).items():
+    for mode, pen in line_styles(pairs).items():
         spread, error = np.stack(pairs[mode])[:, _sound(*pairs[mode])]
         if not spread.size:
             continue
@@ -179,22 +181,22 @@ def search_analysis(
     that fell on each candidate, (candidates,); gains: by what search is compared with, the part of
     that one's nRMSE which search saves, (t,) at times (t,).
     """
-    figure = canvas(9.6, 7.6)
+    figure = new_figure(9.6, 7.6)
     (calls, rank), (choice, gain) = figure.subplots(2, 2)
     _cost(calls, cost)
     rank.set_yscale("log")
     rank.plot(reward, error, ".", color="#56B4E9", markersize=6, alpha=0.6, markeredgewidth=0)
     title = f"a candidate a dot; Spearman rank correlation {number(spearman(reward, error))}"
-    tidy(rank, "reward (higher is better)", "error of the candidate", title)
+    format_axes(rank, "reward (higher is better)", "error of the candidate", title)
     index = np.arange(len(chosen))
     choice.bar(index, 100 * chosen, color="#56B4E9", width=0.92)
     choice.axhline(100 / len(chosen), color="0.25", linestyle=(0, (5, 2)), linewidth=1)
     choice.xaxis.get_major_locator().set_params(integer=True)
-    tidy(choice, "candidate", "share of choices (%)", "which is chosen; dashed: all alike")
+    format_axes(choice, "candidate", "share of choices (%)", "which is chosen; dashed: all alike")
     gain.axhline(0, color="0.25", linestyle=(0, (5, 2)), linewidth=1)
-    for name, pen in pens(gains).items():
+    for name, pen in line_styles(gains).items():
         draw(gain, times, 100 * gains[name], pen, f"over {name}")
-    tidy(gain, TIME, "nRMSE saved (%)", "gain of search; below 0: search is worse")
+    format_axes(gain, TIME, "nRMSE saved (%)", "gain of search; below 0: search is worse")
     for ax in (calls, gain):
         ax.legend(frameon=False, fontsize=8, handlelength=3.5)
     return figure
@@ -219,11 +221,11 @@ def _roomy(values: np.ndarray) -> tuple[float, float]:
 
 
 def _cost(ax: Axes, cost: Pairs) -> None:
-    for name, pen in pens(cost).items():
+    for name, pen in line_styles(cost).items():
         calls, error = map(np.asarray, cost[name])
         order = np.argsort(calls)
         draw(ax, calls[order], error[order], pen, name)
-    tidy(ax, "network calls a step", "nRMSE", "error against compute")
+    format_axes(ax, "network calls a step", "nRMSE", "error against compute")
 
 
 def _diagonal(ax: Axes, low: float, high: float) -> None:

@@ -14,14 +14,14 @@ from numpy.typing import ArrayLike
 
 from ups_jax.report.style import (
     TIME,
-    canvas,
     draw,
+    format_axes,
     legend_below,
+    line_styles,
+    new_figure,
     number,
-    pens,
     plain,
     span,
-    tidy,
     to_png,
 )
 
@@ -80,7 +80,7 @@ def plot_forecast(
     one_dimensional, channels = true.ndim == 3, true.shape[-1]
     tall = np.clip(axis.lengths[-1] / axis.lengths[0], 0.4, 2.0)
     block_height = 2.9 if one_dimensional else 0.6 + 5.2 * tall
-    figure = canvas(10.5 if one_dimensional else 9.6, 0.6 + block_height * channels)
+    figure = new_figure(10.5 if one_dimensional else 9.6, 0.6 + block_height * channels)
     outcome_ = outcome(true, pred, axis.times)
     figure.suptitle(plain(f"{title}: {outcome_}" if title else outcome_), fontsize=11)
     blocks = np.ravel(np.asarray(figure.subfigures(channels, 1)))
@@ -102,18 +102,18 @@ def profiles(
 ) -> Figure:
     """u(x) of the truth and of each prediction at three times: the shape of shocks. (t, x, c)."""
     axis, channels = _axis(truth, times, extent), truth.shape[-1]
-    figure = canvas(10.5, 0.8 + 2.9 * channels)
+    figure = new_figure(10.5, 0.8 + 2.9 * channels)
     figure.suptitle(plain(title), fontsize=11)
     frames = np.linspace(0, len(truth) - 1, PROFILES + 1).round().astype(int)[1:]
     grid = figure.subplots(channels, PROFILES, sharex=True, sharey="row", squeeze=False)
     x = (np.arange(truth.shape[1]) + 0.5) / truth.shape[1] * axis.lengths[0]
-    colors = pens(["truth", *predictions])
+    colors = line_styles(["truth", *predictions])
     for channel, row in enumerate(grid):
         low, high = span([truth[frames, :, channel]]) or (0.0, 1.0)
         room = 0.25 * (high - low) or 0.5
         row[0].set_ylim(low - room, high + room)
         for ax, frame in zip(row, frames, strict=True):
-            tidy(ax, axis.place.format("x"), title=f"t = {axis.times[frame]:.3g}")
+            format_axes(ax, axis.place.format("x"), title=f"t = {axis.times[frame]:.3g}")
             for mode, field in {"truth": truth, **predictions}.items():  # truth below
                 shown = np.where(np.isfinite(field), field, np.nan)[frame, :, channel]
                 note = "" if np.isfinite(field).all() else " (diverged)"

@@ -12,15 +12,15 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 from ups_jax.report.style import (
     HUGE,
     TIME,
-    Pen,
-    canvas,
+    LineStyle,
     draw,
+    format_axes,
     legend_below,
+    line_styles,
+    new_figure,
     number,
-    pens,
     plain,
     span,
-    tidy,
 )
 
 Curves = Mapping[str, np.ndarray]
@@ -40,10 +40,10 @@ QUANTITIES = {
 }
 LINEAR = ("lr", "steps_per_s")
 ROUND = (1, 2, 5, 10)
-JUDGED = {"val_nrmse": "nRMSE", "val_crps": "CRPS over RMS", "val_loss": "loss"}
+VALIDATION_METRICS = {"val_nrmse": "nRMSE", "val_crps": "CRPS over RMS", "val_loss": "loss"}
 
 
-def pick(curves: Curves, tail: str) -> dict[str, np.ndarray]:
+def example_rows(curves: Curves, tail: str) -> dict[str, np.ndarray]:
     """The curves called "<mode>/<tail>", by mode, in their given order."""
     named = (key.partition("/") for key in curves)
     chosen = [mode for mode, _, rest in named if rest == tail]
@@ -60,7 +60,7 @@ def percentiles(samples: np.ndarray) -> np.ndarray:
     return np.where(ranks < HUGE, ranks, np.nan)
 
 
-def fate(samples: np.ndarray, times: np.ndarray) -> str:
+def divergence_note(samples: np.ndarray, times: np.ndarray) -> str:
     """What a legend adds for a forecaster that diverged; "" for one that did not. (n, t), (t,)."""
     lost = ~np.isfinite(samples)
     if not lost.any():
@@ -76,12 +76,12 @@ def error_over_time(curves: Curves, times: np.ndarray) -> Figure:
 
     curves: "<mode>/nrmse" and "<mode>/p10/nrmse" (n, t), scored on the last t of times.
     """
-    panels = {name: found for name in PROTOCOLS if (found := pick(curves, name))}
-    figure = canvas(9.6 if len(panels) > 1 else 7.2, 4.8)
+    panels = {name: found for name in PROTOCOLS if (found := example_rows(curves, name))}
+    figure = new_figure(9.6 if len(panels) > 1 else 7.2, 4.8)
     grid = figure.subplots(1, max(1, len(panels)), sharey=True, squeeze=False)[0]
     ranks = {(n, m): percentiles(c) for n, found in panels.items() for m, c in found.items()}
     low, high = _error_limits(list(ranks.values()))
-    colors = pens(mode for _, mode in ranks)
+    colors = line_styles(mode for _, mode in ranks)
     for ax, (name, found) in zip(grid, panels.items(), strict=True):
         ax.set_yscale("log")
         ax.set_ylim(low, high)
@@ -91,8 +91,8 @@ def error_over_time(curves: Curves, times: np.ndarray) -> Figure:
             # An infinite upper percentile beside a finite median: the band runs out of the frame.
             upper = np.where(np.isnan(upper) & ~np.isnan(median), 10 * high, upper)
             ax.fill_between(t, lower, upper, color=colors[mode].color, alpha=0.15, linewidth=0)
-            draw(ax, t, median, colors[mode], mode + fate(samples, t))
-        tidy(ax, TIME, title=PROTOCOLS[name])
+            draw(ax, t, median, colors[mode], mode + divergence_note(samples, t))
+        format_axes(ax, TIME, title=PROTOCOLS[name])
     grid[0].set_ylabel("nRMSE (median; band: 10-90 % of samples)")
     legend_below(figure, grid)
     return figure
@@ -106,18 +106,18 @@ def _error_limits(ranks: Sequence[np.ndarray]) -> tuple[float, float]:
 
 def spectra(curves: Curves, time: float) -> Figure:
     """Energy spectrum of the truth and of each forecaster at one time; "<mode>/spectrum" (k,)."""
-    found = pick(curves, "spectrum")
-    figure = canvas(7.2, 4.8)
+    found = example_rows(curves, "spectrum")
+    figure = new_figure(7.2, 4.8)
     ax = figure.subplots()
-    spectrum_panel(ax, found, pens(["truth", *found]))
+    spectrum_panel(ax, found, line_styles(["truth", *found]))
     ax.set_title(f"spectrum at t = {time:.3g}", fontsize=10, loc="left")
     legend_below(figure, [ax])
     return figure
 
 
-def spectrum_panel(ax: Axes, spectra: Curves, colors: Mapping[str, Pen]) -> None:
+def spectrum_panel(ax: Axes, spectra: Curves, colors: Mapping[str, LineStyle]) -> None:
     """Energy at each wavenumber from 1 on, framed by the truth's; spectra: (k,) from 0 on."""
-    tidy(ax, "wavenumber k (cycles per domain)", "mean energy E(k)")
+    format_axes(ax, "wavenumber k (cycles per domain)", "mean energy E(k)")
     waves = {mode: energy[1:] for mode, energy in spectra.items()}  # k = 0: not on a log axis
     frame = span([waves["truth"]] if "truth" in waves else waves.values(), positive=True)
     low, high = frame or (1e-12, 1.0)
@@ -141,17 +141,17 @@ def conserved(curves: Curves, times: np.ndarray) -> Figure:
     laws = list(dict.fromkeys(k.split("/law/")[1] for k in curves if "/law/" in k))
     across = min(3, max(1, len(laws)))
     down = -(-max(1, len(laws)) // across)
-    figure = canvas(4.2 * across, 0.6 + 3.2 * down)
+    figure = new_figure(4.2 * across, 0.6 + 3.2 * down)
     grid = figure.subplots(down, across, squeeze=False).ravel()
     for ax in grid[max(1, len(laws)) :]:
         ax.remove()
     grid = grid[: max(1, len(laws))]
     for ax, law in zip(grid, laws, strict=False):
-        found = pick(curves, f"law/{law}")
-        tidy(ax, TIME, "change from the given frame", plain(law))
+        found = example_rows(curves, f"law/{law}")
+        format_axes(ax, TIME, "change from the given frame", plain(law))
         for mode in found:
             low, median, high = np.where(np.abs(found[mode]) < HUGE, found[mode], np.nan)
-            t, pen = times[-median.size :], pens(found)[mode]
+            t, pen = times[-median.size :], line_styles(found)[mode]
             note = "" if np.isfinite(median).all() else " (diverged)"
             ax.fill_between(t, low, high, color=pen.color, alpha=0.15, linewidth=0)
             draw(ax, t, median, pen, mode + note)
@@ -207,7 +207,7 @@ def judged(series: Rows, stage: str) -> tuple[str, float, float] | None:
         return None
     steps, values = series_of(series, stage, key)
     best = int(np.argmin(np.where(np.isfinite(values), values, np.inf)))
-    found = JUDGED[key], float(steps[best]), float(values[best])
+    found = VALIDATION_METRICS[key], float(steps[best]), float(values[best])
     return found if np.isfinite(found[2]) else None
 
 
@@ -224,12 +224,12 @@ def training(series: Rows) -> Figure:
     stages = stages_of(series)
     rows = {q: k for q, k in QUANTITIES.items() if any(_measured(series, s, k) for s in stages)}
     across, down = len(stages), max(1, len(rows))
-    figure = canvas(max(2.1 * across, min(10.4, 4.8 + 2.4 * across)), 1.2 + 1.35 * down)
+    figure = new_figure(max(2.1 * across, min(10.4, 4.8 + 2.4 * across)), 1.2 + 1.35 * down)
     grid = figure.subplots(down, across, sharex="col", squeeze=False)
     for (row, column), ax in np.ndenumerate(grid):
         name, keys = [*rows.items(), ("", ())][row]
         key = _measured(series, stages[column], keys)
-        tidy(ax, "step" if row == down - 1 else "", "" if column else name)
+        format_axes(ax, "step" if row == down - 1 else "", "" if column else name)
         ax.tick_params(labelsize=8)
         _dynamics(ax, series, stages[column], key)
     for ax, stage in zip(grid[0], stages, strict=True):
@@ -268,7 +268,7 @@ def _dynamics(ax: Axes, series: Rows, stage: str, key: str | None) -> None:
         ax.plot(lost, 0 * lost + 0.94, "x", color="#D55E00", markeredgewidth=2, transform=at_top)
         told = f"not finite from step {lost[0]:g}"
         ax.text(0.98, 0.82, told, transform=ax.transAxes, ha="right", va="top", fontsize=8)
-    best = judged(series, stage) if key in JUDGED else None
+    best = judged(series, stage) if key in VALIDATION_METRICS else None
     if best is not None:
         ax.plot(*best[1:], "*", color="#D55E00", markersize=12, zorder=4, clip_on=False)
         ax.set_title(f"best {best[0]} {number(best[2])}", loc="right", fontsize=8)

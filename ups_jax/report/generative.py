@@ -11,14 +11,14 @@ from ups_jax.report.ensembles import (
     search_analysis,
     spread_against_error,
 )
-from ups_jax.report.figures import pick
-from ups_jax.report.page import Plate
+from ups_jax.report.figures import example_rows
+from ups_jax.report.page import ReportFigure
 from ups_jax.report.style import number, to_png
 
 Arrays = Mapping[str, np.ndarray]
 
 
-def ensemble_plates(
+def ensemble_figures(
     curves: Arrays,
     examples: Arrays,
     times: np.ndarray,
@@ -26,30 +26,32 @@ def ensemble_plates(
     levels: Sequence[float],
     extent: Sequence[float] | None,
     dpi: int,
-) -> Iterator[Plate]:
+) -> Iterator[ReportFigure]:
     """Calibration of every mode that draws, and a fan of the least sure example in one dimension.
 
     curves: "<mode>/reliability" (levels,), "<mode>/rank" (m + 1,), "<mode>/spread_error" (2, k);
     examples: "truth" (e, t + 1, *s, c), "<mode>" (e, m, t, *s, c); times: (t + 1,).
     """
-    observed = pick(curves, "reliability")
+    observed = example_rows(curves, "reliability")
     modes = ", ".join(observed)
-    yield Plate(
+    yield ReportFigure(
         "reliability",
         to_png(reliability_diagram(observed, levels), dpi),
         "How often the truth lies within the members' central intervals: an honest ensemble "
         "follows the diagonal; below it, members are too sure.",
         f"Observed against nominal coverage of {modes}.",
     )
-    yield Plate(
+    yield ReportFigure(
         "rank_histogram",
-        to_png(rank_histograms(pick(curves, "rank")), dpi),
+        to_png(rank_histograms(example_rows(curves, "rank")), dpi),
         "How many members lie below the truth: level where truth and members are alike, raised at "
         "both ends where the truth lies outside too often.",
         f"Rank histograms of {modes}.",
     )
-    pairs = {mode: (both[0], both[1]) for mode, both in pick(curves, "spread_error").items()}
-    yield Plate(
+    pairs = {
+        mode: (both[0], both[1]) for mode, both in example_rows(curves, "spread_error").items()
+    }
+    yield ReportFigure(
         "spread_error",
         to_png(spread_against_error(pairs), dpi),
         "Does the spread know where the error is? Frames in bins of equal count by their spread.",
@@ -68,7 +70,7 @@ def ensemble_plates(
             mode=mode,
             title=f"{mode}, test trajectory {widest}",
         )
-        yield Plate(
+        yield ReportFigure(
             f"fan_{mode}",
             to_png(figure, dpi),
             f"Members of {mode}: their central 50 and 90 %, their mean and the truth; below, "
@@ -77,7 +79,9 @@ def ensemble_plates(
         )
 
 
-def search_plate(curves: Arrays, calls: Mapping[str, int], times: np.ndarray, *, dpi: int) -> Plate:
+def search_figure(
+    curves: Arrays, calls: Mapping[str, int], times: np.ndarray, *, dpi: int
+) -> ReportFigure:
     """The search beside its controls.
 
     curves: "<forecaster>" (n, t), nRMSE, for each of `calls` (a step), among them mean, oracle and
@@ -98,7 +102,7 @@ def search_plate(curves: Arrays, calls: Mapping[str, int], times: np.ndarray, *,
         times=times[1:],
     )
     told = ", ".join(f"{name} {number(float(curves[name].mean()))}" for name in calls)
-    return Plate(
+    return ReportFigure(
         "search_analysis",
         to_png(figure, dpi),
         "What search at test time buys: error against network calls, reward against error of "

@@ -18,20 +18,20 @@ from ups_jax.report.figures import (
     stages_of,
     training,
 )
-from ups_jax.report.page import Plate
+from ups_jax.report.page import ReportFigure
 from ups_jax.report.style import (
-    PENS,
+    LINE_STYLES,
     TIME,
-    canvas,
     draw,
+    format_axes,
     legend_below,
+    new_figure,
     number,
     plain,
     span,
-    tidy,
     to_png,
 )
-from ups_jax.types import FAIL, NO_BASELINE, PASS, Verdict
+from ups_jax.types import FAIL, NO_BASELINE, PASS, GateVerdict
 
 Values = Mapping[str, Sequence[float]]
 
@@ -43,10 +43,13 @@ MARKS: dict[str, dict[str, Any]] = {
     NO_BASELINE: dict(marker="o", color="0.35", markersize=8, markerfacecolor="white"),
 }
 DIAMOND: dict[str, Any] = dict(marker="D", color="#1b1b1b", markersize=11, markerfacecolor="none")
-LOOSE: dict[str, Any] = dict(linestyle="", clip_on=False)
+MARKER_STYLE: dict[str, Any] = dict(linestyle="", clip_on=False)
 COLUMNS = {"": 0.02, "value": 0.40, "limit": 0.61, "margin": 0.79, "champion": 1.0}
 
-RIVALS = {"this run": PENS["operator"], "champion": PENS["diffusion"]._replace(color="#882255")}
+CHAMPION_STYLES = {
+    "this run": LINE_STYLES["operator"],
+    "champion": LINE_STYLES["diffusion"]._replace(color="#882255"),
+}
 
 
 def share(value: float, limit: float, *, least: bool) -> float:
@@ -62,7 +65,7 @@ def share(value: float, limit: float, *, least: bool) -> float:
     return 0.0 if value < limit else float("inf")
 
 
-def _least(verdict: Verdict) -> bool:
+def _least(verdict: GateVerdict) -> bool:
     """Whether the limit is one from below; the sentence tells where the numbers cannot."""
     value, limit, margin = verdict.value, verdict.limit, verdict.margin
     if value is None or limit is None or not margin:
@@ -70,7 +73,9 @@ def _least(verdict: Verdict) -> bool:
     return (value > limit) == (margin > 0)
 
 
-def gates(verdicts: Sequence[Verdict], *, champion: Mapping[str, float | None]) -> Figure:
+def gates_figure(
+    verdicts: Sequence[GateVerdict], *, champion: Mapping[str, float | None]
+) -> Figure:
     """A row a gate: how much of its limit is used, on a log axis, beside the numbers.
 
     champion: the champion's values by metric. What has no place on the axis stands at its edge.
@@ -80,13 +85,13 @@ def gates(verdicts: Sequence[Verdict], *, champion: Mapping[str, float | None]) 
     inner = [x for x in (*used, *held) if x is not None and FRAME[0] <= x <= FRAME[1]]
     low, high = span([[0.5, 2.0], inner]) or FRAME
     low, high = low / 1.5, high * 1.5
-    figure = canvas(10.4, 1.4 + 0.48 * max(1, len(verdicts)))
+    figure = new_figure(10.4, 1.4 + 0.48 * max(1, len(verdicts)))
     figure.suptitle(plain(_kept(verdicts)), fontsize=11)
     chart, table = figure.subplots(1, 2, sharey=True, width_ratios=(1, 0.85))
     chart.set_xscale("log")
     chart.set_xlim(low, high)
     chart.set_ylim(len(verdicts) - 0.4, -0.6)
-    tidy(chart, "share of the limit used (left of the line: inside)")
+    format_axes(chart, "share of the limit used (left of the line: inside)")
     chart.grid(False, axis="x")
     chart.axvspan(low, 1, color="0.95", linewidth=0, zorder=0)
     chart.axvline(1, color="0.2", linewidth=1.8, zorder=1)
@@ -97,7 +102,7 @@ def gates(verdicts: Sequence[Verdict], *, champion: Mapping[str, float | None]) 
     chart.set_yticks(range(len(named)), named, fontsize=8)
     for row, verdict in enumerate(verdicts):
         x, where = _inside(used[row], verdict.status, low, high)
-        chart.plot(x, row, **MARKS[verdict.status], **LOOSE, label=verdict.status, zorder=3)
+        chart.plot(x, row, **MARKS[verdict.status], **MARKER_STYLE, label=verdict.status, zorder=3)
         at, side = (12, "left") if x == low else (-12, "right")
         chart.annotate(
             where, (x, row), xytext=(at, 0), textcoords="offset points", fontsize=8, color="0.3",
@@ -105,13 +110,13 @@ def gates(verdicts: Sequence[Verdict], *, champion: Mapping[str, float | None]) 
         )  # fmt: skip
         if held[row] is not None:
             x, _ = _inside(held[row], PASS, low, high)
-            chart.plot(x, row, **DIAMOND, **LOOSE, label="champion", zorder=4)
+            chart.plot(x, row, **DIAMOND, **MARKER_STYLE, label="champion", zorder=4)
     _numbers(table, verdicts, champion)
     legend_below(figure, [chart])
     return figure
 
 
-def _place(verdict: Verdict, value: float | None) -> float | None:
+def _place(verdict: GateVerdict, value: float | None) -> float | None:
     if value is None or verdict.limit is None or not np.isfinite(value):
         return None
     return share(value, verdict.limit, least=_least(verdict))
@@ -126,7 +131,9 @@ def _inside(used: float | None, status: str, low: float, high: float) -> tuple[f
     return (low, "off the scale") if used < 1 else (high, "off the scale")
 
 
-def _numbers(ax: Axes, verdicts: Sequence[Verdict], champion: Mapping[str, float | None]) -> None:
+def _numbers(
+    ax: Axes, verdicts: Sequence[GateVerdict], champion: Mapping[str, float | None]
+) -> None:
     """The status, value, limit and margin of each row as aligned text, and the champion's value."""
     ax.set_axis_off()
     ax.set_xlim(0, 1)
@@ -147,7 +154,7 @@ def _numbers(ax: Axes, verdicts: Sequence[Verdict], champion: Mapping[str, float
             ax.text(x, y, plain(text), ha=ha, va=va, weight=weight, fontsize=9)
 
 
-def _percent(verdict: Verdict) -> str:
+def _percent(verdict: GateVerdict) -> str:
     """The margin in % of the limit, or, where that is zero, as it is."""
     if verdict.margin is None:
         return "\u2013"
@@ -157,7 +164,7 @@ def _percent(verdict: Verdict) -> str:
     return f"{percent:+.0f} %" if abs(percent) >= 100 else f"{percent:+.3g} %"
 
 
-def _kept(verdicts: Sequence[Verdict]) -> str:
+def _kept(verdicts: Sequence[GateVerdict]) -> str:
     """What the gates say, in one line."""
     count = len(verdicts)
     failed = [v.name for v in verdicts if v.status == FAIL]
@@ -174,14 +181,14 @@ def _kept(verdicts: Sequence[Verdict]) -> str:
     return f"{count - bare} of {count} gates pass{rest}; {tightest}"
 
 
-def gates_plate(
-    verdicts: Sequence[Verdict], *, champion: Mapping[str, float | None], dpi: int
-) -> Plate:
+def gates_report_figure(
+    verdicts: Sequence[GateVerdict], *, champion: Mapping[str, float | None], dpi: int
+) -> ReportFigure:
     """Every gate's value against its limit, beside the champion's value, by metric."""
     said = " ".join(f"{v.name}: {v.status}, margin {_percent(v)}; {v.sentence}." for v in verdicts)
-    return Plate(
+    return ReportFigure(
         "gates",
-        to_png(gates(verdicts, champion=champion), dpi),
+        to_png(gates_figure(verdicts, champion=champion), dpi),
         "Value of each gate as a share of its limit, less than all of it where the gate is kept; "
         "hollow diamonds: the champion's. A marker at an edge is off the scale, or has no share: "
         "a value or limit that is zero, missing or of the other sign.",
@@ -189,7 +196,7 @@ def gates_plate(
     )
 
 
-def training_plate(series: Rows, *, dpi: int) -> Plate:
+def training_report_figure(series: Rows, *, dpi: int) -> ReportFigure:
     """The training of every stage in rows of metrics.jsonl, of which there must be one."""
     told = []
     for stage in stages_of(series):
@@ -202,7 +209,7 @@ def training_plate(series: Rows, *, dpi: int) -> Plate:
         parts += [f"compiled for unrolled lengths {', '.join(marks)}"] if marks else []
         last = series_of(series, stage, "step")[0][-1]
         told.append(f"{stage}, {last:g} steps: {', '.join(parts)}")
-    return Plate(
+    return ReportFigure(
         "training",
         to_png(training(series), dpi),
         "Training of every stage. Dotted: a program was compiled there, for windows unrolled over "
@@ -212,18 +219,20 @@ def training_plate(series: Rows, *, dpi: int) -> Plate:
     )
 
 
-def comparison(own: Values, champion: Values, *, names: tuple[str, str]) -> Figure:
+def champion_figure(own: Values, champion: Values, *, names: tuple[str, str]) -> Figure:
     """Error against time and energy spectrum of a run and the champion, and who is better.
 
     own, champion: "time" (t,) and "nrmse" (t,), whose last entries belong together, "spectrum" (k,)
     from wavenumber 0 on; own: "truth_spectrum" (k,). Any may be missing.
     """
-    figure = canvas(10.4, 4.9)
+    figure = new_figure(10.4, 4.9)
     figure.suptitle(plain(better(own, champion, names=names)), fontsize=11)
     left, right = figure.subplots(1, 2)
-    sides = dict(zip(RIVALS, (own, champion), strict=True))
-    labels = dict(zip(RIVALS, (f"this run: {names[0]}", names[1]), strict=True))
-    colors = {labels[role]: pen for role, pen in RIVALS.items()} | {"truth": PENS["truth"]}
+    sides = dict(zip(CHAMPION_STYLES, (own, champion), strict=True))
+    labels = dict(zip(CHAMPION_STYLES, (f"this run: {names[0]}", names[1]), strict=True))
+    colors = {labels[role]: pen for role, pen in CHAMPION_STYLES.items()} | {
+        "truth": LINE_STYLES["truth"]
+    }
     spectra = {label: _array(sides[role], "spectrum") for role, label in labels.items()}
     spectra = {"truth": _array(own, "truth_spectrum")} | spectra
     spectrum_panel(right, {k: v for k, v in spectra.items() if v.size}, colors)
@@ -236,8 +245,8 @@ def comparison(own: Values, champion: Values, *, names: tuple[str, str]) -> Figu
     for label, (times, error) in errors.items():
         if times.size:
             draw(left, times, error, colors[label], label)
-    tidy(left, TIME, "nRMSE", "error over time")
-    tidy(right, right.get_xlabel(), right.get_ylabel(), "energy spectrum")
+    format_axes(left, TIME, "nRMSE", "error over time")
+    format_axes(right, right.get_xlabel(), right.get_ylabel(), "energy spectrum")
     for ax in (ax for ax in (left, right) if not ax.lines):
         ax.text(0.5, 0.5, "not recorded", transform=ax.transAxes, ha="center")
     legend_below(figure, [left, right])
@@ -277,12 +286,14 @@ def better(own: Values, champion: Values, *, names: tuple[str, str]) -> str:
     )
 
 
-def champion_plate(own: Values, champion: Values, *, names: tuple[str, str], dpi: int) -> Plate:
+def champion_report_figure(
+    own: Values, champion: Values, *, names: tuple[str, str], dpi: int
+) -> ReportFigure:
     """Error over time and spectrum of a run and the champion; `comparison` says of what arrays."""
     said = better(own, champion, names=names)
-    return Plate(
+    return ReportFigure(
         "champion",
-        to_png(comparison(own, champion, names=names), dpi),
+        to_png(champion_figure(own, champion, names=names), dpi),
         f"Beside the champion, error over time and the scales that survive: {said}.",
         f"nRMSE against time and energy against wavenumber of {' and '.join(names)}. {said}.",
     )

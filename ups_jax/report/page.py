@@ -34,7 +34,7 @@ pre { overflow-x: auto; font-size: .8rem; background: #f6f6f6; padding: .6rem; }
 """
 
 
-class Plate(NamedTuple):
+class ReportFigure(NamedTuple):
     """A rendered figure: file name without ending, PNG bytes, caption, words for who cannot see."""
 
     name: str
@@ -121,8 +121,8 @@ def render(
     ruling: str,
     facts: Sequence[tuple[str, str]],
     summary: Table,
-    lead: Sequence[Table | Plate],
-    plates: Sequence[Plate],
+    lead: Sequence[Table | ReportFigure],
+    plates: Sequence[ReportFigure],
     tables: Sequence[Table],
     config: Mapping[str, Any],
     ship: str,
@@ -179,7 +179,7 @@ def _table(table: Table, ship: str) -> str:
     )
 
 
-def _figure(plate: Plate) -> str:
+def _figure(plate: ReportFigure) -> str:
     data = base64.b64encode(plate.png).decode("ascii")
     return (
         f'<figure id="{_text(plate.name)}"><div class="scroll"><img alt="{_text(plate.alt)}" '

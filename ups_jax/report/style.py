@@ -13,7 +13,7 @@ TIME = "time t (dimensionless)"
 HUGE = 1e150
 
 
-class Pen(NamedTuple):
+class LineStyle(NamedTuple):
     """Colour (safe for colour-blind readers), dash pattern, marker and width of one curve."""
 
     color: str
@@ -22,32 +22,32 @@ class Pen(NamedTuple):
     width: float = 1.7
 
 
-PENS = {
-    "truth": Pen("#b0b0b0", "-", "", 5.0),  # a broad band: what lies on it stays visible
-    "operator": Pen("#0072B2", "-", "o"),
-    "solver": Pen("#D55E00", (0, (5, 2)), "s"),
-    "mean": Pen("#808080", (0, (1, 1.6)), "^"),
-    "persistence": Pen("#3a3a3a", (0, (6, 2, 1, 2)), "v"),
-    "diffusion": Pen("#CC79A7", (0, (9, 3)), "D"),
-    "distilled": Pen("#009E73", (0, (3, 1.5)), "P"),
-    "crps": Pen("#E69F00", (0, (5, 1.5, 1, 1.5, 1, 1.5)), "X"),
-    "ttc": Pen("#56B4E9", (0, (2, 1)), "*"),
-    "hybrid": Pen("#882255", (0, (8, 2, 3, 2)), "h"),
+LINE_STYLES = {
+    "truth": LineStyle("#b0b0b0", "-", "", 5.0),  # a broad band: what lies on it stays visible
+    "operator": LineStyle("#0072B2", "-", "o"),
+    "solver": LineStyle("#D55E00", (0, (5, 2)), "s"),
+    "mean": LineStyle("#808080", (0, (1, 1.6)), "^"),
+    "persistence": LineStyle("#3a3a3a", (0, (6, 2, 1, 2)), "v"),
+    "diffusion": LineStyle("#CC79A7", (0, (9, 3)), "D"),
+    "distilled": LineStyle("#009E73", (0, (3, 1.5)), "P"),
+    "crps": LineStyle("#E69F00", (0, (5, 1.5, 1, 1.5, 1, 1.5)), "X"),
+    "ttc": LineStyle("#56B4E9", (0, (2, 1)), "*"),
+    "hybrid": LineStyle("#882255", (0, (8, 2, 3, 2)), "h"),
 }
-SPARE = (
-    Pen("#332288", (0, (4, 1, 1, 1)), "<"),
-    Pen("#117733", (0, (7, 1.5)), ">"),
-    Pen("#AA4499", (0, (2, 2)), "p"),
-    Pen("#999933", (0, (1, 1)), "d"),
+SPARE_STYLES = (
+    LineStyle("#332288", (0, (4, 1, 1, 1)), "<"),
+    LineStyle("#117733", (0, (7, 1.5)), ">"),
+    LineStyle("#AA4499", (0, (2, 2)), "p"),
+    LineStyle("#999933", (0, (1, 1)), "d"),
 )
 
 
-def pens(modes: Iterable[str]) -> dict[str, Pen]:
+def line_styles(modes: Iterable[str]) -> dict[str, LineStyle]:
     """A pen for each forecaster: fixed for the known ones, so that figures of two runs compare."""
     modes = list(dict.fromkeys(modes))
-    strangers = [mode for mode in modes if mode not in PENS]
-    spare = {mode: SPARE[i % len(SPARE)] for i, mode in enumerate(strangers)}
-    return {mode: spare.get(mode) or PENS[mode] for mode in modes}
+    strangers = [mode for mode in modes if mode not in LINE_STYLES]
+    spare = {mode: SPARE_STYLES[i % len(SPARE_STYLES)] for i, mode in enumerate(strangers)}
+    return {mode: spare.get(mode) or LINE_STYLES[mode] for mode in modes}
 
 
 def plain(text: str) -> str:
@@ -62,12 +62,12 @@ def number(value: float | None) -> str:
     return f"{value:.3g}" if np.isfinite(value) else "infinite"
 
 
-def canvas(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure of that many inches, laid out without overlaps."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def tidy(ax: Axes, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
+def format_axes(ax: Axes, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
     """Label an axis pair and take away what carries no information."""
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
@@ -77,7 +77,7 @@ def tidy(ax: Axes, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
     ax.set_axisbelow(True)
 
 
-def draw(ax: Axes, x: np.ndarray, y: np.ndarray, pen: Pen, label: str) -> None:
+def draw(ax: Axes, x: np.ndarray, y: np.ndarray, pen: LineStyle, label: str) -> None:
     """One curve; where it stops being finite, a cross stands on its last finite point."""
     every = max(1, len(x) // 8)
     below = 1.5 if pen.width > 3 else 2.5

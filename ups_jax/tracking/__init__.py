@@ -39,7 +39,7 @@ def start(
 ) -> WandBContext:
     """The run of `workdir`, begun or gone on with; `metrics.jsonl` is cut to `resume_offset`."""
     workdir = Path(workdir).absolute()
-    asked = _asked(mode)
+    asked = _resolve_mode(mode)
     workdir.mkdir(parents=True, exist_ok=True)
     metrics = MetricsFile(workdir / "metrics.jsonl")
     metrics.rewind(resume_offset)
@@ -79,7 +79,7 @@ def start(
 def reopen(workdir: Path | str, *, schema: Schema, mode: str | None = None) -> WandBContext:
     """The run of a folder again, to add to its summary: same id, config and series untouched."""
     workdir = Path(workdir).absolute()
-    asked = _asked(mode)
+    asked = _resolve_mode(mode)
     id_file = workdir / "run_id.txt"
     if not id_file.exists():
         raise ValueError(f"{workdir} holds no run: {id_file.name} is missing")
@@ -147,7 +147,7 @@ def _open(run_id: str, workdir: Path, asked: str | None, **about: Any) -> Sessio
         return Session("offline", wandb, init("offline"), stack.pop_all())
 
 
-def _asked(flag: str | None) -> str | None:
+def _resolve_mode(flag: str | None) -> str | None:
     asked = flag or os.environ.get("WANDB_MODE")
     return lookup(MODES, asked, "wandb mode") if asked else None
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from ups_jax.files import MetricsFile, read_json, write_json
-from ups_jax.tracking.schema import Ledger, Schema, exit_code_of
+from ups_jax.tracking.schema import RunRecord, Schema, exit_code_of
 
 
 class Session(NamedTuple):
@@ -40,7 +40,7 @@ class WandBContext:
         self.preempting = False
         self._session = session
         self._metrics = metrics
-        self._ledger = Ledger(schema)
+        self._ledger = RunRecord(schema)
         self._ledger.resume(metrics.rows())
         self._pending: list[dict[str, Any]] = []
         self._finished = False

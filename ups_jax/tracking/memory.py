@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ups_jax.files import encode
-from ups_jax.tracking.schema import Ledger, Schema, exit_code_of
+from ups_jax.tracking.schema import RunRecord, Schema, exit_code_of
 
 
 class MemoryRun:
@@ -25,7 +25,7 @@ class MemoryRun:
         self.tags: list[str] = []
         self.preempting = False
         self.written: dict[str, int | float | None] | None = None
-        self._ledger = Ledger(schema)
+        self._ledger = RunRecord(schema)
         self._pending: list[dict[str, Any]] = []
         self._finished = False
 

@@ -48,7 +48,7 @@ class Schema:
         return frozenset(self.axes()) | frozenset(self.axes().values())
 
 
-class Ledger:
+class RunRecord:
     """What one run holds already: the last step of each stage, its summary and tables."""
 
     def __init__(self, schema: Schema) -> None:

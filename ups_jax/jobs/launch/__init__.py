@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ups_jax import config
-from ups_jax.experiment.signals import Stop
+from ups_jax.experiment.signals import StopFlag
 from ups_jax.files import write_json, write_text
 from ups_jax.jobs.launch import clouds, job, onstart, pricing, sky, slurm, task
 from ups_jax.jobs.launch.job import Job
@@ -18,7 +18,7 @@ RECORDS = Path("runs/launches")
 
 
 @dataclass(frozen=True)
-class Launch:
+class Command:
     """What would go where: `text` is the task's YAML or the script, `told` what is said of it."""
 
     job: Job
@@ -26,16 +26,16 @@ class Launch:
     told: tuple[str, ...]
     refusals: tuple[str, ...]
     args: Namespace
-    stop: Stop
+    stop: StopFlag
 
 
-def prepare(args: Namespace, stop: Stop) -> Launch:
+def prepare(args: Namespace, stop: StopFlag) -> Command:
     """Check the config, the task, the keys and the right to rent. ValueError before any bill."""
     config.load(args.config, args.overrides)
     asked = job.from_args(args, os.environ)
     text, told, refusals = "", [], []
     if args.print_onstart:
-        text = onstart.packed(asked) if asked.cloud == "vast" else onstart.script(asked)
+        text = onstart.pack_workdir(asked) if asked.cloud == "vast" else onstart.script(asked)
         told.append(f"keys that the box's environment must hold: {', '.join(asked.keys) or 'none'}")
     elif args.slurm:
         folder = RECORDS / asked.name
@@ -45,17 +45,17 @@ def prepare(args: Namespace, stop: Stop) -> Launch:
             slurm.executor(asked, folder)
     else:
         text = task.to_yaml(task.task(asked))
-        told, refusals = _looked_at(asked, text)
+        told, refusals = _inspect(asked, text)
     if not args.slurm:
         told.append(pricing.estimate(asked, price=args.price, measured=args.measured))
     if asked.about.note and not args.slurm:
         told.append(f"{asked.cloud}: {asked.about.note}")
     if refusals and not (args.dry_run or args.print_onstart):
         raise ValueError(refusals[0])
-    return Launch(asked, text, tuple(told), tuple(refusals), args, stop)
+    return Command(asked, text, tuple(told), tuple(refusals), args, stop)
 
 
-def execute(plan: Launch) -> int:
+def execute(plan: Command) -> int:
     """Print what is asked for, or launch it -> exit code."""
     args, out = plan.args, sys.stderr if plan.args.print_onstart else sys.stdout
     if plan.text and (args.dry_run or args.print_onstart):
@@ -69,10 +69,10 @@ def execute(plan: Launch) -> int:
     if args.dry_run:
         print("dry run: nothing was launched")
         return 0
-    return _queue(plan) if args.slurm else _rent(plan)
+    return _submit_slurm(plan) if args.slurm else _launch_sky(plan)
 
 
-def _looked_at(asked: Job, text: str) -> tuple[list[str], list[str]]:
+def _inspect(asked: Job, text: str) -> tuple[list[str], list[str]]:
     """What is said of a task, and why it would not be launched."""
     told, refusals = [], []
     try:
@@ -92,7 +92,7 @@ def _looked_at(asked: Job, text: str) -> tuple[list[str], list[str]]:
     return told, refusals
 
 
-def _rent(plan: Launch) -> int:
+def _launch_sky(plan: Command) -> int:
     asked, file = plan.job, RECORDS / f"{plan.job.name}.yaml"
     write_text(file, plan.text)
     record: dict[str, Any] = {
@@ -123,7 +123,7 @@ def _rent(plan: Launch) -> int:
     return code
 
 
-def _queue(plan: Launch) -> int:
+def _submit_slurm(plan: Command) -> int:
     asked, folder = plan.job, RECORDS / plan.job.name
     number = slurm.submit(asked, folder)
     write_json(folder / "launch.json", {"job": number, "command": ["python", *asked.command]})

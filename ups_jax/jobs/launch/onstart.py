@@ -58,7 +58,7 @@ def script(job: Job, *, under_sky: bool = False) -> str:
     return "\n".join(lines) + "\n" + BODY.read_text(encoding="utf-8")
 
 
-def packed(job: Job) -> str:
+def pack_workdir(job: Job) -> str:
     """The script as Vast takes it: short enough, unpacking itself. ValueError where it is not."""
     bare = re.sub(r"^ *#(?!!).*\n|(?<=\{) # .*", "", script(job), flags=re.MULTILINE)
     held = base64.b64encode(gzip.compress(bare.encode(), mtime=0)).decode()

@@ -14,7 +14,7 @@ REQUEUES = 20
 """Times that a job may meet its time limit."""
 DELAY_S = 120
 """Seconds before the limit at which Slurm warns; a checkpoint takes five at most."""
-DEAF = 'trap "" USR2; exec "$@"'
+IGNORED_SIGNALS = 'trap "" USR2; exec "$@"'
 """Slurm warns every process of a step; the runner is to hear SIGTERM alone."""
 
 
@@ -28,7 +28,7 @@ class Training:
 
     def __call__(self) -> int:
         """Run it -> its exit code, 0 or that of a failed gate. CalledProcessError for others."""
-        words = ["bash", "-c", DEAF, "run", sys.executable, *self.command]
+        words = ["bash", "-c", IGNORED_SIGNALS, "run", sys.executable, *self.command]
         self.process = subprocess.Popen(words, cwd=self.root)
         # No wait(): it holds a lock that `checkpoint`, called from a signal, would need.
         while not self._over():

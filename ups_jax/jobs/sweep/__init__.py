@@ -13,24 +13,24 @@ from typing import Any
 
 from ups_jax import config
 from ups_jax.experiment import pipeline
-from ups_jax.experiment.signals import Stop
+from ups_jax.experiment.signals import StopFlag
 from ups_jax.jobs.sweep import study, trial
 from ups_jax.jobs.sweep.space import Space, parse, rates
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Command:
     """Trials that are to be run, one after another, and where."""
 
     cfg: Any
     space: Space
     folder: Path
     args: Namespace
-    stop: Stop
+    stop: StopFlag
     command: trial.Command
 
 
-def prepare(args: Namespace, stop: Stop, command: trial.Command = trial.RUNNER) -> Any:
+def prepare(args: Namespace, stop: StopFlag, command: trial.Command = trial.RUNNER) -> Any:
     """One plan of the pipeline, or a Sweep of trials. Bad input is a ValueError."""
     if not args.sweep:
         raise ValueError("nothing to sweep; add --sweep KEY=A,B,... or KEY=LOW:HIGH[:log]")
@@ -56,12 +56,12 @@ def prepare(args: Namespace, stop: Stop, command: trial.Command = trial.RUNNER) 
         raise ValueError(f"{next(iter(space.ranges))} has a range; add --trials N")
     study.package()
     folder = args.workdir or Path("runs") / "sweeps" / (args.name or _stem(args))
-    return Sweep(cfg, space, folder, args, stop, command)
+    return Command(cfg, space, folder, args, stop, command)
 
 
 def execute(plan: Any) -> int:
     """Run what was prepared -> exit code."""
-    if not isinstance(plan, Sweep):
+    if not isinstance(plan, Command):
         return pipeline.execute(plan)
     return study.run(plan)
 

@@ -83,7 +83,7 @@ def _one(sweep: Any, study: Any, trial: Any, state: Any) -> int:
             trial.report(value, step)
         return trial.should_prune()
 
-    _await(folder, sweep.stop)
+    _wait_for(folder, sweep.stop)
     if sweep.stop():
         return sweep.stop.code
     code, pruned = trials.follow(
@@ -93,7 +93,7 @@ def _one(sweep: Any, study: Any, trial: Any, state: Any) -> int:
         prune=prune,
         stop=sweep.stop,
     )
-    value = read_json(folder / "summary.json", {}).get(leaderboard.JUDGED)
+    value = read_json(folder / "summary.json", {}).get(leaderboard.RANKING_METRICS)
     if sweep.stop() and code != 0:
         return sweep.stop.code
     if code == 0 and value is not None:
@@ -112,11 +112,11 @@ def _one(sweep: Any, study: Any, trial: Any, state: Any) -> int:
     return 0
 
 
-def _await(folder: Path, stop: Any) -> None:
+def _wait_for(folder: Path, stop: Any) -> None:
     """Let a trial end whose parent was killed: it goes on by itself."""
-    if said := workdir.holder(folder):
+    if said := workdir.lock_holder(folder):
         print(f"{said} still works in {folder.name}; waiting for it", file=sys.stderr, flush=True)
-    while workdir.holder(folder) and not stop():
+    while workdir.lock_holder(folder) and not stop():
         time.sleep(1.0)
 
 
@@ -155,11 +155,11 @@ def _finish(sweep: Any, study: Any) -> int:
         return 0
     winner = leaderboard.ranked(met, met[0]["board"])[0]
     print(f"winner: {winner['name']} ({winner['id']})")
-    _enter(sweep, winner)
+    _enter_winner(sweep, winner)
     return 0
 
 
-def _enter(sweep: Any, row: leaderboard.Row) -> None:
+def _enter_winner(sweep: Any, row: leaderboard.Row) -> None:
     cfg = sweep.cfg
     path = Path(cfg.leaderboard.path).expanduser() if cfg.leaderboard.path else None
     runs = sweep.folder.parent if sweep.args.workdir else sweep.folder.parent.parent
@@ -167,10 +167,10 @@ def _enter(sweep: Any, row: leaderboard.Row) -> None:
     found = leaderboard.read(path)
     if row["id"] in {each["id"] for each in found.runs}:
         return
-    before = leaderboard.snapshot(found, row["board"], without=row["id"])
+    before = leaderboard.board_state(found, row["board"], without=row["id"])
     report = os.path.relpath(sweep.folder / row["report"], path.parent)
     row = {**row, "report": report}
-    claim = leaderboard.claim(row, before, margin=cfg.leaderboard.margin)
+    claim = leaderboard.decide_promotion(row, before, margin=cfg.leaderboard.margin)
     leaderboard.append(path, row)
     if claim.granted and cfg.leaderboard.promote:
         leaderboard.append(path, leaderboard.event("promote", row, by="sweep", reason=claim.reason))

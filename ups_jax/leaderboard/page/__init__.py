@@ -9,9 +9,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-JUDGED = ("eval/val/nrmse", "val/nrmse")
+RANKING_METRICS = ("eval/val/nrmse", "val/nrmse")
 """Names of the error that runs are ranked by; the first one that a run has counts."""
-SHOWN = (
+ROW_KEYS = (
     "id", "board", "time", "name", "task", "protocol", "data", "ship", "seed", "seeds", "spread",
     "device", "versions", "git_sha", "wandb", "gates", "regressions", "report",
 )  # fmt: skip
@@ -69,7 +69,7 @@ def _payload(
     usual = {board: _common(own) for board, own in boards.items()}
     common = _common(usual.values())
     return {
-        "judged": JUDGED,
+        "judged": RANKING_METRICS,
         "higher": list(higher),
         "metrics": names,
         "config": common,
@@ -86,14 +86,16 @@ def _payload(
 def _row(row: Row, names: Sequence[str], config: Row | None) -> dict[str, Any]:
     metrics = _mapping(row, "metrics")
     values = [metrics.get(name) for name in names]
-    shown = {key: row[key] for key in SHOWN if row.get(key) is not None}
+    shown = {key: row[key] for key in ROW_KEYS if row.get(key) is not None}
     curves = {
         name: [_rounded(value) for value in curve]
         for name, curve in _mapping(row, "curves").items()
         if isinstance(curve, list | tuple)
     }
     # Ranks are of the error as it was measured; what is only shown can be shorter.
-    judged = [v if n in JUDGED else _rounded(v) for n, v in zip(names, values, strict=True)]
+    judged = [
+        v if n in RANKING_METRICS else _rounded(v) for n, v in zip(names, values, strict=True)
+    ]
     return {**shown, "metrics": judged, "curves": curves, "config": config}
 
 
