@@ -37,7 +37,7 @@ CONFIG, TRAIN, VAL, CHUNK, TIMED = "configs/burgers.py", 1024, 64, 20, 4
 RESNET = {"operator.name": "resnet", "operator.width": 32, "operator.patch": 2}
 SOLVER = {"operator.base": "solver", "operator.coarsen": 2, "operator.substeps": 11}
 FNO = {"operator.name": "fno", "operator.width": 32, "operator.modes": 16, "operator.layers": 4}
-BASE = {"data.train": TRAIN, "data.val": VAL, "fit.operator.chunk": CHUNK}
+BASE = {"data.train": TRAIN, "data.val": VAL, "fit.operator.steps_per_call": CHUNK}
 BASE |= {"operator.galilean": True}
 TINY = {"pde.points": 64, "data.cells": (64,), "data.train": 32, "data.val": 4}
 
@@ -53,7 +53,7 @@ class Row(NamedTuple):
 
 
 def unroll(steps, shares):
-    return {"fit.operator.unroll": steps, "fit.operator.shares": shares}
+    return {"fit.operator.unroll": steps, "fit.operator.phase_fractions": shares}
 
 
 def unscaled(stats):
@@ -71,11 +71,11 @@ ROWS = {
     "hybrid": Row(operator={**RESNET, **SOLVER}),
     "unroll-1": Row(unroll((1,), (1.0,))),
     "unroll-1-2": Row(unroll((1, 2), (0.5, 0.5))),
-    "no-ema": Row({"fit.operator.ema": 0.0}),
+    "no-ema": Row({"fit.operator.ema_decay": 0.0}),
     "no-augment": Row({"fit.operator.augment": False}),
     "no-galilean": Row({"operator.galilean": False}),
     "zero-mean": Row(operator={**RESNET, "operator.zero_mean": True}),
-    "early-1": Row({"fit.operator.early": 1.0}),
+    "start_bias-1": Row({"fit.operator.start_bias": 1.0}),
     "patch-1": Row(operator={**RESNET, "operator.patch": 1}),
     "batch-32": Row({"fit.operator.batch": 32}),
 }
@@ -130,13 +130,13 @@ def splits(tiny):
 
 def simulator(row, cfg):
     """The row's simulator; a direct one adds to a field of zeros, which it also sees."""
-    sim = ups.build(cfg)
+    emulator = ups.build(cfg)
     if not row.direct:
-        return sim
+        return emulator
     spec = {key: value for key, value in dict(cfg.operator).items() if key in ARGUMENTS}
     make = OPERATORS[cfg.operator.name]
-    direct = make(ndim=1, channels=1, params=len(sim.pde.params), inputs=2, **spec)
-    return replace(sim, operator=direct, base=lambda u, cond: jnp.zeros_like(u))
+    direct = make(ndim=1, channels=1, params=len(emulator.pde.params), inputs=2, **spec)
+    return replace(emulator, operator=direct, base=lambda u, cond: jnp.zeros_like(u))
 
 
 ARGUMENTS = ("width", "blocks", "dilations", "patch")
@@ -145,15 +145,15 @@ ARGUMENTS = ("width", "blocks", "dilations", "patch")
 def measure(row, data, args):
     """Mean and deviation of validation P1 nRMSE after `args.seconds` of training."""
     cfg = load(row, args.tiny)
-    sim = simulator(row, cfg)
-    stats = row.stats(fit_statistics(sim, data[0]))
-    shares, lengths = cfg.fit.operator.shares, cfg.fit.operator.unroll
+    emulator = simulator(row, cfg)
+    stats = row.stats(fit_statistics(emulator, data[0]))
+    shares, lengths = cfg.fit.operator.phase_fractions, cfg.fit.operator.unroll
 
     def run(seed=0, steps=TIMED * CHUNK, length=None):
         more = {"seed": seed, "fit.operator.steps": steps, "fit.operator.warmup": steps // 20}
         more |= {"fit.operator.val_every": steps} | (unroll((length,), (1.0,)) if length else {})
-        check = None if length else validator(sim, data[1], batch=cfg.eval.batch)
-        return train(row, sim, stats, data[0], load(row, args.tiny, **more), check)
+        check = None if length else validator(emulator, data[1], batch=cfg.eval.batch)
+        return train(row, emulator, stats, data[0], load(row, args.tiny, **more), check)
 
     costs = [1 / median(run(length=length)[1][1:]) for length in lengths]
     an_update = sum(share * cost for share, cost in zip(shares, costs, strict=True))
@@ -173,25 +173,25 @@ def measure(row, data, args):
     }
 
 
-def train(row, sim, stats, data, cfg, validate):
+def train(row, emulator, stats, data, cfg, validate):
     """`fit` as a run calls it -> what it made, and each chunk's updates a second."""
     spec, rates = cfg.fit.operator, []
     head = nullcontext() if row.head is None else patch.object(operators, "HEAD_SCALE", row.head)
     with head:
-        params = init(sim, jax.random.key(cfg.seed), stats)
+        params = init(emulator, jax.random.key(cfg.seed), stats)
     opt = {key: spec[key] for key in ("steps", "lr", "schedule", "warmup", "weight_decay", "clip")}
     fitted = fit(
-        STAGES["operator"](sim, loss=spec.loss, floor=spec.floor),
+        STAGES["operator"](emulator, loss=spec.loss, loss_floor=spec.loss_floor),
         params,
         data,
         jax.random.fold_in(jax.random.key(cfg.seed), 1),
         opt=adamw(**opt),
         phases=config.phases(spec, spec.steps),
         batch_size=spec.batch,
-        chunk=spec.chunk,
-        ema=spec.ema,
-        early=spec.early,
-        augment=sim.pde.symmetries if spec.augment else (),
+        steps_per_call=spec.steps_per_call,
+        ema_decay=spec.ema_decay,
+        start_bias=spec.start_bias,
+        augment=emulator.pde.symmetries if spec.augment else (),
         validate=validate,
         on_log=lambda step, told: rates.append(told["steps_per_s"]),
     )

@@ -27,13 +27,13 @@ def main():
     clock = Clock(order["started"])
     cfg = ups.load_config(order["config"], order["overrides"])
     train, val = (load_npz(path) for path in order["data"])
-    sim = ups.build(cfg)
-    params = ups.init(sim, jax.random.key(cfg.seed), fit_statistics(sim, train))
+    emulator = ups.build(cfg)
+    params = ups.init(emulator, jax.random.key(cfg.seed), fit_statistics(emulator, train))
     spec = cfg.fit.operator
     if order.get("steps") is None:
-        tell(sys.stdout, steps=probe(order, clock, sim, params, train, spec))
+        tell(sys.stdout, steps=probe(order, clock, emulator, params, train, spec))
         return
-    judge = validator(sim, val, batch=len(val), metric=order["metric"], start=order["start"])
+    judge = validator(emulator, val, batch=len(val), metric=order["metric"], start=order["start"])
     steps = order["steps"]
     tell(sys.stdout, parameters=num_params(params["operator"]), steps=steps)
 
@@ -46,10 +46,10 @@ def main():
             tell(sys.stdout, s=clock.now(), val=row["val_nrmse"], step=step)
 
     tell(sys.stdout, s=clock.now(), val=validate(params), step=0)
-    every = max(1, round(steps / order["validations"] / spec.chunk)) * spec.chunk
+    every = max(1, round(steps / order["validations"] / spec.steps_per_call)) * spec.steps_per_call
     spec.update(steps=steps, warmup=min(spec.warmup, steps // 4))
     run(
-        sim,
+        emulator,
         params,
         train,
         spec,
@@ -60,7 +60,7 @@ def main():
     )
 
 
-def run(sim, params, train, spec, timetable, **callbacks):
+def run(emulator, params, train, spec, timetable, **callbacks):
     """`fit` with the recipe of a config, as `ups_jax.experiment.training` calls it."""
     opt = optim.adamw(
         steps=spec.steps,
@@ -68,32 +68,34 @@ def run(sim, params, train, spec, timetable, **callbacks):
         schedule=spec.schedule,
         warmup=spec.warmup,
         weight_decay=spec.weight_decay,
-        clip=spec.clip,
+        clip_norm=spec.clip_norm,
     )
     return fit(
-        stages.operator(sim, loss=spec.loss, floor=spec.floor),
+        stages.operator(emulator, loss=spec.loss, loss_floor=spec.loss_floor),
         params,
         train,
         jax.random.key(1),
         opt=opt,
         phases=timetable,
         batch_size=spec.batch,
-        chunk=spec.chunk,
-        ema=spec.ema,
-        early=spec.early,
-        augment=sim.pde.symmetries if spec.augment else (),
+        steps_per_call=spec.steps_per_call,
+        ema_decay=spec.ema_decay,
+        start_bias=spec.start_bias,
+        augment=emulator.pde.symmetries if spec.augment else (),
         **callbacks,
     )
 
 
-def probe(order, clock, sim, params, train, spec):
+def probe(order, clock, emulator, params, train, spec):
     """Updates that fill the budget after imports, data and compilation."""
     begun, rows = clock.now(), []
-    timetable = [(2 * spec.chunk, unroll) for unroll in spec.unroll]
-    fitted = run(sim, params, train, spec, timetable, on_log=lambda step, row: rows.append(row))
+    timetable = [(2 * spec.steps_per_call, unroll) for unroll in spec.unroll]
+    fitted = run(
+        emulator, params, train, spec, timetable, on_log=lambda step, row: rows.append(row)
+    )
     seconds = [1 / row["steps_per_s"] for row in rows[1::2]]
     spent = begun + fitted.progress.compile_s
-    return affordable(order["seconds"], spent, seconds, spec.shares, spec.chunk)
+    return affordable(order["seconds"], spent, seconds, spec.phase_fractions, spec.steps_per_call)
 
 
 if __name__ == "__main__":

@@ -134,13 +134,13 @@ def work(told):
         data=None if "process" in told else told["devices"] // fsdp, fsdp=fsdp
     )
     cfg = golden()
-    sim, spec, rows = build(cfg), cfg.fit.operator, []
-    data = simulate(sim.pde, split_key(cfg, "train"), n=512, steps=cfg.data.steps)
+    emulator, spec, rows = build(cfg), cfg.fit.operator, []
+    data = simulate(emulator.pde, split_key(cfg, "train"), n=512, steps=cfg.data.steps)
     fit(
-        STAGES["operator"](sim), ups.init(sim, jax.random.key(0), fit_statistics(sim, data)), data,
+        STAGES["operator"](emulator), ups.init(emulator, jax.random.key(0), fit_statistics(emulator, data)), data,
         jax.random.key(1), opt=optim.adamw(steps=10**4, lr=spec.lr, warmup=500),
-        phases=[(CHUNK * told.get("chunks", CHUNKS), 1)], batch_size=told["batch"], chunk=CHUNK,
-        ema=spec.ema, early=spec.early, augment=sim.pde.symmetries,
+        phases=[(CHUNK * told.get("chunks", CHUNKS), 1)], batch_size=told["batch"], steps_per_call=CHUNK,
+        ema_decay=spec.ema_decay, start_bias=spec.start_bias, augment=emulator.pde.symmetries,
         mesh=grid,
         on_log=lambda step, row: rows.append(row["steps_per_s"]),
     )  # fmt: skip
@@ -185,8 +185,8 @@ def parameters(cfg):
     import ups_jax as ups
     from ups_jax.emulator import build, num_params
 
-    sim = build(cfg)
-    like = jax.eval_shape(lambda: ups.init(sim, jax.random.key(0)))
+    emulator = build(cfg)
+    like = jax.eval_shape(lambda: ups.init(emulator, jax.random.key(0)))
     return num_params(like["operator"])
 
 

@@ -21,7 +21,7 @@ from ups_jax.data import simulate
 from ups_jax.experiment.datasets import split_key
 from ups_jax.metrics import crps
 
-ROUTES = ("diffusion", "distilled", "crps")
+ROUTES = ("diffusion", "student", "crps")
 SAMPLES, MEMBERS = 64, 8
 
 
@@ -60,21 +60,19 @@ def one_run(workdir):
         out[f"{mode}: member nRMSE / operator"] = paired(mode, "member_nrmse") / paired(
             "operator", "nrmse"
         )
-        out[f"{mode}: mean nRMSE / continued"] = paired(mode, "nrmse") / paired(
-            "continued", "nrmse"
-        )
+        out[f"{mode}: mean nRMSE / control"] = paired(mode, "nrmse") / paired("control", "nrmse")
         out[f"{mode}: CRPS / operator MAE"] = paired(mode, "crps") / paired("operator", "mae")
-        out[f"{mode}: CRPS / continued MAE"] = paired(mode, "crps") / paired("continued", "mae")
+        out[f"{mode}: CRPS / continued MAE"] = paired(mode, "crps") / paired("control", "mae")
         out[f"{mode}: spread / skill"] = paired(mode, "spread_skill")
         out[f"{mode}: within 50 %"] = paired(mode, "coverage_50")
         out[f"{mode}: within 90 %"] = paired(mode, "coverage_90")
         out[f"{mode}: correlation time / operator"] = paired(mode, "correlation_time") / paired(
             "operator", "correlation_time"
         )
-    out["continued: nRMSE / operator"] = paired("continued", "nrmse") / paired("operator", "nrmse")
+    out["continued: nRMSE / operator"] = paired("control", "nrmse") / paired("operator", "nrmse")
     if "eval/ttc/analysis/nrmse_ttc" in s:
         mean = s["eval/ttc/analysis/nrmse_mean"]
-        for name in ("operator", "continued", "random", "ttc", "oracle"):
+        for name in ("operator", "control", "random", "ttc", "oracle"):
             out[f"search: {name} / mean-of-B"] = s[f"eval/ttc/analysis/nrmse_{name}"] / mean
         for name in ("rank_correlation", "plain_choices"):
             out[f"search: {name.replace('_', ' ')}"] = s[f"eval/ttc/analysis/{name}"]
@@ -83,15 +81,15 @@ def one_run(workdir):
 
 def student(workdir):
     """The student's correction and CRPS over its teacher's, at full temperature."""
-    sim, params, cfg = ups.load(workdir)
-    if "distill" not in params:
+    emulator, params, cfg = ups.load(workdir)
+    if "student" not in params:
         return {}
     steps = cfg.data.eval_steps or cfg.data.steps
-    data = simulate(sim.pde, split_key(cfg, "val"), n=SAMPLES, steps=steps)
+    data = simulate(emulator.pde, split_key(cfg, "val"), n=SAMPLES, steps=steps)
     u, cond = jnp.asarray(data.u), jnp.asarray(data.cond)
-    told = {"teacher": draws(sim, params, u, cond, mode="diffusion")}
+    told = {"teacher": draws(emulator, params, u, cond, mode="diffusion")}
     for calls in (1, 2):
-        told[f"student, {calls}"] = draws(sim, params, u, cond, mode="distilled", calls=calls)
+        told[f"student, {calls}"] = draws(emulator, params, u, cond, mode="student", calls=calls)
     (norm, score), out = told.pop("teacher"), {}
     for name, (own, own_score) in told.items():
         out[f"{name} calls: correction / teacher"] = own / norm
@@ -99,18 +97,18 @@ def student(workdir):
     return out
 
 
-def draws(sim, params, u, cond, **options):
+def draws(emulator, params, u, cond, **options):
     """RMS distance of members from the operator's rollout, and their CRPS."""
     norms, scores = [], []
     for i in range(0, len(u), 16):
-        given = (sim, params, u[i : i + 16, 0], cond[i : i + 16], jax.random.key(i))
+        given = (emulator, params, u[i : i + 16, 0], cond[i : i + 16], jax.random.key(i))
         steps = u.shape[1] - 1
         plain = ups.forecast(*given, steps=steps, mode="operator").u
         members = ups.forecast(
             *given, steps=steps, members=MEMBERS, temperature=1.0, **options
         ).members
         norms.append(jnp.mean((members - plain[:, None]) ** 2))
-        scores.append(jnp.mean(crps(members, u[i : i + 16, 1:], sim.pde.ndim)))
+        scores.append(jnp.mean(crps(members, u[i : i + 16, 1:], emulator.pde.ndim)))
     return float(np.sqrt(np.mean(norms))), float(np.mean(scores))
 
 
@@ -124,7 +122,7 @@ def judge(means):
 
     wanted = [
         ("member nRMSE / operator", 0.0, 1.05),
-        ("mean nRMSE / continued", 0.0, 1.0),
+        ("mean nRMSE / control", 0.0, 1.0),
         ("CRPS / operator MAE", 0.0, 0.8),
         ("spread / skill", 0.8, 1.2),
         ("within 90 %", 0.85, 0.95),

@@ -33,19 +33,19 @@ BATCH, ROUNDS, CONTEXT = 16, 7, 10
 def main():
     workdirs = [Path(word) for word in sys.argv[1:]] or [Path("runs/burgers")]
     models = {path.name: ups.load(path) for path in workdirs}
-    sim, params, cfg = next(iter(models.values()))
-    steps, points = cfg.data.steps, sim.pde.points[0]
-    finest = _on(sim.pde, max(GRIDS))
+    emulator, params, cfg = next(iter(models.values()))
+    steps, points = cfg.data.steps, emulator.pde.points[0]
+    finest = _on(emulator.pde, max(GRIDS))
     test = ups.simulate(finest, split_key(cfg, "test"), n=cfg.data.test, steps=steps)
     found = []
     for cells in GRIDS:
-        coarse = Emulator(_on(sim.pde, cells), sim.operator)
+        coarse = Emulator(_on(emulator.pde, cells), emulator.operator)
         run = partial(ups.forecast, coarse, params, mode="solver")
         found.append(_judge(f"solver, {cells} cells", run, test, cells, min(cells, points)))
     for path in workdirs:
         own, weights, own_cfg = models[path.name]
         run = partial(ups.forecast, own, weights, mode="operator")
-        through = jax.jit(partial(nudged_analysis, own, weights, gain=own_cfg.eval.nudging))
+        through = jax.jit(partial(nudged_analysis, own, weights, gain=own_cfg.eval.nudging_gain))
         row = _judge(path.name, run, test, points, points, through)
         summary = json.loads((path / "summary.json").read_text())
         row |= {

@@ -86,14 +86,16 @@ def update(name, *, points, batch, width):
         args |= {f"operator.{key}": golden[key] for key in ("blocks", "dilations", "patch")}
     grid = {"pde.points": points, "data.cells": (points,)}
     cfg = config.load("configs/burgers.py", {**args, **grid})
-    spec, sim, key = cfg.fit.operator, ups.build(cfg), jax.random.key(0)
-    stage, opt = STAGES["operator"](sim), adamw(steps=spec.steps)
-    params = init(sim, key)
+    spec, emulator, key = cfg.fit.operator, ups.build(cfg), jax.random.key(0)
+    stage, opt = STAGES["operator"](emulator), adamw(steps=spec.steps)
+    params = init(emulator, key)
     state = init_state(stage, params, opt).state
     frozen = {"stats": params["stats"]}
     u, cond = jax.random.normal(key, (batch, 2, points, 1)), jnp.full((batch, 1), 1e-3)
-    symmetries = sim.pde.symmetries
-    chunk = partial(_chunk, stage.loss, opt, symmetries, UPDATES, batch, 2, spec.ema, spec.early)
+    symmetries = emulator.pde.symmetries
+    chunk = partial(
+        _chunk, stage.loss, opt, symmetries, UPDATES, batch, 2, spec.ema_decay, spec.start_bias
+    )
     made = jax.jit(chunk, donate_argnums=0).lower(state, frozen, u, cond, key).compile()
     times = []
     for turn in range(ROUNDS + 1):

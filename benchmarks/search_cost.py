@@ -26,23 +26,27 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workdir", nargs="?", default="runs/burgers")
     args = parser.parse_args()
-    sim, params, cfg = ups.load(args.workdir)
-    data = simulate(sim.pde, jax.random.key(5), n=BATCH, steps=1)
+    emulator, params, cfg = ups.load(args.workdir)
+    data = simulate(emulator.pde, jax.random.key(5), n=BATCH, steps=1)
     u, cond = jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond)
-    modes = [mode for mode in ("crps", "distilled", "diffusion", "ttc") if mode in cfg.eval.modes]
+    modes = [
+        mode for mode in ("crps", "student", "diffusion", "ttc") if mode in cfg.eval.forecasters
+    ]
     rows = {}
     for mode in modes:
         options = {} if mode == "ttc" else {"members": MEMBERS}
-        run = partial(ups.forecast, sim, params, u, cond, jax.random.key(0), steps=STEPS, mode=mode)
-        alone = partial(jax.jit(partial(calls_alone, sim, mode)), params, u, cond)
+        run = partial(
+            ups.forecast, emulator, params, u, cond, jax.random.key(0), steps=STEPS, mode=mode
+        )
+        alone = partial(jax.jit(partial(calls_alone, emulator, mode)), params, u, cond)
         ours, plain = interleaved(partial(run, **options), alone)
         rows[mode] = {"ms": ours, "calls_ms": plain, "ratio": ours / plain}
     print(f"{'forecaster':<12}{'ms a step':>10}{'calls alone':>13}{'ratio':>8}")
     for mode, row in rows.items():
         print(f"{mode:<12}{row['ms']:>10.3f}{row['calls_ms']:>13.3f}{row['ratio']:>8.2f}")
     shape = {"batch": BATCH, "members": MEMBERS}
-    if sim.search is not None:
-        shape |= {"beams": sim.search.beams, "candidates": sim.search.candidates}
+    if emulator.search is not None:
+        shape |= {"beams": emulator.search.beams, "candidates": emulator.search.candidates}
     print(f"wrote {write('search_cost', {'rows': rows, 'settings': shape})}")
 
 
@@ -58,30 +62,30 @@ def interleaved(*programs):
     return [1e3 * float(np.median(kept)) / BATCH / STEPS for kept in times]
 
 
-def calls_alone(sim, mode, params, u, cond):
+def calls_alone(emulator, mode, params, u, cond):
     """The networks of a mode as often as it calls them, each fed with what it last said."""
-    spec = sim.search
+    spec = emulator.search
     copies = spec.beams * (spec.candidates - 1) if mode == "ttc" else MEMBERS
     source = spec.source if mode == "ttc" else mode
     lead = spec.beams if mode == "ttc" else 1
-    told = sim.pde.features(cond)
+    told = emulator.pde.features(cond)
 
     def spread(x, times):
         return jnp.tile(x, (times, *(1,) * (x.ndim - 1)))
 
     def operator(u):
-        return u + 0.1 * sim.operator.apply(params["operator"], u, spread(told, lead))
+        return u + 0.1 * emulator.operator.apply(params["operator"], u, spread(told, lead))
 
     def noisy(wide):
-        z = jnp.zeros((*wide.shape[:-1], sim.noise))
+        z = jnp.zeros((*wide.shape[:-1], emulator.noise))
         many = spread(told, copies)
-        return wide + 0.1 * sim.others["crps"].apply(params["crps"], wide, many, z)
+        return wide + 0.1 * emulator.others["crps"].apply(params["crps"], wide, many, z)
 
     def denoised(name, wide, beside):
         told_all = jnp.concatenate(
             [spread(told, copies), jnp.zeros((len(wide), EMBEDDING_SIZE))], -1
         )
-        return wide + 0.1 * sim.others[name].apply(params[name], wide, beside, told_all)
+        return wide + 0.1 * emulator.others[name].apply(params[name], wide, beside, told_all)
 
     def body(state, _):
         u, wide = state
@@ -89,10 +93,10 @@ def calls_alone(sim, mode, params, u, cond):
             return (operator(u) if mode == "ttc" else u, noisy(wide)), None
         ahead = operator(u)
         beside = spread(jnp.concatenate([u, ahead], -1), copies // lead)
-        name = "distill" if source == "distilled" else "diffusion"
-        calls = sim.diffusion.calls
+        name = "student" if source == "student" else "diffusion"
+        calls = emulator.diffusion.student_steps
         if name == "diffusion":
-            calls = SAMPLERS[sim.diffusion.sampler].calls(sim.diffusion.steps)
+            calls = SAMPLERS[emulator.diffusion.sampler].calls(emulator.diffusion.steps)
         for _i in range(calls):
             wide = denoised(name, wide, beside)
         return (ahead, wide), None

@@ -126,10 +126,10 @@ def contenders(network, task, batch, turns, workers, compiled):
 def ours(network, size, task, batch, turns):
     """Compile one of ours, and give the function that takes a turn with it."""
     pde = PDES["burgers"](points=POINTS)
-    sim = Emulator(pde, OPERATORS[network](ndim=1, channels=1, params=0, **size))
-    params = ups.init(sim, jax.random.key(0))
+    emulator = Emulator(pde, OPERATORS[network](ndim=1, channels=1, params=0, **size))
+    params = ups.init(emulator, jax.random.key(0))
     make = {"rollout": _rollout, "train": _train}[task]
-    run = make(sim, params, batch, turns)
+    run = make(emulator, params, batch, turns)
     run()
 
     def turn():
@@ -140,10 +140,12 @@ def ours(network, size, task, batch, turns):
     return turn
 
 
-def _train(sim, params, batch, turns):
+def _train(emulator, params, batch, turns):
     """A chunk of `turns` one-step updates, as `fit` compiles it."""
-    stage, opt = stages.operator(sim), optim.adamw(steps=10**6)
-    chunk = partial(train._chunk, stage.loss, opt, sim.pde.symmetries, turns, batch, 2, 0.998, 2.0)
+    stage, opt = stages.operator(emulator), optim.adamw(steps=10**6)
+    chunk = partial(
+        train._chunk, stage.loss, opt, emulator.pde.symmetries, turns, batch, 2, 0.998, 2.0
+    )
     u = jax.random.normal(jax.random.key(1), (SAMPLES, 2, POINTS, 1))
     args = {"stats": params["stats"]}, u, jnp.full((SAMPLES, 1), 1e-3), jax.random.key(2)
     held = [train.init_state(stage, params, opt).state]
@@ -156,13 +158,13 @@ def _train(sim, params, batch, turns):
     return run
 
 
-def _rollout(sim, params, batch, turns):
+def _rollout(emulator, params, batch, turns):
     u0 = jax.random.normal(jax.random.key(1), (batch, POINTS, 1))
     cond, key = jnp.full((batch, 1), 1e-3), jax.random.key(2)
 
     def run():
         for _ in range(turns):
-            out = ups.forecast(sim, params, u0, cond, key, steps=ROLLOUT, mode="operator")
+            out = ups.forecast(emulator, params, u0, cond, key, steps=ROLLOUT, mode="operator")
             jax.block_until_ready(out.u)
 
     return run

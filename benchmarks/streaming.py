@@ -66,11 +66,11 @@ def main():
 def throughput(folder):
     """Updates a second, from memory and from disk, medians over rounds in turns."""
     cfg = ups.load_config("configs/burgers.py")
-    sim = build(cfg)
-    data = simulate(sim.pde, split_key(cfg, "train"), n=cfg.data.train, steps=cfg.data.steps)
+    emulator = build(cfg)
+    data = simulate(emulator.pde, split_key(cfg, "train"), n=cfg.data.train, steps=cfg.data.steps)
     np.asarray(data.u).tofile(folder / "u.f32")
     stored = replace(data, u=DiskFields(folder / "u.f32", data.u.shape))
-    params = ups.init(sim, jax.random.key(0), fit_statistics(sim, data))
+    params = ups.init(emulator, jax.random.key(0), fit_statistics(emulator, data))
     spec = cfg.fit.operator
     opt = optim.adamw(steps=10**4, lr=spec.lr, warmup=500)
     pace = {"memory": [], "disk": []}
@@ -79,9 +79,9 @@ def throughput(folder):
             for name, split in (("memory", data), ("disk", stored)):
                 rows = []
                 fit(
-                    STAGES["operator"](sim), params, split, jax.random.key(1), opt=opt,
-                    phases=[(CHUNK * CHUNKS, unroll)], batch_size=spec.batch, chunk=CHUNK,
-                    ema=spec.ema, early=spec.early, augment=sim.pde.symmetries,
+                    STAGES["operator"](emulator), params, split, jax.random.key(1), opt=opt,
+                    phases=[(CHUNK * CHUNKS, unroll)], batch_size=spec.batch, steps_per_call=CHUNK,
+                    ema_decay=spec.ema_decay, start_bias=spec.start_bias, augment=emulator.pde.symmetries,
                     on_log=lambda step, row, rows=rows: rows.append(row["steps_per_s"]),
                 )  # fmt: skip
                 pace[name].append((unroll, float(np.median(rows[1:]))))
@@ -104,11 +104,11 @@ def memory(gigabytes, folder):
         "--config=configs/burgers.py", f"--config.data.path={path}", "--config.data.stream=true",
         f"--config.data.train={samples - 64}", "--config.data.val=16", "--config.data.test=16",
         "--config.data.space_stride=1", "--config.data.time_stride=5", "--config.pde.points=1024",
-        "--config.stages=operator", "--config.eval.ship=operator", "--config.eval.horizons=1",
-        "--config.eval.modes=persistence,mean,operator", "--config.gates.coverage.metric=",
+        "--config.stages=operator", "--config.eval.select=operator", "--config.eval.horizons=1",
+        "--config.eval.forecasters=persistence,mean,operator", "--config.gates.coverage.metric=",
         "--config.fit.operator.steps=600", "--config.fit.operator.warmup=50",
         "--config.fit.operator.val_every=600", "--config.fit.operator.unroll=1,2",
-        "--config.fit.operator.shares=.5,.5",
+        "--config.fit.operator.phase_fractions=.5,.5",
         f"--workdir={folder}/run", "--wandb_mode=disabled",
     ]  # fmt: skip
     idle, began = peak([]), time.monotonic()
@@ -135,7 +135,7 @@ def big_file(path, gigabytes):
     with h5py.File(path, "w") as file:
         tensor = file.create_dataset("tensor", (samples, 201, 1024), np.float32)
         for i in range(samples):
-            # Burgers' equation holds for shifted fields; the mirrored one runs the other way.
+            # Burgers' equation holds for shifted fields; the antithetic one runs the other way.
             shifted = np.roll(u[i % 64], 7 * (i // 128) % 1024, -1)
             tensor[i] = -shifted[:, ::-1] if i // 64 % 2 else shifted
         file["x-coordinate"] = (np.arange(1024, dtype=np.float32) + 0.5) / 1024

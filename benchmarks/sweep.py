@@ -31,8 +31,8 @@ from ups_jax.train import fit
 ROOT = Path(__file__).parent.parent
 RATES = (1e-4, 1e-2)
 SMALL = [
-    "--config=configs/burgers.py:smoke", "--config.stages=operator", "--config.eval.ship=operator",
-    "--config.eval.modes=persistence,mean,operator", "--wandb_mode=disabled",
+    "--config=configs/burgers.py:smoke", "--config.stages=operator", "--config.eval.select=operator",
+    "--config.eval.forecasters=persistence,mean,operator", "--wandb_mode=disabled",
 ]  # fmt: skip
 CHUNK, CHUNKS, ROUNDS = 20, 3, 3
 
@@ -86,18 +86,18 @@ def runners(rates):
 def golden(count):
     """Updates a second of all networks, side by side and one after another."""
     cfg = ups.load_config("configs/burgers.py")
-    sim, spec = build(cfg), cfg.fit.operator
-    data = simulate(sim.pde, split_key(cfg, "train"), n=512, steps=cfg.data.steps)
-    params = ups.init(sim, jax.random.key(0), fit_statistics(sim, data))
+    emulator, spec = build(cfg), cfg.fit.operator
+    data = simulate(emulator.pde, split_key(cfg, "train"), n=512, steps=cfg.data.steps)
+    params = ups.init(emulator, jax.random.key(0), fit_statistics(emulator, data))
     many = jax.tree.map(lambda x: jnp.stack([x] * count), params)
     keys = jnp.broadcast_to(jax.random.key(1), (count,))
 
     def pace(params, key, **more):
         rows = []
         fit(
-            STAGES["operator"](sim), params, data, key, phases=[(CHUNK * CHUNKS, 1)],
+            STAGES["operator"](emulator), params, data, key, phases=[(CHUNK * CHUNKS, 1)],
             opt=optim.adamw(steps=10**4, lr=spec.lr, warmup=500), batch_size=spec.batch,
-            chunk=CHUNK, ema=spec.ema, early=spec.early, augment=sim.pde.symmetries,
+            steps_per_call=CHUNK, ema_decay=spec.ema_decay, start_bias=spec.start_bias, augment=emulator.pde.symmetries,
             on_log=lambda step, row: rows.append(row["steps_per_s"]), **more,
         )  # fmt: skip
         return float(np.median(rows[1:]))

@@ -25,9 +25,9 @@ DRAWN = {
 }
 ROUTES = {
     "operator": "operator",
-    "continued": "operator trained on (control)",
+    "control": "operator trained on (control)",
     "diffusion": "diffusion of its residual",
-    "distilled": "the same, distilled to two calls",
+    "student": "the same, distilled to two calls",
     "crps": "fine-tuned on CRPS",
 }
 SEARCHED = {
@@ -35,7 +35,7 @@ SEARCHED = {
     "mean": "mean of as many members",
     "random": "random choices",
     "operator": "the operator alone (one call)",
-    "continued": "the operator trained on (one call)",
+    "control": "the operator trained on (one call)",
 }
 VISCOSITIES = ("burgers-nu0.01", "burgers-nu0.1", "burgers-nu1")
 APEBENCH = {
@@ -98,13 +98,13 @@ def _golden() -> str:
 def _ensembles(name: str, told: str) -> str:
     """A row a route of members, the operator and its control before them."""
     run = _read(name)
-    if run is None or "eval/crps/paired/crps" not in run["summary"]:
+    if run is None or "eval/ensemble/paired/crps" not in run["summary"]:
         return ""
     s, config = run["summary"], run["config"]
     modes = [m for m in ROUTES if f"eval/{m}/paired/crps" in s]
     lines = [
         f"{told}: {config['ensemble']['members']} members on the first "
-        f"{s['eval/crps/paired/samples']} test trajectories, P1, one seed; CRPS of a single "
+        f"{s['eval/ensemble/paired/samples']} test trajectories, P1, one seed; CRPS of a single "
         "forecast is its MAE:",
         "",
         "| forecaster | nRMSE | a member's | CRPS | spread/skill | in 50 % | in 90 % "
@@ -131,7 +131,7 @@ def _search(name: str) -> str:
     if run is None or f"{start}nrmse_ttc" not in run["summary"]:
         return ""
     s = {k.removeprefix(start): v for k, v in run["summary"].items() if k.startswith(start)}
-    cells = {n: s[f"nrmse_{n}"] for n in ("ttc", "mean", "random", "operator", "continued")}
+    cells = {n: s[f"nrmse_{n}"] for n in ("ttc", "mean", "random", "operator", "control")}
     told = ", ".join(f"{SEARCHED[n]} {value:.3g}" for n, value in cells.items())
     rank = s["rank_correlation"]
     agree = "is undefined, all rewards being equal" if rank is None else f"{rank:.2f}"
@@ -233,7 +233,7 @@ def _cores(device: str) -> str:
 def _cost(name: str, run: dict) -> str:
     s, config = run["summary"], run["config"]
     seeds = config["seeds"]
-    extra = f" --config.seeds={seeds}" if seeds > 1 else ""
+    extra = f" --config.num_seeds={seeds}" if seeds > 1 else ""
     who = (
         "one seed" if seeds == 1 else f"{seeds} seeds side by side, the best on validation shipped"
     )

@@ -100,8 +100,8 @@ BURGERS = {
     "torch-unet:ours": _peer("unet", "ours", features=32),
 }
 """Ours by their config; peers by network, recipe and size."""
-ONE_PHASE = {"fit.operator.unroll": (1,), "fit.operator.shares": (1.0,)}
-TWO_PHASES = {"fit.operator.unroll": (1, 2), "fit.operator.shares": (0.7, 0.3)}
+ONE_PHASE = {"fit.operator.unroll": (1,), "fit.operator.phase_fractions": (1.0,)}
+TWO_PHASES = {"fit.operator.unroll": (1, 2), "fit.operator.phase_fractions": (0.7, 0.3)}
 APEBENCH = dict(config="configs/apebench_burgers.py")
 CONTENDERS = {
     "burgers": BURGERS,

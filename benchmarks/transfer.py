@@ -56,11 +56,13 @@ def cases(pde, steps):
 def main():
     workdirs = [Path(word) for word in sys.argv[1:]] or [Path("runs/burgers")]
     models = {path.name: ups.load(path) for path in workdirs}
-    sim, _, cfg = next(iter(models.values()))
+    emulator, _, cfg = next(iter(models.values()))
     rows = []
-    for name, (pde, steps) in cases(sim.pde, cfg.data.steps).items():
+    for name, (pde, steps) in cases(emulator.pde, cfg.data.steps).items():
         data = ups.simulate(pde, split_key(cfg, "test"), n=SAMPLES, steps=steps)
-        grid = Emulator(PDES[pde.name](**{**sim.pde.spec, "points": pde.points}), sim.operator)
+        grid = Emulator(
+            PDES[pde.name](**{**emulator.pde.spec, "points": pde.points}), emulator.operator
+        )
         row = {"case": name, "solver": _error(grid, {}, data, "solver")}
         for label, (own, params, _) in models.items():
             moved = replace(own, pde=replace(own.pde, points=pde.points))
@@ -70,9 +72,9 @@ def main():
     print(write("transfer", {"rows": rows, "samples": SAMPLES, "metric": "P1 nRMSE"}))
 
 
-def _error(sim, params, data, mode):
+def _error(emulator, params, data, mode):
     steps, errors = data.u.shape[1] - 1, []
-    run = partial(ups.forecast, sim, params, steps=steps, mode=mode)
+    run = partial(ups.forecast, emulator, params, steps=steps, mode=mode)
     for i in range(0, len(data), BATCH):
         u = jnp.asarray(data.u[i : i + BATCH])
         path = run(u[:, 0], jnp.asarray(data.cond[i : i + BATCH]), jax.random.key(0)).u

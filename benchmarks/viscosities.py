@@ -22,20 +22,20 @@ MODES = ("operator", "solver", "mean", "persistence")
 
 def main():
     workdir = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/burgers-joint")
-    sim, params, cfg = ups.load(workdir)
-    test = load_splits(cfg, sim.pde).test
+    emulator, params, cfg = ups.load(workdir)
+    test = load_splits(cfg, emulator.pde).test
     rows = []
     for nu in np.unique(test.cond):
         part = test.take(np.flatnonzero(test.cond[:, 0] == nu))
         report = ups.evaluate(
-            sim,
+            emulator,
             params,
             part,
             jax.random.key(0),
             modes=MODES,
             metrics={"nrmse": METRICS["nrmse"]},
-            context=cfg.eval.context,
-            nudging=cfg.eval.nudging,
+            context=cfg.eval.context_frames,
+            nudging=cfg.eval.nudging_gain,
             batch=cfg.eval.batch,
         )
         errors = {

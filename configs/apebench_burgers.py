@@ -20,11 +20,15 @@ def get_config(variant: str = "default") -> base.Config:
     spec = dict(name="resnet", width=32, blocks=2, dilations=(1, 2, 1, 2, 1), zero_mean=True)
     cfg.operator = ConfigDict(spec)
     # Fronts are steep and steps short: what counts is many updates of a small stencil.
-    cfg.fit.operator.update(steps=26000, batch=8, lr=4e-3, warmup=500, chunk=100, val_every=2600)
-    cfg.fit.operator.update(unroll=(1, 2, 3), shares=(0.6, 0.25, 0.15), ema=0.999)
+    cfg.fit.operator.update(
+        steps=26000, batch=8, lr=4e-3, warmup=500, steps_per_call=100, val_every=2600
+    )
+    cfg.fit.operator.update(unroll=(1, 2, 3), phase_fractions=(0.6, 0.25, 0.15), ema_decay=0.999)
     # exponax is the truth here, on the same points: a solver's row would read zero.
-    cfg.eval.update(modes=("persistence", "mean", "operator"), batch=30, horizons=(0.9375, 1.875))
+    cfg.eval.update(
+        forecasters=("persistence", "mean", "operator"), batch=30, horizons=(0.9375, 1.875)
+    )
     if variant == "constrained":
         cfg.fit.operator.update(steps=10000, batch=20, lr=1e-3, warmup=2000, val_every=2000)
-        cfg.fit.operator.update(unroll=(1,), shares=(1.0,), augment=False)
+        cfg.fit.operator.update(unroll=(1,), phase_fractions=(1.0,), augment=False)
     return cfg

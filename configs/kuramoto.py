@@ -4,8 +4,8 @@ from ml_collections import ConfigDict
 
 from ups_jax.config import base
 
-GENERATIVE = ("continued", "diffusion", "distill", "crps")
-MODES = ("continued", "diffusion", "distilled", "crps")
+GENERATIVE = ("control", "diffusion", "student", "ensemble")
+MODES = ("control", "diffusion", "student", "ensemble")
 VARIANTS = ("default", "smoke")
 
 
@@ -17,36 +17,40 @@ def get_config(variant: str = "default") -> base.Config:
     # One interval moves things by a few points; the mean is nought and stays it.
     spec = dict(name="resnet", width=48, blocks=2, dilations=(1, 2, 4, 1), zero_mean=True)
     cfg.operator = ConfigDict(spec)
-    cfg.fit.operator.update(steps=12000, batch=16, lr=3e-3, warmup=300, chunk=100, val_every=2000)
-    cfg.fit.operator.update(unroll=(1,), shares=(1.0,))
+    cfg.fit.operator.update(
+        steps=12000, batch=16, lr=3e-3, warmup=300, steps_per_call=100, val_every=2000
+    )
+    cfg.fit.operator.update(unroll=(1,), phase_fractions=(1.0,))
     cfg.stages = ("operator", *GENERATIVE)
     cfg.denoiser = ConfigDict(dict(name="resnet", width=32, dilations=(1, 2, 4)))
     # All of a state is seen, so a residual says what the next one is, and members live with it.
-    cfg.diffusion.update(steps=3, feedback=True)
-    cfg.ensemble.mirrored = True
-    cfg.fit.diffusion.update(steps=12000, batch=16, lr=2e-3, chunk=100, val_every=2000)
-    cfg.fit.distill.update(steps=1500, batch=16, lr=1e-3, warmup=100, val_every=500)
-    for stage in ("diffusion", "distill"):
-        cfg.fit[stage].update(unroll=(1,), shares=(1.0,))
+    cfg.diffusion.update(steps=3, autoregressive=True)
+    cfg.ensemble.antithetic = True
+    cfg.fit.diffusion.update(steps=12000, batch=16, lr=2e-3, steps_per_call=100, val_every=2000)
+    cfg.fit.student.update(steps=1500, batch=16, lr=1e-3, warmup=100, val_every=500)
+    for stage in ("diffusion", "student"):
+        cfg.fit[stage].update(unroll=(1,), phase_fractions=(1.0,))
     # In chaos what counts is how errors grow: windows of steps, for members and their control.
-    for stage in ("crps", "continued"):
-        cfg.fit[stage].update(batch=16, lr=2e-3, warmup=100, chunk=50, val_every=4000)
-        cfg.fit[stage].update(unroll=(2, 4), shares=(0.6, 0.4))
+    for stage in ("ensemble", "control"):
+        cfg.fit[stage].update(batch=16, lr=2e-3, warmup=100, steps_per_call=50, val_every=4000)
+        cfg.fit[stage].update(unroll=(2, 4), phase_fractions=(0.6, 0.4))
     # Members are dear to validate, and the end of a schedule needs no choice.
-    cfg.fit.crps.update(steps=40000, val_every=40000)
-    cfg.fit.continued.match = "crps"
+    cfg.fit.ensemble.update(steps=40000, val_every=40000)
+    cfg.fit.control.match_flops_of = "ensemble"
     # The solver is the truth here, on the same points: its row would read zero.
-    cfg.eval.update(modes=("persistence", "mean", "operator", *MODES), ship="best", batch=32)
+    cfg.eval.update(
+        forecasters=("persistence", "mean", "operator", *MODES), select="best", batch=32
+    )
     cfg.eval.horizons = (1.0, 10.0, 25.0, 50.0)
     if variant == "smoke":
         cfg.pde.points = 64
         cfg.data.update(cells=(64,), train=64, val=16, test=16, eval_steps=50)
         cfg.operator.update(width=12, blocks=1, dilations=(1, 2))
-        cfg.fit.operator.update(steps=200, warmup=20, chunk=50, val_every=100)
+        cfg.fit.operator.update(steps=200, warmup=20, steps_per_call=50, val_every=100)
         cfg.denoiser.update(width=8, dilations=(1,))
         for stage in GENERATIVE:
-            cfg.fit[stage].update(steps=100, warmup=10, chunk=50, val_every=100)
-            cfg.fit[stage].update(unroll=(1,), shares=(1.0,))
-        cfg.ensemble.samples = 16
-        cfg.eval.update(batch=16, examples=1, rivalry=16)
+            cfg.fit[stage].update(steps=100, warmup=10, steps_per_call=50, val_every=100)
+            cfg.fit[stage].update(unroll=(1,), phase_fractions=(1.0,))
+        cfg.ensemble.num_trajectories = 16
+        cfg.eval.update(batch=16, num_figures=1, selection_trajectories=16)
     return cfg

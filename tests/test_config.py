@@ -112,7 +112,10 @@ def test_errors_in_the_file_are_one_line_with_its_place(tmp_path, text, told):
         ),
         ("cfg.pde = dict(name='burgers', nu='x')", "pde.nu is 'x'; it must be a finite number or"),
         ("cfg.pde = dict(nu=1.0)", "pde has no name; add pde.name"),
-        ("cfg.eval.modes = (1, 2)", "eval.modes is (1, 2); it must be a list of strings"),
+        (
+            "cfg.eval.forecasters = (1, 2)",
+            "eval.forecasters is (1, 2); it must be a list of strings",
+        ),
         ("cfg.seed = True", "seed is True; it must be a whole number"),
         ("cfg.data.train = None", "data.train is None; it must be a whole number"),
         ("cfg.unlock(); cfg.extra = 1", "unknown key 'extra'; known: data, denoiser, "),
@@ -189,7 +192,7 @@ def test_arguments_without_default_are_no_keys(monkeypatch, tmp_path):
         ("fit.operator.lrr", "unknown key 'fit.operator.lrr'; did you mean 'fit.operator.lr'? kno"),
         ("fit.lr", "unknown key 'fit.lr'; did you mean 'fit.operator.lr'? known in fit: "),
         ("fit.steps", "unknown key 'fit.steps'; did you mean 'fit.operator.steps'?"),
-        ("lr", "unknown key 'lr'; did you mean 'fit.continued.lr'? known: data, denoiser, "),
+        ("lr", "unknown key 'lr'; did you mean 'fit.control.lr'? known: data, denoiser, "),
         ("eval", "unknown key 'eval'; known in eval: batch, context, examples,"),
         ("sead", "unknown key 'sead'; did you mean 'seed'? known: "),
         ("operator.zzz", "unknown key 'operator.zzz'; known in operator: "),
@@ -249,7 +252,7 @@ def test_text_is_parsed_by_the_declared_type(key, text, value):
         ("fit.operator.augment", 1, "true or false"),
         ("fit.operator.unroll", "1,2.5", "a list of whole numbers"),
         ("fit.operator.unroll", 1, "a list of whole numbers"),
-        ("eval.modes", ["solver", 3], "a list of strings"),
+        ("eval.forecasters", ["solver", 3], "a list of strings"),
         ("log.project", 3, "a string"),
         ("data.nu", "thin", "a finite number or none"),
         ("pde.nu", "a,b", "a finite number or a list of finite numbers"),
@@ -327,33 +330,36 @@ FIT = "fit.operator."
         ({"stages": "operater"}, "unknown stage 'operater'; did you mean 'operator'?"),
         (
             {FIT + "val_every": 70},
-            "val_every is 70; it must be a multiple of fit.operator.chunk (50)",
+            "val_every is 70; it must be a multiple of fit.operator.steps_per_call (50)",
         ),
         (
             {FIT + "steps": 430},
-            "steps is 430; it must be a multiple of fit.operator.chunk (50), 400",
+            "steps is 430; it must be a multiple of fit.operator.steps_per_call (50), 400",
         ),
-        ({FIT + "shares": (0.95, 0.05)}, "(0.95, 0.05) leave phase 2 no whole chunk of 50 in 400"),
-        ({FIT + "shares": (0.05, 0.95)}, "(0.05, 0.95) leave phase 1 no whole chunk"),
+        (
+            {FIT + "phase_fractions": (0.95, 0.05)},
+            "(0.95, 0.05) leave phase 2 no whole chunk of 50 in 400",
+        ),
+        ({FIT + "phase_fractions": (0.05, 0.95)}, "(0.05, 0.95) leave phase 1 no whole chunk"),
         ({FIT + "unroll": (1, 2, 4)}, "shares is (0.75, 0.25); it must be one share a phase, 3 as"),
         ({FIT + "unroll": ()}, "unroll is (); it must be one number a phase"),
         ({FIT + "unroll": (0, 2)}, "unroll is (0, 2); it must be from 1 to data.steps (40)"),
         ({FIT + "unroll": (1, 41)}, "unroll is (1, 41); it must be from 1 to data.steps (40)"),
         (
-            {FIT + "shares": (0.7, 0.2)},
+            {FIT + "phase_fractions": (0.7, 0.2)},
             "shares is (0.7, 0.2); it must be positive numbers that sum",
         ),
-        ({FIT + "shares": (1.2, -0.2)}, "it must be positive numbers that sum to 1"),
+        ({FIT + "phase_fractions": (1.2, -0.2)}, "it must be positive numbers that sum to 1"),
         ({FIT + "batch": 129}, "batch is 129; it must be at most data.train (128)"),
         ({FIT + "batch": 0}, "batch is 0; it must be positive"),
-        ({FIT + "chunk": 0}, "chunk is 0; it must be positive"),
+        ({FIT + "steps_per_call": 0}, "chunk is 0; it must be positive"),
         ({FIT + "steps": 0}, "steps is 0; it must be positive"),
         ({FIT + "val_every": 0}, "val_every is 0; it must be positive"),
         ({FIT + "lr": 0.0}, "lr is 0.0; it must be positive"),
-        ({FIT + "clip": -1.0}, "clip is -1.0; it must be positive"),
+        ({FIT + "clip_norm": -1.0}, "clip is -1.0; it must be positive"),
         ({FIT + "weight_decay": -0.1}, "weight_decay is -0.1; it must be at least 0"),
-        ({FIT + "ema": 1.0}, "ema is 1.0; it must be at least 0 and below 1"),
-        ({FIT + "ema": -0.1}, "ema is -0.1; it must be at least 0 and below 1"),
+        ({FIT + "ema_decay": 1.0}, "ema is 1.0; it must be at least 0 and below 1"),
+        ({FIT + "ema_decay": -0.1}, "ema is -0.1; it must be at least 0 and below 1"),
         ({FIT + "warmup": 400}, "warmup is 400; it must be at least 0 and below"),
         ({FIT + "schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'?"),
         ({FIT + "loss": "nrsme"}, "unknown loss 'nrsme'; did you mean 'nrmse'? known: mse, nrmse"),
@@ -377,52 +383,76 @@ FIT = "fit.operator."
         ({"data.cells": ""}, "data.cells is (); it must be positive"),
         ({"pde.points": 0}, "pde.points is (0,); it must be positive"),
         ({"pde.dt": 0.0}, "pde.dt is 0.0; it must be positive"),
-        ({"eval.modes": "solver,opperator"}, "unknown mode 'opperator'; did you mean 'operator'?"),
-        ({"eval.modes": "solver"}, "eval.modes is ('solver',); it must be some that name operator"),
-        ({"eval.ship": "none"}, "eval.ship is 'none'; it must be best, or one of eval.modes: pers"),
-        ({"eval.rivalry": 0}, "eval.rivalry is 0; it must be at least 1"),
-        ({"stages": "diffusion,operator"}, "'diffusion' needs 'operator' before it"),
-        ({"stages": "operator,distill"}, "'distill' needs 'diffusion' before it"),
-        ({"stages": "operator,crps"}, "'continued', which needs stage 'continued'; add it to"),
-        ({"seeds": 2}, "seeds is 2; it must be 1 beside stage diffusion, which learns from one"),
-        ({"fit.crps.members": 1}, "fit.crps.members is 1; it must be at least 2"),
-        ({"fit.distill.visits": 0}, "fit.distill.visits is 0; it must be at least 1"),
-        ({"fit.distill.unroll": "2"}, "fit.distill.unroll is (2,); it must be 1: it learns from"),
         (
-            {"fit.distill.match": "me"},
-            "fit.distill.match is 'me'; it must be none, or one of stages",
+            {"eval.forecasters": "solver,opperator"},
+            "unknown mode 'opperator'; did you mean 'operator'?",
+        ),
+        (
+            {"eval.forecasters": "solver"},
+            "eval.forecasters is ('solver',); it must be some that name operator",
+        ),
+        (
+            {"eval.select": "none"},
+            "eval.select is 'none'; it must be best, or one of eval.forecasters: pers",
+        ),
+        (
+            {"eval.selection_trajectories": 0},
+            "eval.selection_trajectories is 0; it must be at least 1",
+        ),
+        ({"stages": "diffusion,operator"}, "'diffusion' needs 'operator' before it"),
+        ({"stages": "operator,student"}, "'student' needs 'diffusion' before it"),
+        ({"stages": "operator,ensemble"}, "'control', which needs stage 'control'; add it to"),
+        ({"seeds": 2}, "seeds is 2; it must be 1 beside stage diffusion, which learns from one"),
+        ({"fit.ensemble.members": 1}, "fit.ensemble.members is 1; it must be at least 2"),
+        ({"fit.student.num_rollouts": 0}, "fit.student.num_rollouts is 0; it must be at least 1"),
+        ({"fit.student.unroll": "2"}, "fit.student.unroll is (2,); it must be 1: it learns from"),
+        (
+            {"fit.student.match_flops_of": "me"},
+            "fit.student.match_flops_of is 'me'; it must be none, or one of stages",
         ),
         ({"ensemble.members": 0}, "ensemble.members is 0; it must be at least 2"),
         ({"ensemble.temperature": -0.1}, "ensemble.temperature is -0.1; it must be at least 0"),
-        ({"ensemble.noise": 0}, "ensemble.noise is 0; it must be at least 1"),
+        ({"ensemble.noise_channels": 0}, "ensemble.noise_channels is 0; it must be at least 1"),
         ({"diffusion.sampler": "huen"}, "unknown sampler 'huen'; did you mean 'heun'?"),
         ({"diffusion.noise": "adm"}, "unknown noise 'adm'; did you mean 'edm'?"),
-        ({"diffusion.smallest": -0.1}, "diffusion.smallest is -0.1; it must be positive"),
-        ({"diffusion.largest": 0.001}, "diffusion.largest is 0.001; it must be above diffusion."),
+        ({"diffusion.sigma_min": -0.1}, "diffusion.sigma_min is -0.1; it must be positive"),
+        (
+            {"diffusion.sigma_max": 0.001},
+            "diffusion.sigma_max is 0.001; it must be above diffusion.",
+        ),
         ({"diffusion.steps": 0}, "diffusion.steps is 0; it must be at least 1"),
-        ({"diffusion.calls": 0}, "diffusion.calls is 0; it must be at least 1"),
-        ({"search.source": "crpss"}, "unknown search.source 'crpss'; did you mean 'crps'?"),
+        ({"diffusion.student_steps": 0}, "diffusion.student_steps is 0; it must be at least 1"),
+        (
+            {"search.source": "ensembel"},
+            "unknown search.source 'ensembel'; did you mean 'ensemble'?",
+        ),
         ({"search.discount": 0.0}, "search.discount is 0.0; it must be above 0 and at most 1"),
         (
             {"data.observed_stride": 5},
             "data.observed_stride is 5; it must be none, or one that div",
         ),
         ({"data.observed_noise": -0.1}, "data.observed_noise is -0.1; it must be at least 0"),
-        ({"search.samples": 0}, "search.samples is 0; it must be at least 1"),
-        ({"eval.modes": ""}, "eval.modes is (); it must be one or more of"),
+        ({"search.num_trajectories": 0}, "search.num_trajectories is 0; it must be at least 1"),
+        ({"eval.forecasters": ""}, "eval.forecasters is (); it must be one or more of"),
         ({"eval.protocol": "p2"}, "unknown protocol 'p2'; known: p1, p10"),
-        ({"eval.context": 0}, "eval.context is 0; it must be at least 1 and below data.steps (40)"),
-        ({"eval.context": 40}, "eval.context is 40; it must be"),
+        (
+            {"eval.context_frames": 0},
+            "eval.context_frames is 0; it must be at least 1 and below data.steps (40)",
+        ),
+        ({"eval.context_frames": 40}, "eval.context_frames is 40; it must be"),
         ({"eval.horizons": "0.5,2.05"}, "eval.horizons is (0.5, 2.05); it must be multiples of"),
         (
             {"eval.horizons": "0.52"},
             "eval.horizons is (0.52,); it must be multiples of pde.dt (0.05)",
         ),
         ({"eval.horizons": "0"}, "eval.horizons is (0.0,); it must be multiples of pde.dt"),
-        ({"fit.operator.floor": -1.0}, "fit.operator.floor is -1.0; it must be at least 0"),
-        ({"eval.nudging": 1.5}, "eval.nudging is 1.5; it must be from 0 to 1"),
+        (
+            {"fit.operator.loss_floor": -1.0},
+            "fit.operator.loss_floor is -1.0; it must be at least 0",
+        ),
+        ({"eval.nudging_gain": 1.5}, "eval.nudging_gain is 1.5; it must be from 0 to 1"),
         ({"eval.batch": 0}, "eval.batch is 0; it must be positive"),
-        ({"eval.examples": -1}, "eval.examples is -1; it must be at least 0"),
+        ({"eval.num_figures": -1}, "eval.num_figures is -1; it must be at least 0"),
         ({"report.dpi": 0}, "report.dpi is 0; it must be positive"),
     ],
 )
@@ -433,11 +463,17 @@ def test_rules_between_keys(overrides, told):
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ({"search.budget": 1}, "a budget of 1 network calls a step holds no candidate at 2 beams"),
+        (
+            {"search.calls_per_step": 1},
+            "a budget of 1 network calls a step holds no candidate at 2 beams",
+        ),
         ({"search.candidates": 0}, "search: candidates is 0; a whole number of at least 1"),
         ({"search.lookahead": -1}, "search: lookahead is -1; a whole number of at least 0"),
-        ({"search.schedule": "linaer"}, "unknown schedule 'linaer'; did you mean 'linear'?"),
-        ({"search.start": -1.0}, "temperatures from -1.0 to 1.0: both must be finite"),
+        (
+            {"search.temperature_schedule": "linaer"},
+            "unknown schedule 'linaer'; did you mean 'linear'?",
+        ),
+        ({"search.temperature_start": -1.0}, "temperatures from -1.0 to 1.0: both must be finite"),
         ({"search.rewards": "enrgy"}, "unknown reward 'enrgy'; did you mean 'energy'?"),
         ({"search.weights": "1,2"}, "search.weights has 2 numbers for the 1 names of search."),
     ],
@@ -449,7 +485,7 @@ def test_what_no_search_can_do_is_refused_when_the_simulator_is_built(overrides,
 
 
 def test_a_reward_by_a_law_that_the_pde_lacks_is_refused():
-    asked = {"stages": "operator,crps", "eval.modes": "operator,crps,ttc"}
+    asked = {"stages": "operator,ensemble", "eval.forecasters": "operator,ensemble,ttc"}
     with pytest.raises(ValueError, match=r"reward 'energy' needs .*'energy'.*'kuramoto'"):
         build(load("configs/kuramoto.py:smoke", asked | {"search.rewards": "energy"}))
 
@@ -471,7 +507,7 @@ def test_a_file_of_data_frees_the_solver_cells(tmp_path):
 
 def test_phases_are_whole_chunks_and_the_last_takes_the_rest():
     fit = base.fit()
-    fit.update(steps=1000, chunk=50, shares=(0.61, 0.24, 0.15), unroll=(1, 2, 4))
+    fit.update(steps=1000, steps_per_call=50, shares=(0.61, 0.24, 0.15), unroll=(1, 2, 4))
     assert config.phases(fit, fit.steps) == ((600, 1), (250, 2), (150, 4))
 
 
@@ -505,10 +541,14 @@ def test_a_saved_config_needs_its_schema_not_its_data(tmp_path):
 
 
 def test_a_saved_config_from_before_a_key_takes_its_default():
-    saved = config.to_dict(load(SMOKE, {"eval.nudging": 0.3, "log.name": "mine"}))
+    saved = config.to_dict(load(SMOKE, {"eval.nudging_gain": 0.3, "log.name": "mine"}))
     del saved["eval"]["nudging"], saved["fit"]["operator"]["floor"]
     back = config.from_dict(saved)
-    assert back.eval.nudging == 1.0 and back.fit.operator.floor == 0.0 and back.log.name == "mine"
+    assert (
+        back.eval.nudging_gain == 1.0
+        and back.fit.operator.loss_floor == 0.0
+        and back.log.name == "mine"
+    )
     del saved["operator"]["name"]
     with pytest.raises(ValueError, match="operator has no name"):
         config.from_dict(saved)
@@ -677,16 +717,16 @@ def test_every_variant_that_ships_can_be_built():
         ({"gates.skill.metric": "val/nrmse"}, "did you mean 'eval'?"),
         ({"gates.skill.metric": "wall/total_s"}, "known: compile_s"),
         (
-            {"eval.modes": "operator", "stages": "operator", "eval.ship": "operator"},
+            {"eval.forecasters": "operator", "stages": "operator", "eval.select": "operator"},
             "metric= switches",
         ),
-        ({"gates.skill.most": 0.1}, "exactly one of most, least, most_ratio, least_ratio"),
+        ({"gates.skill.most": 0.1}, "exactly one of most, least, max_ratio, min_ratio"),
         ({"gates.accuracy.of": "eval/mean/nrmse"}, "empty beside an absolute limit"),
-        ({"gates.skill.most_ratio": -1.0}, "gates.skill.most_ratio is -1.0; it must be positive"),
-        ({"gates.skil.most_ratio": 1.0}, "unknown key 'gates.skil.most_ratio'; did you mean"),
+        ({"gates.skill.max_ratio": -1.0}, "gates.skill.max_ratio is -1.0; it must be positive"),
+        ({"gates.skil.max_ratio": 1.0}, "unknown key 'gates.skil.max_ratio'; did you mean"),
         ({"regression.metrics": "eval/foo"}, "unknown metric 'foo'"),
-        ({"regression.worse": 0.0}, "regression.worse is 0.0; it must be positive"),
-        ({"regression.last": 0}, "regression.last is 0; it must be at least 1"),
+        ({"regression.tolerance": 0.0}, "regression.tolerance is 0.0; it must be positive"),
+        ({"regression.history": 0}, "regression.history is 0; it must be at least 1"),
         ({"leaderboard.margin": -0.1}, "leaderboard.margin is -0.1; it must be at least 0"),
         ({"leaderboard.path": "configs"}, "it must be a file, not a folder"),
     ],
@@ -707,7 +747,7 @@ def test_runs_that_differ_by_their_seed_or_their_judges_are_of_one_recipe():
     def of(**overrides):
         return config.seedless_fingerprint(config.load("configs/burgers.py", overrides))
 
-    judges = {"gates.skill.metric": "", "leaderboard.margin": 0.1, "regression.worse": 0.2}
+    judges = {"gates.skill.metric": "", "leaderboard.margin": 0.1, "regression.tolerance": 0.2}
     assert of() == of(seed=7) == of(**judges)
     assert of() != of(**{"fit.operator.lr": 1e-3}) and of() != of(**{"data.seed": 1})
 

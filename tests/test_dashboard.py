@@ -22,9 +22,9 @@ from ups_jax.tracking import MemoryRun, Schema
 PACKAGE = "wandb_workspaces"
 VALIDATED = {
     "operator": "val_nrmse",
-    "continued": "val_nrmse",
+    "control": "val_nrmse",
     "diffusion": "val_loss",
-    "distill": "val_loss",
+    "student": "val_loss",
     "crps": "val_crps",
 }
 needs_package = pytest.mark.skipif(
@@ -54,7 +54,7 @@ def made(tmp_path_factory, imported):
 def workdir(tmp_path):
     """What a folder holds once its run has begun."""
     cfg = config.to_dict(config.load(str(ROOT / "configs" / "kuramoto.py")))
-    cfg["stages"], cfg["log"]["project"] = ["operator", "continued"], "asked"
+    cfg["stages"], cfg["log"]["project"] = ["operator", "control"], "asked"
     (tmp_path / "config.json").write_text(json.dumps(cfg))
     about = {"id": "abcd1234", "project": "storms", "entity": "team", "mode": "online"}
     (tmp_path / "wandb_run.json").write_text(json.dumps(about))
@@ -196,7 +196,7 @@ def test_a_folder_names_project_entity_and_stages(workdir, capsys):
     assert (spec["entity"], spec["project"]) == ("team", "storms")
     assert len(err.splitlines()) == 1 and err.endswith("stages operator, continued\n")
     shown = sections(spec)
-    assert {key.split("/")[0] for key in keys(shown["Training"])} == {"operator", "continued"}
+    assert {key.split("/")[0] for key in keys(shown["Training"])} == {"operator", "control"}
     # What its PDE has no law for is not there.
     assert len(keys(shown["Physics"])) == 3
     assert "config:pde.value.nu" not in runset(spec)["runFeed"]["columnOrder"]

@@ -591,8 +591,10 @@ def test_windows_longer_than_the_trajectories_are_refused():
 def test_early_windows_start_as_a_power_of_a_uniform_number():
     u = jnp.arange(10.0).reshape(1, 10, 1, 1)
     cond = jnp.zeros((1, 0))
-    for early in (1.0, 2.0):
-        windows, _ = sample_windows(jax.random.key(0), u, cond, batch=20_000, length=2, early=early)
+    for start_bias in (1.0, 2.0):
+        windows, _ = sample_windows(
+            jax.random.key(0), u, cond, batch=20_000, length=2, start_bias=start_bias
+        )
         start = np.asarray(windows[:, 0, 0, 0])
         assert start.min() == 0 and start.max() == 8
-        assert np.mean(start < 1) == pytest.approx((1 / 9) ** (1 / early), abs=0.02)
+        assert np.mean(start < 1) == pytest.approx((1 / 9) ** (1 / start_bias), abs=0.02)

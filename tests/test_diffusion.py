@@ -10,8 +10,8 @@ import pytest
 from ups_jax import diffusion
 from ups_jax.flops import flops
 
-EDM = diffusion.edm(smallest=0.01, largest=80.0)
-FLOW = diffusion.flow(smallest=0.01, largest=80.0)
+EDM = diffusion.edm(sigma_min=0.01, sigma_max=80.0)
+FLOW = diffusion.flow(sigma_min=0.01, sigma_max=80.0)
 SCALE = jnp.linspace(0.3, 2.0, 8).reshape(1, 8, 1)
 """Deviation of a Gaussian residual at each of eight points: it depends on where one is."""
 PEAK, WIDTH = 1.5, 0.2
@@ -52,8 +52,8 @@ def test_samples_have_the_mean_and_the_deviation_of_each_point(sampler, noise):
 def test_one_order_more_is_closer_at_equal_steps():
     """Against the exact end of the probability flow, x0 * s / sqrt(s^2 + largest^2)."""
     k_noise, _ = jax.random.split(jax.random.key(0))
-    start = EDM.largest * jax.random.normal(k_noise, (64, 8, 1))
-    exact = start * SCALE / jnp.sqrt(SCALE**2 + EDM.largest**2)
+    start = EDM.sigma_max * jax.random.normal(k_noise, (64, 8, 1))
+    exact = start * SCALE / jnp.sqrt(SCALE**2 + EDM.sigma_max**2)
     off = {
         name: float(jnp.mean(jnp.abs(draw(of_gaussian, (64, 8, 1), sampler=name) - exact)))
         for name in ("euler", "heun")
@@ -77,7 +77,7 @@ def test_the_loss_of_the_best_denoiser_is_the_analytic_one(noise):
     k_clean, k_loss, k_level = jax.random.split(jax.random.key(1), 3)
     clean = SCALE * jax.random.normal(k_clean, (20000, 8, 1))
     found = diffusion.denoising_loss(of_gaussian, clean, k_loss, noise=noise)
-    s2 = noise.draw(k_level, (20000, 1, 1)) ** 2
+    s2 = noise.sample_sigma(k_level, (20000, 1, 1)) ** 2
     least = jnp.mean(SCALE**2 * (1 + s2) / (SCALE**2 + s2))
     assert float(jnp.mean(found)) == pytest.approx(float(least), rel=0.03)
     worse = diffusion.denoising_loss(
@@ -88,11 +88,11 @@ def test_the_loss_of_the_best_denoiser_is_the_analytic_one(noise):
 
 @pytest.mark.parametrize("noise", [EDM, FLOW], ids=["edm", "flow"])
 def test_levels_fall_from_the_top_to_the_smallest_and_then_to_zero(noise):
-    levels = np.asarray(noise.fall(noise.largest, 6))
+    levels = np.asarray(noise.sigmas(noise.sigma_max, 6))
     assert levels.shape == (7,) and np.all(np.diff(levels) < 0)
     assert levels[0] == pytest.approx(80.0, rel=1e-4) and levels[-1] == 0
-    assert levels[-2] > noise.smallest
-    drawn = np.asarray(noise.draw(jax.random.key(0), (1000,)))
+    assert levels[-2] > noise.sigma_min
+    drawn = np.asarray(noise.sample_sigma(jax.random.key(0), (1000,)))
     assert drawn.min() >= 0.0099 and drawn.max() <= 80.01
 
 
@@ -104,7 +104,7 @@ def test_a_sampler_calls_its_network_as_often_as_it_says():
 
     one = flops(lambda x: x.reshape(-1, 256) @ matrix, jnp.ones((2, 256, 1)))
     for name, sampler in diffusion.SAMPLERS.items():
-        levels = EDM.fall(jnp.full(2, 80.0), 5)
+        levels = EDM.sigmas(jnp.full(2, 80.0), 5)
         run = partial(sampler.run, denoise)
         total = flops(run, jnp.ones((2, 256, 1)), levels, jax.random.key(0))
         assert round(total / one) == sampler.calls(5), name
@@ -116,7 +116,7 @@ def network(x, features):
 
 def test_at_the_smallest_level_a_student_changes_nothing():
     x = jax.random.normal(jax.random.key(0), (5, 8, 1))
-    student = diffusion.consistency_precondition(network, smallest=0.01)
+    student = diffusion.consistency_precondition(network, sigma_min=0.01)
     np.testing.assert_array_equal(student(x, jnp.full(5, 0.01)), x)
     assert jnp.abs(student(x, jnp.full(5, 1.0)) - x).max() > 0.1
 

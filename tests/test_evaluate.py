@@ -38,10 +38,10 @@ def task():
     """Burgers whose solver runs on the very grid of the data: its forecast is the truth."""
     pde = PDES["burgers"](nu=0.05, points=32, cells=32)
     net = resnet(ndim=1, channels=1, params=1, width=4, blocks=1, dilations=(1,))
-    sim = Emulator(pde, net)
+    emulator = Emulator(pde, net)
     data = ups.simulate(pde, jax.random.key(0), n=7, steps=14, cache=False)
-    params = init(sim, jax.random.key(1), fit_normalizer(data, pde.features))
-    return sim, params, data
+    params = init(emulator, jax.random.key(1), fit_normalizer(data, pde.features))
+    return emulator, params, data
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +88,11 @@ def test_scalars_do_not_depend_on_the_batch(task, report):
 
 
 def test_one_pass_over_the_test_split(task):
-    sim, params, data = task
+    emulator, params, data = task
     counted = Trajectories(np.asarray(data.u).view(Counting), data.cond, data.dt)
     Counting.taken = 0
     ups.evaluate(
-        sim, params, counted, jax.random.key(0), modes=MODES, metrics=FEW, batch=4, examples=0
+        emulator, params, counted, jax.random.key(0), modes=MODES, metrics=FEW, batch=4, examples=0
     )
     assert Counting.taken == len(data)
 
@@ -128,14 +128,14 @@ def test_tables_name_what_they_show(report):
 
 
 def test_curves_and_examples_are_those_of_the_forecasts(task, report):
-    sim, params, data = task
+    emulator, params, data = task
     assert report.curves["operator/nrmse"].shape == (7, 14)
     assert report.curves["operator/p10/nrmse"].shape == (7, 5)
     assert report.curves["operator/nrmse"].mean() == pytest.approx(
         report.scalars["eval/operator/nrmse"], rel=1e-5
     )
     out = ups.forecast(
-        sim, params, data.u[:, 0], data.cond, jax.random.key(0), steps=14, mode="mean"
+        emulator, params, data.u[:, 0], data.cond, jax.random.key(0), steps=14, mode="mean"
     )
     np.testing.assert_allclose(report.predictions["mean"], out.u, atol=1e-6)
     worst = int(report.labels[2].split("(")[1].rstrip(")"))
@@ -144,7 +144,7 @@ def test_curves_and_examples_are_those_of_the_forecasts(task, report):
 
 
 def test_a_diverging_forecaster_spoils_only_its_own_row(task, monkeypatch):
-    def wild(sim, params, u0, cond, key, *, steps):
+    def wild(emulator, params, u0, cond, key, *, steps):
         return Forecast(jnp.full((u0.shape[0], steps, *u0.shape[1:]), jnp.nan))
 
     monkeypatch.setitem(FORECASTERS, "mean", Forecaster(wild))
@@ -156,22 +156,22 @@ def test_a_diverging_forecaster_spoils_only_its_own_row(task, monkeypatch):
 
 
 def test_a_forecast_holds_the_steps_after_the_given_frame(task):
-    sim, params, data = task
+    emulator, params, data = task
     u0, cond, key = jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond), jax.random.key(0)
-    out = ups.forecast(sim, params, u0, cond, key, steps=3, mode="operator").u
+    out = ups.forecast(emulator, params, u0, cond, key, steps=3, mode="operator").u
     u = u0
     for i in range(3):
-        u = step(sim, params, u, cond)
+        u = step(emulator, params, u, cond)
         np.testing.assert_allclose(out[:, i], u, rtol=1e-4, atol=1e-5)
 
 
 def test_after_several_frames_a_forecast_starts_where_nudging_left_it(task):
     """Gain 1 is the last frame, gain 0 the forecast of it from the first, halves go half-way."""
-    sim, params, data = task
+    emulator, params, data = task
     shaken = params | {"operator": jax.tree.map(lambda x: x + 0.1, params["operator"])}
     frames, cond = jnp.asarray(data.u[:, :3]), jnp.asarray(data.cond)
-    advance = jax.jit(partial(step, sim, shaken))
-    at = partial(nudged_analysis, sim, shaken, frames, cond)
+    advance = jax.jit(partial(step, emulator, shaken))
+    at = partial(nudged_analysis, emulator, shaken, frames, cond)
     free = advance(advance(frames[:, 0], cond), cond)
     half = advance(0.5 * (advance(frames[:, 0], cond) + frames[:, 1]), cond)
     assert float(jnp.abs(free - half).max()) > 1e-2
@@ -181,11 +181,17 @@ def test_after_several_frames_a_forecast_starts_where_nudging_left_it(task):
 
 
 def test_without_looking_at_the_frames_p10_is_the_later_part_of_p1(task):
-    sim, params, data = task
+    emulator, params, data = task
     shaken = params | {"operator": jax.tree.map(lambda x: x + 0.01, params["operator"])}
     made = [
         ups.evaluate(
-            sim, shaken, data, jax.random.key(0), modes=("mean", "operator"), metrics=FEW, **more
+            emulator,
+            shaken,
+            data,
+            jax.random.key(0),
+            modes=("mean", "operator"),
+            metrics=FEW,
+            **more,
         )
         for more in (dict(batch=7, nudging=0.0), dict(batch=7))
     ]
@@ -197,10 +203,10 @@ def test_without_looking_at_the_frames_p10_is_the_later_part_of_p1(task):
 
 
 def test_zero_mean_increments_keep_the_mean(task):
-    sim, params, data = task
+    emulator, params, data = task
     shaken = jax.tree.map(lambda x: x + 0.1, params["operator"])
-    free = Emulator(sim.pde, sim.operator)
-    bound = Emulator(sim.pde, sim.operator, zero_mean=True)
+    free = Emulator(emulator.pde, emulator.operator)
+    bound = Emulator(emulator.pde, emulator.operator, zero_mean=True)
     u, cond = jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond)
     drift = [
         jnp.abs(jnp.mean(step(s, params | {"operator": shaken}, u, cond) - u, (1, 2))).max()
@@ -211,13 +217,13 @@ def test_zero_mean_increments_keep_the_mean(task):
 
 def test_a_galilean_operator_commutes_with_a_change_of_frame(task):
     """Boosted by c = k points an interval, a field moves k points further and stays c higher."""
-    sim, params, data = task
+    emulator, params, data = task
     shaken = params | {"operator": jax.tree.map(lambda x: x + 0.1, params["operator"])}
     u, cond = jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond)
-    speed = 3 * sim.pde.extent[0] / sim.pde.points[0] / sim.pde.dt
+    speed = 3 * emulator.pde.extent[0] / emulator.pde.points[0] / emulator.pde.dt
     apart = []
     for galilean in (True, False):
-        advance = jax.jit(partial(step, replace(sim, galilean=galilean), shaken))
+        advance = jax.jit(partial(step, replace(emulator, galilean=galilean), shaken))
         boosted = jnp.roll(advance(u, cond), 3, 1) + speed
         apart.append(float(jnp.abs(advance(u + speed, cond) - boosted).max()))
     assert apart[0] < 1e-4 and apart[1] > 0.1
@@ -225,16 +231,16 @@ def test_a_galilean_operator_commutes_with_a_change_of_frame(task):
 
 def test_at_rest_an_increment_is_what_the_moving_frame_adds(task):
     """Of a wave that drifts by whole points an interval and grows, only the growth is left."""
-    sim, _, data = task
-    n = sim.pde.points[0]
+    emulator, _, data = task
+    n = emulator.pde.points[0]
     speed = 2 / n / 0.05
     wave = np.sin(2 * np.pi * np.arange(n) / n)
     path = np.stack([speed + (0.1 + 0.01 * t) * np.roll(wave, 2 * t) for t in range(4)])
     path = path[None, ..., None].astype(np.float32)
     drifting = ups.Trajectories(path, np.ones((1, 1), np.float32), dt=0.05)
-    still = fit_statistics(replace(sim, galilean=True), drifting)
+    still = fit_statistics(replace(emulator, galilean=True), drifting)
     np.testing.assert_allclose(still["increment_std"], 0.01 / 2**0.5, rtol=1e-3)
-    assert fit_statistics(sim, drifting)["increment_std"] > 0.02
+    assert fit_statistics(emulator, drifting)["increment_std"] > 0.02
     np.testing.assert_allclose(still["mean"], 0, atol=1e-6)
     np.testing.assert_allclose(still["std"], 0.11554 / 2**0.5, rtol=1e-3)
 
@@ -248,18 +254,18 @@ def test_a_hybrid_corrects_the_solver(task):
     _, _, data = task
     small = {"operator.base": "solver", "operator.width": 4, "operator.dilations": (1,)}
     small["operator.galilean"] = False
-    sim = ups.build(ups.load_config("configs/burgers.py:smoke", small))
-    u0 = jax.vmap(lambda k: sim.pde.initial(k, jnp.ones(1), sim.pde.points))(
+    emulator = ups.build(ups.load_config("configs/burgers.py:smoke", small))
+    u0 = jax.vmap(lambda k: emulator.pde.initial(k, jnp.ones(1), emulator.pde.points))(
         jax.random.split(jax.random.key(0), 3)
     )
     cond = jnp.full((3, 1), 1e-3)
-    u = jnp.stack([u0, jax.jit(sim.pde.step)(u0, cond)], 1)
+    u = jnp.stack([u0, jax.jit(emulator.pde.step)(u0, cond)], 1)
     pair = ups.Trajectories(np.asarray(u), np.asarray(cond))
-    stats = [fit_normalizer(pair, sim.pde.features), fit_statistics(sim, pair)]
+    stats = [fit_normalizer(pair, emulator.pde.features), fit_statistics(emulator, pair)]
     assert stats[1]["increment_std"] < 0.5 * stats[0]["increment_std"]
-    params = ups.init(sim, jax.random.key(0), stats[1])
-    start = jax.jit(sim.base)(u0, cond)
-    moved = jax.jit(partial(step, sim))(params, u0, cond)
+    params = ups.init(emulator, jax.random.key(0), stats[1])
+    start = jax.jit(emulator.base)(u0, cond)
+    moved = jax.jit(partial(step, emulator))(params, u0, cond)
     np.testing.assert_allclose(moved, start, atol=1e-2)
     want = np.std(np.asarray(u[:, 1] - start))
     assert stats[1]["increment_std"] == pytest.approx(want, rel=1e-4)
@@ -274,12 +280,12 @@ def test_a_hybrid_corrects_the_solver(task):
 
 
 def test_the_validator_is_the_evaluation_of_the_operator(task, report):
-    sim, params, data = task
-    value = validator(sim, data, batch=3)(params)
+    emulator, params, data = task
+    value = validator(emulator, data, batch=3)(params)
     assert value == pytest.approx(report.scalars["eval/operator/nrmse"], rel=1e-5)
-    later = validator(sim, data, batch=3, metric="rel_l2", start=9)(params)
+    later = validator(emulator, data, batch=3, metric="rel_l2", start=9)(params)
     assert later == pytest.approx(report.scalars["eval/operator/p10/rel_l2"], rel=1e-5)
-    assert validator(sim, data, batch=3, stop=lambda: True)(params) is None
+    assert validator(emulator, data, batch=3, stop=lambda: True)(params) is None
 
 
 def test_asked_to_stop_an_evaluation_raises(task):
@@ -288,20 +294,20 @@ def test_asked_to_stop_an_evaluation_raises(task):
 
 
 def test_callers_mistakes_are_told_before_anything_runs(task):
-    sim, params, data = task
+    emulator, params, data = task
     u0, cond, key = data.u[:, 0], data.cond, jax.random.key(0)
     with pytest.raises(ValueError, match="unknown forecaster 'operatr'; did you mean 'operator'"):
-        ups.forecast(sim, params, u0, cond, key, steps=1, mode="operatr")
+        ups.forecast(emulator, params, u0, cond, key, steps=1, mode="operatr")
     with pytest.raises(ValueError, match="u0 has shape"):
-        ups.forecast(sim, params, u0[..., 0], cond, key, steps=1, mode="mean")
+        ups.forecast(emulator, params, u0[..., 0], cond, key, steps=1, mode="mean")
     with pytest.raises(ValueError, match="cond has shape"):
-        ups.forecast(sim, params, u0, cond[:3], key, steps=1, mode="mean")
+        ups.forecast(emulator, params, u0, cond[:3], key, steps=1, mode="mean")
     with pytest.raises(ValueError, match="steps is 0"):
-        ups.forecast(sim, params, u0, cond, key, steps=0, mode="mean")
+        ups.forecast(emulator, params, u0, cond, key, steps=0, mode="mean")
     with pytest.raises(ValueError, match="nudging is 2; it must be from 0 to 1"):
-        ups.evaluate(sim, params, data, key, modes=("mean",), nudging=2)
+        ups.evaluate(emulator, params, data, key, modes=("mean",), nudging=2)
     with pytest.raises(ValueError, match="unknown protocol"):
-        ups.evaluate(sim, params, data, key, modes=("mean",), protocol="p2")
+        ups.evaluate(emulator, params, data, key, modes=("mean",), protocol="p2")
 
 
 def test_every_metric_of_the_table_is_reported(report):
@@ -313,11 +319,11 @@ def test_every_metric_of_the_table_is_reported(report):
 def test_two_space_dimensions_go_the_same_way():
     pde = PDES["advection"](points=(8, 8), cells=(16, 16))
     net = resnet(ndim=2, channels=1, params=2, width=4, blocks=1, dilations=(1,))
-    sim = Emulator(pde, net)
+    emulator = Emulator(pde, net)
     data = ups.simulate(pde, jax.random.key(0), n=3, steps=4, cache=False)
-    params = init(sim, jax.random.key(1), fit_normalizer(data, pde.features))
+    params = init(emulator, jax.random.key(1), fit_normalizer(data, pde.features))
     made = ups.evaluate(
-        sim,
+        emulator,
         params,
         data,
         jax.random.key(0),

@@ -77,6 +77,6 @@ def test_longer_judged_trajectories_are_checked():
 
 
 def test_a_pde_without_parameters_leaves_nothing_empty_to_save(pde):
-    sim = ups.build(ups.load_config(CONFIG))
-    params = ups.init(sim, jax.random.key(0))
+    emulator = ups.build(ups.load_config(CONFIG))
+    params = ups.init(emulator, jax.random.key(0))
     assert all(x.size for x in jax.tree.leaves(params))

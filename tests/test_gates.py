@@ -8,8 +8,8 @@ from ups_jax.leaderboard.gates import FAIL, NO_BASELINE, PASS, check, passed
 
 MOST = {"metric": "eval/nrmse", "most": 0.02}
 LEAST = {"metric": "eval/coverage_90", "least": 0.75}
-RATIO = {"metric": "eval/nrmse", "most_ratio": 1.1}
-OF = {"metric": "eval/nrmse", "most_ratio": 0.5, "of": "eval/mean/nrmse"}
+RATIO = {"metric": "eval/nrmse", "max_ratio": 1.1}
+OF = {"metric": "eval/nrmse", "max_ratio": 0.5, "of": "eval/mean/nrmse"}
 CASES = [
     # gate, summary, the champion's values, status, limit, margin
     (MOST, {"eval/nrmse": 0.01}, None, PASS, 0.02, 0.5),
@@ -35,7 +35,7 @@ CASES = [
     ({"metric": "x", "most": 0.0}, {"x": 0.0}, None, PASS, 0.0, 0.0),
     ({"metric": "x", "most": 0.0}, {"x": 0.1}, None, FAIL, 0.0, -0.1),
     ({"metric": "x", "most": -1.0}, {"x": -2.0}, None, PASS, -1.0, 1.0),
-    ({"metric": "x", "least_ratio": 0.9}, {"x": 1.0}, {"x": 1.0}, PASS, 0.9, 1 / 9),
+    ({"metric": "x", "min_ratio": 0.9}, {"x": 1.0}, {"x": 1.0}, PASS, 0.9, 1 / 9),
 ]
 
 

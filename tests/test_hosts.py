@@ -33,7 +33,7 @@ def start(workdir):
         argv = [*RUNNER, *TINY, *SHORT, f"--workdir={folder}", f"--coordinator=127.0.0.1:{port}"]
         started.append(
             subprocess.Popen(
-                [*argv, "--processes=2", f"--process={own}"],
+                [*argv, "--num_processes=2", f"--process_id={own}"],
                 cwd=ROOT,
                 env={**os.environ, "XLA_FLAGS": flags},
                 stdout=subprocess.PIPE,
@@ -145,13 +145,19 @@ def test_processes_that_do_not_come_are_named_and_a_silent_address_is():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--processes=2"], "need --coordinator HOST:PORT beside them"),
-        (["--coordinator=here"], "--coordinator needs --processes beside it"),
-        (["--coordinator=here", "--processes=2"], "--coordinator needs --process beside it"),
-        (["--coordinator=here", "--processes=2", "--process=0"], "write HOST:PORT"),
-        (["--coordinator=a:1", "--processes=2", "--process=2"], "of 2 processes the last is 1"),
-        (["--coordinator=a:1", "--processes=0", "--process=0"], "at least 1"),
-        (["--coordinator=127.0.0.1:9", "--processes=2", "--process=1", "--wait_s=0"], "no coord"),
+        (["--num_processes=2"], "need --coordinator HOST:PORT beside them"),
+        (["--coordinator=here"], "--coordinator needs --num_processes beside it"),
+        (["--coordinator=here", "--num_processes=2"], "--coordinator needs --process_id beside it"),
+        (["--coordinator=here", "--num_processes=2", "--process_id=0"], "write HOST:PORT"),
+        (
+            ["--coordinator=a:1", "--num_processes=2", "--process_id=2"],
+            "of 2 processes the last is 1",
+        ),
+        (["--coordinator=a:1", "--num_processes=0", "--process_id=0"], "at least 1"),
+        (
+            ["--coordinator=127.0.0.1:9", "--num_processes=2", "--process_id=1", "--wait_s=0"],
+            "no coord",
+        ),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(tmp_path, capsys, words, said):

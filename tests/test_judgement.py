@@ -13,7 +13,7 @@ from ups_jax.leaderboard import champions, read
 
 SHORT = [
     *TINY,
-    "--config.eval.modes=mean,operator",
+    "--config.eval.forecasters=mean,operator",
     "--config.gates.skill.metric=eval/nrmse",
     "--config.gates.memory.metric=",
     "--config.fit.operator.val_every=200",

@@ -181,5 +181,9 @@ def test_mistakes_are_named(arguments, told):
 @pytest.mark.parametrize("variant", ["default", "smoke"])
 def test_the_config_builds_an_operator_that_keeps_the_mean(variant):
     cfg = ups.load_config(f"configs/kuramoto.py:{variant}")
-    sim = ups.build(cfg)
-    assert sim.pde.name == "kuramoto" and sim.zero_mean and sim.pde.cells == sim.pde.points
+    emulator = ups.build(cfg)
+    assert (
+        emulator.pde.name == "kuramoto"
+        and emulator.zero_mean
+        and emulator.pde.cells == emulator.pde.points
+    )

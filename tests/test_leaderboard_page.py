@@ -17,17 +17,17 @@ from ups_jax.leaderboard.page import page
 
 BURGERS, KURAMOTO = "burgers-p1-3fa29c01d2", "kuramoto-p1-77aa01bc55"
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><b>&amp;\u2028'"
-STAGES = ("operator", "continued", "diffusion", "distill", "crps")
+STAGES = ("operator", "control", "diffusion", "student", "ensemble")
 
 
 def settings(lr: float, width: int) -> dict[str, Any]:
     """A config of about 150 leaves, as deep as the real ones."""
     fit = {
         stage: {
-            "lr": lr, "steps": 20000, "batch": 8, "chunk": 100, "clip": 1.0, "early": 2.0,
+            "lr": lr, "steps": 20000, "batch": 8, "chunk": 100, "clip": 1.0, "start_bias": 2.0,
             "ema": 0.998, "floor": 0.0, "loss": "nrmse", "match": None, "members": 2,
             "schedule": "cosine", "shares": [0.32, 0.39, 0.29], "unroll": [1, 2, 4],
-            "val_every": 4000, "visits": 1024, "warmup": 500, "weight_decay": 1e-05,
+            "val_every": 4000, "num_rollouts": 1024, "warmup": 500, "weight_decay": 1e-05,
             "augment": True, **{f"option_{i}": i / 7 for i in range(6)},
         }
         for stage in STAGES
@@ -139,7 +139,7 @@ def test_settings_come_back_whole_from_their_differences():
     data = embedded(page(rows, {}, []))
     for row, stored in zip(rows, data["rows"], strict=True):
         whole = restored(data, stored)
-        assert whole["fit.crps.lr"] == row["config"]["fit"]["crps"]["lr"]
+        assert whole["fit.ensemble.lr"] == row["config"]["fit"]["crps"]["lr"]
         assert whole.get("pde.nu") == row["config"]["pde"].get("nu")
         assert ("pde.nu" in whole) == ("nu" in row["config"]["pde"])
         assert ("only_here" in whole) == ("only_here" in row["config"])
@@ -321,7 +321,7 @@ def test_filtering_by_text_settings_and_gates(reader: Reader):
         i for i, row in rows.items() if row.get("device") == "NVIDIA H100"
     }
     assert reader.filter(rows["run0003"]["git_sha"][:12]) == ["run0003"]
-    both = reader.filter("crps fit.crps.lr=0.001")
+    both = reader.filter("crps fit.ensemble.lr=0.001")
     assert set(both) == {i for i in slow if rows[i]["ship"] == "crps"} and both
     assert f"{len(both)} of 13" in reader.find("#status").text
     reader.filter("")

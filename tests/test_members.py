@@ -35,20 +35,20 @@ STEPS = 5
 def task():
     """Every network of the smoke run, untrained but for a shake, and data of its own solver."""
     cfg = load("configs/burgers.py:smoke", TINY)
-    sim = build(cfg)
-    data = ups.simulate(sim.pde, jax.random.key(0), n=6, steps=STEPS, cache=False)
-    params = ups.init(sim, jax.random.key(1))
+    emulator = build(cfg)
+    data = ups.simulate(emulator.pde, jax.random.key(0), n=6, steps=STEPS, cache=False)
+    params = ups.init(emulator, jax.random.key(1))
     leaves, tree = jax.tree.flatten({k: v for k, v in params.items() if k != "stats"})
     keys = jax.random.split(jax.random.key(2), len(leaves))
     shaken = [x + 0.03 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return cfg, sim, params | jax.tree.unflatten(tree, shaken), data
+    return cfg, emulator, params | jax.tree.unflatten(tree, shaken), data
 
 
 def draw(task, mode, key=3, rows=slice(None), **options):
-    _, sim, params, data = task
+    _, emulator, params, data = task
     u0, cond = data.u[rows, 0], data.cond[rows]
     return ups.forecast(
-        sim, params, u0, cond, jax.random.key(key), steps=STEPS, mode=mode, **options
+        emulator, params, u0, cond, jax.random.key(key), steps=STEPS, mode=mode, **options
     )
 
 
@@ -78,14 +78,14 @@ def test_without_noise_all_members_are_one(task, mode):
     np.testing.assert_allclose(found.members - found.u[:, None], 0, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["crps", "distilled"])
+@pytest.mark.parametrize("mode", ["ensemble", "student"])
 def test_every_second_member_is_drawn_in_the_mirror(fed, mode):
-    """With its own noise it makes of a field what it makes of its image, mirrored."""
-    cfg, sim, params, data = fed
+    """With its own noise it makes of a field what it makes of its image, antithetic."""
+    cfg, emulator, params, data = fed
     image = replace(data, u=-np.flip(data.u, -2))
     plain, turned, there = (
-        draw((cfg, sim, params, split), mode, members=2, mirrored=mirrored).members
-        for split, mirrored in ((data, False), (data, True), (image, False))
+        draw((cfg, emulator, params, split), mode, members=2, antithetic=antithetic).members
+        for split, antithetic in ((data, False), (data, True), (image, False))
     )
     np.testing.assert_allclose(turned[:, 0], plain[:, 0], atol=1e-5)
     np.testing.assert_allclose(turned[:, 1], -np.flip(there[:, 1], -2), atol=1e-5)
@@ -94,11 +94,11 @@ def test_every_second_member_is_drawn_in_the_mirror(fed, mode):
 
 def test_members_about_the_operator_leave_its_rollout_alone(task):
     """A residual of nothing leaves the operator; so no draw is fed back."""
-    _, sim, params, data = task
+    _, emulator, params, data = task
     none = params | {"stats": params["stats"] | {"residual_std": jnp.full(1, 1e-9)}}
     plain = draw(task, "operator").u
     found = ups.forecast(
-        sim,
+        emulator,
         none,
         data.u[:, 0],
         data.cond,
@@ -113,42 +113,47 @@ def test_members_about_the_operator_leave_its_rollout_alone(task):
 @pytest.fixture(scope="module")
 def fed(task):
     """The same networks, whose residuals are those of single steps and are fed back."""
-    cfg, sim, params, data = task
-    assert sim.diffusion is not None
-    return cfg, replace(sim, diffusion=sim.diffusion._replace(feedback=True)), params, data
+    cfg, emulator, params, data = task
+    assert emulator.diffusion is not None
+    return (
+        cfg,
+        replace(emulator, diffusion=emulator.diffusion._replace(feedback=True)),
+        params,
+        data,
+    )
 
 
-@pytest.mark.parametrize("mode", ["diffusion", "distilled"])
+@pytest.mark.parametrize("mode", ["diffusion", "student"])
 def test_members_that_are_fed_back_part_from_the_rollout_after_the_first_step(task, fed, mode):
     """Each goes on from itself, as a forecast that begins there does."""
-    _, sim, params, data = fed
+    _, emulator, params, data = fed
     apart = draw(fed, mode, members=2, temperature=0.0).members[:, 0]
     about = draw(task, mode, members=2, temperature=0.0).members[:, 0]
     np.testing.assert_allclose(apart[:, 0], about[:, 0], atol=1e-5)
     assert not np.allclose(apart[:, 1], about[:, 1], atol=1e-3)
     again = ups.forecast(
-        sim, params, apart[:, 0], data.cond, jax.random.key(3), steps=1, mode=mode, members=2,
+        emulator, params, apart[:, 0], data.cond, jax.random.key(3), steps=1, mode=mode, members=2,
         temperature=0.0,
     )  # fmt: skip
     np.testing.assert_allclose(again.members[:, 0, 0], apart[:, 1], atol=1e-5)
 
 
 def test_residuals_that_are_fed_back_are_learnt_from_single_steps_of_the_truth(fed):
-    _, sim, params, data = fed
-    seen = stages.rollout_dataset(sim, params, data, count=4)
+    _, emulator, params, data = fed
+    seen = stages.rollout_dataset(emulator, params, data, count=4)
     u, cond = jnp.asarray(data.u[:4]), jnp.asarray(data.cond[:4])
     for t in range(STEPS):
-        ahead = step(sim, params, u[:, t], cond)
+        ahead = step(emulator, params, u[:, t], cond)
         np.testing.assert_allclose(seen.u[:, t + 1, :, :1], ahead, atol=1e-6)
     np.testing.assert_array_equal(seen.u[..., 1:], data.u[:4])
     batch = {"u": jnp.asarray(seen.u[:, 2:4]), "cond": cond}
-    lack, _ = stages._residual_target(sim, params, batch, models=())
-    ahead = step(sim, params, u[:, 2], cond)
-    wanted, _ = residual_target(sim, params, u[:, 2], ahead, u[:, 3], cond, models=())
+    lack, _ = stages._residual_target(emulator, params, batch, models=())
+    ahead = step(emulator, params, u[:, 2], cond)
+    wanted, _ = residual_target(emulator, params, u[:, 2], ahead, u[:, 3], cond, models=())
     np.testing.assert_allclose(lack, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize(("mode", "own"), [("diffusion", 3), ("distilled", 2)])
+@pytest.mark.parametrize(("mode", "own"), [("diffusion", 3), ("student", 2)])
 def test_calls_count_the_operator_once_or_for_each_member(task, fed, mode, own):
     about, apart = (calls_per_step(each[1], mode, members=5) for each in (task, fed))
     assert (about, apart) == (5 * own + 1, 5 * own + 5)
@@ -156,18 +161,18 @@ def test_calls_count_the_operator_once_or_for_each_member(task, fed, mode, own):
 
 def test_a_residual_is_what_brings_the_operators_step_to_the_truth(task):
     """In the frame at rest and back: adding it to the step gives the truth."""
-    _, sim, params, data = task
+    _, emulator, params, data = task
     u, truth, cond = jnp.asarray(data.u[:, 0]), jnp.asarray(data.u[:, 1]), jnp.asarray(data.cond)
     scaled = params | {"stats": params["stats"] | {"residual_std": jnp.full(1, 0.3)}}
-    ahead = step(sim, scaled, u, cond)
-    lack, _ = residual_target(sim, scaled, u, ahead, truth, cond, models=())
-    found = add_residual(sim, scaled, u, ahead, cond, lambda net: lack, model="diffusion")
+    ahead = step(emulator, scaled, u, cond)
+    lack, _ = residual_target(emulator, scaled, u, ahead, truth, cond, models=())
+    found = add_residual(emulator, scaled, u, ahead, cond, lambda net: lack, model="diffusion")
     np.testing.assert_allclose(found, truth, atol=1e-5)
 
 
 def test_visited_states_are_the_operators_rollouts_beside_the_truth(task):
-    _, sim, params, data = task
-    seen = stages.rollout_dataset(sim, params, data, count=4)
+    _, emulator, params, data = task
+    seen = stages.rollout_dataset(emulator, params, data, count=4)
     assert seen.u.shape == (4, STEPS + 1, 32, 2) and seen.channels == ("rolled u", "true u")
     np.testing.assert_array_equal(seen.u[..., 1:], data.u[:4])
     np.testing.assert_array_equal(seen.u[:, 0, :, :1], data.u[:4, 0])
@@ -182,22 +187,22 @@ def batch_of(task, stage):
 
 
 def test_a_residual_is_scaled_by_its_own_deviation(task):
-    _, sim, params, _ = task
-    stage = stages.diffusion(sim)
+    _, emulator, params, _ = task
+    stage = stages.diffusion(emulator)
     batch = batch_of(task, stage)
     ready = stage.prepare(params, batch, jax.random.key(0))
     u, cond = batch["u"], batch["cond"]
     lack, _ = residual_target(
-        sim, ready, u[:, 0, :, :1], u[:, 1, :, :1], u[:, 1, :, 1:], cond, models=()
+        emulator, ready, u[:, 0, :, :1], u[:, 1, :, :1], u[:, 1, :, 1:], cond, models=()
     )
     assert float(jnp.sqrt(jnp.mean(lack**2))) == pytest.approx(1, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["continued", "diffusion", "distill", "crps"])
+@pytest.mark.parametrize("name", ["control", "diffusion", "student", "ensemble"])
 def test_a_stage_moves_its_own_parameters_alone(task, name):
     """Teacher, operator and statistics get no gradient from what is trained after them."""
-    cfg, sim, params, _ = task
-    stage = schedule.stage_of(sim, cfg, name)
+    cfg, emulator, params, _ = task
+    stage = schedule.stage_of(emulator, cfg, name)
     batch = batch_of(task, stage)
     ready = stage.prepare(params, batch, jax.random.key(0))
     loss = jax.jit(jax.grad(lambda own: stage.loss({**ready, **own}, batch, jax.random.key(1))[0]))
@@ -209,18 +214,18 @@ def test_a_stage_moves_its_own_parameters_alone(task, name):
 
 
 def test_ensembles_start_as_the_operator(task):
-    _, sim, params, _ = task
-    fresh = params | {"crps": ups.init(sim, jax.random.key(1))["crps"]}
-    ready = stages.ensemble(sim).prepare(fresh, {}, jax.random.key(0))
+    _, emulator, params, _ = task
+    fresh = params | {"crps": ups.init(emulator, jax.random.key(1))["crps"]}
+    ready = stages.ensemble(emulator).prepare(fresh, {}, jax.random.key(0))
     plain = draw(task, "operator").u
     quiet = ups.forecast(
-        sim,
+        emulator,
         ready,
         task[3].u[:, 0],
         task[3].cond,
         jax.random.key(0),
         steps=STEPS,
-        mode="crps",
+        mode="ensemble",
         members=1,
         temperature=0.0,
     )
@@ -237,12 +242,12 @@ def test_the_crps_loss_is_the_metric_over_the_truths_rms(task):
 
 
 def test_a_control_costs_what_it_is_matched_with(task):
-    cfg, sim, _, _ = task
-    assert cfg.fit.continued.match == "crps"
-    steps = sum(n for n, _ in schedule.phases_of(sim, cfg, "continued"))
-    asked, got = (schedule.training_flops(sim, cfg, name) for name in ("crps", "continued"))
-    assert abs(got / asked - 1) <= cfg.fit.continued.chunk / steps
-    assert sum(n for n, _ in schedule.phases_of(sim, cfg, "crps")) == cfg.fit.crps.steps
+    cfg, emulator, _, _ = task
+    assert cfg.fit.control.match_flops_of == "ensemble"
+    steps = sum(n for n, _ in schedule.phases_of(emulator, cfg, "control"))
+    asked, got = (schedule.training_flops(emulator, cfg, name) for name in ("ensemble", "control"))
+    assert abs(got / asked - 1) <= cfg.fit.control.steps_per_call / steps
+    assert sum(n for n, _ in schedule.phases_of(emulator, cfg, "crps")) == cfg.fit.ensemble.steps
 
 
 def test_flops_multiply_loops_out():
@@ -257,12 +262,12 @@ def test_flops_multiply_loops_out():
 
 @pytest.mark.parametrize("kind", ["loss", "crps"])
 def test_validators_of_a_stage_repeat_themselves(task, kind):
-    _, sim, params, data = task
-    stage = stages.ensemble(sim)
+    _, emulator, params, data = task
+    stage = stages.ensemble(emulator)
     if kind == "loss":
-        check = loss_validator(stage, data, batch=4, unroll=1, early=1.0)
+        check = loss_validator(stage, data, batch=4, unroll=1, start_bias=1.0)
     else:
-        check = ensemble_validator(sim, data, batch=4, mode="crps", members=2)
+        check = ensemble_validator(emulator, data, batch=4, mode="ensemble", members=2)
     assert check(params) == check(params) > 0
     worse = params | {"crps": jax.tree.map(lambda x: 3 * x, params["crps"])}
     assert check(worse) != check(params)
@@ -277,9 +282,11 @@ def test_one_beam_of_one_candidate_is_the_operator(task):
 def test_a_search_chooses_for_each_sample_apart(task):
     """With the samples in another order their paths and choices are in that order."""
     order = np.array([3, 0, 5, 1, 4, 2])
-    _, sim, params, data = task
+    _, emulator, params, data = task
     # Draws hang on a sample's place: what is compared must not, so noise is the same for all.
-    same = replace(sim, search=sim.search._replace(start=0.0, end=0.0, beams=2, candidates=3))
+    same = replace(
+        emulator, search=emulator.search._replace(start=0.0, end=0.0, beams=2, candidates=3)
+    )
 
     def run(rows):
         return ups.forecast(
@@ -302,10 +309,10 @@ def test_rank_correlation_by_hand():
 
 def test_the_search_beside_its_controls(task):
     """A choice by the truth is a bound, and whatever has B calls has B of them."""
-    _, sim, params, data = task
-    found = analyze_search(sim, params, data, jax.random.key(0), batch=4)
+    _, emulator, params, data = task
+    found = analyze_search(emulator, params, data, jax.random.key(0), batch=4)
     error = {row[0]: row[2] for row in found.rows}
-    assert set(error) == {"operator", "continued", "mean", "random", "ttc", "oracle"}
+    assert set(error) == {"operator", "control", "mean", "random", "ttc", "oracle"}
     assert error["oracle"] <= min(error["ttc"], error["random"])
     assert {row[1] for row in found.rows if row[0] in ("ttc", "random", "oracle", "mean")} == {6}
     assert -1 <= found.scalars["eval/ttc/analysis/rank_correlation"] <= 1
@@ -314,24 +321,24 @@ def test_the_search_beside_its_controls(task):
 
 
 def test_ensembles_and_controls_see_the_same_samples(task):
-    _, sim, params, data = task
+    _, emulator, params, data = task
     found = evaluate_ensembles(
-        sim,
+        emulator,
         params,
         data,
         jax.random.key(0),
-        modes={"crps": {}, "distilled": {"calls": 1}},
+        modes={"ensemble": {}, "student": {"calls": 1}},
         members=3,
-        controls=("operator", "continued"),
+        controls=("operator", "control"),
         batch=4,
     )
     s = found.scalars
     assert s["eval/operator/paired/crps"] == pytest.approx(s["eval/operator/paired/mae"], rel=1e-4)
-    assert s["eval/crps/paired/calls"] == 3 * STEPS
-    assert found.curves["crps/rank"].shape == (4,)
-    assert found.curves["crps/rank"].sum() == pytest.approx(1, rel=1e-4)
-    assert found.examples["distilled"].shape == (1, 3, STEPS, 32, 1)
-    one = ups.evaluate(sim, params, data, jax.random.key(0), modes=["operator"], batch=4)
+    assert s["eval/ensemble/paired/calls"] == 3 * STEPS
+    assert found.curves["ensemble/rank"].shape == (4,)
+    assert found.curves["ensemble/rank"].sum() == pytest.approx(1, rel=1e-4)
+    assert found.examples["student"].shape == (1, 3, STEPS, 32, 1)
+    one = ups.evaluate(emulator, params, data, jax.random.key(0), modes=["operator"], batch=4)
     assert s["eval/operator/paired/nrmse"] == pytest.approx(
         one.scalars["eval/operator/nrmse"], rel=1e-4
     )
@@ -343,11 +350,11 @@ def test_ensembles_and_controls_see_the_same_samples(task):
         ("diffusion", {"sampler": "huen"}, "unknown sampler 'huen'; did you mean 'heun'?"),
         ("diffusion", {"temperature": -0.5}, "temperature is -0.5"),
         ("crps", {"members": 0}, "members is 0"),
-        ("distilled", {"calls": 0}, "calls is 0"),
+        ("student", {"calls": 0}, "calls is 0"),
         ("operator", {"members": 3}, "forecaster 'operator' has no option 'members'"),
         ("crps", {"sampler": "heun"}, "it takes members, temperature"),
         ("ttc", {"candidates": 0}, "candidates is 0"),
-        ("diffusion", {"mirrored": True}, "these stand about one rollout"),
+        ("diffusion", {"antithetic": True}, "these stand about one rollout"),
     ],
 )
 def test_what_no_forecaster_can_do_is_refused(task, mode, options, told):
@@ -357,7 +364,9 @@ def test_what_no_forecaster_can_do_is_refused(task, mode, options, told):
 
 
 def test_a_network_that_was_not_trained_is_named(task):
-    _, sim, params, data = task
+    _, emulator, params, data = task
     few = {name: value for name, value in params.items() if name != "crps"}
     with pytest.raises(ValueError, match="forecaster 'crps' needs stage 'crps', which was not"):
-        ups.forecast(sim, few, data.u[:, 0], data.cond, jax.random.key(0), steps=2, mode="crps")
+        ups.forecast(
+            emulator, few, data.u[:, 0], data.cond, jax.random.key(0), steps=2, mode="ensemble"
+        )

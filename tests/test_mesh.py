@@ -28,18 +28,18 @@ from ups_jax.types import Interrupted
 
 small = {"pde.points": 32, "data.cells": (64,), "operator.width": 16, "operator.dilations": (1,)}
 cfg = load("configs/burgers.py:smoke", small)
-sim = build(cfg)
-data = ups.simulate(sim.pde, jax.random.key(0), n=32, steps=8, cache=False)
-params = ups.init(sim, jax.random.key(1), statistics(sim, data))
+emulator = build(cfg)
+data = ups.simulate(emulator.pde, jax.random.key(0), n=32, steps=8, cache=False)
+params = ups.init(emulator, jax.random.key(1), statistics(emulator, data))
 opt = optim.adamw(
-    steps=100, lr=1e-3, schedule="cosine", warmup=10, weight_decay=1e-5, clip=1.0
+    steps=100, lr=1e-3, schedule="cosine", warmup=10, weight_decay=1e-5, clip_norm=1.0
 )
 
 
 def go(grid, rows, params=params, key=jax.random.key(2), steps=100, **more):
     return fit(
-        STAGES["operator"](sim), params, data, key, opt=opt, phases=[(steps, 1)], batch_size=16,
-        chunk=5, ema=0.9, augment=sim.pde.symmetries, mesh=grid,
+        STAGES["operator"](emulator), params, data, key, opt=opt, phases=[(steps, 1)], batch_size=16,
+        steps_per_call=5, ema_decay=0.9, augment=emulator.pde.symmetries, mesh=grid,
         on_log=lambda step, row: rows.append(row["loss"]), **more,
     )
 
@@ -47,7 +47,7 @@ def go(grid, rows, params=params, key=jax.random.key(2), steps=100, **more):
 def rolled(found, grid):
     u0, cond = mesh.spread(grid, (data.u[:8, 0], data.cond[:8]))
     key = jax.random.key(3)
-    return np.asarray(ups.forecast(sim, found, u0, cond, key, steps=4, mode="operator").u)
+    return np.asarray(ups.forecast(emulator, found, u0, cond, key, steps=4, mode="operator").u)
 
 
 told = {}
@@ -70,7 +70,7 @@ for name, grid in (("two alone", None), ("two 2-4", mesh.make(data=2, fsdp=4))):
     told[name] = {"loss": rows, "shared": sum("'fsdp'" in v for v in vectors), "of": len(vectors)}
 
 wide = dict(n=520, steps=1, cache=False)
-one, many = (ups.simulate(sim.pde, jax.random.key(4), mesh=m, **wide) for m in (None, mesh.make()))
+one, many = (ups.simulate(emulator.pde, jax.random.key(4), mesh=m, **wide) for m in (None, mesh.make()))
 told["data"] = {"alike": bool((one.u == many.u).all()), "of": len(many)}
 
 rows, kept = [], None
@@ -84,7 +84,7 @@ for devices, until in ((8, 8), (4, 14), (1, 99)):
             go(mesh.make(data=devices), rows, resume=kept, on_save=save,
                stop=lambda until=until: len(rows) >= until)
         except Interrupted:
-            blank = start(STAGES["operator"](sim), params, opt)
+            blank = start(STAGES["operator"](emulator), params, opt)
             like = jax.eval_shape(lambda: {**blank.state._asdict(), "best": blank.best})
             tree, meta = folder.restore(last["number"], like)
             best = tree.pop("best")

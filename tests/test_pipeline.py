@@ -15,7 +15,7 @@ from runs import ROOT, RUNNER, TINY, sh, stored, summary
 from ups_jax.data import save_npz
 from ups_jax.experiment.evaluation import one_standard_error
 
-STAGES = ("operator", "continued", "diffusion", "distill", "crps")
+STAGES = ("operator", "control", "diffusion", "student", "ensemble")
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +46,13 @@ def test_the_summary_holds_what_the_contract_names(smoke):
     names += ["eval/operator/p10/nrmse", "eval/truth/physics/conservation_gap", "eval/val/nrmse"]
     names += [f"wall/{p}_s" for p in ("data", "compile", "train", "eval", "report", "total")]
     names += ["memory/peak_mib"] + [f"params/{stage}" for stage in STAGES]
-    drawn = ("diffusion", "distilled", "crps")
+    drawn = ("diffusion", "student", "ensemble")
     names += [f"eval/{m}/{k}" for m in drawn for k in ("nrmse", "crps", "coverage_90", "samples")]
-    names += ["eval/ttc/nrmse", "eval/ttc/analysis/rank_correlation", "eval/val/crps/crps"]
+    names += ["eval/ttc/nrmse", "eval/ttc/analysis/rank_correlation", "eval/val/ensemble/crps"]
     for name in names:
         assert np.isfinite(found[name]), name
     ship = json.loads((smoke[0] / "metadata.json").read_text())["ship"]
-    rivals = {m: found[f"eval/rivals/{m}/nrmse"] for m in ("operator", "distilled", "crps")}
+    rivals = {m: found[f"eval/selection/{m}/nrmse"] for m in ("operator", "student", "ensemble")}
     assert rivals[ship] <= rivals["operator"]
     assert found["eval/nrmse"] == found[f"eval/{ship}/nrmse"]
     assert found[f"eval/{ship}/samples"] == 32
@@ -88,7 +88,7 @@ def test_one_wandb_run_holds_the_same_numbers(smoke):
     assert not any(key.startswith(("eval/", "wall/")) for key in series)
     told = ("loss", "step", "lr", "grad_norm")
     assert {f"{stage}/{name}" for stage in STAGES for name in told} <= scalar
-    assert {"operator/val_nrmse", "diffusion/val_loss", "crps/val_crps"} <= scalar
+    assert {"operator/val_nrmse", "diffusion/val_loss", "ensemble/val_crps"} <= scalar
     assert {"Evaluation Summary", "Physics Diagnostics", "Stage Summary", "report"} <= series
     assert {"Ensemble Summary", "TTC Analysis"} <= series
     assert {"eval_samples", "gpu_name", "git_sha", "data_hash", "pde", "schema"} <= set(run.config)
@@ -190,16 +190,16 @@ def test_bad_input_is_two_lines_and_code_2_before_any_run(case, files, tmp_path,
 @pytest.mark.parametrize("calls", [1, 2])
 def test_the_student_keeps_its_teachers_correction(smoke, calls):
     """Collapsed to nothing, as the predecessor's was, it would leave the operator's rollout."""
-    sim, params, _ = ups.load(smoke[0])
-    data = ups.simulate(sim.pde, jax.random.key(3), n=16, steps=20)
-    given = (sim, params, data.u[:, 0], data.cond, jax.random.key(0))
+    emulator, params, _ = ups.load(smoke[0])
+    data = ups.simulate(emulator.pde, jax.random.key(3), n=16, steps=20)
+    given = (emulator, params, data.u[:, 0], data.cond, jax.random.key(0))
     plain = ups.forecast(*given, steps=20, mode="operator").u[:, None]
 
     def size(**options):
         found = ups.forecast(*given, steps=20, members=4, **options)
         return float(np.sqrt(np.mean((found.members - plain) ** 2)))
 
-    teacher, student = size(mode="diffusion"), size(mode="distilled", calls=calls)
+    teacher, student = size(mode="diffusion"), size(mode="student", calls=calls)
     assert 0.5 < student / teacher < 1.5
     assert teacher > 0.2 * float(np.sqrt(np.mean((plain[:, 0] - data.u[:, 1:]) ** 2)))
 
@@ -231,11 +231,15 @@ def test_own_arrays_train_two_seeds_and_evaluate_without_wandb(tmp_path, capsys)
     save_npz(tmp_path / "own.npz", data)
     argv = ["--config=configs/advection.py:smoke", f"--workdir={tmp_path / 'w'}"]
     argv += [f"--config.data.path={tmp_path / 'own.npz'}", "--wandb_mode=disabled"]
-    argv += ["--config.eval.modes=operator", "--config.report.dpi=40", "--config.eval.examples=0"]
-    argv += ["--config.fit.operator.unroll=1", "--config.fit.operator.shares=1"]
+    argv += [
+        "--config.eval.forecasters=operator",
+        "--config.report.dpi=40",
+        "--config.eval.num_figures=0",
+    ]
+    argv += ["--config.fit.operator.unroll=1", "--config.fit.operator.phase_fractions=1"]
     argv += ["--config.operator.name=resnet", "--config.operator.width=8"]
     argv += ["--config.operator.blocks=1", "--config.operator.dilations=1"]
-    argv += ["--config.seeds=2", "--config.eval.save_predictions=true"]
+    argv += ["--config.num_seeds=2", "--config.eval.save_predictions=true"]
     assert fast_to_sota.main(argv) == 0
     assert "own.npz" in json.loads((tmp_path / "w/metadata.json").read_text())["data_origin"]
     ids = json.loads((tmp_path / "w/splits.json").read_text())["ids"]

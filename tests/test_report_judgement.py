@@ -103,7 +103,7 @@ def test_a_value_on_its_limit_is_on_the_line_whichever_side_is_meant():
 
 
 def test_a_gate_without_a_champion_is_hollow_and_says_so():
-    given = {"steady": {"metric": "err", "most_ratio": 1.0}, "error": GATES["error"]}
+    given = {"steady": {"metric": "err", "max_ratio": 1.0}, "error": GATES["error"]}
     verdicts = check(given, SCALARS, None)
     figure = judgement.gates_figure(verdicts, champion={})
     chart, table = figure.axes

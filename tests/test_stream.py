@@ -23,11 +23,11 @@ SMALL = {"pde.points": 32, "data.cells": (32,), "operator.width": 8, "operator.d
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
     """A simulator, data in memory, and the same data on disk."""
-    sim = build(load("configs/burgers.py:smoke", SMALL))
-    data = ups.simulate(sim.pde, jax.random.key(0), n=12, steps=9, cache=False)
+    emulator = build(load("configs/burgers.py:smoke", SMALL))
+    data = ups.simulate(emulator.pde, jax.random.key(0), n=12, steps=9, cache=False)
     path = tmp_path_factory.mktemp("stored") / "u.f32"
     np.asarray(data.u).tofile(path)
-    return sim, data, replace(data, u=DiskFields(path, data.u.shape))
+    return emulator, data, replace(data, u=DiskFields(path, data.u.shape))
 
 
 @pytest.mark.parametrize(
@@ -49,33 +49,35 @@ def test_rows_that_are_taken_stay_on_disk_and_keep_their_order(task):
 
 
 def test_digests_and_statistics_are_those_of_the_array(task):
-    sim, data, stored = task
+    emulator, data, stored = task
     assert content_hash(stored) == content_hash(data)
     assert content_hash(stored.take(slice(5))) == content_hash(data.take(slice(5)))
     assert initial_hashes(stored.u) == initial_hashes(data.u)
     jax.tree.map(
-        np.testing.assert_array_equal, fit_statistics(sim, stored), fit_statistics(sim, data)
+        np.testing.assert_array_equal,
+        fit_statistics(emulator, stored),
+        fit_statistics(emulator, data),
     )
 
 
-@pytest.mark.parametrize(("length", "early"), [(1, 1.0), (3, 2.0), (10, 1.0)])
-def test_windows_are_those_that_the_device_would_draw(task, length, early):
+@pytest.mark.parametrize(("length", "start_bias"), [(1, 1.0), (3, 2.0), (10, 1.0)])
+def test_windows_are_those_that_the_device_would_draw(task, length, start_bias):
     _, data, stored = task
-    key, spec = jax.random.key(4), dict(batch=6, length=length, early=early)
+    key, spec = jax.random.key(4), dict(batch=6, length=length, start_bias=start_bias)
     wanted = sample_windows(key, jnp.asarray(data.u), jnp.asarray(data.cond), **spec)
     jax.tree.map(np.testing.assert_array_equal, draw_windows(key, stored, **spec), wanted)
 
 
 def train(task, data, key, phases):
-    sim, held, _ = task
-    params = ups.init(sim, jax.random.key(1), fit_statistics(sim, held))
+    emulator, held, _ = task
+    params = ups.init(emulator, jax.random.key(1), fit_statistics(emulator, held))
     if key.ndim:
         params = jax.tree.map(lambda x: jnp.stack([x] * len(key)), params)
-    opt = optim.adamw(steps=12, lr=1e-2, schedule="cosine", warmup=2, weight_decay=0, clip=1.0)
+    opt = optim.adamw(steps=12, lr=1e-2, schedule="cosine", warmup=2, weight_decay=0, clip_norm=1.0)
     rows = []
     found = fit(
-        STAGES["operator"](sim), params, data, key, opt=opt, phases=phases, batch_size=4,
-        chunk=2, ema=0.9, early=2.0, augment=sim.pde.symmetries,
+        STAGES["operator"](emulator), params, data, key, opt=opt, phases=phases, batch_size=4,
+        steps_per_call=2, ema_decay=0.9, start_bias=2.0, augment=emulator.pde.symmetries,
         on_log=lambda step, row: rows.append((step, row["loss"])),
     )  # fmt: skip
     return found.best, rows
@@ -99,7 +101,9 @@ def test_training_from_disk_has_the_bits_of_training_from_memory(task, key, phas
 
 def test_the_next_windows_are_read_while_these_are_learnt_from(task):
     _, _, stored = task
-    made = window_loader(None, stored, jax.random.key(0), chunk=3, batch=4, length=2, early=1.0)
+    made = window_loader(
+        None, stored, jax.random.key(0), steps_per_call=3, batch=4, length=2, start_bias=1.0
+    )
     first = made(0)
     assert made._next is not None and made._next[0] == 3
     ahead = made._next[1].result()

@@ -49,10 +49,10 @@ with board.open("a") as f: f.write(json.dumps(line) + "\\n")
 
 
 def test_a_factor_in_a_row_is_that_learning_rate_alone(task):  # noqa: F811
-    sim, params, data = task
+    emulator, params, data = task
     both = jax.tree.map(lambda x: jnp.stack([x, x]), params)
     keys = jnp.broadcast_to(jax.random.key(2), (2,))
-    stage = stages.operator(sim)
+    stage = stages.operator(emulator)
 
     def row(rates):
         return fit(stage, both, data, keys, **settings(rates=rates)).last
@@ -189,4 +189,4 @@ def test_rates_are_one_run_with_a_table_of_variants(tmp_path):
     rows = json.loads((tmp_path / "w" / "tables" / "variants.json").read_text())["rows"]
     assert [row[1] for row in rows] == [3e-3, 1e-3, 1e30] and rows[2][2:] == [None, None]
     assert all(0 < row[2] < 2 for row in rows[:2])
-    assert fast_to_sota.main([*argv, "--config.sweep.lr_factors=1,2", "--config.seeds=2"]) == 2
+    assert fast_to_sota.main([*argv, "--config.sweep.lr_factors=1,2", "--config.num_seeds=2"]) == 2

@@ -20,25 +20,25 @@ def task():
     """Transport on 16 points with its exact solution as data."""
     pde = PDES["advection"](points=16, cells=16, velocity=(1.0, 1.0))
     net = resnet(ndim=1, channels=1, params=1, width=8, blocks=1, dilations=(1, 2))
-    sim = Emulator(pde, net)
+    emulator = Emulator(pde, net)
     keys = jax.random.split(jax.random.key(0), 12)
     cond = jax.vmap(pde.sample_cond)(keys)
     u0 = jax.vmap(lambda k, c: pde.initial(k, c, (16,)))(keys, cond)
     frames = jnp.stack([exact(u0, cond, i * pde.dt, length=1.0) for i in range(9)], 1)
     data = Trajectories(np.asarray(frames), np.asarray(cond), pde.dt)
-    params = init(sim, jax.random.key(1), fit_normalizer(data, pde.features))
-    return sim, params, data
+    params = init(emulator, jax.random.key(1), fit_normalizer(data, pde.features))
+    return emulator, params, data
 
 
 def settings(**changes):
     steps = sum(n for n, _ in changes.get("phases", ((8, 1),)))
     opt = optim.adamw(steps=steps, lr=3e-3, warmup=2)
-    return dict(opt=opt, phases=((8, 1),), batch_size=4, chunk=4, ema=0.9) | changes
+    return dict(opt=opt, phases=((8, 1),), batch_size=4, steps_per_call=4, ema_decay=0.9) | changes
 
 
 def run(task, **changes):
-    sim, params, data = task
-    stage = changes.pop("stage", None) or stages.operator(sim)
+    emulator, params, data = task
+    stage = changes.pop("stage", None) or stages.operator(emulator)
     return fit(stage, params, data, jax.random.key(2), **settings(**changes))
 
 
@@ -47,23 +47,25 @@ def same(a, b):
 
 
 def test_the_loss_falls_and_the_operator_learns_transport(task):
-    sim, params, data = task
+    emulator, params, data = task
     rows = []
-    fitted = run(task, phases=((150, 1), (50, 2)), chunk=50, on_log=lambda s, r: rows.append(r))
+    fitted = run(
+        task, phases=((150, 1), (50, 2)), steps_per_call=50, on_log=lambda s, r: rows.append(r)
+    )
     assert rows[-1]["loss"] < 0.25 * rows[0]["loss"]
     u, cond = jnp.asarray(data.u), jnp.asarray(data.cond)
     before = jnp.mean((u[:, 1] - u[:, 0]) ** 2)
-    after = jnp.mean((step(sim, fitted.last, u[:, 0], cond) - u[:, 1]) ** 2)
+    after = jnp.mean((step(emulator, fitted.last, u[:, 0], cond) - u[:, 1]) ** 2)
     assert float(after) < 0.05 * float(before)
 
 
 def test_how_updates_are_cut_into_chunks_changes_no_bit(task):
-    same(run(task, chunk=2).last, run(task, chunk=8).last)
+    same(run(task, steps_per_call=2).last, run(task, steps_per_call=8).last)
 
 
 def test_one_trace_a_phase(task):
-    sim, *_ = task
-    stage, traced = stages.operator(sim), []
+    emulator, *_ = task
+    stage, traced = stages.operator(emulator), []
 
     def loss(params, batch, key):
         traced.append(batch["u"].shape[1] - 1)
@@ -75,14 +77,14 @@ def test_one_trace_a_phase(task):
 
 def many(task, *seeds):
     """Stacked parameters and the keys of several networks."""
-    sim, params, _ = task
+    emulator, params, _ = task
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-    return jax.vmap(lambda key: init(sim, key, params["stats"]))(keys), keys
+    return jax.vmap(lambda key: init(emulator, key, params["stats"]))(keys), keys
 
 
 @pytest.mark.parametrize("saved, stacked", [(0, False), (1, True), (3, False)])
 def test_going_on_from_any_checkpoint_ends_in_the_same_bits(task, saved, stacked):
-    sim, params, data = task
+    emulator, params, data = task
     params, key = many(task, 3, 4) if stacked else (params, jax.random.key(2))
     told = [[5.0, 3.0, 4.0, 3.0], [1.0, 2.0, 0.5, 3.0]][: 1 + stacked]
     best_steps = (8, 12)[: 1 + stacked]
@@ -90,7 +92,7 @@ def test_going_on_from_any_checkpoint_ends_in_the_same_bits(task, saved, stacked
     def go(first, **changes):
         values = iter([row[at] for at in range(first, 4) for row in told])
         common = settings(phases=((8, 1), (8, 2)), val_every=4, save_every_s=0.0)
-        return fit(stages.operator(sim), params, data, key,
+        return fit(stages.operator(emulator), params, data, key,
                    validate=lambda params: next(values), **common, **changes)  # fmt: skip
 
     kept = []
@@ -107,17 +109,17 @@ def test_going_on_from_any_checkpoint_ends_in_the_same_bits(task, saved, stacked
 
 
 def test_networks_side_by_side_are_those_trained_alone(task):
-    sim, _, data = task
+    emulator, _, data = task
     params, keys = many(task, 5, 6)
     rows = {}
 
     def train(params, key, label):
         def validate(params):
-            after = step(sim, params, jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond))
+            after = step(emulator, params, jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond))
             return float(jnp.mean((after - data.u[:, 1]) ** 2))
 
         told = rows.setdefault(label, [])
-        return fit(stages.operator(sim), params, data, key, validate=validate, val_every=4,
+        return fit(stages.operator(emulator), params, data, key, validate=validate, val_every=4,
                    on_log=lambda s, r: told.append(r), **settings())  # fmt: skip
 
     both = train(params, keys, "both")
@@ -148,9 +150,9 @@ def test_the_average_of_the_best_validation_is_shipped_the_earliest_on_ties(task
 
 
 def test_the_average_is_the_warmed_up_one_by_hand(task):
-    sim, params, data = task
+    emulator, params, data = task
     trail = []
-    run(task, chunk=1, phases=((3, 1),), save_every_s=0.0,
+    run(task, steps_per_call=1, phases=((3, 1),), save_every_s=0.0,
         on_save=lambda now: trail.append(jax.device_get(now.state)))  # fmt: skip
     states = {int(s.step): s for s in trail}
     expected = states[0].params
@@ -164,10 +166,10 @@ def test_the_average_is_the_warmed_up_one_by_hand(task):
 
 
 def test_the_average_starts_as_a_copy(task):
-    sim, params, _ = task
+    emulator, params, _ = task
     stacked = many(task, 1, 2)[0]
     for begin, given in ((init_state, params), (init_states, stacked)):
-        state, best, _ = begin(stages.operator(sim), given, settings()["opt"])
+        state, best, _ = begin(stages.operator(emulator), given, settings()["opt"])
         for copies in zip(*map(jax.tree.leaves, (state.params, state.ema, best)), strict=True):
             assert len({x.unsafe_buffer_pointer() for x in copies}) == 3
 
@@ -218,14 +220,14 @@ def test_only_the_named_entries_are_trained(task):
 
 
 def test_augmentation_draws_exact_symmetries_of_the_window(task):
-    sim, _, data = task
+    emulator, _, data = task
     u, cond = sample_windows(
         jax.random.key(0), jnp.asarray(data.u), jnp.asarray(data.cond), batch=3, length=4
     )
-    moved, same_cond = jax.vmap(sim.pde.symmetries[0])(
+    moved, same_cond = jax.vmap(emulator.pde.symmetries[0])(
         jax.random.split(jax.random.key(1), 3), u, cond
     )
-    step = exact(moved[:, 0], same_cond, sim.pde.dt, length=1.0)
+    step = exact(moved[:, 0], same_cond, emulator.pde.dt, length=1.0)
     np.testing.assert_allclose(step, moved[:, 1], atol=1e-5)
 
 

@@ -24,29 +24,29 @@ EMBEDDING_SIZE = 1 + 2 * len(FREQUENCIES)
 class NoiseSchedule(NamedTuple):
     """Levels of noise: `draw(key, shape)` for training; `fall(top, n)`: n of them, then zero.
 
-    `fall` starts at `top` (...) and gives (n + 1, ...); `largest` is where sampling begins and
-    `smallest` where a student is the identity.
+    `fall` starts at `top` (...) and gives (n + 1, ...); `sigma_max` is where sampling begins and
+    `sigma_min` where a student is the identity.
     """
 
-    draw: Callable[[Key, tuple[int, ...]], Array]
-    fall: Callable[[Array | float, int], Array]
-    smallest: float
-    largest: float
+    sample_sigma: Callable[[Key, tuple[int, ...]], Array]
+    sigmas: Callable[[Array | float, int], Array]
+    sigma_min: float
+    sigma_max: float
 
 
-def edm(*, smallest: float, largest: float) -> NoiseSchedule:
+def edm(*, sigma_min: float, sigma_max: float) -> NoiseSchedule:
     """Log-normal levels in training, even in sigma^(1/7) when sampling. EDM, eq. 5 and table 1."""
 
     def draw(key: Key, shape: tuple[int, ...]) -> Array:
         sigma = jnp.exp(1.2 * jax.random.normal(key, shape) - 0.6)
-        return jnp.clip(sigma, smallest, largest)
+        return jnp.clip(sigma, sigma_min, sigma_max)
 
     return NoiseSchedule(
-        draw, _uniform_grid(lambda s: s ** (1 / 7), lambda r: r**7, smallest), smallest, largest
+        draw, _uniform_grid(lambda s: s ** (1 / 7), lambda r: r**7, sigma_min), sigma_min, sigma_max
     )
 
 
-def flow(*, smallest: float, largest: float) -> NoiseSchedule:
+def flow(*, sigma_min: float, sigma_max: float) -> NoiseSchedule:
     """Even in the time t of a straight path x + t (noise - x), sigma = t / (1 - t).
 
     Lipman et al. (2023), flow matching; Liu et al. (2023), rectified flow.
@@ -56,12 +56,12 @@ def flow(*, smallest: float, largest: float) -> NoiseSchedule:
         return sigma / (1 + sigma)
 
     def draw(key: Key, shape: tuple[int, ...]) -> Array:
-        ends = [float(time(jnp.asarray(s))) for s in (smallest, largest)]
+        ends = [float(time(jnp.asarray(s))) for s in (sigma_min, sigma_max)]
         t = jax.random.uniform(key, shape, minval=ends[0], maxval=ends[1])
         return t / (1 - t)
 
     return NoiseSchedule(
-        draw, _uniform_grid(time, lambda t: t / (1 - t), smallest), smallest, largest
+        draw, _uniform_grid(time, lambda t: t / (1 - t), sigma_min), sigma_min, sigma_max
     )
 
 
@@ -69,14 +69,14 @@ NOISE_SCHEDULES: dict[str, Callable[..., NoiseSchedule]] = {"edm": edm, "flow": 
 
 
 def _uniform_grid(
-    there: Callable[[Array], Array], back: Callable[[Array], Array], smallest: float
+    there: Callable[[Array], Array], back: Callable[[Array], Array], sigma_min: float
 ) -> Callable[[Array | float, int], Array]:
     """Levels that are evenly spaced as `there` measures them."""
 
     def fall(top: Array | float, n: int) -> Array:
         top = jnp.asarray(top, jnp.float32)
         share = jnp.linspace(0.0, 1.0, n + 1)[:-1].reshape(-1, *(1,) * top.ndim)
-        first, last = there(top)[None], there(jnp.full(top.shape, smallest))[None]
+        first, last = there(top)[None], there(jnp.full(top.shape, sigma_min))[None]
         return jnp.concatenate([back(first + share * (last - first)), jnp.zeros((1, *top.shape))])
 
     return fall
@@ -101,13 +101,13 @@ def precondition(network: Callable[[Array, Array], Array]) -> Denoise:
 
 
 def consistency_precondition(
-    network: Callable[[Array, Array], Array], *, smallest: float
+    network: Callable[[Array, Array], Array], *, sigma_min: float
 ) -> Denoise:
-    """A student from such a network; at `smallest` exactly the identity. Song et al. (2023), C."""
+    """A student from such a network; at `sigma_min` exactly the identity. Song et al. (2023), C."""
 
     def jump(x: Array, sigma: Array) -> Array:
         s = expand_like(sigma, x)
-        norm, above = jnp.sqrt(1 + s**2), s - smallest
+        norm, above = jnp.sqrt(1 + s**2), s - sigma_min
         keep = 1 / (1 + above**2)
         return keep * x + above / norm * network(x / norm, sigma_embedding(sigma))
 
@@ -121,7 +121,7 @@ def denoising_loss(denoise: Denoise, clean: Array, key: Key, *, noise: NoiseSche
     the mean over levels. EDM, eq. 2 with lambda = (1 + sigma^2) / sigma^2.
     """
     k_level, k_noise = jax.random.split(key)
-    sigma = noise.draw(k_level, clean.shape[:1])
+    sigma = noise.sample_sigma(k_level, clean.shape[:1])
     s = expand_like(sigma, clean)
     found = denoise(clean + s * jax.random.normal(k_noise, clean.shape), sigma)
     error = jnp.mean((found - clean) ** 2, tuple(range(1, clean.ndim)))
@@ -151,14 +151,14 @@ def distillation_loss(
         sigma = jnp.full((b,), tops[i])
         z = jax.random.normal(k, clean.shape)
         x = tops[i] * z + (clean if i else 0.0)
-        end = jax.lax.stop_gradient(heun(teacher, x, noise.fall(sigma, steps), k))
+        end = jax.lax.stop_gradient(heun(teacher, x, noise.sigmas(sigma, steps), k))
         total += jnp.mean((student(x, sigma) - end) ** 2, tuple(range(1, clean.ndim)))
     return total / calls
 
 
 def student_sigmas(noise: NoiseSchedule, calls: int) -> Array:
     """Noise levels at which a student of `calls` calls jumps. -> (calls,)."""
-    return noise.fall(noise.largest, calls + 1)[:calls]
+    return noise.sigmas(noise.sigma_max, calls + 1)[:calls]
 
 
 def consistency_sample(
@@ -246,8 +246,8 @@ def sample(
 
     `temperature` scales the noise that it begins with, as in `few_step`.
     """
-    levels = noise.fall(jnp.full(z.shape[:1], noise.largest), steps)
-    start = temperature * noise.largest * z
+    levels = noise.sigmas(jnp.full(z.shape[:1], noise.sigma_max), steps)
+    start = temperature * noise.sigma_max * z
     return lookup(SAMPLERS, sampler, "sampler").run(denoise, start, levels, key)
 
 

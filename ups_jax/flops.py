@@ -15,10 +15,10 @@ from ups_jax.emulator import Emulator, init
 from ups_jax.types import Array, Stage
 
 
-def update_flops(sim: Emulator, stage: Stage, *, batch: int, unroll: int) -> float:
+def update_flops(emulator: Emulator, stage: Stage, *, batch: int, unroll: int) -> float:
     """FLOPs of loss and gradient of one batch of windows; the optimizer's own are negligible."""
-    pde = sim.pde
-    params = jax.eval_shape(lambda: init(sim, jax.random.key(0)))
+    pde = emulator.pde
+    params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
     u = (batch, unroll + 1, *pde.points, stage.fields * len(pde.channels))
     cond = jax.ShapeDtypeStruct((batch, len(pde.params)), np.float32)
     windows = {"u": jax.ShapeDtypeStruct(u, np.float32), "cond": cond}

@@ -55,12 +55,12 @@ def adamw(
     schedule: str = "cosine",
     warmup: int = 500,
     weight_decay: float = 1e-5,
-    clip: float = 1.0,
+    clip_norm: float = 1.0,
 ) -> Optimizer:
     """AdamW under a schedule, gradients clipped to a global norm. Good values: lr 1e-3 to 3e-3."""
     rate = lookup(LR_SCHEDULES, schedule, "schedule")(lr, steps, warmup)
     chain = optax.chain(
-        optax.clip_by_global_norm(clip),
+        optax.clip_by_global_norm(clip_norm),
         flatten_padded(optax.adamw(rate, weight_decay=weight_decay)),
     )
     return Optimizer(chain, lambda step: jnp.asarray(rate(step), jnp.float32))

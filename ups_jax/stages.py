@@ -21,26 +21,26 @@ ROLLOUT_BATCH = 16
 Batch = Mapping[str, Array]
 
 
-def nrmse_loss(pred: Array, true: Array, ndim: int, floor: Array | float = 0.0) -> Array:
+def nrmse_loss(pred: Array, true: Array, ndim: int, loss_floor: Array | float = 0.0) -> Array:
     """Mean over samples of the RMS error over the truth's RMS, channel by channel.
 
-    `floor` is added to that RMS in quadrature, so that fields close to zero do not weigh without
+    `loss_floor` is added to that RMS in quadrature, so that fields close to zero do not weigh without
     bound.
     """
     axes = spatial_axes(ndim)
     error = jnp.mean((pred - true) ** 2, axes)
-    return jnp.mean(jnp.sqrt((error + EPS) / (jnp.mean(true**2, axes) + floor**2 + EPS)))
+    return jnp.mean(jnp.sqrt((error + EPS) / (jnp.mean(true**2, axes) + loss_floor**2 + EPS)))
 
 
-def mse_loss(pred: Array, true: Array, ndim: int, floor: Array | float = 0.0) -> Array:
-    """Mean square error in physical units, to which `floor` means nothing."""
+def mse_loss(pred: Array, true: Array, ndim: int, loss_floor: Array | float = 0.0) -> Array:
+    """Mean square error in physical units, to which `loss_floor` means nothing."""
     return jnp.mean((pred - true) ** 2)
 
 
 LOSSES = {"mse": mse_loss, "nrmse": nrmse_loss}
 
 
-def crps_loss(members: Array, true: Array, ndim: int, floor: Array | float = 0.0) -> Array:
+def crps_loss(members: Array, true: Array, ndim: int, loss_floor: Array | float = 0.0) -> Array:
     """Fair CRPS at every point over the truth's RMS: members (m, b, *s, c), true (b, *s, c).
 
     In expectation least where members and truth are drawn from one law, however few the members.
@@ -51,41 +51,47 @@ def crps_loss(members: Array, true: Array, ndim: int, floor: Array | float = 0.0
     # |x| has no slope where two members agree, as they do before noise means anything to them.
     pairs = [(i, j) for i in range(m) for j in range(i)]
     apart = sum(jnp.mean(jnp.abs(members[i] - members[j]), axes) for i, j in pairs)
-    size = jnp.sqrt(jnp.mean(true**2, axes) + floor**2 + EPS)
+    size = jnp.sqrt(jnp.mean(true**2, axes) + loss_floor**2 + EPS)
     return jnp.mean((skill - apart / (m * (m - 1))) / size)
 
 
-def operator(sim: Emulator, *, loss: str = "nrmse", floor: float = 0.0) -> Stage:
+def operator(emulator: Emulator, *, loss: str = "nrmse", loss_floor: float = 0.0) -> Stage:
     """The operator on its own rollouts: the mean over the window's steps of the chosen loss.
 
-    `floor` is that of `nrmse_loss`, in standard deviations of what the operator sees.
+    `loss_floor` is that of `nrmse_loss`, in standard deviations of what the operator sees.
     """
-    return _unrolled_stage(sim, "operator", loss=loss, floor=floor)
+    return _unrolled_stage(emulator, "operator", loss=loss, loss_floor=loss_floor)
 
 
-def control(sim: Emulator, *, loss: str = "nrmse", floor: float = 0.0) -> Stage:
+def control(emulator: Emulator, *, loss: str = "nrmse", loss_floor: float = 0.0) -> Stage:
     """A copy of the operator, trained on as it was: what other stages have to be better than."""
     return _unrolled_stage(
-        sim, "continued", loss=loss, floor=floor, prepare=_init_from_operator("continued")
+        emulator,
+        "control",
+        loss=loss,
+        loss_floor=loss_floor,
+        prepare=_init_from_operator("control"),
     )
 
 
-def _unrolled_stage(sim: Emulator, name: str, *, loss: str, floor: float, **rest) -> Stage:
+def _unrolled_stage(
+    emulator: Emulator, name: str, *, loss: str, loss_floor: float, **rest
+) -> Stage:
     measure = lookup(LOSSES, loss, "loss")
 
     def rolled_loss(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         u, total = batch["u"][:, 0], jnp.zeros(())
-        unroll, least = batch["u"].shape[1] - 1, floor * params["stats"]["std"].reshape(1, -1)
+        unroll, least = batch["u"].shape[1] - 1, loss_floor * params["stats"]["std"].reshape(1, -1)
         # Unrolled in Python: on a CPU 1.3 to 1.4 times faster than a scan inside the loss.
         for i in range(unroll):
-            u = step(sim, params, u, batch["cond"], model=name)
-            total = total + measure(u, batch["u"][:, i + 1], sim.pde.ndim, least)
+            u = step(emulator, params, u, batch["cond"], model=name)
+            total = total + measure(u, batch["u"][:, i + 1], emulator.pde.ndim, least)
         return total / unroll, {}
 
     return Stage(name=name, trains=(name,), loss=rolled_loss, **rest)
 
 
-def ensemble(sim: Emulator, *, members: int = 2, floor: float = 0.0) -> Stage:
+def ensemble(emulator: Emulator, *, members: int = 2, loss_floor: float = 0.0) -> Stage:
     """The operator with a noise input, fine-tuned on the fair CRPS of a few members' rollouts.
 
     It starts as the operator, to which the noise adds a little. Every step has noise of its own.
@@ -93,34 +99,40 @@ def ensemble(sim: Emulator, *, members: int = 2, floor: float = 0.0) -> Stage:
 
     def rolled_loss(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         u, cond = batch["u"], jnp.broadcast_to(batch["cond"], (members, *batch["cond"].shape))
-        unroll, least = u.shape[1] - 1, floor * params["stats"]["std"].reshape(1, -1)
+        unroll, least = u.shape[1] - 1, loss_floor * params["stats"]["std"].reshape(1, -1)
         now, total = jnp.broadcast_to(u[:, 0], (members, *u[:, 0].shape)), jnp.zeros(())
         for i, k in enumerate(jax.random.split(key, unroll)):
-            z = jax.random.normal(k, (*now.shape[:-1], sim.noise))
-            now = step(sim, params, now, cond, z, model="crps")
-            total = total + crps_loss(now, u[:, i + 1], sim.pde.ndim, least)
+            z = jax.random.normal(k, (*now.shape[:-1], emulator.noise))
+            now = step(emulator, params, now, cond, z, model="ensemble")
+            total = total + crps_loss(now, u[:, i + 1], emulator.pde.ndim, least)
         return total / unroll, {}
 
-    return Stage("crps", ("crps",), rolled_loss, prepare=_init_from_operator("crps"), judged="crps")
+    return Stage(
+        "ensemble",
+        ("ensemble",),
+        rolled_loss,
+        prepare=_init_from_operator("ensemble"),
+        judged="crps",
+    )
 
 
-def diffusion(sim: Emulator, *, visits: int = 1024) -> Stage:
+def diffusion(emulator: Emulator, *, num_rollouts: int = 1024) -> Stage:
     """A denoiser of what the operator lacks, in its own rollouts or in single steps.
 
-    It learns from what `visited` makes of the first `visits` trajectories.
+    It learns from what `visited` makes of the first `num_rollouts` trajectories.
     """
-    assert sim.diffusion is not None
-    noise = sim.diffusion.noise
+    assert emulator.diffusion is not None
+    noise = emulator.diffusion.noise
 
     def denoising(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
-        lack, (network,) = _residual_target(sim, params, batch, models=("diffusion",))
+        lack, (network,) = _residual_target(emulator, params, batch, models=("diffusion",))
         denoise = noising.precondition(network)
         return jnp.mean(noising.denoising_loss(denoise, lack, key, noise=noise)), {}
 
     def scale(params: Params, batch: Batch, key: Key) -> Params:
         """The residual's deviation over training windows, about zero."""
-        stats = {**params["stats"], "residual_std": jnp.ones(len(sim.pde.channels))}
-        lack, _ = _residual_target(sim, {**params, "stats": stats}, batch, models=())
+        stats = {**params["stats"], "residual_std": jnp.ones(len(emulator.pde.channels))}
+        lack, _ = _residual_target(emulator, {**params, "stats": stats}, batch, models=())
         std = jnp.sqrt(jnp.mean(lack**2, tuple(range(lack.ndim - 1))))
         return {**params, "stats": {**stats, "residual_std": jnp.where(std > 0, std, 1.0)}}
 
@@ -128,24 +140,28 @@ def diffusion(sim: Emulator, *, visits: int = 1024) -> Stage:
         "diffusion",
         ("diffusion",),
         denoising,
-        data=partial(rollout_dataset, sim, count=visits),
+        data=partial(rollout_dataset, emulator, count=num_rollouts),
         fields=2,
         prepare=scale,
         judged="loss",
     )
 
 
-def student(sim: Emulator, *, visits: int = 1024) -> Stage:
+def student(emulator: Emulator, *, num_rollouts: int = 1024) -> Stage:
     """A student that jumps in a few calls to where its teacher's whole way from noise ends."""
-    assert sim.diffusion is not None
-    noise, calls, steps = sim.diffusion.noise, sim.diffusion.calls, sim.diffusion.steps
+    assert emulator.diffusion is not None
+    noise, calls, steps = (
+        emulator.diffusion.noise,
+        emulator.diffusion.student_steps,
+        emulator.diffusion.steps,
+    )
 
     def matching(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         lack, (student, teacher) = _residual_target(
-            sim, params, batch, models=("distill", "diffusion")
+            emulator, params, batch, models=("student", "diffusion")
         )
         loss = noising.distillation_loss(
-            noising.consistency_precondition(student, smallest=noise.smallest),
+            noising.consistency_precondition(student, sigma_min=noise.sigma_min),
             noising.precondition(teacher),
             lack,
             key,
@@ -156,13 +172,13 @@ def student(sim: Emulator, *, visits: int = 1024) -> Stage:
         return jnp.mean(loss), {}
 
     def begin(params: Params, batch: Batch, key: Key) -> Params:
-        return {**params, "distill": params["diffusion"]}
+        return {**params, "student": params["diffusion"]}
 
     return Stage(
-        "distill",
-        ("distill",),
+        "student",
+        ("student",),
         matching,
-        data=partial(rollout_dataset, sim, count=visits),
+        data=partial(rollout_dataset, emulator, count=num_rollouts),
         fields=2,
         prepare=begin,
         judged="loss",
@@ -170,25 +186,25 @@ def student(sim: Emulator, *, visits: int = 1024) -> Stage:
 
 
 def rollout_dataset(
-    sim: Emulator, params: Params, data: Trajectories, *, count: int
+    emulator: Emulator, params: Params, data: Trajectories, *, count: int
 ) -> Trajectories:
     """The operator's forecasts of the first `count` trajectories; after them, the truth.
 
     They are its rollouts, or, where residuals are fed back, single steps from true frames.
     """
-    assert sim.diffusion is not None
-    feedback = sim.diffusion.feedback
+    assert emulator.diffusion is not None
+    feedback = emulator.diffusion.autoregressive
 
     @jax.jit
     def roll(params: Params, u: Array, cond: Array) -> Array:
         if feedback:
             return step(
-                sim,
+                emulator,
                 params,
                 u[:, :-1],
                 jnp.broadcast_to(cond[:, None], (*u[:, :-1].shape[:2], cond.shape[1])),
             )
-        return rollout(partial(step, sim, params), u.shape[1] - 1)(u[:, 0], cond)
+        return rollout(partial(step, emulator, params), u.shape[1] - 1)(u[:, 0], cond)
 
     some, parts = data.take(slice(count)), []
     for i in range(0, len(some), ROLLOUT_BATCH):
@@ -203,15 +219,15 @@ def rollout_dataset(
 
 
 def _residual_target(
-    sim: Emulator, params: Params, batch: Batch, *, models: tuple[str, ...]
+    emulator: Emulator, params: Params, batch: Batch, *, models: tuple[str, ...]
 ) -> tuple[Array, tuple[Denoiser, ...]]:
     """The residual at the end of windows (b, 2, *s, 2 c) of `visited`, and networks for it."""
-    channels = len(sim.pde.channels)
+    channels = len(emulator.pde.channels)
     rolled, true = batch["u"][..., :channels], batch["u"][..., channels:]
-    assert sim.diffusion is not None
-    before = true[:, 0] if sim.diffusion.feedback else rolled[:, 0]
+    assert emulator.diffusion is not None
+    before = true[:, 0] if emulator.diffusion.autoregressive else rolled[:, 0]
     return residual_target(
-        sim, params, before, rolled[:, 1], true[:, 1], batch["cond"], models=models
+        emulator, params, before, rolled[:, 1], true[:, 1], batch["cond"], models=models
     )
 
 
@@ -226,8 +242,8 @@ def _init_from_operator(name: str) -> Callable[[Params, Batch, Key], Params]:
 
 STAGES: dict[str, Callable[..., Stage]] = {
     "operator": operator,
-    "continued": control,
+    "control": control,
     "diffusion": diffusion,
-    "distill": student,
-    "crps": ensemble,
+    "student": student,
+    "ensemble": ensemble,
 }

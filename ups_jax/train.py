@@ -89,9 +89,9 @@ def fit(
     opt: Optimizer,
     phases: Sequence[tuple[int, int]],
     batch_size: int,
-    chunk: int,
-    ema: float,
-    early: float = 1.0,
+    steps_per_call: int,
+    ema_decay: float,
+    start_bias: float = 1.0,
     augment: Sequence[Augment] = (),
     rates: Array | None = None,
     validate: Callable[[Params], float | None] | None = None,
@@ -108,7 +108,7 @@ def fit(
     A row of keys (m,) trains m networks side by side: every array of `params`, and of what is
     returned, then has that axis in front, and a row of the log is their mean, `<name>_std` beside
     it. `rates` (m,) multiply each one's updates, as if its learning rate were; those that diverge
-    are then left out of the log, as long as one lasts. `early` is that of `sample_windows`. The
+    are then left out of the log, as long as one lasts. `start_bias` is that of `sample_windows`. The
     devices of a `mesh` share every batch, and over its axis `fsdp` the parameters; of several
     processes each loads its own share of the batch, and `stop` has to answer all alike. `validate`
     gives the error of one network's parameters (None: it was asked to stop); each network's average
@@ -150,7 +150,7 @@ def fit(
             best, at = _update_best(best, state.ema, at, values, step)
         at = at._replace(pending=None)
         on_log(step, row)
-        _require_finite(stage.name, row["loss"], step - chunk, step, save)
+        _require_finite(stage.name, row["loss"], step - steps_per_call, step, save)
         if due or any_process(mesh, time.monotonic() - saved_at > save_every_s):
             save()
 
@@ -165,14 +165,18 @@ def fit(
             if saved_step != step:
                 save()
             began, unroll = time.monotonic(), wanted
-            drawn: dict[str, Any] = dict(batch=batch_size, length=unroll + 1, early=early)
+            drawn: dict[str, Any] = dict(batch=batch_size, length=unroll + 1, start_bias=start_bias)
             draw = None if stored else partial(sample_windows, **drawn)
-            run = partial(_chunk, stage.loss, opt, tuple(augment), chunk, draw, ema, mesh)
+            run = partial(
+                _chunk, stage.loss, opt, tuple(augment), steps_per_call, draw, ema_decay, mesh
+            )
             fields = 0 if stored else None
             axes = (0, 0, fields, fields, 0, *(0 for _ in scales))
             run = jax.vmap(run, in_axes=axes) if key.ndim else run
             if stored:
-                stream = window_loader(stream, data, key, chunk=chunk, mesh=mesh, **drawn)
+                stream = window_loader(
+                    stream, data, key, steps_per_call=steps_per_call, mesh=mesh, **drawn
+                )
                 given = stream(step)
             out: dict[str, Any] = (
                 {} if mesh is None else {"out_shardings": (places, replicated(mesh))}
@@ -189,8 +193,8 @@ def fit(
             row |= _row_entries(name, values, lasting=bool(scales))
         seconds = time.monotonic() - began
         at = at._replace(train_s=at.train_s + seconds)
-        step += chunk
-        settle({**row, "unroll": unroll, "steps_per_s": chunk / seconds})
+        step += steps_per_call
+        settle({**row, "unroll": unroll, "steps_per_s": steps_per_call / seconds})
     if stream:
         stream.close()
     shipped = {**frozen, **(best if validate else state.ema)}
@@ -258,7 +262,7 @@ def _chunk(
     loss: Callable[..., Any],
     opt: Optimizer,
     augment: tuple[Augment, ...],
-    chunk: int,
+    steps_per_call: int,
     draw: Callable[..., tuple[Array, Array]] | None,
     decay: float,
     mesh: Mesh | None,
@@ -300,6 +304,6 @@ def _chunk(
         row = {"loss": value, "grad_norm": optax.tree.norm(grads), **extra}
         return TrainState(done, trained, average, opt_state), row
 
-    state, rows = jax.lax.scan(update, state, None if draw else (u, cond), length=chunk)
+    state, rows = jax.lax.scan(update, state, None if draw else (u, cond), length=steps_per_call)
     means = {name: jnp.mean(value) for name, value in rows.items()}
     return state, {**means, "lr": opt.lr(state.step - 1)}

@@ -120,7 +120,7 @@ class Stage:
 
 
 PASS, FAIL, NO_BASELINE = "pass", "fail", "no baseline"
-GATE_LIMITS = ("most", "least", "most_ratio", "least_ratio")
+GATE_LIMITS = ("max", "min", "max_ratio", "min_ratio")
 """Of which a gate holds one: absolute limits, and limits in units of a value to compare with."""
 
 

@@ -23,10 +23,10 @@ from networks import NETWORKS, count
 from torch.optim.swa_utils import AveragedModel
 
 RECIPES = {
-    "usual": dict(batch=32, lr=1e-3, decay=1e-4, unroll=(1,), shares=(1.0,), warmup=0, early=1.0),
+    "usual": dict(batch=32, lr=1e-3, decay=1e-4, unroll=(1,), shares=(1.0,), warmup=0, start_bias=1.0),
     "ours": dict(
         batch=8, lr=3e-3, decay=1e-5, unroll=(1, 2, 4), shares=(0.32, 0.39, 0.29), warmup=500,
-        early=2.0,
+        start_bias=2.0,
     ),
 }  # fmt: skip
 CLIP, EMA, HEAD_SCALE, PROBE, CHUNK = 1.0, 0.998, 1e-3, 12, 10
@@ -107,7 +107,7 @@ class Training:
 
     def update(self, unroll):
         """One step of the optimiser on a fresh batch of windows."""
-        window = draw(self.train, self.recipe["batch"], unroll + 1, self.recipe["early"])
+        window = draw(self.train, self.recipe["batch"], unroll + 1, self.recipe["start_bias"])
         if self.ours:
             window = augment(window)
         self.opt.zero_grad(set_to_none=True)
@@ -138,11 +138,11 @@ def _average(averages, values, done):
         average.mul_(decay).add_(value, alpha=1 - decay)
 
 
-def draw(train, batch, length, early):
-    """Windows (b, length, x) that start at r^early of the horizon, r uniform."""
+def draw(train, batch, length, start_bias):
+    """Windows (b, length, x) that start at r^start_bias of the horizon, r uniform."""
     starts = train.shape[1] - length + 1
     sample = torch.randint(len(train), (batch,))
-    start = (torch.rand(batch) ** early * starts).long().clamp(max=starts - 1)
+    start = (torch.rand(batch) ** start_bias * starts).long().clamp(max=starts - 1)
     return train[sample[:, None], start[:, None] + torch.arange(length)]
 
 

@@ -13,8 +13,8 @@ def get_config() -> Config:
     cfg = ConfigDict()
     cfg.schema = 2  # version of this layout; a folder made with another version is refused
     cfg.seed = 0  # drives initialisation, batches and sampling
-    cfg.seeds = 1  # networks trained side by side, of seeds seed, seed + 1, ...; the best ships
-    cfg.stages = ("operator",)  # trained, in order: operator, continued, diffusion, distill, crps
+    cfg.num_seeds = 1  # networks trained side by side, of seeds seed, seed + 1, ...; the best ships
+    cfg.stages = ("operator",)  # trained, in order: operator, control, diffusion, student, ensemble
 
     cfg.pde = ConfigDict()  # a name of PDES and that factory's arguments
     cfg.pde.name = "burgers"  # advection | apebench_burgers | burgers | kuramoto
@@ -50,57 +50,71 @@ def get_config() -> Config:
 
     cfg.diffusion = ConfigDict()  # of the operator's residual, in its deviations
     cfg.diffusion.noise = "edm"  # edm | flow: levels of noise
-    cfg.diffusion.smallest = 0.01  # least noise level; there a student is the identity
-    cfg.diffusion.largest = 80.0  # noise level that samples begin with
+    cfg.diffusion.sigma_min = 0.01  # least noise level; there a student is the identity
+    cfg.diffusion.sigma_max = 80.0  # noise level that samples begin with
     cfg.diffusion.sampler = "heun"  # euler | heun | stochastic: how the teacher samples
     cfg.diffusion.steps = 6  # of that sampler
     cfg.diffusion.temperature = 1.0  # of the teacher's noise in forecasts; 0: none
     cfg.diffusion.student_temperature = 1.0  # and of its student's
-    cfg.diffusion.feedback = False  # members go on from residuals of single steps, see README
-    cfg.diffusion.calls = 2  # of the student, which learns to jump in as many and in fewer
+    cfg.diffusion.autoregressive = False  # members go on from residuals of single steps, see README
+    cfg.diffusion.student_steps = 2  # of the student, which learns to jump in as many and in fewer
 
     cfg.ensemble = ConfigDict()
     cfg.ensemble.members = 8  # forecasts a sample
-    cfg.ensemble.samples = 128  # test trajectories that ensembles are judged on, the first ones
-    cfg.ensemble.noise = 1  # channels of noise that stage crps adds to the operator's input
-    cfg.ensemble.temperature = 1.0  # of the crps members' noise in forecasts; 0: none
-    cfg.ensemble.mirrored = False  # in evaluation, every second member in the PDE's mirror image
+    cfg.ensemble.num_trajectories = (
+        128  # test trajectories that ensembles are judged on, the first ones
+    )
+    cfg.ensemble.noise_channels = (
+        1  # channels of noise that stage ensemble adds to the operator's input
+    )
+    cfg.ensemble.temperature = 1.0  # of these members' noise in forecasts; 0: none
+    cfg.ensemble.antithetic = False  # in evaluation, every second member in the PDE's mirror image
 
     cfg.search = ConfigDict()  # of forecaster ttc, at test time
-    cfg.search.source = "crps"  # crps | distilled: what draws candidates beside the operator's
+    cfg.search.source = (
+        "ensemble"  # ensemble | student: what draws candidates beside the operator's
+    )
     cfg.search.beams = 2  # paths a sample that survive a step
     cfg.search.candidates = 4  # continuations of a path, the operator's own among them
-    cfg.search.budget = config_dict.placeholder(int)  # network calls a step; sets candidates
+    cfg.search.calls_per_step = config_dict.placeholder(
+        int
+    )  # network calls a step; sets candidates
     cfg.search.lookahead = 0  # operator steps by which a candidate is looked after
     cfg.search.discount = 1.0  # of later rewards
-    cfg.search.schedule = "constant"  # constant | linear | geometric: noise of the draws in time
-    cfg.search.start = 1.0  # scale of that noise at the first step
-    cfg.search.end = 1.0  # and at the last
+    cfg.search.temperature_schedule = (
+        "constant"  # constant | linear | geometric: noise of the draws in time
+    )
+    cfg.search.temperature_start = 1.0  # scale of that noise at the first step
+    cfg.search.temperature_end = 1.0  # and at the last
     cfg.search.rewards = ("pde_residual",)  # names of REWARDS: what a transition is scored by
     cfg.search.weights = (1.0,)  # of each
-    cfg.search.samples = 32  # test trajectories on which the search is analysed, the first ones
+    cfg.search.num_trajectories = (
+        32  # test trajectories on which the search is analysed, the first ones
+    )
 
     cfg.fit = ConfigDict()
-    for stage in ("operator", "continued", "crps"):
+    for stage in ("operator", "control", "ensemble"):
         cfg.fit[stage] = fit()
-    for stage in ("diffusion", "distill"):
+    for stage in ("diffusion", "student"):
         single = fit()  # steps of rollouts that were made before
-        single.update(unroll=(1,), shares=(1.0,))
+        single.update(unroll=(1,), phase_fractions=(1.0,))
         cfg.fit[stage] = single
 
     cfg.sweep = ConfigDict()  # learning rates of stage operator, trained side by side in one run
     cfg.sweep.lr_factors = (1.0,)  # of fit.operator.lr, a network of the same seed each
 
     cfg.eval = ConfigDict()
-    cfg.eval.modes = ("persistence", "mean", "solver", "operator")  # forecasters in the table
-    cfg.eval.ship = "operator"  # mode of eval/<metric>; best: the cheapest as good on validation
-    cfg.eval.rivalry = 128  # of ship=best: validation trajectories on which the modes compete
+    cfg.eval.forecasters = ("persistence", "mean", "solver", "operator")  # forecasters in the table
+    cfg.eval.select = "operator"  # mode of eval/<metric>; best: the cheapest as good on validation
+    cfg.eval.selection_trajectories = (
+        128  # of ship=best: validation trajectories on which the modes compete
+    )
     cfg.eval.protocol = "p1"  # p1: from frame 0; p10: after `context` frames
-    cfg.eval.context = 10  # frames given in P10
-    cfg.eval.nudging = 1.0  # how far P10's own forecast is drawn to each given frame, 0 to 1
+    cfg.eval.context_frames = 10  # frames given in P10
+    cfg.eval.nudging_gain = 1.0  # how far P10's own forecast is drawn to each given frame, 0 to 1
     cfg.eval.horizons = (0.5, 1.0, 2.0)  # times since the given frame of nrmse@t, in time units
     cfg.eval.batch = 16  # trajectories a call
-    cfg.eval.examples = 3  # trajectories kept for the figures
+    cfg.eval.num_figures = 3  # trajectories kept for the figures
     cfg.eval.save_predictions = False  # write every prediction to predictions.npz
 
     cfg.gates = ConfigDict()  # of the summary: gates.NAME = {metric, and one limit}; see gate()
@@ -108,13 +122,13 @@ def get_config() -> Config:
     cfg.regression = ConfigDict()  # against the champion, and the runs before on the same board
     watched = ("eval/val/nrmse", "eval/nrmse", "eval/mae", "eval/correlation_time")
     cfg.regression.metrics = watched  # summary keys that are compared
-    cfg.regression.worse = 0.10  # relative change above which a metric has got worse
-    cfg.regression.better = 0.05  # and better
-    cfg.regression.last = 10  # runs before, whose median and spread are what is usual
+    cfg.regression.tolerance = 0.10  # relative change above which a metric has got worse
+    cfg.regression.improvement = 0.05  # and better
+    cfg.regression.history = 10  # runs before, whose median and spread are what is usual
 
     cfg.leaderboard = ConfigDict()
     cfg.leaderboard.path = config_dict.placeholder(str)  # jsonl; none: beside the workdir
-    cfg.leaderboard.promote = True  # a run that may lead its board does
+    cfg.leaderboard.auto_promote = True  # a run that may lead its board does
     cfg.leaderboard.margin = 0.02  # of the champion's validation error: least lead over it
 
     cfg.log = ConfigDict()
@@ -131,7 +145,7 @@ def get_config() -> Config:
 
 
 def gate(metric: str, **limit: Any) -> Config:
-    """A gate of summary key `metric`: most, least, or most_ratio, least_ratio of the champion's.
+    """A gate of summary key `metric`: most, least, or max_ratio, min_ratio of the champion's.
 
     With `of`, a ratio is taken of that key of the run's own summary. Missing and non-finite fail;
     an empty metric switches the gate off.
@@ -148,17 +162,25 @@ def fit() -> Config:
     fit.schedule = "cosine"  # cosine | wsd (warm-up, stable, decay) | constant
     fit.warmup = 500  # updates of linear warm-up
     fit.weight_decay = 1e-5  # of AdamW
-    fit.clip = 1.0  # global gradient norm
-    fit.ema = 0.998  # decay of the shipped average, warmed up
+    fit.clip_norm = 1.0  # global gradient norm
+    fit.ema_decay = 0.998  # decay of the shipped average, warmed up
     fit.unroll = (1, 2, 4)  # steps a window is rolled out, one phase each
-    fit.shares = (0.6, 0.25, 0.15)  # of `steps` each phase takes
-    fit.early = 1.0  # windows start at r^early of the horizon, r uniform; above 1 favours its start
-    fit.loss = "nrmse"  # of operator, continued: nrmse (per sample, as it is judged) | mse
-    fit.floor = 0.0  # of nrmse and crps: added in quadrature to the RMS they divide by; data's std
-    fit.members = 2  # of crps: forecasts of a window
-    fit.visits = 1024  # of diffusion, distill: training trajectories that the operator rolls out
-    fit.match = config_dict.placeholder(str)  # of continued: a stage whose FLOPs set its steps
+    fit.phase_fractions = (0.6, 0.25, 0.15)  # of `steps` each phase takes
+    fit.start_bias = (
+        1.0  # windows start at r^start_bias of the horizon, r uniform; above 1 favours its start
+    )
+    fit.loss = "nrmse"  # of operator, control: nrmse (per sample, as it is judged) | mse
+    fit.loss_floor = (
+        0.0  # of nrmse and CRPS: added in quadrature to the RMS they divide by; data's std
+    )
+    fit.members = 2  # of ensemble: forecasts of a window
+    fit.num_rollouts = (
+        1024  # of diffusion, student: training trajectories that the operator rolls out
+    )
+    fit.match_flops_of = config_dict.placeholder(
+        str
+    )  # of control: a stage whose FLOPs set its steps
     fit.augment = True  # draw the PDE's symmetries
-    fit.chunk = 50  # updates a call; a chunk should take at most 5 s
+    fit.steps_per_call = 50  # updates a call; a chunk should take at most 5 s
     fit.val_every = 1000  # updates between validations, a multiple of chunk
     return fit

@@ -13,7 +13,7 @@ PHYSICS = ("boundary_jump", "conservation_gap", "energy_growth", "max_principle_
 PHYSICS += ("pde_residual", "total_variation_growth")
 """What `physics.diagnostics` measures of any PDE."""
 COUNT_METRICS = ("samples", "calls", "ms", "loss", "rank_correlation", "diversity", "plain_choices")
-KEY_PARTS = ("truth", "val", "rivals", "physics", "p10", "paired", "analysis")
+KEY_PARTS = ("truth", "val", "selection", "physics", "p10", "paired", "analysis")
 """Parts of a summary key between `eval` and the metric, beside stages and forecasters."""
 SUFFIXES = ("_median", "_p90")
 
@@ -26,9 +26,9 @@ def check_gate_rules(cfg: Config) -> None:
     spec = cfg.regression
     for metric in spec.metrics:
         check_key(cfg, "regression.metrics", metric)
-    for key in ("worse", "better"):
+    for key in ("tolerance", "improvement"):
         _require(spec[key] > 0, f"regression.{key}", spec[key], "positive")
-    _require(spec.last >= 1, "regression.last", spec.last, "at least 1")
+    _require(spec.history >= 1, "regression.history", spec.history, "at least 1")
     board = cfg.leaderboard
     _require(board.margin >= 0, "leaderboard.margin", board.margin, "at least 0")
     is_file = board.path is None or not Path(board.path).expanduser().is_dir()
@@ -44,7 +44,7 @@ def check_key(cfg: Config, where: str, key: str, *, remedy: str = "") -> None:
         if head != "eval":
             lookup(dict.fromkeys(known[head]), "/".join([*between, last]), f"key of {head}/")
             return
-        places: dict[str, None] = dict.fromkeys([*KEY_PARTS, *cfg.eval.modes, *cfg.stages])
+        places: dict[str, None] = dict.fromkeys([*KEY_PARTS, *cfg.eval.forecasters, *cfg.stages])
         for part in between:
             lookup(places, part, "forecaster, stage or part of a summary key")
         lookup(dict.fromkeys(_metrics()), _base_metric(last), "metric")
@@ -60,9 +60,9 @@ def _gate(cfg: Config, where: str, gate: Config) -> None:
     _require(len(held) == 1, where, {limit: gate[limit] for limit in held}, one)
     ratio = held[0].endswith("ratio")
     _require(not ratio or gate[held[0]] > 0, f"{where}.{held[0]}", gate[held[0]], "positive")
-    if gate.of:
-        _require(ratio, f"{where}.of", gate.of, "empty beside an absolute limit")
-        check_key(cfg, f"{where}.of", gate.of, remedy=off)
+    if gate.ratio_to:
+        _require(ratio, f"{where}.ratio_to", gate.ratio_to, "empty beside an absolute limit")
+        check_key(cfg, f"{where}.ratio_to", gate.ratio_to, remedy=off)
 
 
 def _base_metric(name: str) -> str:

@@ -14,19 +14,22 @@ SCHEDULES = ("constant", "cosine", "wsd")
 LOSSES = ("mse", "nrmse")
 PROTOCOLS = ("p1", "p10")
 REQUIRED_STAGES = {
-    "continued": ("operator",),
+    "control": ("operator",),
     "diffusion": ("operator",),
-    "distill": ("operator", "diffusion"),
-    "crps": ("operator",),
+    "student": ("operator", "diffusion"),
+    "ensemble": ("operator",),
 }
 """Stages that a stage goes on from."""
-SELECT_RULE = "some that name operator, which what ships must match where eval.ship is best"
+SELECT_RULE = "some that name operator, which what ships must match where eval.select is best"
 TOLERANCE = 1e-6
 
 
 def phases(fit: Config, total: int) -> tuple[tuple[int, int], ...]:
     """(steps, unroll) of each phase: shares of `total` in whole chunks, the rest to the last."""
-    steps = [fit.chunk * round(share * total / fit.chunk) for share in fit.shares[:-1]]
+    steps = [
+        fit.steps_per_call * round(share * total / fit.steps_per_call)
+        for share in fit.phase_fractions[:-1]
+    ]
     return tuple(zip([*steps, total - sum(steps)], fit.unroll, strict=True))
 
 
@@ -43,10 +46,15 @@ def validate(cfg: Config) -> None:
     """Raise ValueError on the first rule that is broken: what was got, what is allowed."""
     require_schema(cfg.schema)
     _require(cfg.seed >= 0, "seed", cfg.seed, "at least 0")
-    _require(cfg.seeds >= 1, "seeds", cfg.seeds, "at least 1")
+    _require(cfg.num_seeds >= 1, "num_seeds", cfg.num_seeds, "at least 1")
     _stage_order(cfg.stages)
-    alone = cfg.seeds == 1 or "diffusion" not in cfg.stages
-    _require(alone, "seeds", cfg.seeds, "1 beside stage diffusion, which learns from one operator")
+    alone = cfg.num_seeds == 1 or "diffusion" not in cfg.stages
+    _require(
+        alone,
+        "num_seeds",
+        cfg.num_seeds,
+        "1 beside stage diffusion, which learns from one operator",
+    )
     _sweep(cfg)
     _data(cfg)
     _require_keys(cfg)
@@ -64,9 +72,12 @@ def _sweep(cfg: Config) -> None:
     positive = len(factors) > 0 and min(factors, default=0) > 0
     _require(positive, "sweep.lr_factors", factors, "positive numbers, one at least")
     _require(len(set(factors)) == len(factors), "sweep.lr_factors", factors, "each given once")
-    alone = cfg.seeds == 1 or len(factors) == 1
+    alone = cfg.num_seeds == 1 or len(factors) == 1
     _require(
-        alone, "seeds", cfg.seeds, "1 beside several sweep.lr_factors: seeds or rates, not both"
+        alone,
+        "num_seeds",
+        cfg.num_seeds,
+        "1 beside several sweep.lr_factors: seeds or rates, not both",
     )
 
 
@@ -79,7 +90,7 @@ def _stage_order(stages: tuple[str, ...]) -> None:
 
 
 def _single_steps(cfg: Config) -> None:
-    for stage in ("diffusion", "distill"):
+    for stage in ("diffusion", "student"):
         lengths = cfg.fit[stage].unroll
         single = stage not in cfg.stages or set(lengths) == {1}
         _require(single, f"fit.{stage}.unroll", lengths, "1: it learns from rollouts made before")
@@ -90,10 +101,13 @@ def _require_keys(cfg: Config) -> None:
     for stage in cfg.stages:
         if stage not in cfg.fit:
             raise ValueError(f"stages names {stage!r}; give it its keys in fit.{stage}")
-    free = [stage for stage in cfg.stages if cfg.fit[stage].match is None]
+    free = [stage for stage in cfg.stages if cfg.fit[stage].match_flops_of is None]
     for stage in cfg.stages:
-        match, known = cfg.fit[stage].match, f"none, or one of stages of own length: {free}"
-        _require(match in (None, *free), f"fit.{stage}.match", match, known)
+        match, known = (
+            cfg.fit[stage].match_flops_of,
+            f"none, or one of stages of own length: {free}",
+        )
+        _require(match in (None, *free), f"fit.{stage}.match_flops_of", match, known)
 
 
 def _generative(cfg: Config) -> None:
@@ -101,13 +115,13 @@ def _generative(cfg: Config) -> None:
     spec, ensemble = cfg.diffusion, cfg.ensemble
     lookup(dict.fromkeys(_noises()), spec.noise, "noise")
     lookup(dict.fromkeys(_samplers()), spec.sampler, "sampler")
-    _require(spec.smallest > 0, "diffusion.smallest", spec.smallest, "positive")
-    above = f"above diffusion.smallest ({spec.smallest})"
-    _require(spec.largest > spec.smallest, "diffusion.largest", spec.largest, above)
-    for key in ("steps", "calls"):
+    _require(spec.sigma_min > 0, "diffusion.sigma_min", spec.sigma_min, "positive")
+    above = f"above diffusion.sigma_min ({spec.sigma_min})"
+    _require(spec.sigma_max > spec.sigma_min, "diffusion.sigma_max", spec.sigma_max, above)
+    for key in ("steps", "student_steps"):
         _require(spec[key] >= 1, f"diffusion.{key}", spec[key], "at least 1")
     _require(ensemble.members >= 2, "ensemble.members", ensemble.members, "at least 2")
-    for key in ("samples", "noise"):
+    for key in ("num_trajectories", "noise_channels"):
         _require(ensemble[key] >= 1, f"ensemble.{key}", ensemble[key], "at least 1")
     warm = {
         "ensemble.temperature": ensemble.temperature,
@@ -119,24 +133,24 @@ def _generative(cfg: Config) -> None:
 
 
 def _fit(name: str, fit: Config, data: Config) -> None:
-    for key in ("steps", "batch", "lr", "clip", "early", "chunk", "val_every"):
+    for key in ("steps", "batch", "lr", "clip_norm", "start_bias", "steps_per_call", "val_every"):
         _require(fit[key] > 0, f"{name}.{key}", fit[key], "positive")
     _require(
         fit.batch <= data.train, f"{name}.batch", fit.batch, f"at most data.train ({data.train})"
     )
     _require(fit.weight_decay >= 0, f"{name}.weight_decay", fit.weight_decay, "at least 0")
-    _require(fit.floor >= 0, f"{name}.floor", fit.floor, "at least 0")
-    _require(0 <= fit.ema < 1, f"{name}.ema", fit.ema, "at least 0 and below 1")
+    _require(fit.loss_floor >= 0, f"{name}.loss_floor", fit.loss_floor, "at least 0")
+    _require(0 <= fit.ema_decay < 1, f"{name}.ema_decay", fit.ema_decay, "at least 0 and below 1")
     short = f"at least 0 and below {name}.steps ({fit.steps})"
     _require(0 <= fit.warmup < fit.steps, f"{name}.warmup", fit.warmup, short)
     lookup(dict.fromkeys(SCHEDULES), fit.schedule, "schedule")
     lookup(dict.fromkeys(LOSSES), fit.loss, "loss")
-    _require(fit.visits >= 1, f"{name}.visits", fit.visits, "at least 1")
+    _require(fit.num_rollouts >= 1, f"{name}.num_rollouts", fit.num_rollouts, "at least 1")
     _require(fit.members >= 2, f"{name}.members", fit.members, "at least 2")
     for key in ("steps", "val_every"):
-        below = fit[key] // fit.chunk * fit.chunk or fit.chunk
-        whole = f"a multiple of {name}.chunk ({fit.chunk}), {below} say"
-        _require(fit[key] % fit.chunk == 0, f"{name}.{key}", fit[key], whole)
+        below = fit[key] // fit.steps_per_call * fit.steps_per_call or fit.steps_per_call
+        whole = f"a multiple of {name}.steps_per_call ({fit.steps_per_call}), {below} say"
+        _require(fit[key] % fit.steps_per_call == 0, f"{name}.{key}", fit[key], whole)
     _phases(name, fit, data)
 
 
@@ -145,14 +159,19 @@ def _phases(name: str, fit: Config, data: Config) -> None:
     reach = f"from 1 to data.steps ({data.steps}) in every phase"
     _require(all(1 <= n <= data.steps for n in fit.unroll), f"{name}.unroll", fit.unroll, reach)
     one_each = f"one share a phase, {len(fit.unroll)} as in {name}.unroll {fit.unroll}"
-    _require(len(fit.shares) == len(fit.unroll), f"{name}.shares", fit.shares, one_each)
-    ones = abs(sum(fit.shares) - 1) <= TOLERANCE and min(fit.shares) > 0
-    _require(ones, f"{name}.shares", fit.shares, "positive numbers that sum to 1")
+    _require(
+        len(fit.phase_fractions) == len(fit.unroll),
+        f"{name}.phase_fractions",
+        fit.phase_fractions,
+        one_each,
+    )
+    ones = abs(sum(fit.phase_fractions) - 1) <= TOLERANCE and min(fit.phase_fractions) > 0
+    _require(ones, f"{name}.phase_fractions", fit.phase_fractions, "positive numbers that sum to 1")
     for at, (steps, _) in enumerate(phases(fit, fit.steps)):
         if steps <= 0:
             raise ValueError(
-                f"{name}.shares {fit.shares} leave phase {at + 1} no whole chunk of {fit.chunk} "
-                f"in {fit.steps} steps; raise {name}.steps, lower {name}.chunk or drop a phase"
+                f"{name}.phase_fractions {fit.phase_fractions} leave phase {at + 1} no whole chunk of {fit.steps_per_call} "
+                f"in {fit.steps} steps; raise {name}.steps, lower {name}.steps_per_call or drop a phase"
             )
 
 
@@ -198,24 +217,34 @@ def _grids(cells: tuple[int, ...], points: int | tuple[int, ...]) -> None:
 def _eval(cfg: Config) -> None:
     spec, key = cfg.eval, "steps" if cfg.data.eval_steps is None else "eval_steps"
     steps, longest = cfg.data[key], f"data.{key}"
-    _require_names("eval.modes", spec.modes, _forecasters(), "mode")
-    for mode in spec.modes:
+    _require_names("eval.forecasters", spec.forecasters, _forecasters(), "mode")
+    for mode in spec.forecasters:
         missing = [stage for stage in _models(mode) if stage not in cfg.stages]
         if missing:
             raise ValueError(
-                f"eval.modes names {mode!r}, which needs stage {missing[0]!r}; add it to stages"
+                f"eval.forecasters names {mode!r}, which needs stage {missing[0]!r}; add it to stages"
             )
     _search(cfg)
-    modes = f"best, or one of eval.modes: {', '.join(spec.modes)}"
-    _require(spec.ship in ("best", *spec.modes), "eval.ship", spec.ship, modes)
-    _require(spec.ship != "best" or "operator" in spec.modes, "eval.modes", spec.modes, SELECT_RULE)
-    _require(spec.rivalry >= 1, "eval.rivalry", spec.rivalry, "at least 1")
+    modes = f"best, or one of eval.forecasters: {', '.join(spec.forecasters)}"
+    _require(spec.select in ("best", *spec.forecasters), "eval.select", spec.select, modes)
+    _require(
+        spec.select != "best" or "operator" in spec.forecasters,
+        "eval.forecasters",
+        spec.forecasters,
+        SELECT_RULE,
+    )
+    _require(
+        spec.selection_trajectories >= 1,
+        "eval.selection_trajectories",
+        spec.selection_trajectories,
+        "at least 1",
+    )
     lookup(dict.fromkeys(PROTOCOLS), spec.protocol, "protocol")
     context = f"at least 1 and below {longest} ({steps})"
-    _require(1 <= spec.context < steps, "eval.context", spec.context, context)
-    _require(0 <= spec.nudging <= 1, "eval.nudging", spec.nudging, "from 0 to 1")
+    _require(1 <= spec.context_frames < steps, "eval.context_frames", spec.context_frames, context)
+    _require(0 <= spec.nudging_gain <= 1, "eval.nudging_gain", spec.nudging_gain, "from 0 to 1")
     _require(spec.batch > 0, "eval.batch", spec.batch, "positive")
-    _require(spec.examples >= 0, "eval.examples", spec.examples, "at least 0")
+    _require(spec.num_figures >= 0, "eval.num_figures", spec.num_figures, "at least 0")
     dt = cfg.pde.get("dt")
     if dt is None:
         return
@@ -230,12 +259,14 @@ def _eval(cfg: Config) -> None:
 def _search(cfg: Config) -> None:
     """What the simulator's `build` cannot know: which forecasters are asked for."""
     spec = cfg.search
-    _require(spec.samples >= 1, "search.samples", spec.samples, "at least 1")
+    _require(
+        spec.num_trajectories >= 1, "search.num_trajectories", spec.num_trajectories, "at least 1"
+    )
     _require(0 < spec.discount <= 1, "search.discount", spec.discount, "above 0 and at most 1")
     needs = lookup(_sources(), spec.source, "search.source")
-    if "ttc" in cfg.eval.modes and needs not in cfg.stages:
+    if "ttc" in cfg.eval.forecasters and needs not in cfg.stages:
         raise ValueError(
-            f"eval.modes names 'ttc', whose search.source {spec.source!r} needs stage {needs!r}; "
+            f"eval.forecasters names 'ttc', whose search.source {spec.source!r} needs stage {needs!r}; "
             "add it to stages"
         )
 

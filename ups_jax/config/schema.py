@@ -66,11 +66,11 @@ FACTORY_SECTIONS = {
 
 GATE = {
     "metric": KeySpec("", KeyType(str)),
-    "most": KeySpec(None, KeyType(float, optional=True)),
-    "least": KeySpec(None, KeyType(float, optional=True)),
-    "most_ratio": KeySpec(None, KeyType(float, optional=True)),
-    "least_ratio": KeySpec(None, KeyType(float, optional=True)),
-    "of": KeySpec("", KeyType(str)),
+    "max": KeySpec(None, KeyType(float, optional=True)),
+    "min": KeySpec(None, KeyType(float, optional=True)),
+    "max_ratio": KeySpec(None, KeyType(float, optional=True)),
+    "min_ratio": KeySpec(None, KeyType(float, optional=True)),
+    "ratio_to": KeySpec("", KeyType(str)),
 }
 """Keys of every `gates.<name>`: a config names as many gates as it likes."""
 

@@ -105,16 +105,16 @@ def copy_to_disk(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
 
 
 def draw_windows(
-    key: Key, data: Trajectories, *, batch: int, length: int, early: float
+    key: Key, data: Trajectories, *, batch: int, length: int, start_bias: float
 ) -> tuple[Array, Array]:
     """`sample_windows` of a split that may lie on disk: the same windows, to the bit."""
     cond = jnp.asarray(data.cond)
     if not isinstance(data.u, DiskFields):
         return sample_windows(
-            key, jnp.asarray(data.u), cond, batch=batch, length=length, early=early
+            key, jnp.asarray(data.u), cond, batch=batch, length=length, start_bias=start_bias
         )
     n, frames = data.u.shape[:2]
-    found = window_index(key, n, frames, batch=batch, length=length, early=early)
+    found = window_index(key, n, frames, batch=batch, length=length, start_bias=start_bias)
     sample, start = (np.asarray(x) for x in found)
     return jnp.asarray(data.u.windows(sample, start, length)), cond[sample]
 
@@ -131,10 +131,10 @@ class ArrayFields:
 
 
 class WindowLoader:
-    """Windows of a split for chunks of updates; the next chunk's are read meanwhile.
+    """Windows of a split for chunks of updates; the next steps_per_call's are read meanwhile.
 
-    `index(step)` gives samples and first frames, both (chunk, b) or (m, chunk, b) for networks side
-    by side, of the chunk that begins at update `step`. Of several processes each reads its share.
+    `index(step)` gives samples and first frames, both (steps_per_call, b) or (m, chunk, b) for networks side
+    by side, of the steps_per_call that begins at update `step`. Of several processes each reads its share.
     """
 
     def __init__(
@@ -144,16 +144,16 @@ class WindowLoader:
         index: Any,
         *,
         length: int,
-        chunk: int,
+        steps_per_call: int,
         mesh: Mesh | None,
     ) -> None:
         self._u, self._cond, self._index, self._mesh = u, np.asarray(cond), index, mesh
-        self._length, self._chunk = length, chunk
+        self._length, self._chunk = length, steps_per_call
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="windows")
         self._next: tuple[int, Future] | None = None
 
     def __call__(self, step: int) -> tuple[Any, Any]:
-        """Fields (chunk, b, length, *s, c) and parameters (chunk, b, p) from update `step` on."""
+        """Fields (steps_per_call, b, length, *s, c) and parameters (chunk, b, p) from update `step` on."""
         if self._next is not None and self._next[0] == step:
             found = self._next[1].result()
         else:
@@ -182,10 +182,10 @@ def window_loader(
     data: Trajectories,
     key: Key,
     *,
-    chunk: int,
+    steps_per_call: int,
     batch: int,
     length: int,
-    early: float,
+    start_bias: float,
     mesh: Mesh | None = None,
 ) -> WindowLoader:
     """Windows of `data` that updates would draw of it on the device, with the same keys.
@@ -196,14 +196,18 @@ def window_loader(
         last.close()
     fields = data.u if isinstance(data.u, DiskFields) else ArrayFields(data.u)
     n, frames = data.u.shape[:2]
-    draw = partial(window_index, n=n, frames=frames, batch=batch, length=length, early=early)
+    draw = partial(
+        window_index, n=n, frames=frames, batch=batch, length=length, start_bias=start_bias
+    )
 
     def index(key: Key, step: Array) -> tuple[Array, Array]:
-        return jax.vmap(lambda i: draw(update_keys(key, step + i)[0]))(jnp.arange(chunk))
+        return jax.vmap(lambda i: draw(update_keys(key, step + i)[0]))(jnp.arange(steps_per_call))
 
     asked = jax.jit(jax.vmap(index, in_axes=(0, None)) if key.ndim else index)
     asked = partial(asked, key)
-    return WindowLoader(fields, data.cond, asked, length=length, chunk=chunk, mesh=mesh)
+    return WindowLoader(
+        fields, data.cond, asked, length=length, steps_per_call=steps_per_call, mesh=mesh
+    )
 
 
 def update_keys(key: Key, step: Array) -> Array:

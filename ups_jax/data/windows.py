@@ -92,16 +92,16 @@ def condition(stats: Mapping[str, Any], features: Array) -> Array:
 
 
 def sample_windows(
-    key: Key, u: Array, cond: Array, *, batch: int, length: int, early: float = 1.0
+    key: Key, u: Array, cond: Array, *, batch: int, length: int, start_bias: float = 1.0
 ) -> tuple[Array, Array]:
     """Random windows of `length` frames: u (n, t, *s, c), cond (n, p) -> (b, length, ...), (b, p).
 
-    Samples are uniform; first frames are r^`early` of what is possible, r uniform: 1 is uniform,
+    Samples are uniform; first frames are r^`start_bias` of what is possible, r uniform: 1 is uniform,
     more favours the early frames, whose errors a rollout carries on. Runs inside `scan`, from
     arrays that stay on the device. ValueError where no window is that long.
     """
     sample, start = window_index(
-        key, u.shape[0], u.shape[1], batch=batch, length=length, early=early
+        key, u.shape[0], u.shape[1], batch=batch, length=length, start_bias=start_bias
     )
 
     def window(i: Array, t: Array) -> Array:
@@ -112,7 +112,7 @@ def sample_windows(
 
 
 def window_index(
-    key: Key, n: int, frames: int, *, batch: int, length: int, early: float
+    key: Key, n: int, frames: int, *, batch: int, length: int, start_bias: float
 ) -> tuple[Array, Array]:
     """Which windows `sample_windows` draws of n trajectories: samples and first frames, (b,)."""
     if not 1 <= length <= frames:
@@ -123,5 +123,5 @@ def window_index(
     k_sample, k_start = jax.random.split(key)
     sample = jax.random.randint(k_sample, (batch,), 0, n)
     starts = frames - length + 1
-    share = jax.random.uniform(k_start, (batch,)) ** early
+    share = jax.random.uniform(k_start, (batch,)) ** start_bias
     return sample, jnp.minimum((share * starts).astype(sample.dtype), starts - 1)

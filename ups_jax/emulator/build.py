@@ -23,7 +23,7 @@ from ups_jax.registry import lookup
 from ups_jax.types import Array
 
 BASE_STEPS = ("persistence", "solver")
-SEARCH_SOURCES = {"crps": "crps", "distilled": "distill"}
+SEARCH_SOURCES = {"ensemble": "ensemble", "student": "student"}
 """What may draw a search's candidates, and the stage that trains it."""
 BUILDER_KEYS = ("name", "zero_mean", "galilean", "base", "coarsen", "substeps")
 """Keys of `cfg.operator` that are no arguments of its factory."""
@@ -41,27 +41,27 @@ def build(cfg: Any) -> Emulator:
     galilean = spec.get("galilean", False)
     if galilean and pde.at_rest is None:
         raise ValueError(f"operator.galilean is set, but pde {pde.name!r} has no frame at rest")
-    if cfg.ensemble.mirrored and pde.mirror is None:
-        raise ValueError(f"ensemble.mirrored is set, but pde {pde.name!r} has no mirror image")
+    if cfg.ensemble.antithetic and pde.mirror is None:
+        raise ValueError(f"ensemble.antithetic is set, but pde {pde.name!r} has no mirror image")
     base = _base_step(
         pde,
         spec.get("base", BASE_STEPS[0]),
         factor=spec.get("coarsen", 1),
         substeps=spec.get("substeps", 1),
     )
-    sim = Emulator(
+    emulator = Emulator(
         pde,
         _operator(cfg, pde, hybrid=base is not None),
         zero_mean=spec.get("zero_mean", False),
         galilean=galilean,
         base=base,
         others=_networks(cfg, pde, hybrid=base is not None),
-        noise=cfg.ensemble.noise,
+        noise=cfg.ensemble.noise_channels,
         diffusion=_diffusion(cfg),
         search=_search(cfg, pde),
     )
-    _check_shapes(sim)
-    return sim
+    _check_shapes(emulator)
+    return emulator
 
 
 def _operator(cfg: Any, pde: PDE, *, hybrid: bool, noise: int = 0) -> Network:
@@ -93,10 +93,10 @@ def _networks(cfg: Any, pde: PDE, *, hybrid: bool) -> dict[str, Network]:
 
     residual = denoiser()
     makers = {
-        "continued": lambda: _operator(cfg, pde, hybrid=hybrid),
-        "crps": lambda: _operator(cfg, pde, hybrid=hybrid, noise=cfg.ensemble.noise),
+        "control": lambda: _operator(cfg, pde, hybrid=hybrid),
+        "ensemble": lambda: _operator(cfg, pde, hybrid=hybrid, noise=cfg.ensemble.noise_channels),
         "diffusion": lambda: residual,
-        "distill": lambda: residual,
+        "student": lambda: residual,
     }
     return {name: makers[name]() for name in cfg.stages if name in makers}
 
@@ -108,8 +108,8 @@ def _diffusion(cfg: Any) -> DiffusionSpec | None:
         return None
     make = lookup(diffusion.NOISE_SCHEDULES, spec.noise, "noise")
     lookup(diffusion.SAMPLERS, spec.sampler, "sampler")
-    noise = make(smallest=spec.smallest, largest=spec.largest)
-    return DiffusionSpec(noise, spec.sampler, spec.steps, spec.calls, spec.feedback)
+    noise = make(sigma_min=spec.sigma_min, sigma_max=spec.sigma_max)
+    return DiffusionSpec(noise, spec.sampler, spec.steps, spec.student_steps, spec.autoregressive)
 
 
 def _search(cfg: Any, pde: PDE) -> SearchSpec | None:
@@ -117,42 +117,44 @@ def _search(cfg: Any, pde: PDE) -> SearchSpec | None:
     spec = cfg.search
     if lookup(SEARCH_SOURCES, spec.source, "search.source") not in cfg.stages:
         return None
-    cost = cfg.diffusion.calls if spec.source == "distilled" else 1
+    cost = cfg.diffusion.student_steps if spec.source == "student" else 1
     candidates = spec.candidates
-    if spec.budget is not None:
+    if spec.calls_per_step is not None:
         candidates = search.max_candidates(
-            spec.budget, beams=spec.beams, lookahead=spec.lookahead, cost=cost
+            spec.calls_per_step, beams=spec.beams, lookahead=spec.lookahead, cost=cost
         )
     search.calls_per_step(spec.beams, candidates, spec.lookahead, cost=cost)
-    search.temperatures(spec.schedule, steps=1, start=spec.start, end=spec.end)
+    search.temperatures(
+        spec.temperature_schedule, steps=1, start=spec.temperature_start, end=spec.temperature_end
+    )
     return SearchSpec(
         spec.source,
         spec.beams,
         candidates,
         spec.lookahead,
         spec.discount,
-        spec.schedule,
-        spec.start,
-        spec.end,
+        spec.temperature_schedule,
+        spec.temperature_start,
+        spec.temperature_end,
         cost,
         rewards.weighted_reward(pde, spec.rewards, spec.weights),
     )
 
 
-def _check_shapes(sim: Emulator) -> None:
+def _check_shapes(emulator: Emulator) -> None:
     """Let every network meet the PDE's grid, without computing anything."""
-    pde = sim.pde
+    pde = emulator.pde
     field = jax.ShapeDtypeStruct((*pde.points, len(pde.channels)), np.float32)
     cond = jax.ShapeDtypeStruct((len(pde.params),), np.float32)
 
     def once(u: Array, cond: Array) -> Array:
-        params = init(sim, jax.random.key(0))
-        ahead = step(sim, params, u, cond)
-        if sim.diffusion is None:
+        params = init(emulator, jax.random.key(0))
+        ahead = step(emulator, params, u, cond)
+        if emulator.diffusion is None:
             return ahead
         level = diffusion.sigma_embedding(u.mean())
         return add_residual(
-            sim, params, u, ahead, cond, lambda net: net(u, level), model="diffusion"
+            emulator, params, u, ahead, cond, lambda net: net(u, level), model="diffusion"
         )
 
     jax.eval_shape(once, field, cond)

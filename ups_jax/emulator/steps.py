@@ -22,21 +22,21 @@ Denoiser = Callable[[Array, Array], Array]
 class DiffusionSpec(NamedTuple):
     """How residuals are diffused: noise levels, teacher's sampler and steps, student's calls.
 
-    With `feedback` a residual is what one step from a true frame lacks, and members go on from it;
+    With `autoregressive` a residual is what one step from a true frame lacks, and members go on from it;
     without, what the operator's rollout lacks, and members stand about that rollout.
     """
 
     noise: NoiseSchedule
     sampler: str
     steps: int
-    calls: int
-    feedback: bool = False
+    student_steps: int
+    autoregressive: bool = False
 
 
 class SearchSpec(NamedTuple):
     """How a path is searched: what draws candidates, how many, how far ahead, and by what reward.
 
-    Noise of the draws is scaled from `start` to `end` by a name of `search.SCHEDULES`; `cost` is
+    Noise of the draws is scaled from `temperature_start` to `temperature_end` by a name of `search.SCHEDULES`; `cost` is
     the network calls of a draw; `reward(prev, next, cond)` (..., *s, c) twice, (..., p) -> (...).
     """
 
@@ -45,9 +45,9 @@ class SearchSpec(NamedTuple):
     candidates: int
     lookahead: int
     discount: float
-    schedule: str
-    start: float
-    end: float
+    temperature_schedule: str
+    temperature_start: float
+    temperature_end: float
     cost: int
     reward: Callable[[Array, Array, Array], Array]
 
@@ -76,31 +76,31 @@ class Emulator:
     search: SearchSpec | None = None
 
 
-def identity_stats(sim: Emulator) -> Params:
+def identity_stats(emulator: Emulator) -> Params:
     """Statistics that leave fields, parameters and residuals as they are."""
-    c, p = len(sim.pde.channels), len(sim.pde.params)
-    names = ["std", "increment_std"] + ["residual_std"] * bool(sim.diffusion)
+    c, p = len(emulator.pde.channels), len(emulator.pde.params)
+    names = ["std", "increment_std"] + ["residual_std"] * bool(emulator.diffusion)
     stats = {"mean": np.zeros(c, np.float32), **{n: np.ones(c, np.float32) for n in names}}
     # An array of no numbers cannot be saved.
     own = {"cond_mean": np.zeros(p, np.float32), "cond_std": np.ones(p, np.float32)} if p else {}
     return stats | own
 
 
-def init(sim: Emulator, key: Key, stats: Mapping[str, Any] | None = None) -> Params:
+def init(emulator: Emulator, key: Key, stats: Mapping[str, Any] | None = None) -> Params:
     """Fresh parameters of every model, with the training split's statistics where given."""
-    chosen = identity_stats(sim) | dict(stats or {})
+    chosen = identity_stats(emulator) | dict(stats or {})
     return {
         "stats": jax.tree.map(jnp.asarray, chosen),
-        "operator": sim.operator.init(key),
+        "operator": emulator.operator.init(key),
         **{
             name: fns.init(jax.random.fold_in(key, i))
-            for i, (name, fns) in enumerate(sim.others.items())
+            for i, (name, fns) in enumerate(emulator.others.items())
         },
     }
 
 
 def step(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     u: Array,
     cond: Array,
@@ -112,12 +112,12 @@ def step(
 
     cond: (..., p); z: noise (..., *s, noise) of a stochastic network; model: its entry of params.
     """
-    seen = _galilean_frame(sim)(u)
-    return seen.back(_predict(sim, params, seen.u, cond, z, model=model))
+    seen = _galilean_frame(emulator)(u)
+    return seen.back(_predict(emulator, params, seen.u, cond, z, model=model))
 
 
 def add_residual(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     u: Array,
     ahead: Array,
@@ -131,15 +131,15 @@ def add_residual(
     u, ahead (..., *s, c), cond (..., p) -> like u, or with leading axes of the draw's own. The
     network's function takes x (..., *s, c) and noise features (..., f), its context bound.
     """
-    seen = _galilean_frame(sim)(u)
+    seen = _galilean_frame(emulator)(u)
     still = seen.there(ahead)
-    residual = draw(_bind_denoiser(sim, params, seen.u, still, cond, model=model))
+    residual = draw(_bind_denoiser(emulator, params, seen.u, still, cond, model=model))
     residual = residual * per_channel(params["stats"]["residual_std"], u)
-    return seen.back(still + _remove_mean(sim, residual))
+    return seen.back(still + _remove_mean(emulator, residual))
 
 
 def residual_target(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     u: Array,
     ahead: Array,
@@ -152,15 +152,15 @@ def residual_target(
 
     All (..., *s, c), cond (..., p) -> like u, and the function of each model as `refined` has it.
     """
-    seen = _galilean_frame(sim)(u)
+    seen = _galilean_frame(emulator)(u)
     still = seen.there(ahead)
     lack = (seen.there(truth) - still) / per_channel(params["stats"]["residual_std"], u)
-    networks = tuple(_bind_denoiser(sim, params, seen.u, still, cond, model=m) for m in models)
-    return _remove_mean(sim, lack), networks
+    networks = tuple(_bind_denoiser(emulator, params, seen.u, still, cond, model=m) for m in models)
+    return _remove_mean(emulator, lack), networks
 
 
 def _predict(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     u: Array,
     cond: Array,
@@ -169,61 +169,63 @@ def _predict(
     model: str = "operator",
 ) -> Array:
     """The field one interval later, both in the operator's frame."""
-    stats, network = params["stats"], sim.others.get(model, sim.operator)
+    stats, network = params["stats"], emulator.others.get(model, emulator.operator)
     start, given = u, normalize(stats, u)
-    if sim.base is not None:
-        start = sim.base(u, cond)
+    if emulator.base is not None:
+        start = emulator.base(u, cond)
         given = jnp.concatenate([given, normalize(stats, start)], -1)
-    told = condition(stats, sim.pde.features(cond))
+    told = condition(stats, emulator.pde.features(cond))
     noise = () if z is None else (z,)
     increment = network.apply(params[model], given, told, *noise)
     increment = increment * per_channel(stats["increment_std"], u)
-    return start + _remove_mean(sim, increment)
+    return start + _remove_mean(emulator, increment)
 
 
 def _bind_denoiser(
-    sim: Emulator, params: Params, u: Array, ahead: Array, cond: Array, *, model: str
+    emulator: Emulator, params: Params, u: Array, ahead: Array, cond: Array, *, model: str
 ) -> Denoiser:
     """The network of a residual, bound to the two fields and to the parameters that it corrects."""
     stats = params["stats"]
     beside = jnp.concatenate([normalize(stats, u), normalize(stats, ahead)], -1)
-    told = condition(stats, sim.pde.features(cond))
+    told = condition(stats, emulator.pde.features(cond))
 
     def network(x: Array, level: Array) -> Array:
-        return sim.others[model].apply(params[model], x, beside, jnp.concatenate([told, level], -1))
+        return emulator.others[model].apply(
+            params[model], x, beside, jnp.concatenate([told, level], -1)
+        )
 
     return network
 
 
-def _remove_mean(sim: Emulator, increment: Array) -> Array:
-    if not sim.zero_mean:
+def _remove_mean(emulator: Emulator, increment: Array) -> Array:
+    if not emulator.zero_mean:
         return increment
-    axes = spatial_axes(sim.pde.ndim)
+    axes = spatial_axes(emulator.pde.ndim)
     return increment - jnp.mean(increment, axes, keepdims=True)
 
 
-def _galilean_frame(sim: Emulator) -> ToFrame:
+def _galilean_frame(emulator: Emulator) -> ToFrame:
     """The frame in which the operator works."""
-    if not sim.galilean:
+    if not emulator.galilean:
         return lambda u: GalileanFrame(u, lambda v: v, lambda v: v)
-    assert sim.pde.at_rest is not None
-    return sim.pde.at_rest
+    assert emulator.pde.at_rest is not None
+    return emulator.pde.at_rest
 
 
-def fit_statistics(sim: Emulator, train: Trajectories) -> Params:
+def fit_statistics(emulator: Emulator, train: Trajectories) -> Params:
     """Scales of the training split in the operator's frame, for `init`; see `fit_normalizer`."""
-    frame = _galilean_frame(sim)
+    frame = _galilean_frame(emulator)
 
     def guess(u: Array, cond: Array) -> Array:
         seen = frame(u)
-        return seen.back(seen.u if sim.base is None else sim.base(seen.u, cond))
+        return seen.back(seen.u if emulator.base is None else emulator.base(seen.u, cond))
 
-    plain = sim.base is None and not sim.galilean
+    plain = emulator.base is None and not emulator.galilean
     return fit_normalizer(
         train,
-        sim.pde.features,
+        emulator.pde.features,
         guess=None if plain else guess,
-        seen=(lambda u: frame(u).u) if sim.galilean else None,
+        seen=(lambda u: frame(u).u) if emulator.galilean else None,
     )
 
 

@@ -68,7 +68,7 @@ def protocols(frames: int, context: int) -> dict[str, int]:
 
 
 def evaluate(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     data: Trajectories,
     key: Key,
@@ -112,7 +112,7 @@ def evaluate(
     like = [shape_of(mesh, (batch, *x.shape[1:])) for x in (data.u, condition_of(data))]
     own = {mode: dict((options or {}).get(mode, {})) for mode in modes}
     runs = {mode: partial(FORECASTERS[mode].run, **own[mode]) for mode in modes}
-    score = jax.jit(partial(_score, sim, runs, starts, metrics, nudging))
+    score = jax.jit(partial(_score, emulator, runs, starts, metrics, nudging))
     compiled = score.lower(params, *like, key).compile()
     compile_s = time.monotonic() - began
     parts: list[dict[str, Stats]] = []
@@ -128,7 +128,7 @@ def evaluate(
     joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     costs = {
         mode: milliseconds(
-            sim, params, data, key, mode=mode, batch=batch, mesh=mesh, stop=stop, **own[mode]
+            emulator, params, data, key, mode=mode, batch=batch, mesh=mesh, stop=stop, **own[mode]
         )
         for mode in modes
     }
@@ -136,7 +136,7 @@ def evaluate(
     for mode in modes:
         scalars[f"eval/{mode}/samples"] = len(data)
         scalars[f"eval/{mode}/ms"] = costs[mode]
-        scalars[f"eval/{mode}/calls"] = calls_per_step(sim, mode, **own[mode]) * (
+        scalars[f"eval/{mode}/calls"] = calls_per_step(emulator, mode, **own[mode]) * (
             data.u.shape[1] - 1
         )
     scalars |= summarize.selected_scalars(scalars, ship, protocol)
@@ -164,7 +164,7 @@ def evaluate(
 
 
 def _score(
-    sim: Emulator,
+    emulator: Emulator,
     runs: Mapping[str, Callable[..., Forecast]],
     starts: Mapping[str, int],
     metrics: Mapping[str, Metric],
@@ -184,30 +184,35 @@ def _score(
     def given(mode: str) -> Array:
         gain = nudging if FORECASTERS[mode].models else 1.0
         frames = [u[:, : start + 1] for start in starts.values()]
-        return jnp.concatenate([nudged_analysis(sim, params, f, cond, gain=gain) for f in frames])
+        return jnp.concatenate(
+            [nudged_analysis(emulator, params, f, cond, gain=gain) for f in frames]
+        )
 
     paths = jnp.stack(
-        [run(sim, params, given(mode), conds, key, steps=steps).u for mode, run in runs.items()]
+        [
+            run(emulator, params, given(mode), conds, key, steps=steps).u
+            for mode, run in runs.items()
+        ]
     )
     out: dict[str, Array] = {"frames": paths[:, :b]}
     for i, (protocol, start) in enumerate(starts.items()):
         pred, true = paths[:, i * b : (i + 1) * b, : steps - start], u[:, start + 1 :]
         for name, metric in metrics.items():
             each = jax.vmap(metric.per_sample, in_axes=(0, None, None))
-            out[f"{protocol}/{name}"] = each(pred, true, sim.pde.ndim)
+            out[f"{protocol}/{name}"] = each(pred, true, emulator.pde.ndim)
     everyone = jnp.concatenate([paths[:, :b], u[None, :, 1:]])
-    physical = jax.vmap(lambda path: _physical(sim, u[:, 0], path, cond))(everyone)
+    physical = jax.vmap(lambda path: _physical(emulator, u[:, 0], path, cond))(everyone)
     by_mode = {mode: {k: v[i] for k, v in (out | physical).items()} for i, mode in enumerate(runs)}
     return by_mode | {"truth": {k: v[-1] for k, v in physical.items()}}
 
 
-def _physical(sim: Emulator, given: Array, path: Array, cond: Array) -> dict[str, Array]:
+def _physical(emulator: Emulator, given: Array, path: Array, cond: Array) -> dict[str, Array]:
     """What needs no truth: diagnostics, drift of the laws, spectrum of the last frame."""
-    checks = physics.diagnostics(sim.pde, given, path, cond)
+    checks = physics.diagnostics(emulator.pde, given, path, cond)
     whole = jnp.concatenate([given[:, None], path], 1)
-    laws = physics.law_values(sim.pde, whole)
+    laws = physics.law_values(emulator.pde, whole)
     return {
         **{f"physics/{name}": value for name, value in checks.items()},
         **{f"law/{name}": value - value[:, :1] for name, value in laws.items()},
-        "spectrum": physics.energy_spectrum(path[:, -1], sim.pde.ndim),
+        "spectrum": physics.energy_spectrum(path[:, -1], emulator.pde.ndim),
     }

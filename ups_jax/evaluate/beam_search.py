@@ -21,7 +21,7 @@ from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 COLUMNS = ["forecaster", "calls a step", "nRMSE", "below mean-of-B", "what it is"]
 ROW_NOTES = {
     "operator": "the frozen operator",
-    "continued": "the operator trained on for as many FLOPs",
+    "control": "the operator trained on for as many FLOPs",
     "mean": "mean of as many members as the search has calls",
     "random": "a path of random choices",
     "ttc": "the search",
@@ -47,7 +47,7 @@ class SearchAnalysis:
 
 
 def analyze_search(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     data: Trajectories,
     key: Key,
@@ -62,9 +62,9 @@ def analyze_search(
     B, the network calls of a step of the search, are those of each but the single ones. Keys are
     eval/ttc/<metric>, eval/ttc/analysis/<quantity>. `Interrupted` when `stop()` answers yes.
     """
-    spec = sim.search
+    spec = emulator.search
     assert spec is not None
-    score = jax.jit(partial(_score, sim, spec, "continued" in params))
+    score = jax.jit(partial(_score, emulator, spec, "control" in params))
     params, key = replicate(mesh, (params, key))
     parts = []
     for begin in range(0, len(data), batch):
@@ -79,7 +79,7 @@ def analyze_search(
     joined: dict[str, Any] = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     errors = {name: joined["nrmse"][name] for name in ROW_NOTES if name in joined["nrmse"]}
     mean = {name: float(np.mean(error)) for name, error in errors.items()}
-    ms = milliseconds(sim, params, data, key, mode="ttc", batch=batch, mesh=mesh, stop=stop)
+    ms = milliseconds(emulator, params, data, key, mode="ttc", batch=batch, mesh=mesh, stop=stop)
     told = joined["rank"][np.isfinite(joined["rank"])]
     rank = float(told.mean()) if told.size else float("nan")
     scalars = {
@@ -89,7 +89,7 @@ def analyze_search(
     }
     steps = data.u.shape[1] - 1
     scalars |= {"eval/ttc/ms": ms, "eval/ttc/samples": len(data)}
-    scalars["eval/ttc/calls"] = search_calls(sim) * steps
+    scalars["eval/ttc/calls"] = search_calls(emulator) * steps
     analysis = {f"nrmse_{name}": value for name, value in mean.items()}
     analysis["rank_correlation"] = rank
     analysis["diversity"] = float(np.mean(joined["diversity"]))
@@ -97,8 +97,8 @@ def analyze_search(
     scalars |= {f"eval/ttc/analysis/{name}": value for name, value in analysis.items()}
     single = {
         "operator": 1,
-        "continued": 1,
-        "mean": FORECASTERS[spec.source].calls(sim, _members(sim, spec)),
+        "control": 1,
+        "mean": FORECASTERS[spec.source].calls(emulator, _members(emulator, spec)),
     }
     return SearchAnalysis(
         scalars=scalars,
@@ -106,7 +106,7 @@ def analyze_search(
         rows=[
             [
                 name,
-                single.get(name, search_calls(sim)),
+                single.get(name, search_calls(emulator)),
                 value,
                 1 - value / mean["mean"],
                 ROW_NOTES[name],
@@ -124,7 +124,7 @@ def analyze_search(
 
 
 def _score(
-    sim: Emulator,
+    emulator: Emulator,
     spec: SearchSpec,
     continued: bool,
     params: Params,
@@ -133,13 +133,13 @@ def _score(
     key: Key,
 ) -> dict[str, Any]:
     """Errors of every way to spend the calls, and how rewards and errors of candidates agree."""
-    true, ndim = u[:, 1:], sim.pde.ndim
+    true, ndim = u[:, 1:], emulator.pde.ndim
     k_path, k_mean, k_random, k_ask = jax.random.split(key, 4)
-    run = partial(search_forecast, sim, params, u[:, 0], cond, steps=true.shape[1], spec=spec)
+    run = partial(search_forecast, emulator, params, u[:, 0], cond, steps=true.shape[1], spec=spec)
 
     def go(mode: str, key: Key, **options: Any) -> Forecast:
         run = FORECASTERS[mode].run
-        return run(sim, params, u[:, 0], cond, key, steps=true.shape[1], **options)
+        return run(emulator, params, u[:, 0], cond, key, steps=true.shape[1], **options)
 
     def judged(prev: Array, after: Array, cond: Array, t: Array) -> Array:
         """All rewards (3, b, w, k): of physics, of chance, of the truth."""
@@ -156,13 +156,13 @@ def _score(
     ways, logs = jax.vmap(way)(jnp.arange(3))
     paths = {
         "operator": go("operator", key).u,
-        **({"continued": go("continued", key).u} if continued else {}),
-        "mean": go(spec.source, k_mean, members=_members(sim, spec)).u,
+        **({"control": go("control", key).u} if continued else {}),
+        "mean": go(spec.source, k_mean, members=_members(emulator, spec)).u,
         "random": ways[1],
         "ttc": ways[0],
         "oracle": ways[2],
     }
-    reward, error = _forecast_options(sim, params, spec, u[:, 0], ways[0], true, cond, k_ask)
+    reward, error = _forecast_options(emulator, params, spec, u[:, 0], ways[0], true, cond, k_ask)
     return {
         "nrmse": {name: nrmse(path, true, ndim) for name, path in paths.items()},
         "metrics": {n: metric.per_sample(ways[0], true, ndim) for n, metric in METRICS.items()},
@@ -175,7 +175,7 @@ def _score(
 
 
 def _forecast_options(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     spec: SearchSpec,
     u0: Array,
@@ -191,12 +191,12 @@ def _forecast_options(
         u, goal, k = now
         told = cond[:, None]
         after = propose_candidates(
-            sim, params, u[:, None], told, k, spec=spec, temperature=spec.start
+            emulator, params, u[:, None], told, k, spec=spec, temperature=spec.temperature_start
         )
         prev = jnp.broadcast_to(u[:, None, None], after.shape)
         wide = jnp.broadcast_to(told[:, :, None], (*after.shape[:3], told.shape[-1]))
         reward = spec.reward(prev, after, wide)
-        return reward[:, 0], _distance(after, goal, sim.pde.ndim)[:, 0]
+        return reward[:, 0], _distance(after, goal, emulator.pde.ndim)[:, 0]
 
     keys = jax.random.split(key, true.shape[1])
     swap = partial(jnp.moveaxis, source=1, destination=0)
@@ -224,9 +224,9 @@ def _distance(after: Array, goal: Array, ndim: int) -> Array:
     return jnp.sqrt(jnp.mean((after - goal[:, None, None]) ** 2, axes))
 
 
-def _members(sim: Emulator, spec: SearchSpec) -> int:
+def _members(emulator: Emulator, spec: SearchSpec) -> int:
     """Members that cost as many calls as the search, one at least."""
-    return max(1, search_calls(sim) // FORECASTERS[spec.source].calls(sim, 1))
+    return max(1, search_calls(emulator) // FORECASTERS[spec.source].calls(emulator, 1))
 
 
 def _pairs(reward: np.ndarray, error: np.ndarray) -> Stats:

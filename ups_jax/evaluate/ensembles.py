@@ -48,7 +48,7 @@ class Ensembles:
 
 
 def evaluate_ensembles(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     data: Trajectories,
     key: Key,
@@ -71,7 +71,7 @@ def evaluate_ensembles(
         **dict.fromkeys(controls, {}),
         **{m: {"members": members, **o} for m, o in modes.items()},
     }
-    score = jax.jit(partial(_score, sim, runs, tuple(modes)))
+    score = jax.jit(partial(_score, emulator, runs, tuple(modes)))
     params, key = replicate(mesh, (params, key))
     parts, paths = [], []
     for begin in range(0, len(data), batch):
@@ -92,10 +92,12 @@ def evaluate_ensembles(
         scalars |= _scalars(prefix, joined[mode], data)
         scalars[f"{prefix}samples"] = len(data)
         took = partial(
-            milliseconds, sim, params, data, key, mode=mode, batch=batch, mesh=mesh, stop=stop
+            milliseconds, emulator, params, data, key, mode=mode, batch=batch, mesh=mesh, stop=stop
         )
         scalars[f"{prefix}ms"] = took(**options)
-        scalars[f"{prefix}calls"] = calls_per_step(sim, mode, **options) * (data.u.shape[1] - 1)
+        scalars[f"{prefix}calls"] = calls_per_step(emulator, mode, **options) * (
+            data.u.shape[1] - 1
+        )
     return Ensembles(
         scalars=scalars,
         columns=["forecaster", *SHOWN],
@@ -107,7 +109,7 @@ def evaluate_ensembles(
 
 
 def _score(
-    sim: Emulator,
+    emulator: Emulator,
     runs: Mapping[str, Mapping[str, Any]],
     drawn: tuple[str, ...],
     params: Params,
@@ -116,11 +118,11 @@ def _score(
     key: Key,
 ) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
     """Every statistic of a batch u (b, t, *s, c) by mode, and the members of those that draw."""
-    true, ndim = u[:, 1:], sim.pde.ndim
+    true, ndim = u[:, 1:], emulator.pde.ndim
     stats, kept = {}, {}
     for mode, options in runs.items():
         run = FORECASTERS[mode].run
-        found = run(sim, params, u[:, 0], cond, key, steps=true.shape[1], **options)
+        found = run(emulator, params, u[:, 0], cond, key, steps=true.shape[1], **options)
         point = {name: m.per_sample(found.u, true, ndim) for name, m in METRICS.items()}
         if mode not in drawn:
             single = found.u[:, None]

@@ -18,7 +18,7 @@ MAX_SECONDS = 2.0
 
 
 def milliseconds(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     data: Trajectories,
     key: Key,
@@ -40,7 +40,7 @@ def milliseconds(
         if stop():
             raise Interrupted("evaluation")
         began = time.perf_counter()
-        found = forecast(sim, params, u0, cond, key, steps=steps, mode=mode, **options)
+        found = forecast(emulator, params, u0, cond, key, steps=steps, mode=mode, **options)
         jax.block_until_ready(found.u)
         times.append(time.perf_counter() - began)
     return float(np.median(times[1:])) * 1e3 / len(u0)

@@ -23,7 +23,7 @@ WINDOWS = 256
 
 
 def validator(
-    sim: Emulator,
+    emulator: Emulator,
     data: Trajectories,
     *,
     batch: int,
@@ -41,18 +41,26 @@ def validator(
     measure = lookup(METRICS, metric, "metric")
     score = jax.jit(measure.per_sample, static_argnums=2)
     rolled = partial(
-        _rollout, sim, data, batch=batch, mode=mode, start=start, mesh=mesh, stop=stop, **options
+        _rollout,
+        emulator,
+        data,
+        batch=batch,
+        mode=mode,
+        start=start,
+        mesh=mesh,
+        stop=stop,
+        **options,
     )
 
     def validate(params: Params) -> float | None:
-        each = rolled(params, lambda found, true: score(found.u, true, sim.pde.ndim))
+        each = rolled(params, lambda found, true: score(found.u, true, emulator.pde.ndim))
         return None if each is None else _finite(measure.reduce(jnp.asarray(each)))
 
     return validate
 
 
 def per_sample_nrmse(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     data: Trajectories,
     *,
@@ -64,14 +72,14 @@ def per_sample_nrmse(
 ) -> np.ndarray | None:
     """P1 nRMSE of a mode, with its `options`, on each trajectory (n,); None once stopped."""
     rolled = partial(
-        _rollout, sim, data, batch=batch, mode=mode, start=0, mesh=mesh, stop=stop, **options
+        _rollout, emulator, data, batch=batch, mode=mode, start=0, mesh=mesh, stop=stop, **options
     )
-    each = rolled(params, lambda found, true: nrmse(found.u, true, sim.pde.ndim))
+    each = rolled(params, lambda found, true: nrmse(found.u, true, emulator.pde.ndim))
     return None if each is None else np.nan_to_num(each.mean(1), nan=np.inf)
 
 
 def ensemble_validator(
-    sim: Emulator,
+    emulator: Emulator,
     data: Trajectories,
     *,
     batch: int,
@@ -82,15 +90,15 @@ def ensemble_validator(
     **options: Any,
 ) -> Validate:
     """A mode's fair CRPS over the truth's RMS, P1, mean over a split and its frames."""
-    axes = tuple(range(-1 - sim.pde.ndim, 0))
+    axes = tuple(range(-1 - emulator.pde.ndim, 0))
 
     @jax.jit
     def score(paths: Array, true: Array) -> Array:
-        return crps(paths, true, sim.pde.ndim) / jnp.sqrt(jnp.mean(true**2, axes) + 1e-12)
+        return crps(paths, true, emulator.pde.ndim) / jnp.sqrt(jnp.mean(true**2, axes) + 1e-12)
 
     rolled = partial(
         _rollout,
-        *(sim, data),
+        *(emulator, data),
         **dict(batch=batch, mode=mode, start=0, mesh=mesh, stop=stop, members=members),
         **options,
     )
@@ -108,7 +116,7 @@ def loss_validator(
     *,
     batch: int,
     unroll: int,
-    early: float,
+    start_bias: float,
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Validate:
@@ -118,7 +126,9 @@ def loss_validator(
     @jax.jit
     def loss(params: Params, u: Array, cond: Array, i: int) -> Array:
         k_window, k_loss = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
-        found = sample_windows(k_window, u, cond, batch=batch, length=unroll + 1, early=early)
+        found = sample_windows(
+            k_window, u, cond, batch=batch, length=unroll + 1, start_bias=start_bias
+        )
         found = constrain_batch(mesh, dict(u=found[0], cond=found[1]))
         return stage.loss(params, found, k_loss)[0]
 
@@ -134,7 +144,7 @@ def loss_validator(
 
 
 def _rollout(
-    sim, data, params, score, *, batch, mode, start, mesh, stop, **options
+    emulator, data, params, score, *, batch, mode, start, mesh, stop, **options
 ) -> np.ndarray | None:
     """Scores of each trajectory's forecast after frame `start`; None once stopped."""
     steps, scores = data.u.shape[1] - 1 - start, []
@@ -145,7 +155,9 @@ def _rollout(
         some = slice(begin, begin + batch)
         u, cond = shard_batch(mesh, (data.u[some], condition_of(data)[some]))
         key = replicate(mesh, jax.random.key(begin))
-        found = forecast(sim, params, u[:, start], cond, key, steps=steps, mode=mode, **options)
+        found = forecast(
+            emulator, params, u[:, start], cond, key, steps=steps, mode=mode, **options
+        )
         scores.append(to_host(mesh, score(found, u[:, start + 1 :])))
     return np.concatenate(scores)
 

@@ -62,7 +62,7 @@ def _page(
     ruled: RunVerdict,
     stages: list[list[Any]],
 ) -> Path:
-    cfg, sim = plan.cfg, plan.sim
+    cfg, emulator = plan.cfg, plan.emulator
     series = [
         json.loads(line) for line in workdir.read_text(plan.workdir / "metrics.jsonl").splitlines()
     ]
@@ -77,14 +77,14 @@ def _page(
     return write_report(
         plan.workdir,
         judged.report,
-        title=f"{sim.pde.name}: {plan.workdir.name}",
+        title=f"{emulator.pde.name}: {plan.workdir.name}",
         series=series,
         config=config.to_dict(cfg),
         facts=facts,
         stage_columns=STAGE_COLUMNS,
         stage_rows=stages,
         ship=judged.ship,
-        extent=sim.pde.extent,
+        extent=emulator.pde.extent,
         dpi=cfg.report.dpi,
         more=_more_plates(plan, judged),
         tables=[*_variants(plan), *_more_tables(judged)],
@@ -122,7 +122,7 @@ def _lead(plan: RunContext, ruled: RunVerdict) -> list[Table | ReportFigure]:
 def _more_plates(plan: RunContext, judged: Evaluation) -> list[ReportFigure]:
     times, dpi, plates = judged.report.times, plan.cfg.report.dpi, []
     if judged.ensembles is not None:
-        found, extent = judged.ensembles, plan.sim.pde.extent
+        found, extent = judged.ensembles, plan.emulator.pde.extent
         plates += ensemble_figures(
             found.curves, found.examples, times, levels=LEVELS, extent=extent, dpi=dpi
         )
@@ -133,5 +133,5 @@ def _more_plates(plan: RunContext, judged: Evaluation) -> list[ReportFigure]:
 
 
 def _seeds(cfg: Any) -> str:
-    last = cfg.seed + cfg.seeds - 1
-    return f"best of {cfg.seed} to {last} on validation" if cfg.seeds > 1 else str(cfg.seed)
+    last = cfg.seed + cfg.num_seeds - 1
+    return f"best of {cfg.seed} to {last} on validation" if cfg.num_seeds > 1 else str(cfg.seed)

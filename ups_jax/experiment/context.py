@@ -38,7 +38,7 @@ class RunContext:
     """One run: its config and simulator, its folder and data, and what stops or shows it."""
 
     cfg: Any
-    sim: Emulator
+    emulator: Emulator
     workdir: Path
     args: Namespace
     stop: StopFlag

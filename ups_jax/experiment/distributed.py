@@ -41,8 +41,10 @@ def initialize(args: Namespace) -> None:
     """Meet the other processes, if there are any. ValueError where they are not found in time."""
     address = args.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     if address is None:
-        if args.processes is not None or args.process is not None:
-            raise ValueError("--processes and --process need --coordinator HOST:PORT beside them")
+        if args.num_processes is not None or args.process_id is not None:
+            raise ValueError(
+                "--num_processes and --process_id need --coordinator HOST:PORT beside them"
+            )
         return
     # JAX would listen for SIGTERM in our handler's stead.
     jax.config.update("jax_enable_preemption_service", False)
@@ -57,13 +59,13 @@ def initialize(args: Namespace) -> None:
         except (ValueError, RuntimeError) as error:
             raise ValueError(
                 f"--coordinator auto: {_line(error)}; name it: --coordinator HOST:PORT "
-                "--processes N --process I"
+                "--num_processes N --process_id I"
             ) from error
         return
-    count = _number(args.processes, "JAX_NUM_PROCESSES", "--processes", least=1)
-    own = _number(args.process, "JAX_PROCESS_ID", "--process", least=0)
+    count = _number(args.num_processes, "JAX_NUM_PROCESSES", "--num_processes", least=1)
+    own = _number(args.process_id, "JAX_PROCESS_ID", "--process_id", least=0)
     if own >= count:
-        raise ValueError(f"--process is {own}; of {count} processes the last is {count - 1}")
+        raise ValueError(f"--process_id is {own}; of {count} processes the last is {count - 1}")
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise ValueError(f"--coordinator is {address!r}; write HOST:PORT, 10.0.0.1:8476 say")

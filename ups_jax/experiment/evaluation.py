@@ -18,9 +18,9 @@ from ups_jax.progress import format_table, select_columns
 from ups_jax.types import Interrupted, Params, Trajectories
 
 SELECT_BEST = "best"
-"""Value of `eval.ship` that leaves the choice to validation."""
+"""Value of `eval.select` that leaves the choice to validation."""
 SEARCH = "ttc"
-CONTROLS = ("operator", "continued")
+CONTROLS = ("operator", "control")
 SHOWN = {
     "forecaster": "forecaster",
     "protocol": "protocol",
@@ -68,17 +68,17 @@ def select_model(
     Learned modes of the table compete, but for the control, the teacher of a student, and the
     search, which has an analysis of its own.
     """
-    spec, sim = plan.cfg.eval, plan.sim
-    if spec.ship != SELECT_BEST:
-        return spec.ship, {}
-    apart = {"continued", SEARCH} | ({"diffusion"} if "distilled" in spec.modes else set())
-    rivals = [m for m in spec.modes if FORECASTERS[m].models and m not in apart]
-    rivals.sort(key=lambda mode: (FORECASTERS[mode].draws, calls_per_step(sim, mode)))
-    few, found = val.take(slice(spec.rivalry)), {}
+    spec, emulator = plan.cfg.eval, plan.emulator
+    if spec.select != SELECT_BEST:
+        return spec.select, {}
+    apart = {"control", SEARCH} | ({"diffusion"} if "student" in spec.forecasters else set())
+    rivals = [m for m in spec.forecasters if FORECASTERS[m].models and m not in apart]
+    rivals.sort(key=lambda mode: (FORECASTERS[mode].draws, calls_per_step(emulator, mode)))
+    few, found = val.take(slice(spec.selection_trajectories)), {}
     for mode in rivals:
         own = _forecast_options(plan.cfg, mode)
         each = per_sample_nrmse(
-            sim, params, few, batch=spec.batch, mode=mode, **_run_options(plan), **own
+            emulator, params, few, batch=spec.batch, mode=mode, **_run_options(plan), **own
         )
         if each is None:
             raise Interrupted("the choice of what ships")
@@ -91,7 +91,7 @@ def validation_error(plan: RunContext, params: Params, val: Trajectories, ship: 
     own = _forecast_options(plan.cfg, ship)
     batch = plan.cfg.eval.batch
     each = per_sample_nrmse(
-        plan.sim, params, val, batch=batch, mode=ship, **_run_options(plan), **own
+        plan.emulator, params, val, batch=batch, mode=ship, **_run_options(plan), **own
     )
     if each is None:
         raise Interrupted("the validation of what ships")
@@ -127,17 +127,17 @@ def evaluate_run(
     With several seeds, mean and spread of the learned ones stand beside the shipped network's.
     """
     cfg, params = plan.cfg, networks[chosen]
-    drawn = [mode for mode in cfg.eval.modes if FORECASTERS[mode].draws]
-    single = [mode for mode in cfg.eval.modes if mode not in (*drawn, SEARCH)]
+    drawn = [mode for mode in cfg.eval.forecasters if FORECASTERS[mode].draws]
+    single = [mode for mode in cfg.eval.forecasters if mode not in (*drawn, SEARCH)]
     look = partial(evaluate_test, plan, test=test)
     report = look(params, modes=single)
     learned = [mode for mode in single if FORECASTERS[mode].models]
     if len(networks) > 1 and learned:
         report = merge_seeds(report, [look(each, modes=learned) for each in networks])
     ensembles = _ensembles(plan, params, drawn, single, test) if drawn else None
-    searched = _analyze_search(plan, params, test) if SEARCH in cfg.eval.modes else None
+    searched = _analyze_search(plan, params, test) if SEARCH in cfg.eval.forecasters else None
     # Members are dear: after several given frames they are drawn where that is asked for alone.
-    context = test.u.shape[1] if cfg.eval.protocol == "p1" else cfg.eval.context
+    context = test.u.shape[1] if cfg.eval.protocol == "p1" else cfg.eval.context_frames
     whole = look(params, modes=[ship], context=context) if ship not in single else None
     found = _joined(report, ensembles, searched, whole, cfg, params)
     shipped = summarize.selected_scalars(found.scalars, ship, cfg.eval.protocol)
@@ -153,15 +153,15 @@ def _ensembles(
 ) -> Ensembles:
     cfg = plan.cfg
     return evaluate_ensembles(
-        plan.sim,
+        plan.emulator,
         params,
-        test.take(slice(cfg.ensemble.samples)),
+        test.take(slice(cfg.ensemble.num_trajectories)),
         jax.random.key(cfg.seed + 2),
         modes={mode: _forecast_options(cfg, mode) for mode in drawn},
         members=cfg.ensemble.members,
         controls=[mode for mode in CONTROLS if mode in single],
-        batch=min(cfg.eval.batch, cfg.ensemble.samples, len(test)),
-        examples=cfg.eval.examples,
+        batch=min(cfg.eval.batch, cfg.ensemble.num_trajectories, len(test)),
+        examples=cfg.eval.num_figures,
         **_run_options(plan),
         progress=lambda done, total: plan.bar("ensembles", done, total),
     )
@@ -170,11 +170,11 @@ def _ensembles(
 def _analyze_search(plan: RunContext, params: Params, test: Trajectories) -> SearchAnalysis:
     cfg = plan.cfg
     return analyze_search(
-        plan.sim,
+        plan.emulator,
         params,
-        test.take(slice(cfg.search.samples)),
+        test.take(slice(cfg.search.num_trajectories)),
         jax.random.key(cfg.seed + 3),
-        batch=min(cfg.eval.batch, cfg.search.samples, len(test)),
+        batch=min(cfg.eval.batch, cfg.search.num_trajectories, len(test)),
         **_run_options(plan),
         progress=lambda done, total: plan.bar("search", done, total),
     )
@@ -191,18 +191,18 @@ def evaluate_test(
     """Evaluate `modes` on a test split as the config's `eval` section says."""
     cfg, spec = plan.cfg, plan.cfg.eval
     return evaluate(
-        plan.sim,
+        plan.emulator,
         params,
         test,
         jax.random.key(cfg.seed + 1),
         modes=modes,
-        ship=spec.ship if spec.ship in modes else modes[-1],
+        ship=spec.select if spec.select in modes else modes[-1],
         protocol=spec.protocol,
-        context=context or spec.context,
-        nudging=spec.nudging,
+        context=context or spec.context_frames,
+        nudging=spec.nudging_gain,
         horizons=spec.horizons,
         batch=min(spec.batch, len(test)),
-        examples=spec.examples,
+        examples=spec.num_figures,
         options={mode: _forecast_options(cfg, mode) for mode in modes},
         **_run_options(plan),
         progress=lambda done, total: plan.bar("evaluate", done, total),
@@ -239,14 +239,14 @@ def _forecast_options(cfg: Any, mode: str) -> Mapping[str, Any]:
     if not FORECASTERS[mode].draws:
         return {}
     temperature = {
-        "crps": cfg.ensemble.temperature,
+        "ensemble": cfg.ensemble.temperature,
         "diffusion": cfg.diffusion.temperature,
-        "distilled": cfg.diffusion.student_temperature,
+        "student": cfg.diffusion.student_temperature,
     }
     options = {"members": cfg.ensemble.members, "temperature": temperature[mode]}
     # Members about one rollout have no frame of their own.
-    own = mode == "crps" or cfg.diffusion.feedback
-    return options | ({"mirrored": True} if cfg.ensemble.mirrored and own else {})
+    own = mode == "ensemble" or cfg.diffusion.autoregressive
+    return options | ({"antithetic": True} if cfg.ensemble.antithetic and own else {})
 
 
 def _joined(
@@ -268,7 +268,7 @@ def _joined(
                 scalars[key.replace("/paired/", "/")] = value
     scalars |= searched.scalars if searched else {}
     scalars |= whole.scalars if whole else {}
-    dear = [mode for mode in cfg.eval.modes if f"eval/{mode}/nrmse" not in report.scalars]
+    dear = [mode for mode in cfg.eval.forecasters if f"eval/{mode}/nrmse" not in report.scalars]
     _, rows = summarize.summary(scalars, dear, {"p1": 0}, cfg.eval.horizons, params)
     found = replace(report, scalars=scalars, rows=[*report.rows, *rows])
     if whole is None:

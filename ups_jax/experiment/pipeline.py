@@ -57,14 +57,14 @@ def _prepare(args: Namespace, stop: StopFlag) -> RunContext:
     distributed.require_equal(
         "config", str(same), "start all with the same command, but for --process"
     )
-    sim = build(cfg)
+    emulator = build(cfg)
     bar = ProgressBar(on=cfg.log.progress and distributed.is_primary())
     grid = sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
     for stage in cfg.stages:
         sharding.require_divides(f"fit.{stage}.batch", cfg.fit[stage].batch, grid)
     sharding.require_divides("eval.batch", cfg.eval.batch, grid)
     plan = RunContext(
-        cfg, sim, Path(args.workdir), args, distributed.shared_stop(stop), began, bar, grid
+        cfg, emulator, Path(args.workdir), args, distributed.shared_stop(stop), began, bar, grid
     )
     if args.dry_run:
         return plan
@@ -79,7 +79,7 @@ def _prepare(args: Namespace, stop: StopFlag) -> RunContext:
     with ExitStack() as unless_prepared:
         distributed.broadcast_from_primary(lambda: _lock_workdir(plan, unless_prepared))
         plan.splits = distributed.all_succeed(
-            lambda: load_splits(cfg, sim.pde, mesh=grid, stop=stop, progress=bar), stop
+            lambda: load_splits(cfg, emulator.pde, mesh=grid, stop=stop, progress=bar), stop
         )
         found = str(plan.splits.record["hash"])
         distributed.require_equal("data", found, "share a data cache (UPS_DATA), or one file")
@@ -100,7 +100,7 @@ def _lock_workdir(plan: RunContext, until: ExitStack) -> None:
 def execute(plan: RunContext) -> int:
     """Train, evaluate and report what was prepared -> exit code."""
     if plan.args.dry_run:
-        _print_once(dry_run.describe(plan.cfg, plan.sim))
+        _print_once(dry_run.describe(plan.cfg, plan.emulator))
         return 0
     if plan.splits is None:
         return _print_results(plan)
@@ -163,7 +163,7 @@ def _run(plan: RunContext, splits: Splits, run: tracking.Run) -> None:
     began = time.monotonic()
     ship, rivals = select_model(plan, params, splits.val)
     run.update_config({"ship": ship})
-    run.log_eval_summary({f"rivals/{mode}/nrmse": value for mode, value in rivals.items()})
+    run.log_eval_summary({f"selection/{mode}/nrmse": value for mode, value in rivals.items()})
     known = stages[0][STAGE_COLUMNS.index("validation")] if ship == "operator" else None
     value = validation_error(plan, params, splits.val, ship) if known is None else known
     run.log_eval_summary({"val/nrmse": value})
@@ -221,23 +221,23 @@ def _train(
     compared learning rates that one alone goes on.
     """
     cfg, wall, rows, chosen = plan.cfg, plan.wall, [], 0
-    params = training.init_params(plan.sim, cfg, fit_statistics(plan.sim, splits.train))
+    params = training.init_params(plan.emulator, cfg, fit_statistics(plan.emulator, splits.train))
     for name in cfg.stages:
         fitted = training.run_stage(name, params, plan, splits, run)
         params, at = fitted.best, fitted.progress
-        measure = schedule.stage_of(plan.sim, cfg, name).judged
+        measure = schedule.stage_of(plan.emulator, cfg, name).judged
         if name == "operator":
             chosen = int(np.argmin(at.best_value))
             params, plan.variants = (
                 training.best_variant(params, cfg, chosen),
                 training.variants(cfg, at),
             )
-        size, value = num_params(params[name]) // cfg.seeds, at.best_value[chosen]
-        spread = float(np.std(at.best_value, ddof=1)) if cfg.seeds > 1 else None
-        updates = sum(steps for steps, _ in schedule.phases_of(plan.sim, cfg, name))
-        flop = schedule.training_flops(plan.sim, cfg, name) / 1e12
+        size, value = num_params(params[name]) // cfg.num_seeds, at.best_value[chosen]
+        spread = float(np.std(at.best_value, ddof=1)) if cfg.num_seeds > 1 else None
+        updates = sum(steps for steps, _ in schedule.phases_of(plan.emulator, cfg, name))
+        flop = schedule.training_flops(plan.emulator, cfg, name) / 1e12
         told = [at.best_step[chosen], measure, value, spread, flop, at.train_s, at.compile_s]
-        rows.append([name, size, updates, cfg.seeds, *told])
+        rows.append([name, size, updates, cfg.num_seeds, *told])
         run.log_eval_summary({f"val/{name}/{measure}": value})
         run.log_eval_summary({name: size}, prefix="params")
         wall["train_s"] = wall.get("train_s", 0.0) + at.train_s

@@ -30,7 +30,7 @@ def _task(cfg: Any) -> dict[str, Any]:
     made = config.to_dict(cfg)
     own = {key: value for key, value in made["pde"].items() if key != "name"}
     given = {"steps": eval_steps(cfg)}
-    given |= {"context": cfg.eval.context} if cfg.eval.protocol == "p10" else {}
+    given |= {"context": cfg.eval.context_frames} if cfg.eval.protocol == "p10" else {}
     return {"pde": made["pde"]["name"], **own, **given}
 
 
@@ -65,7 +65,7 @@ def row_of(
         "data": {"origin": splits.record["origin"], **splits.record["hash"]},
         "ship": ship,
         "seed": cfg.seed,
-        "seeds": cfg.seeds,
+        "seeds": cfg.num_seeds,
         "spread": spread,
         "metrics": {key: _round_digits(value) for key, value in metrics.items()},
         "device": note.get("device"),

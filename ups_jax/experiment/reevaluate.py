@@ -42,12 +42,12 @@ class Command:
 def prepare(args: Namespace, stop: StopFlag) -> Command:
     """Load the model and its test data; ValueError where either is missing or does not fit."""
     environment.enable_compilation_cache()
-    sim, params, cfg = workdir.load(args.workdir)
+    emulator, params, cfg = workdir.load(args.workdir)
     if not workdir.is_finished(args.workdir):
         raise ValueError(
             f"{args.workdir} is not finished; the command that began it goes on with it"
         )
-    changed = _config_changes(args, cfg, sim.pde)
+    changed = _config_changes(args, cfg, emulator.pde)
     with cfg.unlocked():
         cfg.eval.update({k: v for k, v in changed.items() if k in ("modes", "horizons", "ship")})
         cfg.data.eval_steps = changed.get("steps", cfg.data.eval_steps)
@@ -55,10 +55,10 @@ def prepare(args: Namespace, stop: StopFlag) -> Command:
             cfg.pde.points = changed["points"]
         if "data" in changed:
             cfg.data.path = changed["data"]
-    sim = build(cfg)
+    emulator = build(cfg)
     bar = ProgressBar(on=cfg.log.progress)
     grid = sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
-    plan = RunContext(cfg, sim, Path(args.workdir), args, stop, 0.0, bar, grid)
+    plan = RunContext(cfg, emulator, Path(args.workdir), args, stop, 0.0, bar, grid)
     test = _test_data(plan)
     return Command(plan, params, test, changed)
 
@@ -88,8 +88,8 @@ def execute(visit: Command) -> int:
 def _selected(plan: RunContext) -> str:
     """What the run shipped, where that is among the modes asked for; else the last of them."""
     spec, record = plan.cfg.eval, plan.workdir / "metadata.json"
-    ship = read_json(record, {}).get("ship") if spec.ship == SELECT_BEST else spec.ship
-    return ship if ship in spec.modes else spec.modes[-1]
+    ship = read_json(record, {}).get("ship") if spec.select == SELECT_BEST else spec.select
+    return ship if ship in spec.forecasters else spec.forecasters[-1]
 
 
 def _log_evaluation(run: tracking.WandBContext, report: Report, changed: dict[str, Any]) -> None:
@@ -114,9 +114,9 @@ def _config_changes(args: Namespace, cfg: Any, pde: PDE) -> dict[str, Any]:
         modes = tuple(args.modes.split(","))
         for mode in modes:
             lookup(FORECASTERS, mode, "forecaster")
-        if modes != tuple(cfg.eval.modes):
+        if modes != tuple(cfg.eval.forecasters):
             changed["modes"] = modes
-            changed["ship"] = cfg.eval.ship if cfg.eval.ship in modes else modes[-1]
+            changed["ship"] = cfg.eval.select if cfg.eval.select in modes else modes[-1]
     if args.data:
         changed["data"] = str(args.data)
     if args.points and (args.points,) * pde.ndim != pde.points:
@@ -135,7 +135,7 @@ def _config_changes(args: Namespace, cfg: Any, pde: PDE) -> dict[str, Any]:
 
 def _test_data(plan: RunContext) -> Trajectories:
     """The run's own test split, or another file whole, or the test key at another resolution."""
-    cfg, pde = plan.cfg, plan.sim.pde
+    cfg, pde = plan.cfg, plan.emulator.pde
     if plan.args.data:
         return from_file(cfg, pde)
     if cfg.data.path:

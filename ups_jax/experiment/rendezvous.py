@@ -72,7 +72,7 @@ def connect(host: str, port: int, own: int, count: int, wait_s: float) -> None:
         raise ValueError(f"{said or 'process 0 hung up'}; {_REMEDY}")
 
 
-_REMEDY = "start all with the same --processes, and --process from 0 on, each once"
+_REMEDY = "start all with the same --num_processes, and --process_id from 0 on, each once"
 
 
 def _listen(port: int) -> socket.socket:

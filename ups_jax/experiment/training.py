@@ -41,17 +41,17 @@ def run_keys(cfg: Any, name: str = "operator") -> Key:
 
     Learning rates that are compared in stage operator all have the run's own.
     """
-    if cfg.seeds == 1:
+    if cfg.num_seeds == 1:
         key, many = jax.random.key(cfg.seed), len(cfg.sweep.lr_factors)
         return jnp.broadcast_to(key, (many,)) if name == "operator" and many > 1 else key
-    return jax.vmap(jax.random.key)(cfg.seed + jnp.arange(cfg.seeds))
+    return jax.vmap(jax.random.key)(cfg.seed + jnp.arange(cfg.num_seeds))
 
 
 def init_params(
-    sim: Emulator, cfg: Any, stats: Mapping[str, Any] | None = None, *, name: str = "operator"
+    emulator: Emulator, cfg: Any, stats: Mapping[str, Any] | None = None, *, name: str = "operator"
 ) -> Params:
     """Untrained parameters as stage `name` has them, stacked where it trains several networks."""
-    return _maybe_vmap(lambda key: init(sim, key, stats), run_keys(cfg, name))
+    return _maybe_vmap(lambda key: init(emulator, key, stats), run_keys(cfg, name))
 
 
 def best_variant(params: Params, cfg: Any, chosen: int) -> Params:
@@ -78,9 +78,9 @@ def variants(cfg: Any, at: Progress) -> list[list[Any]]:
 
 def unstack_networks(params: Params, cfg: Any) -> list[Params]:
     """The parameters of each network of a stack."""
-    if cfg.seeds == 1:
+    if cfg.num_seeds == 1:
         return [params]
-    return [jax.tree.map(lambda x, i=i: x[i], params) for i in range(cfg.seeds)]
+    return [jax.tree.map(lambda x, i=i: x[i], params) for i in range(cfg.num_seeds)]
 
 
 def _maybe_vmap(make: Callable[[Key], Any], key: Key) -> Any:
@@ -132,12 +132,12 @@ def run_stage(
 ) -> FitResult:
     """Train one stage of the plan, or go on with it, or take it as it was finished."""
     spec, opt = plan.cfg.fit[name], _optimizer(plan, name)
-    what = schedule.stage_of(plan.sim, plan.cfg, name)
+    what = schedule.stage_of(plan.emulator, plan.cfg, name)
     number = list(STAGES).index(name) + 1
     key = _maybe_vmap(lambda key: jax.random.fold_in(key, number), run_keys(plan.cfg, name))
     train, val = (what.data(params, split) for split in (splits.train, splits.val))
     params = _prepare(what, params, plan, train, key)
-    phases = schedule.phases_of(plan.sim, plan.cfg, name)
+    phases = schedule.phases_of(plan.emulator, plan.cfg, name)
     shown: dict[str, float] = {}
 
     def on_log(step: int, row: Mapping[str, float]) -> None:
@@ -176,11 +176,11 @@ def run_stage(
             opt=opt,
             phases=phases,
             batch_size=spec.batch,
-            chunk=spec.chunk,
-            ema=spec.ema,
-            early=spec.early,
+            steps_per_call=spec.steps_per_call,
+            ema_decay=spec.ema_decay,
+            start_bias=spec.start_bias,
             rates=_lr_factors(plan.cfg, name),
-            augment=plan.sim.pde.symmetries if spec.augment else (),
+            augment=plan.emulator.pde.symmetries if spec.augment else (),
             validate=_validator(what, plan, val),
             mesh=plan.mesh,
             val_every=spec.val_every,
@@ -202,7 +202,9 @@ def _prepare(
     spec = plan.cfg.fit[what.name]
     k_window, k_start = jax.random.split(jax.random.key(plan.cfg.seed))
     length = max(spec.unroll) + 1
-    u, cond = draw_windows(k_window, train, batch=WINDOWS, length=length, early=spec.early)
+    u, cond = draw_windows(
+        k_window, train, batch=WINDOWS, length=length, start_bias=spec.start_bias
+    )
 
     def begin(params: Params) -> Params:
         return what.prepare(params, {"u": u, "cond": cond}, k_start)
@@ -217,26 +219,28 @@ def _validator(
     batch, spec = plan.cfg.eval.batch, plan.cfg.fit[what.name]
     asked: dict[str, Any] = dict(mesh=plan.mesh, stop=plan.stop)
     if what.judged == "loss":
-        unroll, early = max(spec.unroll), spec.early
-        return loss_validator(what, val, batch=spec.batch, unroll=unroll, early=early, **asked)
+        unroll, start_bias = max(spec.unroll), spec.start_bias
+        return loss_validator(
+            what, val, batch=spec.batch, unroll=unroll, start_bias=start_bias, **asked
+        )
     if what.judged == "crps":
         spec = plan.cfg.ensemble
-        val = val.take(slice(spec.samples))
+        val = val.take(slice(spec.num_trajectories))
         # As many as are judged: of two, the fair CRPS is right on average and too noisy to pick by.
-        drawn = dict(members=spec.members, **({"mirrored": True} if spec.mirrored else {}))
-        return ensemble_validator(plan.sim, val, batch=batch, mode=what.name, **drawn, **asked)
-    return validator(plan.sim, val, batch=batch, mode=what.name, **asked)
+        drawn = dict(members=spec.members, **({"antithetic": True} if spec.antithetic else {}))
+        return ensemble_validator(plan.emulator, val, batch=batch, mode=what.name, **drawn, **asked)
+    return validator(plan.emulator, val, batch=batch, mode=what.name, **asked)
 
 
 def _optimizer(plan: RunContext, name: str) -> optim.Optimizer:
     spec = plan.cfg.fit[name]
     return optim.adamw(
-        steps=sum(steps for steps, _ in schedule.phases_of(plan.sim, plan.cfg, name)),
+        steps=sum(steps for steps, _ in schedule.phases_of(plan.emulator, plan.cfg, name)),
         lr=spec.lr,
         schedule=spec.schedule,
         warmup=spec.warmup,
         weight_decay=spec.weight_decay,
-        clip=spec.clip,
+        clip_norm=spec.clip_norm,
     )
 
 
@@ -256,9 +260,9 @@ def _abstract_state(plan: RunContext, name: str) -> dict[str, Any]:
     begin = init_states if run_keys(plan.cfg, name).ndim else init_state
 
     def make() -> dict[str, Any]:
-        params = init_params(plan.sim, plan.cfg, name=name)
+        params = init_params(plan.emulator, plan.cfg, name=name)
         return _state_tree(
-            begin(schedule.stage_of(plan.sim, plan.cfg, name), params, _optimizer(plan, name))
+            begin(schedule.stage_of(plan.emulator, plan.cfg, name), params, _optimizer(plan, name))
         )
 
     return jax.eval_shape(make)

@@ -63,7 +63,7 @@ def baseline(plan: RunContext, splits: Splits, run_id: str) -> BoardState:
     if held is None or held["board"] != own:
         lines = leaderboard.read(board_path(plan.cfg, plan.workdir))
         now = leaderboard.board_state(lines, own, without=run_id)
-        history = now.history[-plan.cfg.regression.last :]
+        history = now.history[-plan.cfg.regression.history :]
         held = {"board": own, "champion": now.champion, "history": list(history)}
         # Runs of the champion's recipe tell how much a seed changes.
         recipe = None if now.champion is None else now.champion.get("recipe")
@@ -101,7 +101,12 @@ def judge(
     }
     spec = cfg.regression
     found = leaderboard.compare(
-        before, row, metrics=spec.metrics, worse=spec.worse, better=spec.better, last=spec.last
+        before,
+        row,
+        metrics=spec.metrics,
+        worse=spec.tolerance,
+        better=spec.improvement,
+        last=spec.history,
     )
     champion = None if before.champion is None else before.champion["id"]
     row["regressions"] = {
@@ -112,7 +117,7 @@ def judge(
     claim = leaderboard.decide_promotion(row, before, margin=cfg.leaderboard.margin)
     path = board_path(cfg, plan.workdir)
     leaderboard.append(path, row)
-    if claim.granted and cfg.leaderboard.promote:
+    if claim.granted and cfg.leaderboard.auto_promote:
         leaderboard.append(path, leaderboard.event("promote", row, by="run", reason=claim.reason))
     lines = leaderboard.read(path)
     leads = leaderboard.champions(lines.events)

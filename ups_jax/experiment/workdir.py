@@ -144,13 +144,13 @@ def load(workdir: str | Path) -> tuple[Emulator, Params, Any]:
     if not record.exists():
         raise ValueError(f"{workdir} holds no run: config.json is missing; train one first")
     cfg = config.from_dict(json.loads(read_text(record)))
-    sim = build(cfg)
+    emulator = build(cfg)
     if not (workdir / "ckpt" / "shipped").is_dir():
         raise ValueError(f"{workdir} is not trained yet; the command that began it goes on with it")
-    like = jax.eval_shape(lambda: init(sim, jax.random.key(0)))
+    like = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
     with Checkpoints(workdir / "ckpt" / "shipped") as checkpoints:
         number = checkpoints.latest()
         if number is None:
             raise ValueError(f"{workdir}/ckpt/shipped holds no checkpoint; train again")
         params = checkpoints.restore(number, like).tree
-    return sim, jax.tree.map(np.asarray, params), cfg
+    return emulator, jax.tree.map(np.asarray, params), cfg

@@ -29,12 +29,12 @@ COMPILED_STEPS = ("members", "calls", "levels", "beams", "candidates")
 """Options that are whole numbers of at least one."""
 
 FORECASTERS: dict[str, Forecaster] = {
-    "continued": Forecaster(
-        deterministic.control, ("continued",), "learned; the operator trained on", one_call
+    "control": Forecaster(
+        deterministic.control, ("control",), "learned; the operator trained on", one_call
     ),
-    "crps": Forecaster(
+    "ensemble": Forecaster(
         ensembles.ensemble,
-        ("crps",),
+        ("ensemble",),
         "learned; mean of members",
         ensembles.ensemble_calls,
         draws=True,
@@ -46,9 +46,9 @@ FORECASTERS: dict[str, Forecaster] = {
         ensembles.teacher_calls,
         draws=True,
     ),
-    "distilled": Forecaster(
+    "student": Forecaster(
         ensembles.student,
-        ("operator", "distill"),
+        ("operator", "student"),
         "learned; mean of members",
         ensembles.student_calls,
         draws=True,
@@ -66,7 +66,7 @@ FORECASTERS: dict[str, Forecaster] = {
 
 
 def nudged_analysis(
-    sim: Emulator, params: Params, frames: Array, cond: Array, *, gain: float
+    emulator: Emulator, params: Params, frames: Array, cond: Array, *, gain: float
 ) -> Array:
     """What a forecast after frames (b, t, *s, c) starts from: the operator's way through them.
 
@@ -78,14 +78,14 @@ def nudged_analysis(
         return frames[:, -1]
 
     def body(u: Array, seen: Array) -> tuple[Array, None]:
-        u = step(sim, params, u, cond)
+        u = step(emulator, params, u, cond)
         return u + gain * (seen - u), None
 
     return jax.lax.scan(body, frames[:, 0], jnp.moveaxis(frames[:, 1:], 1, 0))[0]
 
 
 def forecast(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     u0: Any,
     cond: Any,
@@ -102,7 +102,7 @@ def forecast(
     and where a network that the mode needs was not trained.
     """
     lookup(FORECASTERS, mode, "forecaster")
-    pde = sim.pde
+    pde = emulator.pde
     check_field(
         u0, ndim=pde.ndim, channels=len(pde.channels), name="u0", cond=cond, params=len(pde.params)
     )
@@ -112,14 +112,14 @@ def forecast(
     _check_options(mode, options)
     # Numbers and names are static: another number of members is another program.
     fixed = tuple(sorted(options.items()))
-    return _compiled(sim, mode, steps, fixed, params, jnp.asarray(u0), jnp.asarray(cond), key)
+    return _compiled(emulator, mode, steps, fixed, params, jnp.asarray(u0), jnp.asarray(cond), key)
 
 
 def calls_per_step(
-    sim: Emulator, mode: str, *, members: int = ensembles.NUM_MEMBERS, **options: Any
+    emulator: Emulator, mode: str, *, members: int = ensembles.NUM_MEMBERS, **options: Any
 ) -> int:
     """Network calls of one step of a forecast, of all its members together."""
-    return FORECASTERS[mode].calls(sim, members)
+    return FORECASTERS[mode].calls(emulator, members)
 
 
 def require_trained(mode: str, trained: Mapping[str, Any]) -> None:
@@ -149,7 +149,7 @@ def _check_options(mode: str, options: Mapping[str, Any]) -> None:
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _compiled(
-    sim: Emulator,
+    emulator: Emulator,
     mode: str,
     steps: int,
     options: tuple[tuple[str, Any], ...],
@@ -159,4 +159,4 @@ def _compiled(
     key: Key,
 ) -> Forecast:
     run = FORECASTERS[mode].run
-    return run(sim, params, u0, cond, key, steps=steps, **dict(options))
+    return run(emulator, params, u0, cond, key, steps=steps, **dict(options))

@@ -16,7 +16,7 @@ class Forecast(NamedTuple):
 
 
 class Forecaster(NamedTuple):
-    """`run(sim, params, u0, cond, key, steps=..., **options)`, its networks, a word on kinship.
+    """`run(emulator, params, u0, cond, key, steps=..., **options)`, its networks, a word on kinship.
 
     `models` are entries of the parameters, and names of the stages that train them; `calls`
     counts the network calls of one step, all members together; `draws` tells that it has members.
@@ -25,10 +25,10 @@ class Forecaster(NamedTuple):
     run: Callable[..., Forecast]
     models: tuple[str, ...] = ()
     note: str = ""
-    calls: Callable[[Emulator, int], int] = lambda sim, members: 0
+    calls: Callable[[Emulator, int], int] = lambda emulator, members: 0
     draws: bool = False
 
 
-def one_call(sim: Emulator, members: int) -> int:
+def one_call(emulator: Emulator, members: int) -> int:
     """One call a step."""
     return 1

@@ -16,7 +16,7 @@ Reward = Callable[[Array, Array, Array, Array], Array]
 
 
 def ttc(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     u0: Array,
     cond: Array,
@@ -32,25 +32,25 @@ def ttc(
     Candidate 0 is the plain operator's step: one beam of one candidate is the operator. The
     numbers default to the simulator's. The log is that of `search.beam_search`.
     """
-    spec = search_spec(sim, beams=beams, candidates=candidates, lookahead=lookahead)
+    spec = search_spec(emulator, beams=beams, candidates=candidates, lookahead=lookahead)
 
     def reward(prev: Array, after: Array, cond: Array, t: Array) -> Array:
         return spec.reward(prev, after, cond)
 
-    return search_forecast(sim, params, u0, cond, key, steps=steps, spec=spec, reward=reward)
+    return search_forecast(emulator, params, u0, cond, key, steps=steps, spec=spec, reward=reward)
 
 
-def search_spec(sim: Emulator, **numbers: int | None) -> SearchSpec:
+def search_spec(emulator: Emulator, **numbers: int | None) -> SearchSpec:
     """The simulator's search with some of its numbers replaced. ValueError where it has none."""
-    if sim.search is None:
+    if emulator.search is None:
         raise ValueError(
-            "forecaster 'ttc' has nothing to draw candidates from; train stage crps or distill"
+            "forecaster 'ttc' has nothing to draw candidates from; train stage crps or student"
         )
-    return sim.search._replace(**{k: v for k, v in numbers.items() if v is not None})
+    return emulator.search._replace(**{k: v for k, v in numbers.items() if v is not None})
 
 
 def search_forecast(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     u0: Array,
     cond: Array,
@@ -61,15 +61,22 @@ def search_forecast(
     reward: Reward,
 ) -> Forecast:
     """Beam search with any reward, one that knows the truth among them: for bounds and controls."""
-    warm = search.temperatures(spec.schedule, steps=steps, start=spec.start, end=spec.end)
+    warm = search.temperatures(
+        spec.temperature_schedule,
+        steps=steps,
+        start=spec.temperature_start,
+        end=spec.temperature_end,
+    )
 
     def beside(u: Array) -> Array:
-        lead = u.shape[: u.ndim - 1 - sim.pde.ndim]
+        lead = u.shape[: u.ndim - 1 - emulator.pde.ndim]
         shape = (cond.shape[0], *(1,) * (len(lead) - 1), cond.shape[-1])
         return jnp.broadcast_to(cond.reshape(shape), (*lead, cond.shape[-1]))
 
     def propose(u: Array, key: Key, t: Array) -> Array:
-        return propose_candidates(sim, params, u, beside(u), key, spec=spec, temperature=warm[t])
+        return propose_candidates(
+            emulator, params, u, beside(u), key, spec=spec, temperature=warm[t]
+        )
 
     found = search.beam_search(
         propose,
@@ -81,14 +88,14 @@ def search_forecast(
         candidates=spec.candidates,
         discount=spec.discount,
         lookahead=spec.lookahead,
-        advance=lambda u, t: step(sim, params, u, beside(u)),
+        advance=lambda u, t: step(emulator, params, u, beside(u)),
         cost=spec.cost,
     )
     return Forecast(found.path, None, found.log)
 
 
 def propose_candidates(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     u: Array,
     cond: Array,
@@ -98,22 +105,22 @@ def propose_candidates(
     temperature: Array | float,
 ) -> Array:
     """The plain step and draws beside it: u (b, w, *s, c), cond (b, w, p) -> (b, w, k, *s, c)."""
-    plain = step(sim, params, u, cond)[:, :, None]
+    plain = step(emulator, params, u, cond)[:, :, None]
     if spec.candidates == 1:
         return plain
-    draw = PROPOSALS[spec.source](sim, params, temperature=temperature)
+    draw = PROPOSALS[spec.source](emulator, params, temperature=temperature)
     keys = jax.random.split(key, spec.candidates - 1)
     others = jax.vmap(lambda k: draw(u, cond, k), out_axes=2)(keys)
     return jnp.concatenate([plain, others], 2)
 
 
 PROPOSALS: dict[str, Callable[..., StochasticStep]] = {
-    "crps": ensemble_step,
-    "distilled": student_step,
+    "ensemble": ensemble_step,
+    "student": student_step,
 }
 
 
-def search_calls(sim: Emulator, members: int = 1) -> int:
+def search_calls(emulator: Emulator, members: int = 1) -> int:
     """Network calls of one step of the search."""
-    spec = search_spec(sim)
+    spec = search_spec(emulator)
     return search.calls_per_step(spec.beams, spec.candidates, spec.lookahead, cost=spec.cost)

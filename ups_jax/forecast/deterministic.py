@@ -11,37 +11,37 @@ from ups_jax.types import Array, Key, Params
 
 
 def persistence(
-    sim: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+    emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """The given frame again and again."""
     return Forecast(jnp.repeat(u0[:, None], steps, axis=1))
 
 
 def mean(
-    sim: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+    emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """The spatial mean of the given frame, which a conservation law keeps."""
-    axes = tuple(range(1, 1 + sim.pde.ndim))
+    axes = tuple(range(1, 1 + emulator.pde.ndim))
     level = jnp.broadcast_to(jnp.mean(u0, axes, keepdims=True), u0.shape)
     return Forecast(jnp.repeat(level[:, None], steps, axis=1))
 
 
 def solver(
-    sim: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+    emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """The PDE's own numerical scheme on the grid of the given frame."""
-    return Forecast(rollout(sim.pde.step, steps)(u0, cond))
+    return Forecast(rollout(emulator.pde.step, steps)(u0, cond))
 
 
 def operator(
-    sim: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+    emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """The learned operator, fed with its own output."""
-    return Forecast(rollout(partial(step, sim, params, model="operator"), steps)(u0, cond))
+    return Forecast(rollout(partial(step, emulator, params, model="operator"), steps)(u0, cond))
 
 
 def control(
-    sim: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+    emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """The operator trained on, fed with its own output."""
-    return Forecast(rollout(partial(step, sim, params, model="continued"), steps)(u0, cond))
+    return Forecast(rollout(partial(step, emulator, params, model="control"), steps)(u0, cond))

@@ -19,7 +19,7 @@ ResidualSampler = Callable[[Denoiser, tuple[int, ...], Key], Array]
 
 
 def diffusion(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     u0: Array,
     cond: Array,
@@ -28,23 +28,23 @@ def diffusion(
     steps: int,
     members: int = NUM_MEMBERS,
     temperature: float = 1.0,
-    mirrored: bool = False,
+    antithetic: bool = False,
     sampler: str | None = None,
     levels: int | None = None,
 ) -> Forecast:
     """The operator, and at every step residuals that the teacher samples.
 
-    They are added about its rollout, or fed back where they were learnt so (`sim.diffusion`).
+    They are added about its rollout, or fed back where they were learnt so (`emulator.diffusion`).
     `sampler` and `levels` (steps of the sampler) default to the simulator's, `temperature` is that
-    of `diffusion.sample`, `mirrored`, of members that go on from what they draw, of `ensemble`.
+    of `diffusion.sample`, `antithetic`, of members that go on from what they draw, of `ensemble`.
     """
-    jump = _teacher(sim, temperature=temperature, sampler=sampler, levels=levels)
-    run = _members(sim, params, jump, model="diffusion", mirrored=mirrored)
+    jump = _teacher(emulator, temperature=temperature, sampler=sampler, levels=levels)
+    run = _members(emulator, params, jump, model="diffusion", antithetic=antithetic)
     return run(u0, cond, key, steps=steps, members=members)
 
 
 def student(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     u0: Array,
     cond: Array,
@@ -53,17 +53,17 @@ def student(
     steps: int,
     members: int = NUM_MEMBERS,
     temperature: float = 1.0,
-    mirrored: bool = False,
+    antithetic: bool = False,
     calls: int | None = None,
 ) -> Forecast:
     """As `diffusion`, with residuals by the student's few `calls`."""
-    jump = _student(sim, temperature=temperature, calls=calls)
-    run = _members(sim, params, jump, model="distill", mirrored=mirrored)
+    jump = _student(emulator, temperature=temperature, calls=calls)
+    run = _members(emulator, params, jump, model="student", antithetic=antithetic)
     return run(u0, cond, key, steps=steps, members=members)
 
 
 def ensemble(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     u0: Array,
     cond: Array,
@@ -72,64 +72,69 @@ def ensemble(
     steps: int,
     members: int = NUM_MEMBERS,
     temperature: float = 1.0,
-    mirrored: bool = False,
+    antithetic: bool = False,
 ) -> Forecast:
     """The operator with a noise input, its noise scaled by `temperature`: one call a member."""
-    draw, mirror = ensemble_step(sim, params, temperature=temperature), _mirror(sim, mirrored)
+    draw, mirror = (
+        ensemble_step(emulator, params, temperature=temperature),
+        _mirror(emulator, antithetic),
+    )
     return member_rollouts(draw, u0, cond, key, steps=steps, members=members, mirror=mirror)
 
 
 def student_step(
-    sim: Emulator, params: Params, *, temperature: float | Array, calls: int | None = None
+    emulator: Emulator, params: Params, *, temperature: float | Array, calls: int | None = None
 ) -> StochasticStep:
     """One interval by the operator and the student."""
     return _autoregressive(
-        sim, params, _student(sim, temperature=temperature, calls=calls), model="distill"
+        emulator, params, _student(emulator, temperature=temperature, calls=calls), model="student"
     )
 
 
-def ensemble_step(sim: Emulator, params: Params, *, temperature: float | Array) -> StochasticStep:
+def ensemble_step(
+    emulator: Emulator, params: Params, *, temperature: float | Array
+) -> StochasticStep:
     """One interval by the operator with a noise input."""
 
     def draw(u: Array, cond: Array, key: Key) -> Array:
-        z = temperature * jax.random.normal(key, (*u.shape[:-1], sim.noise))
-        return step(sim, params, u, cond, z, model="crps")
+        z = temperature * jax.random.normal(key, (*u.shape[:-1], emulator.noise))
+        return step(emulator, params, u, cond, z, model="ensemble")
 
     return draw
 
 
 def _autoregressive(
-    sim: Emulator, params: Params, jump: ResidualSampler, *, model: str
+    emulator: Emulator, params: Params, jump: ResidualSampler, *, model: str
 ) -> StochasticStep:
     """One interval by the operator and a residual that is part of what comes next."""
 
     def draw(u: Array, cond: Array, key: Key) -> Array:
-        ahead = step(sim, params, u, cond)
+        ahead = step(emulator, params, u, cond)
         return add_residual(
-            sim, params, u, ahead, cond, lambda net: jump(net, u.shape, key), model=model
+            emulator, params, u, ahead, cond, lambda net: jump(net, u.shape, key), model=model
         )
 
     return draw
 
 
 def _members(
-    sim: Emulator, params: Params, jump: ResidualSampler, *, model: str, mirrored: bool
+    emulator: Emulator, params: Params, jump: ResidualSampler, *, model: str, antithetic: bool
 ) -> Callable[..., Forecast]:
     """How members are drawn by residuals: as the simulator's networks have learnt them."""
-    assert sim.diffusion is not None
-    if sim.diffusion.feedback:
-        draw = _autoregressive(sim, params, jump, model=model)
-        return partial(member_rollouts, draw, mirror=_mirror(sim, mirrored))
-    if mirrored:
-        raise ValueError("mirrored members go their own ways; these stand about one rollout")
-    return partial(_around_rollout, sim, params, jump, model=model)
+    assert emulator.diffusion is not None
+    if emulator.diffusion.autoregressive:
+        draw = _autoregressive(emulator, params, jump, model=model)
+        return partial(member_rollouts, draw, mirror=_mirror(emulator, antithetic))
+    if antithetic:
+        raise ValueError("antithetic members go their own ways; these stand about one rollout")
+    return partial(_around_rollout, emulator, params, jump, model=model)
 
 
 def _teacher(
-    sim: Emulator, *, temperature: float, sampler: str | None, levels: int | None
+    emulator: Emulator, *, temperature: float, sampler: str | None, levels: int | None
 ) -> ResidualSampler:
     """The teacher's whole way from noise to a residual."""
-    spec = sim.diffusion
+    spec = emulator.diffusion
     assert spec is not None
 
     def jump(network: Denoiser, shape: tuple[int, ...], key: Key) -> Array:
@@ -147,19 +152,21 @@ def _teacher(
     return jump
 
 
-def _student(sim: Emulator, *, temperature: float | Array, calls: int | None) -> ResidualSampler:
+def _student(
+    emulator: Emulator, *, temperature: float | Array, calls: int | None
+) -> ResidualSampler:
     """The student's few jumps."""
-    spec = sim.diffusion
+    spec = emulator.diffusion
     assert spec is not None
 
     def jump(network: Denoiser, shape: tuple[int, ...], key: Key) -> Array:
         k_noise, k_again = jax.random.split(key)
         return noising.consistency_sample(
-            noising.consistency_precondition(network, smallest=spec.noise.smallest),
+            noising.consistency_precondition(network, sigma_min=spec.noise.sigma_min),
             jax.random.normal(k_noise, shape),
             k_again,
             noise=spec.noise,
-            calls=calls or spec.calls,
+            calls=calls or spec.student_steps,
             temperature=temperature,
         )
 
@@ -167,7 +174,7 @@ def _student(sim: Emulator, *, temperature: float | Array, calls: int | None) ->
 
 
 def _around_rollout(
-    sim: Emulator,
+    emulator: Emulator,
     params: Params,
     jump: ResidualSampler,
     u0: Array,
@@ -185,12 +192,12 @@ def _around_rollout(
     """
 
     def body(u: Array, k: Key) -> tuple[Array, Array]:
-        ahead = step(sim, params, u, cond)
+        ahead = step(emulator, params, u, cond)
 
         def member(i: Array) -> Array:
             own = jax.random.fold_in(k, i)
             return add_residual(
-                sim, params, u, ahead, cond, lambda net: jump(net, u.shape, own), model=model
+                emulator, params, u, ahead, cond, lambda net: jump(net, u.shape, own), model=model
             )
 
         return ahead, jax.vmap(member, out_axes=1)(jnp.arange(members))
@@ -213,7 +220,7 @@ def member_rollouts(
 
     Member i is the same however many there are. The spread is the root of the members' unbiased
     variance, averaged over space and channels. Every second member is drawn from the `mirror` image
-    and mirrored back: what a network does to one side and not to the other has no mean then.
+    and antithetic back: what a network does to one side and not to the other has no mean then.
     """
 
     def turned(i: Array, u: Array) -> Array:
@@ -230,11 +237,11 @@ def member_rollouts(
     return _summarize_members(jax.vmap(member, out_axes=1)(jnp.arange(members)))
 
 
-def _mirror(sim: Emulator, wanted: bool) -> Callable[[Array], Array] | None:
+def _mirror(emulator: Emulator, wanted: bool) -> Callable[[Array], Array] | None:
     """The PDE's mirror image, where it is wanted. ValueError where the PDE has none."""
-    if wanted and sim.pde.mirror is None:
-        raise ValueError(f"{sim.pde.name} has no mirror image; leave `mirrored` out")
-    return sim.pde.mirror if wanted else None
+    if wanted and emulator.pde.mirror is None:
+        raise ValueError(f"{emulator.pde.name} has no mirror image; leave `antithetic` out")
+    return emulator.pde.mirror if wanted else None
 
 
 def _summarize_members(paths: Array) -> Forecast:
@@ -245,21 +252,21 @@ def _summarize_members(paths: Array) -> Forecast:
     return Forecast(jnp.mean(paths, 1), paths, {"spread": spread})
 
 
-def ensemble_calls(sim: Emulator, members: int) -> int:
+def ensemble_calls(emulator: Emulator, members: int) -> int:
     """One call of the operator with its noise for each."""
     return members
 
 
-def teacher_calls(sim: Emulator, members: int) -> int:
+def teacher_calls(emulator: Emulator, members: int) -> int:
     """Those of the sampler for each member, and one of the operator for all or for each."""
-    spec = sim.diffusion
+    spec = emulator.diffusion
     assert spec is not None
     own = noising.SAMPLERS[spec.sampler].calls(spec.steps)
-    return members * own + (members if spec.feedback else 1)
+    return members * own + (members if spec.autoregressive else 1)
 
 
-def student_calls(sim: Emulator, members: int) -> int:
+def student_calls(emulator: Emulator, members: int) -> int:
     """Those of the student for each member, and one of the operator for all or for each."""
-    spec = sim.diffusion
+    spec = emulator.diffusion
     assert spec is not None
-    return members * spec.calls + (members if spec.feedback else 1)
+    return members * spec.student_steps + (members if spec.autoregressive else 1)

@@ -58,8 +58,8 @@ def add_distributed_flags(parser: argparse.ArgumentParser) -> None:
         help="where process 0 listens, or auto: on TPUs, under Slurm or Open MPI, a process a GPU; "
         "default: $JAX_COORDINATOR_ADDRESS, else this process is alone",
     )
-    told.add_argument("--processes", type=int, metavar="N", help="how many processes there are")
-    told.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
+    told.add_argument("--num_processes", type=int, metavar="N", help="how many processes there are")
+    told.add_argument("--process_id", type=int, metavar="I", help="which one this is, from 0")
     told.add_argument(
         "--wait_s", type=int, default=WAIT_S, metavar="S", help="how long to wait for the others"
     )

@@ -82,7 +82,7 @@ def execute(board: Command) -> int:
 
 
 def workspace(
-    sim: Emulator,
+    emulator: Emulator,
     cfg: Any,
     stages: Sequence[str],
     *,
@@ -91,30 +91,30 @@ def workspace(
     name: str,
     baseline: str | None = None,
 ) -> Any:
-    """The Workspace of runs that train `stages`, which `sim` must hold. ValueError without W&B's.
+    """The Workspace of runs that train `stages`, which `emulator` must hold. ValueError without W&B's.
 
     `baseline` is a run's id, or "entity/project/id" of a run elsewhere.
     """
     ws, _ = _package()
     # W&B keeps a config key `a.b` as `a.value.b`.
-    own = [f"config:pde.value.{key}" for key in ("name", *sim.pde.params) if key in cfg.pde]
+    own = [f"config:pde.value.{key}" for key in ("name", *emulator.pde.params) if key in cfg.pde]
     results = [f"summary:{key}" for key in (*VERDICT, *GATES, WORSE, RANK)]
     runs = ws.RunsetSettings(
         order=[ws.Ordering(ws.Summary(VERDICT[0]), ascending=True)],
         pinned_columns=[*results, "config:ship.value", "config:seed.value", *own],
         baseline_run=baseline,
     )
-    sections = _sections(series(sim, cfg, stages), checks(sim.pde), stages)
+    sections = _sections(series(emulator, cfg, stages), checks(emulator.pde), stages)
     return ws.Workspace(
         entity=entity, project=project, name=name, sections=sections, runset_settings=runs
     )
 
 
-def series(sim: Emulator, cfg: Any, stages: Sequence[str]) -> dict[str, str]:
+def series(emulator: Emulator, cfg: Any, stages: Sequence[str]) -> dict[str, str]:
     """Keys of the curves of each stage, in its order, and the key of each one's own x-axis."""
     axes, found = Schema(tuple(stages)).axes(), []
     for stage in stages:
-        judged = schedule.stage_of(sim, cfg, stage).judged
+        judged = schedule.stage_of(emulator, cfg, stage).judged
         found += [f"{stage}/{metric}" for metric in ("loss", f"val_{judged}", "lr", "grad_norm")]
     return {key: axes[key] for key in found}
 

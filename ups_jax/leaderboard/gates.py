@@ -34,7 +34,7 @@ def _judge(
     scalars: Mapping[str, float | None],
     baseline: Mapping[str, float | None] | None,
 ) -> GateVerdict:
-    metric, of = gate["metric"], gate.get("of") or ""
+    metric, of = gate["metric"], gate.get("ratio_to") or ""
     kind = next(limit for limit in GATE_LIMITS if gate.get(limit) is not None)
     bound, value = gate[kind], _finite(scalars.get(metric))
     reference, whose = None, ""
@@ -51,13 +51,13 @@ def _judge(
             return GateVerdict(name, metric, FAIL, value, None, None, None, said)
     limit = bound if reference is None else bound * reference
     words = f"{bound:g} x {whose} {reference:.4g}" if reference is not None else f"{limit:.4g}"
-    side = "at most" if kind.startswith("most") else "at least"
+    side = "at most" if kind.startswith("max") else "at least"
     if value is None:
         held = scalars.get(metric)
         why = "was not measured" if held is None else f"is {held}"
         said = f"{metric} {why}; it must be {side} {words}"
         return GateVerdict(name, metric, FAIL, None, limit, None, reference, said)
-    inside = limit - value if kind.startswith("most") else value - limit
+    inside = limit - value if kind.startswith("max") else value - limit
     margin = inside / abs(limit) if limit else inside
     status = PASS if inside >= 0 else FAIL
     said = f"{metric} is {value:.4g}; it must be {side} {words}"

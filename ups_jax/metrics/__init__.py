@@ -52,6 +52,7 @@ __all__ = [
     "correlation",
     "correlation_censored",
     "correlation_time",
+    "cost_of_key",
     "coverage",
     "crps",
     "gmean_over_time",
@@ -60,6 +61,7 @@ __all__ = [
     "max_error",
     "mean_error_squared",
     "member_nrmse",
+    "metric_of_key",
     "mse",
     "nrmse",
     "mean_over_samples",
@@ -77,3 +79,19 @@ __all__ = [
     "spread_skill_ratio",
     "spread_squared",
 ]
+
+SUFFIXES = ("_median", "_p90")
+
+
+def metric_of_key(key: str) -> Metric | None:
+    """Return the metric of a summary key such as "eval/operator/p10/nrmse_median@1", if it is one."""
+    name = key.rpartition("/")[2].partition("@")[0]
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return METRICS.get(name) or ENSEMBLE_METRICS.get(name)
+
+
+def cost_of_key(key: str, value: float) -> float:
+    """Map the value of a summary key to a number that is lower for better values."""
+    metric = metric_of_key(key)
+    return value if metric is None else metric.cost(value)

@@ -194,15 +194,19 @@ def _mean(u: Array, ndim: int) -> Array:
 
 
 ENSEMBLE_METRICS: dict[str, Metric] = {
-    "crps": Metric(crps, jnp.mean),
-    "spread_skill": Metric(spread_skill, spread_skill_ratio),
-    "coverage_50": Metric(partial(coverage, level=0.5), jnp.mean),
-    "coverage_90": Metric(partial(coverage, level=0.9), jnp.mean),
-    "inside": Metric(envelope_coverage, jnp.mean),
-    "member_nrmse": Metric(member_nrmse, jnp.mean),
+    "crps": Metric(crps, jnp.mean, label="CRPS"),
+    "spread_skill": Metric(spread_skill, spread_skill_ratio, ideal=1.0, label="spread/skill"),
+    "coverage_50": Metric(partial(coverage, level=0.5), jnp.mean, ideal=0.5, label="coverage 50 %"),
+    "coverage_90": Metric(partial(coverage, level=0.9), jnp.mean, ideal=0.9, label="coverage 90 %"),
+    "inside": Metric(
+        envelope_coverage, jnp.mean, higher_is_better=True, label="within the envelope"
+    ),
+    "member_nrmse": Metric(member_nrmse, jnp.mean, label="a member's nRMSE"),
     **{
-        f"spectrum_log_error_{name}": Metric(partial(spectrum_log_error, band=band), jnp.mean)
+        f"spectrum_log_error_{name}": Metric(
+            partial(spectrum_log_error, band=band), jnp.mean, label=f"spectrum error {name}"
+        )
         for name, band in BANDS.items()
     },
 }
-"""Every metric of members by its key in reports; a new one is a function and a line here."""
+"""Metrics of an ensemble by their key in reports; to add one: a function and a line here."""

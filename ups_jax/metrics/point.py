@@ -181,20 +181,26 @@ def _decorrelated(pred: Array, true: Array, ndim: int) -> Array:
 
 
 METRICS: dict[str, Metric] = {
-    "nrmse": Metric(nrmse, jnp.mean),
-    "nrmse_gmean100": Metric(nrmse, gmean_over_time),
-    "rmse": Metric(rmse, jnp.mean),
-    "mse": Metric(mse, jnp.mean),
-    "mae": Metric(mae, jnp.mean),
-    "rel_l2": Metric(rel_l2, jnp.mean),
-    "crmse": Metric(mean_error_squared, root_over_samples),
-    "max_error": Metric(max_error, jnp.max),
-    "brmse": Metric(brmse, jnp.mean),
+    "nrmse": Metric(nrmse, jnp.mean, label="nRMSE"),
+    "nrmse_gmean100": Metric(nrmse, gmean_over_time, label="GMean100"),
+    "rmse": Metric(rmse, jnp.mean, label="RMSE"),
+    "mse": Metric(mse, jnp.mean, label="MSE"),
+    "mae": Metric(mae, jnp.mean, label="MAE"),
+    "rel_l2": Metric(rel_l2, jnp.mean, label="relL2"),
+    "crmse": Metric(mean_error_squared, root_over_samples, label="cRMSE"),
+    "max_error": Metric(max_error, jnp.max, label="max error"),
+    "brmse": Metric(brmse, jnp.mean, label="bRMSE"),
     **{
-        f"frmse_{name}": Metric(partial(spectral_error_squared, band=band), root_over_samples)
+        f"frmse_{name}": Metric(
+            partial(spectral_error_squared, band=band), root_over_samples, label=f"fRMSE {name}"
+        )
         for name, band in BANDS.items()
     },
-    "correlation_time": Metric(correlation_time, jnp.mean, "frames"),
-    "correlation_censored": Metric(correlation_censored, jnp.mean),
+    "correlation_time": Metric(
+        correlation_time, jnp.mean, "frames", higher_is_better=True, label="correlation time"
+    ),
+    "correlation_censored": Metric(
+        correlation_censored, jnp.mean, higher_is_better=True, label="never below .8"
+    ),
 }
-"""Every metric by its key in reports; a new one is a function and a line here."""
+"""Metrics of one forecast by their key in reports; to add one: a function and a line here."""

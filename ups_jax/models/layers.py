@@ -45,8 +45,8 @@ def _conv_backward(size, dilation, ndim, saved, grad):
     x, kernel = saved
     # Gathered once, the gradient's neighbourhoods serve both products.
     wide = taps(grad, size=size, dilation=dilation, ndim=ndim)
-    mirrored = jnp.swapaxes(kernel[::-1], 1, 2)
-    grad_x = wide @ mirrored.reshape(-1, x.shape[-1])
+    flipped = jnp.swapaxes(kernel[::-1], 1, 2)
+    grad_x = wide @ flipped.reshape(-1, x.shape[-1])
     # One product a core, summed after: XLA's CPU threads share those, not one long product.
     share = gcd(prod(x.shape[:-1]), os.cpu_count() or 1)
     pieces = jnp.einsum(

@@ -29,8 +29,8 @@ LINE_STYLES = {
     "mean": LineStyle("#808080", (0, (1, 1.6)), "^"),
     "persistence": LineStyle("#3a3a3a", (0, (6, 2, 1, 2)), "v"),
     "diffusion": LineStyle("#CC79A7", (0, (9, 3)), "D"),
-    "distilled": LineStyle("#009E73", (0, (3, 1.5)), "P"),
-    "crps": LineStyle("#E69F00", (0, (5, 1.5, 1, 1.5, 1, 1.5)), "X"),
+    "student": LineStyle("#009E73", (0, (3, 1.5)), "P"),
+    "ensemble": LineStyle("#E69F00", (0, (5, 1.5, 1, 1.5, 1, 1.5)), "X"),
     "ttc": LineStyle("#56B4E9", (0, (2, 1)), "*"),
     "hybrid": LineStyle("#882255", (0, (8, 2, 3, 2)), "h"),
 }

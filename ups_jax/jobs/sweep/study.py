@@ -172,7 +172,7 @@ def _enter_winner(sweep: Any, row: leaderboard.Row) -> None:
     row = {**row, "report": report}
     claim = leaderboard.decide_promotion(row, before, margin=cfg.leaderboard.margin)
     leaderboard.append(path, row)
-    if claim.granted and cfg.leaderboard.promote:
+    if claim.granted and cfg.leaderboard.auto_promote:
         leaderboard.append(path, leaderboard.event("promote", row, by="sweep", reason=claim.reason))
     now = leaderboard.read(path)
     write_text(
