@@ -1,6 +1,7 @@
-"""The house rules that a machine can check: who imports whom, and how long a file may be."""
+"""House rules that a machine can check: imports, lengths, constants and words."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LIBRARY = ROOT / "ups_jax"
 FILES = sorted(LIBRARY.rglob("*.py"))
+SCRIPTS = [path for name in ("configs", "runners") for path in sorted((ROOT / name).glob("*.py"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 ROWS = (
     {"types", "registry", "sharding", "files", "arrays", "progress"},
@@ -36,6 +39,21 @@ HOMES = {
 }
 
 
+# A name after a dot is exempt: `study.tell` is Optuna's, and old keys stay readable.
+BANNED = re.compile(
+    r"(?<![a-z.])(nought|dear|told|tells?|said|beside|asked|hangs?~on|goes~on|of~which|fate"
+    r"|strangers?|rivalry|ship(?:s|ped)?(?!~configs?)|members~go|as~one~sees)(?![a-z])".replace(
+        "~", r"[\s#_\"']+"
+    ),
+    re.IGNORECASE,
+)
+QUESTION = re.compile(r"(What|How|Which|Who|Whether|Where)\b")
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
 def room(path: Path) -> str:
     return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
 
@@ -45,19 +63,33 @@ def row(name: str) -> int:
 
 
 def imports(path: Path, *, lazy: bool = True) -> list[str]:
-    """Every module that a file imports, those of functions too unless told otherwise."""
+    """List the modules that a file imports; with `lazy`, inside functions too."""
     tree = ast.parse(path.read_text())
     nodes = ast.walk(tree) if lazy else tree.body
-    found = []
+    modules = []
     for node in nodes:
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             base = node.module or ""
             deeper = [f"{base}.{alias.name}" for alias in node.names]
-            found += deeper if base == "ups_jax" else [base]
-    return found
+            modules += deeper if base == "ups_jax" else [base]
+    return modules
+
+
+def constants(path: Path) -> list[tuple[str, str]]:
+    """List the module-level constants of a file: name and value as source text."""
+    pairs = []
+    for node in ast.parse(path.read_text()).body:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            names, values = [target], [node.value]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                names, values = target.elts, node.value.elts
+            pairs += [(ast.unparse(n), ast.unparse(v)) for n, v in zip(names, values, strict=True)]
+    return [(name, value) for name, value in pairs if re.fullmatch("[A-Z][A-Z0-9_]+", name)]
 
 
 def test_the_table_of_rooms_knows_every_room():
@@ -85,9 +117,36 @@ def test_a_library_is_imported_in_its_home_only(path):
         assert homes is None or place.startswith(homes), f"{place} imports {name}"
 
 
-@pytest.mark.parametrize("path", [*FILES, *sorted((ROOT / "runners").glob("*.py"))], ids=str)
+@pytest.mark.parametrize("path", [*FILES, *SCRIPTS], ids=relative)
 def test_a_file_is_at_most_300_lines(path):
     assert len(path.read_text().splitlines()) <= 300
+
+
+def test_no_room_holds_more_than_a_fifth_of_the_package():
+    lines = dict.fromkeys(map(room, FILES), 0)
+    for path in FILES:
+        lines[room(path)] += len(path.read_text().splitlines())
+    assert max(lines.values()) <= sum(lines.values()) / 5, lines
+
+
+def test_a_constant_has_one_meaning_in_the_package():
+    values: dict[str, dict[str, list[str]]] = {}
+    for path in FILES:
+        for name, value in constants(path):
+            values.setdefault(name, {}).setdefault(value, []).append(relative(path))
+    several = {name: sorted(sum(v.values(), [])) for name, v in values.items() if len(v) > 1}
+    assert not several
+
+
+@pytest.mark.parametrize("path", [*FILES, *SCRIPTS, *PAGES], ids=relative)
+def test_prose_uses_the_words_of_the_field(path):
+    text = path.read_text()
+    hits = [(text.count("\n", 0, m.start()) + 1, m[0]) for m in BANNED.finditer(text)]
+    if path.suffix == ".py":
+        strings = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr)]
+        docs = [x for x in strings if isinstance(x, ast.Constant) and isinstance(x.value, str)]
+        hits += [(x.lineno, m[0]) for x in docs if (m := QUESTION.match(x.value))]
+    assert not hits, "\n".join(f"{relative(path)}:{line}: {word!r}" for line, word in hits)
 
 
 def test_runners_hold_no_learning():
