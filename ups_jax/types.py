@@ -1,7 +1,34 @@
-"""Axis glossary, aliases, and the values that rooms hand to each other.
+"""Axes, glossary, and the types that several modules share.
 
 Axes: `n` sample, `b` batch, `t` time, `*s` one or two space axes, `c` channel, `p` PDE parameters,
 `m` member, `w` beam, `k` candidate. Channels are last, space stays a grid, leading axes are free.
+
+Glossary:
+    trajectory   one solution of a PDE at equal intervals `dt`: (t, *s, c), with its `cond`
+    frame        the field of a trajectory at one time, in physical units: (*s, c)
+    window       consecutive frames of one trajectory, the input of a loss: (1 + unroll, *s, c)
+    rollout      a forecast in which every predicted frame is the input of the next step
+    unroll       the number of steps of the rollout inside a training loss
+    cond         the PDE parameters of a trajectory, such as a viscosity: (p,)
+    solver       a numerical scheme that advances the PDE without learned parameters
+    network      learned function: `init(key) -> params` and `apply(params, *args)`
+    operator     the network whose scaled output, added to the base step, is the next frame
+    base step    the part of a step that is not learned: identity, exact linear part, coarse solver
+    emulator     the learned one-step map of one task: normaliser, base step and networks
+    forecaster   a method that forecasts from initial frames and `cond`: solver, operator, ensemble
+    ensemble     m forecasts of one initial condition; each of them is a member
+    spread       standard deviation of the members about their mean
+    control      the operator trained further with the FLOPs of a later stage, for comparison
+    sigma        standard deviation of the noise on a residual that is scaled to deviation one
+    denoiser     the network that estimates a clean residual from a noisy one and sigma
+    teacher      the denoiser with its sampler, many network calls a sample
+    student      the network distilled from the teacher, few network calls a sample
+    reward       score of a step from one frame to the next without the truth; higher is better
+    beam         one of the w paths that a search keeps for each sample
+    candidate    one of the k continuations that are proposed for each beam
+    split        disjoint trajectories for training, validation (val) or testing
+    protocol     the start of the evaluated rollout: p1 at frame 0, p10 after the context frames
+    gate         a limit on a metric, absolute or relative to the champion, the best promoted run
 """
 
 from collections.abc import Callable, Mapping
@@ -14,20 +41,20 @@ import numpy as np
 Array = jax.Array
 Key = jax.Array
 Params = dict[str, Any]
-"""Nested dicts of arrays: one entry a model, and `stats` from the training split."""
+"""Nested dicts of arrays: one entry for each network, and `stats` of the training split."""
 
 
 class Interrupted(Exception):
-    """Asked to stop; what was computed is safe."""
+    """The run was stopped early; completed work is saved."""
 
 
 class LossFn(Protocol):
-    """Loss of a batch of windows: `u` (b, 1+unroll, *s, c), `cond` (b, p) -> scalar, scalars."""
+    """Loss of a batch of windows: `u` (b, 1 + unroll, *s, c), `cond` (b, p)."""
 
     def __call__(
         self, params: Params, batch: Mapping[str, Array], key: Key
     ) -> tuple[Array, dict[str, Array]]:
-        """Loss, and scalars to log beside it."""
+        """Return the loss and further scalars to log."""
         ...
 
 
@@ -35,9 +62,9 @@ class LossFn(Protocol):
 class Trajectories:
     """Fields in time: `u` (n, t, *s, c) in physical units, `cond` (n, p), `dt` between frames.
 
-    `extent` is the length of each space axis, `origin` says where the data come from
-    ("regenerated", or the file and its hash). `cond` may be left out where a PDE has no parameters.
-    Raises ValueError on a wrong number of axes, of samples, of lengths or of channel names.
+    `extent` is the length of each space axis. `origin` is the source of the data: "regenerated", or
+    the file and its hash. `cond` is optional if the PDE has no parameters. Raises ValueError if the
+    numbers of axes, samples, lengths or channel names do not match.
     """
 
     u: Array | np.ndarray
@@ -49,7 +76,7 @@ class Trajectories:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Fill what was left out and refuse what does not fit together."""
+        """Set the defaults and check the shapes."""
         if self.u.ndim not in (4, 5):
             raise ValueError(
                 f"trajectories of shape {self.u.shape}: expected (n, t, *s, c) with one or two "
@@ -58,12 +85,15 @@ class Trajectories:
         n, ndim = self.u.shape[0], self.u.ndim - 3
         cond = np.zeros((n, 0), np.float32) if self.cond is None else self.cond
         if cond.ndim != 2 or cond.shape[0] != n:
-            raise ValueError(f"cond of shape {cond.shape}: expected ({n}, p), one row a trajectory")
+            raise ValueError(
+                f"cond of shape {cond.shape}: expected ({n}, p), one row for each trajectory"
+            )
         extent = tuple(float(x) for x in self.extent) or (1.0,) * ndim
         channels = tuple(self.channels) or tuple(f"u{i}" for i in range(self.u.shape[-1]))
         if len(extent) != ndim or len(channels) != self.u.shape[-1]:
             raise ValueError(
-                f"extent {extent} and channels {channels} do not fit u of shape {self.u.shape}"
+                f"extent {extent} and channels {channels} do not match u of shape {self.u.shape}; "
+                f"expected {ndim} lengths and {self.u.shape[-1]} names"
             )
         if not self.dt > 0:
             raise ValueError(f"dt is {self.dt}; the time between frames must be positive")
@@ -71,7 +101,7 @@ class Trajectories:
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
-        """Count the trajectories."""
+        """Return the number of trajectories."""
         return self.u.shape[0]
 
     @property
@@ -85,10 +115,10 @@ class Trajectories:
         return tuple(self.u.shape[2:-1])
 
     def take(self, index: Any) -> "Trajectories":
-        """The trajectories at `index` (slice or integer array), everything else kept."""
+        """Return the trajectories at `index`, a slice or an integer array."""
         cond = self.cond
         assert cond is not None
-        # Fields that lie on disk stay there.
+        # Fields on disk are not loaded.
         rows = getattr(self.u, "rows", self.u.__getitem__)
         return Trajectories(
             rows(index), cond[index], self.dt, self.extent, self.channels, self.origin, self.meta
@@ -121,14 +151,14 @@ class Stage:
 
 PASS, FAIL, NO_BASELINE = "pass", "fail", "no baseline"
 GATE_LIMITS = ("max", "min", "max_ratio", "min_ratio")
-"""Of which a gate holds one: absolute limits, and limits in units of a value to compare with."""
+"""Kinds of limit of a gate: absolute, or relative to a reference value."""
 
 
 class GateVerdict(NamedTuple):
-    """How one gate was kept.
+    """Result of one gate.
 
-    `limit` is absolute, `margin` the distance kept to it over its size (negative: beyond it; not a
-    share where the limit is zero), `reference` what a ratio was taken of.
+    `limit` is absolute. `margin` is the distance to it over its size, negative if it is violated; a
+    limit of zero gives the distance itself. `reference` is the denominator of a ratio.
     """
 
     name: str
@@ -144,21 +174,21 @@ class GateVerdict(NamedTuple):
 def check_field(
     u: Any, *, ndim: int, channels: int, name: str = "u", cond: Any = None, params: int = 0
 ) -> None:
-    """Refuse a field that is not (..., *s, c), or parameters that are not (..., p) beside it."""
+    """Raise ValueError unless u is a floating field (..., *s, c) and cond, if given, (..., p)."""
     shape = np.shape(u)
     if len(shape) < ndim + 1 or shape[-1] != channels:
         raise ValueError(
             f"{name} has shape {shape}; expected (..., {'x, y'[: 3 * ndim - 2]}, {channels}): "
             f"{ndim} space axes, then {channels} channels"
         )
-    # A field on a device is not fetched for a look at its type.
-    held = u.dtype if hasattr(u, "dtype") else np.asarray(u).dtype
-    if not np.issubdtype(held, np.floating):
-        raise ValueError(f"{name} holds {held}; expected a floating type: u.astype('float32')")
+    # Reading the type must not copy a field from its device.
+    dtype = u.dtype if hasattr(u, "dtype") else np.asarray(u).dtype
+    if not np.issubdtype(dtype, np.floating):
+        raise ValueError(f"{name} holds {dtype}; expected a floating type: u.astype('float32')")
     if cond is None:
         return
     lead = shape[: len(shape) - ndim - 1]
     if np.shape(cond) != (*lead, params):
         raise ValueError(
-            f"cond has shape {np.shape(cond)}; expected {(*lead, params)} beside {name} {shape}"
+            f"cond has shape {np.shape(cond)}; expected {(*lead, params)} for {name} {shape}"
         )
