@@ -125,8 +125,20 @@ def test_same_key_same_weights_with_text_keys_only():
     assert all(isinstance(key, str) for key in keys(weights))
 
 
+@pytest.mark.parametrize("name, ndim", CASES)
+def test_a_network_with_noise_channels_declares_and_uses_them(name, ndim):
+    spec = dict(ndim=ndim, channels=2, params=1, **SPECS[name])
+    plain, noisy = OPERATORS[name](**spec), OPERATORS[name](noise=3, **spec)
+    assert plain.takes == frozenset() and noisy.takes == {"noise"}
+    weights = noisy.init(jax.random.key(0))
+    u, cond = batch(ndim)
+    z = jax.random.normal(jax.random.key(4), (2, *u.shape[:-1], 3))
+    members = [noisy.apply(weights, u, cond, part) for part in z]
+    assert float(jnp.abs(members[0] - members[1]).max()) > 1e-6
+
+
 def test_a_network_with_hidden_state_is_refused():
-    with pytest.raises(ValueError, match="nnx.Param alone"):
+    with pytest.raises(ValueError, match="only nnx.Param is allowed"):
         functional(lambda rngs: nnx.BatchNorm(4, rngs=rngs))
 
 

@@ -10,40 +10,50 @@ from ups_jax.types import Array, Key, Params
 
 
 class Network(NamedTuple):
-    """`init(key) -> params` and `apply(params, *args)`: all that the rest sees of a network."""
+    """Pure functions of a network: `init(key) -> params` and `apply(params, *args) -> Array`.
+
+    `takes` names the optional inputs that `apply` uses, such as "noise". A factory that is given
+    noise channels and does not declare "noise" would make an ensemble without spread.
+    """
 
     init: Callable[[Key], Params]
     apply: Callable[..., Array]
+    takes: frozenset[str] = frozenset()
 
 
-def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
-    """Functions of the module that `build` makes; its parameters become a dict with string keys.
+def functional(
+    build: Callable[[nnx.Rngs], nnx.Module], *, takes: frozenset[str] = frozenset()
+) -> Network:
+    """Return the functions of the module that `build` makes, with parameters as a nested dict.
 
-    The module may hold `nnx.Param` alone: no running statistics and no random state, so that
-    `apply` is pure. ValueError where it holds anything else.
+    The dict's keys are strings; `takes` becomes `Network.takes`. The module may contain only
+    `nnx.Param`: running statistics or random state would make `apply` impure. Raises ValueError
+    for any other variable.
     """
     graph, state = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
     others = nnx.filter_state(state, nnx.Not(nnx.Param))
     if jax.tree.leaves(others):
-        raise ValueError(f"a network may hold nnx.Param alone; this one also holds {others}")
+        raise ValueError(
+            f"the network contains {others}; only nnx.Param is allowed: remove every other variable"
+        )
     names = nnx.to_pure_dict(state)
 
     def init(key: Key) -> Params:
         module = build(nnx.Rngs(key))
-        return _text_keys(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
+        return _string_keys(nnx.to_pure_dict(nnx.state(module, nnx.Param)))
 
     def apply(params: Params, *args: Any) -> Array:
         filled = jax.tree.map(lambda x: x, state)
         nnx.replace_by_pure_dict(filled, _like(names, params))
         return nnx.merge(graph, filled)(*args)  # pyright: ignore[reportCallIssue]
 
-    return Network(init, apply)
+    return Network(init, apply, takes)
 
 
-def _text_keys(tree: Any) -> Any:
+def _string_keys(tree: Any) -> Any:
     if not isinstance(tree, dict):
         return tree
-    return {str(name): _text_keys(value) for name, value in tree.items()}
+    return {str(name): _string_keys(value) for name, value in tree.items()}
 
 
 def _like(names: Any, tree: Any) -> Any:

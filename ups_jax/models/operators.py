@@ -175,7 +175,7 @@ def resnet(
             rngs=rngs,
         )
 
-    return functional(build)
+    return functional(build, takes=frozenset({"noise"} if noise else ()))
 
 
 def fno(
@@ -208,4 +208,4 @@ def fno(
             rngs=rngs,
         )
 
-    return functional(build)
+    return functional(build, takes=frozenset({"noise"} if noise else ()))
