@@ -1,6 +1,6 @@
-"""Floating-point operations of a traced program, loops multiplied out.
+"""Floating-point operations of a traced program; the body of a loop counts once an iteration.
 
-XLA's own count takes the body of a loop once, however often it runs.
+XLA's cost analysis counts the body of a loop only once.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from ups_jax.types import Array, Stage
 
 
 def update_flops(emulator: Emulator, stage: Stage, *, batch: int, unroll: int) -> float:
-    """FLOPs of loss and gradient of one batch of windows; the optimizer's own are negligible."""
+    """FLOPs of loss and gradient of one batch of windows, without the optimizer's update."""
     pde = emulator.pde
     params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
     u = (batch, unroll + 1, *pde.points, stage.fields * len(pde.channels))
@@ -31,7 +31,7 @@ def update_flops(emulator: Emulator, stage: Stage, *, batch: int, unroll: int) -
 
 
 def flops(function: Callable[..., Any], *args: Any) -> float:
-    """Floating-point operations of a function of arrays or their shapes; of a `while`, one turn."""
+    """FLOPs of a function of arrays or shapes; a `while` loop counts as one iteration."""
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
@@ -48,8 +48,7 @@ def _equation(equation: Any) -> float:
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
         return 2.0 * size * prod(kernel) / kernel[params["dimension_numbers"].rhs_spec[0]]
-    inner = [_inner(value) for value in params.values()]
-    counts = [_count(jaxpr) for found in inner for jaxpr in found]
+    counts = [_count(jaxpr) for value in params.values() for jaxpr in _inner(value)]
     if not counts:
         return float(size)
     if name == "cond":
@@ -58,7 +57,7 @@ def _equation(equation: Any) -> float:
 
 
 def _inner(value: Any) -> list[Jaxpr]:
-    """The programs that a parameter of an equation holds."""
+    """Return the programs among a parameter of an equation, such as a loop's body."""
     if isinstance(value, ClosedJaxpr):
         return [value.jaxpr]
     if isinstance(value, Jaxpr):

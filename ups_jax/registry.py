@@ -1,4 +1,4 @@
-"""Find a value in a registry table, or say what was meant."""
+"""Look up a value in a registry table; an unknown name is an error with a suggestion."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -8,13 +8,13 @@ T = TypeVar("T")
 
 
 def near_miss(name: str, known: list[str]) -> str:
-    """Sentence part that suggests the closest known name, or is empty where none is close."""
+    """Return "; did you mean NAME?" with the closest known name, or ";" if none is close."""
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ";"
 
 
 def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
-    """`table[name]`, or a ValueError that names the near-miss and every known name."""
+    """Return `table[name]`; ValueError with the closest and all known names if it is missing."""
     if name in table:
         return table[name]
     known = sorted(table)

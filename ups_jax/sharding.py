@@ -1,8 +1,7 @@
-"""Devices side by side: samples over all of them, parameters whole on each or sharded over `fsdp`.
+"""Device mesh: batches are sharded over all devices, parameters replicated or sharded over `fsdp`.
 
-One device is a mesh of one, and the same code. Devices of several processes make one mesh too: all
-processes then run the same program, each with its share of the samples, and what they decide by
-(a clock, a signal) they have to `agree` on.
+One device is a mesh of size one. A mesh may span several processes: all of them run the same
+program on their own samples, and decisions that depend on one process use `any_process`.
 """
 
 from typing import Any, TypeVar
@@ -18,106 +17,107 @@ AXES = ("data", "fsdp")
 
 
 def make_mesh(*, data: int | None = None, fsdp: int = 1) -> Mesh:
-    """A mesh of data x fsdp devices; none: as many as there are. ValueError where there are fewer.
+    """Return a mesh of data x fsdp devices; `data=None` uses all devices.
 
-    Parameters are sharded over `fsdp`, samples over both axes. Of several processes none may be
-    left without a share.
+    Parameters are sharded over `fsdp`, samples over both axes. Raises ValueError if there are too
+    few devices, or if a mesh over several processes leaves a device unused.
     """
     devices = jax.devices()
     if fsdp < 1 or (data is not None and data < 1):
         raise ValueError(f"mesh is data={data}, fsdp={fsdp}; both must be at least 1")
-    wide = len(devices) // fsdp if data is None else data
-    wanted = max(wide, 1) * fsdp
-    if wanted > len(devices):
+    rows = len(devices) // fsdp if data is None else data
+    size = max(rows, 1) * fsdp
+    if size > len(devices):
         raise ValueError(
-            f"mesh data={data}, fsdp={fsdp} needs {wanted} devices, but {len(devices)} "
-            f"{devices[0].platform} devices are here; lower mesh.data or mesh.fsdp"
+            f"mesh data={data}, fsdp={fsdp} needs {size} devices, but only {len(devices)} "
+            f"{devices[0].platform} devices are available; lower mesh.data or mesh.fsdp"
         )
-    if wanted < len(devices) and jax.process_count() > 1:
+    if size < len(devices) and jax.process_count() > 1:
         raise ValueError(
-            f"mesh data={data}, fsdp={fsdp} takes {wanted} of the {len(devices)} devices that "
-            f"{jax.process_count()} processes have; leave mesh.data empty, or start fewer processes"
+            f"mesh data={data}, fsdp={fsdp} uses {size} of the {len(devices)} devices of "
+            f"{jax.process_count()} processes; leave mesh.data empty, or start fewer processes"
         )
-    grid = np.array(devices[:wanted]).reshape(wide, fsdp)
+    grid = np.array(devices[:size]).reshape(rows, fsdp)
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def require_divides(name: str, size: int, mesh: Mesh) -> None:
-    """Raise ValueError where `size` samples leave devices unequal work; names the nearest sizes."""
+    """Raise ValueError, with the nearest valid sizes, unless the mesh size divides `size`."""
     if size % mesh.size == 0:
         return
     below = size // mesh.size * mesh.size
     near = " or ".join(str(n) for n in (below, below + mesh.size) if n)
+    axes = ", ".join(f"{axis} {length}" for axis, length in mesh.shape.items())
     raise ValueError(
-        f"{name} is {size}, which {mesh.size} devices ({_told(mesh)}) cannot share; use {near}"
+        f"{name} is {size}, which is not a multiple of {mesh.size} devices ({axes}); use {near}"
     )
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The leading axis over all devices."""
+    """Return the sharding of the leading axis over all devices."""
     return NamedSharding(mesh, PartitionSpec(AXES))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A copy on each device."""
+    """Return the sharding with a full copy on each device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def shard_batch(mesh: Mesh | None, tree: Tree) -> Tree:
-    """Arrays on the devices, their leading axis shared out where it divides, else whole on each."""
+    """Put arrays on the devices, sharded if the mesh size divides the leading axis."""
     if mesh is None:
         return jax.tree.map(jnp.asarray, tree)
 
     def put(x: Any) -> jax.Array:
-        shares = np.ndim(x) > 0 and np.shape(x)[0] % mesh.size == 0
-        return _put(x, batch_sharding(mesh) if shares else replicated(mesh))
+        divides = np.ndim(x) > 0 and np.shape(x)[0] % mesh.size == 0
+        return _put(x, batch_sharding(mesh) if divides else replicated(mesh))
 
     return jax.tree.map(put, tree)
 
 
 def device_put(tree: Tree, shardings: Any) -> Tree:
-    """Arrays that every process holds, on the devices as a tree of their shardings says."""
+    """Put arrays, equal on every process, on the devices by a tree of shardings."""
     return jax.tree.map(_put, tree, shardings)
 
 
 def replicate(mesh: Mesh | None, tree: Tree) -> Tree:
-    """Arrays and keys on each device; those that lie on all of them already stay as they are."""
+    """Copy arrays and keys to each device; arrays that are on all of them already are kept."""
     if mesh is None:
         return tree
     devices = set(mesh.devices.flat)
 
     def put(x: Any) -> Any:
-        there = isinstance(x, jax.Array) and x.sharding.device_set == devices
-        return x if there else _put(x, replicated(mesh))
+        placed = isinstance(x, jax.Array) and x.sharding.device_set == devices
+        return x if placed else _put(x, replicated(mesh))
 
     return jax.tree.map(put, tree)
 
 
 def to_host(mesh: Mesh | None, tree: Tree) -> Tree:
-    """The whole of every array, as NumPy's, on every process."""
+    """Return full NumPy arrays on every process."""
     if mesh is None or not mesh.is_multi_process:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def any_process(mesh: Mesh | None, flag: bool) -> bool:
-    """Whether `flag` is set on any process: all ask at the same point and have one answer."""
+    """Return True on all processes if `flag` is set on any; a collective call."""
     if mesh is None or not mesh.is_multi_process:
         return flag
     return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
 
 
 def local_batch(mesh: Mesh | None, batch: int) -> slice:
-    """Which samples of a batch this process has to load."""
+    """Return the samples of a batch that this process loads."""
     if mesh is None or not mesh.is_multi_process:
         return slice(None)
-    held = batch_sharding(mesh).addressable_devices_indices_map((batch,)).values()
-    parts = [index[0].indices(batch) for index in held if index is not None]
+    indices = batch_sharding(mesh).addressable_devices_indices_map((batch,)).values()
+    parts = [index[0].indices(batch) for index in indices if index is not None]
     return slice(min(part[0] for part in parts), max(part[1] for part in parts))
 
 
 def global_batch(mesh: Mesh | None, x: np.ndarray, *, axis: int, batch: int) -> Any:
-    """The batch of which x holds this process's `share` along `axis`."""
+    """Return the global batch; x is the `local_batch` of this process along `axis`."""
     if mesh is None or not mesh.is_multi_process:
         return x
     sharding = NamedSharding(mesh, PartitionSpec(*(None,) * axis, AXES))
@@ -126,42 +126,42 @@ def global_batch(mesh: Mesh | None, x: np.ndarray, *, axis: int, batch: int) -> 
 
 
 def _put(x: Any, sharding: Sharding) -> jax.Array:
-    """As `device_put`, and of several processes each fills its own devices."""
+    """Put one array on the devices; each process fills its local devices."""
     if sharding.is_fully_addressable:
         return jax.device_put(x, sharding)
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         data = _put(jax.random.key_data(x), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
-    held = np.asarray(x)
-    return jax.make_array_from_callback(held.shape, sharding, lambda index: held[index])
+    array = np.asarray(x)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def shape_of(mesh: Mesh | None, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    """What `spread` makes of a float32 array of that shape, to compile a program for it."""
+    """Return shape and sharding of `shard_batch` of a float32 array, for compilation."""
     if mesh is None:
         return jax.ShapeDtypeStruct(shape, jnp.float32)
-    place = batch_sharding(mesh) if shape[0] % mesh.size == 0 else replicated(mesh)
-    return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=place)
+    sharding = batch_sharding(mesh) if shape[0] % mesh.size == 0 else replicated(mesh)
+    return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
 
 
 def constrain_batch(mesh: Mesh | None, tree: Tree) -> Tree:
-    """Inside a program: let every device have its share of the leading axis."""
+    """Constrain arrays inside a program to be sharded along the leading axis."""
     if mesh is None:
         return tree
     return jax.lax.with_sharding_constraint(tree, batch_sharding(mesh))
 
 
 def constrain_replicated(mesh: Mesh | None, tree: Tree) -> Tree:
-    """Inside a program: the whole of parameters that lie shared out, while a network uses them."""
+    """Gather sharded parameters inside a program, so that each device holds all of them."""
     if mesh is None:
         return tree
     return jax.lax.with_sharding_constraint(tree, replicated(mesh))
 
 
 def fsdp_shardings(mesh: Mesh, tree: Any, *, lead: int = 0) -> Any:
-    """How parameters and what is kept beside them lie: the widest axis that divides over `fsdp`.
+    """Return shardings of parameters and optimizer state: the largest divisible axis over `fsdp`.
 
-    The first `lead` axes stand for networks side by side and are never shared out.
+    The first `lead` axes enumerate stacked networks and are never sharded.
     """
     parts = mesh.shape["fsdp"]
 
@@ -173,7 +173,3 @@ def fsdp_shardings(mesh: Mesh, tree: Any, *, lead: int = 0) -> Any:
         return NamedSharding(mesh, PartitionSpec(*(None,) * widest, "fsdp"))
 
     return jax.tree.map(of, tree)
-
-
-def _told(mesh: Mesh) -> str:
-    return ", ".join(f"{name} {size}" for name, size in mesh.shape.items())
