@@ -1,21 +1,16 @@
-"""Train and judge an emulator in one process and one W&B run: data, stages, evaluation, report."""
+"""Train, evaluate and report an emulator from a config; same as `python -m ups_jax`."""
 
 import sys
 
-from ups_jax.jobs import cli
-
-DESCRIPTION = "From a config to a trained, evaluated and reported emulator, in one run."
+try:
+    from ups_jax.jobs import commands
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {error}; run `make smoke` once, then `source .venv/bin/activate`")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code of `fast_to_sota.py`; see `--help`."""
-    args = cli.parse(
-        argv, prog="fast_to_sota.py", description=DESCRIPTION, extra=cli.add_distributed_flags
-    )
-    args.workdir = args.workdir or cli.default_workdir(args.config)
-    from ups_jax.experiment import pipeline
-
-    return cli.run_main(args, pipeline.prepare, pipeline.execute)
+    """Run `fast_to_sota.py` and return its exit code; see `--help`."""
+    return commands.run("train", argv, prog="fast_to_sota.py")
 
 
 if __name__ == "__main__":

@@ -13,11 +13,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from ups_jax import config
-from ups_jax.config import base, load, rules
+from ups_jax.config import base, load, renames, rules
 from ups_jax.config.schema import FACTORY_SECTIONS, flatten
 from ups_jax.config.types import KeyType, key_type_of
 from ups_jax.emulator import build
-from ups_jax.jobs import cli
+from ups_jax.experiment.context import RunOptions, default_workdir
+from ups_jax.experiment.reevaluate import EvaluateOptions
+from ups_jax.jobs import cli, commands
 from ups_jax.types import Interrupted
 
 ROOT = Path(__file__).parents[1]
@@ -89,7 +91,7 @@ def test_file_without_get_config_says_so(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("x = 1\ny = 1 / 0\n", "mine.py, line 2: ZeroDivisionError: division by zero"),
         ("x = (\n", "mine.py, line 1: SyntaxError"),
@@ -97,14 +99,14 @@ def test_file_without_get_config_says_so(tmp_path):
         (BODY.format(line="cfg.fit.operator.steps = 'many'"), "mine.py, line 6: TypeError"),
     ],
 )
-def test_errors_in_the_file_are_one_line_with_its_place(tmp_path, text, told):
+def test_errors_in_the_file_are_one_line_with_its_place(tmp_path, text, message):
     with pytest.raises(ValueError) as caught:
         load(written(tmp_path, text))
-    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         (
             "cfg.pde = dict(name='burgers', nuu=1.0)",
@@ -123,10 +125,10 @@ def test_errors_in_the_file_are_one_line_with_its_place(tmp_path, text, told):
         ("cfg.data.steps = 0", "data.steps is 0; it must be at least 1"),
     ],
 )
-def test_what_a_file_may_not_say(tmp_path, line, told):
+def test_what_a_file_may_not_say(tmp_path, line, message):
     with pytest.raises(ValueError) as caught:
         load(written(tmp_path, BODY.format(line=line)))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_an_edited_file_counts_at_once(tmp_path):
@@ -137,18 +139,18 @@ def test_an_edited_file_counts_at_once(tmp_path):
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_files_stay_loadable_by_config_flags(monkeypatch):
     values = flags.FlagValues()
-    held = config_flags.DEFINE_config_file("config", flag_values=values)
+    flag = config_flags.DEFINE_config_file("config", flag_values=values)
     argv = ["prog", f"--config={SMOKE}", "--config.fit.operator.lr=1e-4"]
     monkeypatch.setattr(sys, "argv", argv)
     values(argv)
-    assert held.value.fit.operator.lr == 1e-4 and held.value.pde.points == 64
+    assert flag.value.fit.operator.lr == 1e-4 and flag.value.pde.points == 64
 
 
 # Names, and the keys they bring
 
 
 @pytest.mark.parametrize(
-    ("key", "name", "told"),
+    ("key", "name", "message"),
     [
         (
             "pde.name",
@@ -159,8 +161,8 @@ def test_files_stay_loadable_by_config_flags(monkeypatch):
         ("operator.name", "zzz", "unknown operator 'zzz'; known: "),
     ],
 )
-def test_unknown_names_are_answered_with_the_close_one(key, name, told):
-    assert refused({key: name}).startswith(told)
+def test_unknown_names_are_answered_with_the_close_one(key, name, message):
+    assert refused({key: name}).startswith(message)
 
 
 def test_a_name_swaps_in_its_defaults_wherever_it_stands():
@@ -182,25 +184,25 @@ def test_arguments_without_default_are_no_keys(monkeypatch, tmp_path):
     path = written(tmp_path, BODY.format(line="cfg.operator = dict(name='still')"))
     cfg = load(path, {"operator.when": "b"})
     assert cfg.operator.to_dict() == dict(name="still", rate=1.0, when="b", zero_mean=False)
-    told = "unknown key 'operator.channels'; known in operator: name, rate, when, zero_mean"
-    assert refused({"operator.channels": 1}, path) == told
+    message = "unknown key 'operator.channels'; known in operator: name, rate, when, zero_mean"
+    assert refused({"operator.channels": 1}, path) == message
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [
         ("fit.operator.lrr", "unknown key 'fit.operator.lrr'; did you mean 'fit.operator.lr'? kno"),
         ("fit.lr", "unknown key 'fit.lr'; did you mean 'fit.operator.lr'? known in fit: "),
         ("fit.steps", "unknown key 'fit.steps'; did you mean 'fit.operator.steps'?"),
         ("lr", "unknown key 'lr'; did you mean 'fit.control.lr'? known: data, denoiser, "),
-        ("eval", "unknown key 'eval'; known in eval: batch, context, examples,"),
+        ("eval", "unknown key 'eval'; known in eval: batch, context_frames,"),
         ("sead", "unknown key 'sead'; did you mean 'seed'? known: "),
         ("operator.zzz", "unknown key 'operator.zzz'; known in operator: "),
         ("pde.cells", "unknown key 'pde.cells'; did you mean 'data.cells'?"),
     ],
 )
-def test_unknown_keys_are_answered_with_the_close_one(key, told):
-    assert refused({key: "1"}).startswith(told)
+def test_unknown_keys_are_answered_with_the_close_one(key, message):
+    assert refused({key: "1"}).startswith(message)
 
 
 # Values
@@ -309,8 +311,8 @@ def test_kind_comes_from_annotation_then_default(hint, default, kind):
     assert key_type_of(default, hint) == kind
 
 
-def test_a_factory_that_tells_no_type_is_its_authors_mistake():
-    with pytest.raises(TypeError, match="tells no type"):
+def test_a_factory_argument_without_a_type_is_its_authors_mistake():
+    with pytest.raises(TypeError, match="has no type"):
         key_type_of(None, dict)
 
 
@@ -321,9 +323,9 @@ FIT = "fit.operator."
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
-        ({"schema": 1}, "schema is 1, this version of ups_jax reads 2;"),
+        ({"schema": 1}, "schema is 1, this version of ups_jax reads 3;"),
         ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"stages": ""}, "stages is (); it must be one or more of"),
         ({"stages": "operator,operator"}, "stages is ('operator', 'operator'); it must be"),
@@ -341,25 +343,28 @@ FIT = "fit.operator."
             "(0.95, 0.05) leave phase 2 no whole chunk of 50 in 400",
         ),
         ({FIT + "phase_fractions": (0.05, 0.95)}, "(0.05, 0.95) leave phase 1 no whole chunk"),
-        ({FIT + "unroll": (1, 2, 4)}, "shares is (0.75, 0.25); it must be one share a phase, 3 as"),
+        (
+            {FIT + "unroll": (1, 2, 4)},
+            "phase_fractions is (0.75, 0.25); it must be one share a phase, 3 as",
+        ),
         ({FIT + "unroll": ()}, "unroll is (); it must be one number a phase"),
         ({FIT + "unroll": (0, 2)}, "unroll is (0, 2); it must be from 1 to data.steps (40)"),
         ({FIT + "unroll": (1, 41)}, "unroll is (1, 41); it must be from 1 to data.steps (40)"),
         (
             {FIT + "phase_fractions": (0.7, 0.2)},
-            "shares is (0.7, 0.2); it must be positive numbers that sum",
+            "phase_fractions is (0.7, 0.2); it must be positive numbers that sum",
         ),
         ({FIT + "phase_fractions": (1.2, -0.2)}, "it must be positive numbers that sum to 1"),
         ({FIT + "batch": 129}, "batch is 129; it must be at most data.train (128)"),
         ({FIT + "batch": 0}, "batch is 0; it must be positive"),
-        ({FIT + "steps_per_call": 0}, "chunk is 0; it must be positive"),
+        ({FIT + "steps_per_call": 0}, "steps_per_call is 0; it must be positive"),
         ({FIT + "steps": 0}, "steps is 0; it must be positive"),
         ({FIT + "val_every": 0}, "val_every is 0; it must be positive"),
         ({FIT + "lr": 0.0}, "lr is 0.0; it must be positive"),
-        ({FIT + "clip_norm": -1.0}, "clip is -1.0; it must be positive"),
+        ({FIT + "clip_norm": -1.0}, "clip_norm is -1.0; it must be positive"),
         ({FIT + "weight_decay": -0.1}, "weight_decay is -0.1; it must be at least 0"),
-        ({FIT + "ema_decay": 1.0}, "ema is 1.0; it must be at least 0 and below 1"),
-        ({FIT + "ema_decay": -0.1}, "ema is -0.1; it must be at least 0 and below 1"),
+        ({FIT + "ema_decay": 1.0}, "ema_decay is 1.0; it must be at least 0 and below 1"),
+        ({FIT + "ema_decay": -0.1}, "ema_decay is -0.1; it must be at least 0 and below 1"),
         ({FIT + "warmup": 400}, "warmup is 400; it must be at least 0 and below"),
         ({FIT + "schedule": "cosin"}, "unknown schedule 'cosin'; did you mean 'cosine'?"),
         ({FIT + "loss": "nrsme"}, "unknown loss 'nrsme'; did you mean 'nrmse'? known: mse, nrmse"),
@@ -402,7 +407,10 @@ FIT = "fit.operator."
         ({"stages": "diffusion,operator"}, "'diffusion' needs 'operator' before it"),
         ({"stages": "operator,student"}, "'student' needs 'diffusion' before it"),
         ({"stages": "operator,ensemble"}, "'control', which needs stage 'control'; add it to"),
-        ({"seeds": 2}, "seeds is 2; it must be 1 beside stage diffusion, which learns from one"),
+        (
+            {"num_seeds": 2},
+            "num_seeds is 2; it must be 1 beside stage diffusion, which learns from one",
+        ),
         ({"fit.ensemble.members": 1}, "fit.ensemble.members is 1; it must be at least 2"),
         ({"fit.student.num_rollouts": 0}, "fit.student.num_rollouts is 0; it must be at least 1"),
         ({"fit.student.unroll": "2"}, "fit.student.unroll is (2,); it must be 1: it learns from"),
@@ -456,19 +464,25 @@ FIT = "fit.operator."
         ({"report.dpi": 0}, "report.dpi is 0; it must be positive"),
     ],
 )
-def test_rules_between_keys(overrides, told):
-    assert told in refused(overrides)
+def test_rules_between_keys(overrides, message):
+    assert message in refused(overrides)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (
             {"search.calls_per_step": 1},
-            "a budget of 1 network calls a step holds no candidate at 2 beams",
+            "1 network calls per step allow no candidate with 2 beams",
         ),
-        ({"search.candidates": 0}, "search: candidates is 0; a whole number of at least 1"),
-        ({"search.lookahead": -1}, "search: lookahead is -1; a whole number of at least 0"),
+        (
+            {"search.candidates": 0},
+            "search: candidates is 0; expected a whole number of at least 1",
+        ),
+        (
+            {"search.lookahead": -1},
+            "search: lookahead is -1; expected a whole number of at least 0",
+        ),
         (
             {"search.temperature_schedule": "linaer"},
             "unknown schedule 'linaer'; did you mean 'linear'?",
@@ -478,22 +492,22 @@ def test_rules_between_keys(overrides, told):
         ({"search.weights": "1,2"}, "search.weights has 2 numbers for the 1 names of search."),
     ],
 )
-def test_what_no_search_can_do_is_refused_when_the_simulator_is_built(overrides, told):
+def test_what_no_search_can_do_is_refused_when_the_simulator_is_built(overrides, message):
     with pytest.raises(ValueError) as caught:
         build(load(SMOKE, overrides))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_reward_by_a_law_that_the_pde_lacks_is_refused():
-    asked = {"stages": "operator,ensemble", "eval.forecasters": "operator,ensemble,ttc"}
+    overrides = {"stages": "operator,ensemble", "eval.forecasters": "operator,ensemble,ttc"}
     with pytest.raises(ValueError, match=r"reward 'energy' needs .*'energy'.*'kuramoto'"):
-        build(load("configs/kuramoto.py:smoke", asked | {"search.rewards": "energy"}))
+        build(load("configs/kuramoto.py:smoke", overrides | {"search.rewards": "energy"}))
 
 
 def test_a_stage_needs_its_keys(monkeypatch):
     monkeypatch.setattr(rules, "_stages", lambda: ("operator", "magic"))
-    told = "stages names 'magic'; give it its keys in fit.magic"
-    assert refused({"stages": "operator,magic"}) == told
+    message = "stages names 'magic'; give it its keys in fit.magic"
+    assert refused({"stages": "operator,magic"}) == message
 
 
 def test_every_axis_is_a_multiple_of_its_points():
@@ -507,17 +521,17 @@ def test_a_file_of_data_frees_the_solver_cells(tmp_path):
 
 def test_phases_are_whole_chunks_and_the_last_takes_the_rest():
     fit = base.fit()
-    fit.update(steps=1000, steps_per_call=50, shares=(0.61, 0.24, 0.15), unroll=(1, 2, 4))
+    fit.update(steps=1000, steps_per_call=50, phase_fractions=(0.61, 0.24, 0.15), unroll=(1, 2, 4))
     assert config.phases(fit, fit.steps) == ((600, 1), (250, 2), (150, 4))
 
 
 # Identity
 
 
-def test_fingerprint_leaves_out_how_a_run_is_told():
+def test_fingerprint_leaves_out_log_and_report():
     plain = load(SMOKE)
-    told = load(SMOKE, {"log.project": "other", "log.tags": "a", "report.dpi": 70})
-    assert config.fingerprint(plain) == config.fingerprint(told)
+    relabelled = load(SMOKE, {"log.project": "other", "log.tags": "a", "report.dpi": 70})
+    assert config.fingerprint(plain) == config.fingerprint(relabelled)
     for key, value in {"seed": 1, "eval.batch": 16, "operator.width": 8, "data.nu": 0.1}.items():
         assert config.fingerprint(plain) != config.fingerprint(load(SMOKE, {key: value}))
 
@@ -536,13 +550,13 @@ def test_a_saved_config_needs_its_schema_not_its_data(tmp_path):
     saved = config.to_dict(load(SMOKE, {"data.path": tmp_path / "data.npz"}))
     (tmp_path / "data.npz").unlink()
     assert config.from_dict(saved).data.path == str(tmp_path / "data.npz")
-    with pytest.raises(ValueError, match="schema is 0, this version of ups_jax reads 2"):
+    with pytest.raises(ValueError, match="schema is 0, this version of ups_jax reads 3"):
         config.from_dict({**saved, "schema": 0, "older": 1})
 
 
 def test_a_saved_config_from_before_a_key_takes_its_default():
     saved = config.to_dict(load(SMOKE, {"eval.nudging_gain": 0.3, "log.name": "mine"}))
-    del saved["eval"]["nudging"], saved["fit"]["operator"]["floor"]
+    del saved["eval"]["nudging_gain"], saved["fit"]["operator"]["loss_floor"]
     back = config.from_dict(saved)
     assert (
         back.eval.nudging_gain == 1.0
@@ -566,16 +580,90 @@ def test_difference_names_the_keys():
     assert "operator.blocks: 1 -> absent" in config.difference(old, other)
 
 
+# Renamed keys
+
+
+def schema_2():
+    """A config.json of schema 2: every section of an older golden run, most of its keys."""
+    return json.loads((Path(__file__).parent / "fixtures_schema_2.json").read_text())
+
+
+def test_a_config_of_schema_2_is_the_same_run_under_new_names():
+    new = load("configs/burgers.py")
+    old = config.from_dict(schema_2())
+    assert config.difference(schema_2(), config.to_dict(new)) == []
+    assert config.fingerprint(old) == config.fingerprint(new)
+    assert old.schema == 3 and old.stages[-1] == "ensemble" and old.search.source == "ensemble"
+    assert old.fit.control.match_flops_of == "ensemble" and old.fit.student.num_rollouts == 256
+    assert old.gates.coverage.metric == "eval/ensemble/coverage_90" and old.gates.coverage.min
+
+
+def test_difference_from_schema_2_uses_the_new_names():
+    new = config.to_dict(load("configs/burgers.py", {"fit.operator.steps_per_call": 50}))
+    assert config.difference(schema_2(), new) == ["fit.operator.steps_per_call: 100 -> 50"]
+
+
+@pytest.mark.parametrize(
+    ("key", "new"),
+    [
+        ("eval.modes", "eval.forecasters"),
+        ("fit.operator.chunk", "fit.operator.steps_per_call"),
+        ("fit.crps.ema", "fit.ensemble.ema_decay"),
+        ("gates.skill.most", "gates.skill.max"),
+        ("seeds", "num_seeds"),
+    ],
+)
+def test_an_older_key_is_answered_with_its_new_name(key, new):
+    assert refused({key: "1"}) == f"{key!r} was renamed; write {new!r}"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("cfg.eval.modes = ('operator',)", "'eval.modes' is now 'eval.forecasters'"),
+        ("cfg.fit.operator.update(chunk=50)", "'fit.operator.chunk' is now 'fit.operator.steps_"),
+        ("cfg.fit.continued.steps = 5", "'fit.continued' is now 'fit.control'"),
+    ],
+)
+def test_an_older_key_in_a_file_is_answered_with_its_new_name(tmp_path, line, message):
+    with pytest.raises(ValueError) as caught:
+        load(written(tmp_path, BODY.format(line=line)))
+    assert f"mine.py, line 6: {message}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("eval/crps", "eval/crps"),
+        ("eval/crps/crps", "eval/ensemble/crps"),
+        ("eval/distilled/p10/nrmse@1", "eval/student/p10/nrmse@1"),
+        ("eval/rivals/continued/nrmse", "eval/selection/control/nrmse"),
+        ("params/distill", "params/student"),
+        ("wall/train_s", "wall/train_s"),
+    ],
+)
+def test_summary_keys_of_schema_2(old, new):
+    assert renames.rename_metric(old) == new
+
+
+def test_every_renamed_key_exists():
+    known = set(flatten(base.get_config()))
+    for key in renames.KEY_RENAMES:
+        assert renames.rename_key(key) in known and key not in known
+    for key in renames.FIT_RENAMES:
+        assert renames.rename_key(f"fit.distill.{key}") in known
+
+
 # The page of keys
 
 
 def test_help_lists_every_key_with_its_comment():
-    page, told = config.describe().splitlines(), config.comments()
+    page, comments = config.describe().splitlines(), config.comments()
     for key in flatten(base.get_config()):
         stage = key.split(".")[1] if key.startswith("fit.") else ""
         name = key.replace(f"fit.{stage}.", "fit.<stage>.")
-        assert told.get(name, "").strip(), f"{name} has no comment in ups_jax/config/base.py"
-        assert any(line.startswith(f"  {name}=") and told[name] in line for line in page), name
+        assert comments.get(name, "").strip(), f"{name} has no comment in ups_jax/config/base.py"
+        assert any(line.startswith(f"  {name}=") and comments[name] in line for line in page), name
 
 
 def test_help_lists_the_arguments_of_every_factory():
@@ -589,7 +677,7 @@ def test_help_lists_the_arguments_of_every_factory():
 
 
 def parse(*argv, **kw):
-    return cli.parse(argv, prog="run.py", description="Train.", **kw)
+    return RunOptions(**cli.parse(argv, prog="run.py", description="Train.", **kw))
 
 
 def test_overrides_stand_anywhere_on_the_line():
@@ -609,13 +697,13 @@ def test_wandb_mode_is_none_unless_a_flag_says_so():
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["--confg", "x"], "unknown flag '--confg'; did you mean '--config'? known: --config,"),
         (["--config=x", "--dry-run"], "unknown flag '--dry-run'; did you mean '--dry_run'?"),
         (["--config=x", "--seed=3"], "did you mean '--config.seed'?"),
         (["--config=x", "--fit.operator.lr=3"], "did you mean '--config.fit.operator.lr'?"),
-        ([], "--config is missing; for example --config configs/burgers.py:smoke"),
+        ([], "--config is missing; for example --config burgers:smoke"),
         (["x.py"], "unexpected argument 'x.py'"),
         (["--config=x", "--config.seed"], "--config.seed has no value; write --config.seed=VALUE"),
         (["--config=x", "--config.seed", "--restart"], "--config.seed has no value"),
@@ -623,16 +711,18 @@ def test_wandb_mode_is_none_unless_a_flag_says_so():
         (["--config"], "expected one argument"),
     ],
 )
-def test_a_mistake_on_the_line_exits_2_in_two_lines(capsys, argv, told):
+def test_a_mistake_on_the_line_exits_2_in_two_lines(capsys, argv, message):
     with pytest.raises(SystemExit) as caught:
         parse(*argv)
     out, err = capsys.readouterr()
-    assert caught.value.code == 2 and out == "" and told in err and len(err.splitlines()) <= 2
+    assert caught.value.code == 2 and out == "" and message in err and len(err.splitlines()) <= 2
 
 
 def test_a_runner_of_finished_runs_requires_a_workdir(capsys):
-    args = parse("--workdir", "w", subject="workdir", extra=lambda p: p.add_argument("--modes"))
-    assert args.workdir == Path("w") and args.modes is None and args.overrides == {}
+    entry = commands.COMMANDS["evaluate"]
+    flags = cli.parse(["--workdir", "w"], prog="", description="", extra=entry.add_flags,
+                      subject="workdir")  # fmt: skip
+    assert flags == {"workdir": Path("w")} and EvaluateOptions(**flags).forecasters is None
     for argv in ([], ["--workdir=w", "--config=x"]):
         with pytest.raises(SystemExit):
             parse(*argv, subject="workdir")
@@ -655,7 +745,7 @@ def test_help_prints_the_keys_and_exits_0(capsys):
     ],
 )
 def test_default_workdir(text, folder):
-    assert cli.default_workdir(text) == Path(folder)
+    assert default_workdir(text) == Path(folder)
 
 
 def raising(error):
@@ -690,9 +780,9 @@ def test_a_defect_inside_the_run_keeps_its_traceback():
 def test_bad_config_through_a_real_process_has_no_traceback():
     code = (
         "import sys; from ups_jax import config; from ups_jax.jobs import cli\n"
-        "args = cli.parse(None, prog='p', description='d')\n"
-        "load = lambda a, stop: config.load(a.config, a.overrides)\n"
-        "sys.exit(cli.run_main(args, load, lambda c: 0))"
+        "flags = cli.parse(None, prog='p', description='d')\n"
+        "load = lambda f, stop: config.load(f['config'], f['overrides'])\n"
+        "sys.exit(cli.run_main(flags, load, lambda c: 0))"
     )
     argv = [sys.executable, "-c", code, "--config", f"{ROOT}/configs/burgers.py:smoek"]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT)
@@ -711,7 +801,7 @@ def test_every_variant_that_ships_can_be_built():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         ({"gates.skill.metric": "eval/nrsme"}, "did you mean 'nrmse'?"),
         ({"gates.skill.metric": "val/nrmse"}, "did you mean 'eval'?"),
@@ -720,8 +810,8 @@ def test_every_variant_that_ships_can_be_built():
             {"eval.forecasters": "operator", "stages": "operator", "eval.select": "operator"},
             "metric= switches",
         ),
-        ({"gates.skill.most": 0.1}, "exactly one of most, least, max_ratio, min_ratio"),
-        ({"gates.accuracy.of": "eval/mean/nrmse"}, "empty beside an absolute limit"),
+        ({"gates.skill.max": 0.1}, "exactly one of max, min, max_ratio, min_ratio"),
+        ({"gates.accuracy.ratio_to": "eval/mean/nrmse"}, "empty beside an absolute limit"),
         ({"gates.skill.max_ratio": -1.0}, "gates.skill.max_ratio is -1.0; it must be positive"),
         ({"gates.skil.max_ratio": 1.0}, "unknown key 'gates.skil.max_ratio'; did you mean"),
         ({"regression.metrics": "eval/foo"}, "unknown metric 'foo'"),
@@ -731,14 +821,14 @@ def test_every_variant_that_ships_can_be_built():
         ({"leaderboard.path": "configs"}, "it must be a file, not a folder"),
     ],
 )
-def test_what_could_not_judge_a_run_is_refused(overrides, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_what_could_not_judge_a_run_is_refused(overrides, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         config.load("configs/burgers.py", overrides)
 
 
 def test_a_gate_without_a_metric_is_off_and_limits_can_be_moved_from_the_command_line():
-    cfg = config.load("configs/burgers.py", ["gates.skill.metric=", "gates.accuracy.most=0.5"])
-    assert not cfg.gates.skill.metric and cfg.gates.accuracy.most == 0.5
+    cfg = config.load("configs/burgers.py", ["gates.skill.metric=", "gates.accuracy.max=0.5"])
+    assert not cfg.gates.skill.metric and cfg.gates.accuracy.max == 0.5
     saved = config.to_dict(cfg)
     assert config.to_dict(config.from_dict(saved)) == saved
 

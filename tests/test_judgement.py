@@ -130,7 +130,7 @@ def test_a_reopened_folder_reproduces_the_error_in_the_same_run(runs, tmp_path):
     assert scalars["eval/nrmse"] == pytest.approx(summary(workdir)["eval/nrmse"], abs=1e-6)
     with np.load(tmp_path / "p.npz") as saved:
         assert saved["predictions/operator"].shape[0] == len(load_npz(tmp_path / "p.npz"))
-    assert evaluate.main([*judge, "--points=128", "--horizon=1", "--modes=persistence"]) == 0
+    assert evaluate.main([*judge, "--points=128", "--horizon=1", "--forecasters=persistence"]) == 0
     changed = json.loads((workdir / "evaluation.json").read_text())["changed"]
     assert changed["points"] == 128 and changed["steps"] == 20
     assert (workdir / "summary.json").read_bytes() == before

@@ -14,7 +14,7 @@ import pytest
 from runners import launch as runner
 from runs import ROOT
 from ups_jax.jobs import launch
-from ups_jax.jobs.launch import clouds, onstart, pricing, sky, slurm, task
+from ups_jax.jobs.launch import clouds, job, onstart, pricing, sky, slurm, task
 
 SKY = Path(os.environ.get("UPS_SKY") or ROOT / sky.PYTHON)
 needs_sky = pytest.mark.skipif(
@@ -107,7 +107,8 @@ def test_the_yaml_says_what_the_task_says(here):
 def test_flags_reach_the_runner(here):
     words = job_of("--config.seed=3", "--restart", "--fail_on_gate").command
     assert words == (
-        "runners/fast_to_sota.py",
+        "-m",
+        "ups_jax",
         "--config=configs/burgers.py:smoke",
         "--config.seed=3",
         "--workdir=runs/burgers-smoke",
@@ -371,7 +372,7 @@ def test_a_run_that_succeeds_ends_the_box_once(box, form):
     assert code == 0, out
     assert box.calls("vastai", "shutdown") == END
     assert box.calls("runner") == [
-        "runner runners/fast_to_sota.py --config=configs/burgers.py:smoke"
+        "runner -m ups_jax --config=configs/burgers.py:smoke"
         " --workdir=runs/burgers-smoke --wandb_mode=online"
     ]
     assert [line.split()[1] for line in box.calls("git")] == ["clone", "-C"]
@@ -507,8 +508,8 @@ def cluster(here, monkeypatch):
     fake(here / "bin" / "srun", "exit 0")
     fake(here / "bin" / "scontrol", 'echo "$*" >>scontrol.log')
     monkeypatch.setenv("PATH", f"{here / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    (here / "runners").mkdir()
-    (here / "runners" / "fast_to_sota.py").write_text(SLURM_RUNNER)
+    (here / "runner.py").write_text(SLURM_RUNNER)
+    monkeypatch.setattr(job, "PROGRAM", ("runner.py",))
     return here
 
 

@@ -16,7 +16,7 @@ from runners import fast_to_sota, sweep
 from runs import ROOT, TINY, stored
 from test_train import run, same, settings, task  # noqa: F401
 from ups_jax import optim, stages
-from ups_jax.jobs import cli
+from ups_jax.jobs import cli, commands
 from ups_jax.jobs import sweep as sweeps
 from ups_jax.jobs.sweep.space import parse
 from ups_jax.leaderboard import read
@@ -74,12 +74,10 @@ def test_a_factor_in_a_row_is_that_learning_rate_alone(task):  # noqa: F811
         (["operator.widht=4,8"], "did you mean 'operator.width'"),
         (["operator.width=4:8"], "add --trials"),
         (["fit.operator.lr=1e-3,x"], "could not convert"),
-        (["fit.operator.lr=1e-3,2e-3", "seeds=2"], "jobs"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(tmp_path, capsys, words, said):
-    argv = ["--config=configs/burgers.py:smoke", f"--workdir={tmp_path / 'w'}", "--jobs=2"]
-    argv = argv if said == "jobs" else argv[:2]
+    argv = ["--config=configs/burgers.py:smoke", f"--workdir={tmp_path / 'w'}"]
     assert sweep.main([*argv, *(f"--sweep={word}" for word in words)]) == 2
     told = capsys.readouterr().err
     assert said in told and len(told.splitlines()) <= 2 and not (tmp_path / "w").exists()
@@ -95,9 +93,16 @@ def trials(base, values, *more):
     """A sweep over widths with the fake runner -> exit code."""
     (base / "fake.py").write_text(FAKE)
     argv = ["--config=configs/burgers.py:smoke", f"--workdir={base / 's'}", *more]
-    args = cli.parse([*argv, f"--sweep=operator.width={values}"], prog="sweep.py",
-                     description="", extra=sweep.flags)  # fmt: skip
-    return sweeps.main(args, cli.run_main, (sys.executable, str(base / "fake.py")))
+    program = (sys.executable, str(base / "fake.py"))
+    return run_sweep([*argv, f"--sweep=operator.width={values}"], program)
+
+
+def run_sweep(argv, program):
+    """A sweep whose trials are started by `program` -> exit code."""
+    entry = commands.COMMANDS["sweep"]
+    flags = cli.parse(argv, prog="sweep.py", description="", extra=entry.add_flags)
+    options = sweeps.SweepOptions(**flags, program=program)
+    return cli.run_main(options, sweeps.prepare, sweeps.execute)
 
 
 def test_a_cut_study_goes_on_prunes_and_enters_its_winner_alone(tmp_path, capsys, monkeypatch):
@@ -120,11 +125,9 @@ def test_a_cut_study_goes_on_prunes_and_enters_its_winner_alone(tmp_path, capsys
 
 PARENT = """
 import sys
-from runners import sweep
-from ups_jax.jobs import cli
-from ups_jax.jobs import sweep as sweeps
-args = cli.parse(sys.argv[2:], prog="sweep.py", description="", extra=sweep.flags)
-sys.exit(sweeps.main(args, cli.run_main, (sys.executable, sys.argv[1])))
+sys.path.insert(0, "tests")
+from test_sweep import run_sweep
+sys.exit(run_sweep(sys.argv[2:], (sys.executable, sys.argv[1])))
 """
 
 

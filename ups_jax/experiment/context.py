@@ -1,18 +1,50 @@
 """A run that may begin: everything that bad input could spoil has been looked at."""
 
-from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ups_jax.config import split_path
 from ups_jax.emulator import Emulator
 from ups_jax.experiment.checkpoint import Checkpoint
 from ups_jax.experiment.datasets import Splits
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.progress import ProgressBar
 from ups_jax.sharding import Mesh
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Settings of one run besides its config: where it writes, how it starts, how it exits."""
+
+    config: str
+    """Path of the config file, with an optional `:variant`."""
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    """Text of every `--config.KEY=VALUE`, by key."""
+    workdir: Path | None = None
+    """Folder of the run; None: `default_workdir(config)`."""
+    wandb_mode: str | None = None
+    """online, offline or disabled; None: $WANDB_MODE, else by the presence of a W&B key."""
+    restart: bool = False
+    """Move an existing folder away instead of resuming from it."""
+    dry_run: bool = False
+    fail_on_gate: bool = False
+    fail_on_regression: bool = False
+    coordinator: str | None = None
+    """HOST:PORT of process 0, or auto; None: $JAX_COORDINATOR_ADDRESS, else a single process."""
+    num_processes: int | None = None
+    process_id: int | None = None
+    wait_s: int = 120
+    """Seconds to wait for the other processes: compute nodes do not all start at once."""
+
+
+def default_workdir(config: str) -> Path:
+    """Return runs/<config> for the default variant, else runs/<config>-<variant>."""
+    file, variant = split_path(config)
+    stem = Path(file).stem
+    return Path("runs") / (stem if variant == "default" else f"{stem}-{variant}")
 
 
 @dataclass(frozen=True)
@@ -40,7 +72,7 @@ class RunContext:
     cfg: Any
     emulator: Emulator
     workdir: Path
-    args: Namespace
+    options: RunOptions
     stop: StopFlag
     began: float
     bar: ProgressBar

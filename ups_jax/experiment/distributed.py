@@ -8,7 +8,6 @@ import os
 import pickle
 import re
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ups_jax.experiment import rendezvous
+from ups_jax.experiment.context import RunOptions
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.types import Interrupted
 
@@ -37,11 +37,11 @@ LOST = 1
 """Exit code of a process whose run has lost another one."""
 
 
-def initialize(args: Namespace) -> None:
+def initialize(options: RunOptions) -> None:
     """Meet the other processes, if there are any. ValueError where they are not found in time."""
-    address = args.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    address = options.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     if address is None:
-        if args.num_processes is not None or args.process_id is not None:
+        if options.num_processes is not None or options.process_id is not None:
             raise ValueError(
                 "--num_processes and --process_id need --coordinator HOST:PORT beside them"
             )
@@ -49,7 +49,7 @@ def initialize(args: Namespace) -> None:
     # JAX would listen for SIGTERM in our handler's stead.
     jax.config.update("jax_enable_preemption_service", False)
     waiting = {
-        "initialization_timeout": args.wait_s,
+        "initialization_timeout": options.wait_s,
         "heartbeat_timeout_seconds": SILENCE_S,
         "shutdown_timeout_seconds": SILENCE_S,
     }
@@ -62,17 +62,17 @@ def initialize(args: Namespace) -> None:
                 "--num_processes N --process_id I"
             ) from error
         return
-    count = _number(args.num_processes, "JAX_NUM_PROCESSES", "--num_processes", least=1)
-    own = _number(args.process_id, "JAX_PROCESS_ID", "--process_id", least=0)
+    count = _number(options.num_processes, "JAX_NUM_PROCESSES", "--num_processes", least=1)
+    own = _number(options.process_id, "JAX_PROCESS_ID", "--process_id", least=0)
     if own >= count:
         raise ValueError(f"--process_id is {own}; of {count} processes the last is {count - 1}")
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise ValueError(f"--coordinator is {address!r}; write HOST:PORT, 10.0.0.1:8476 say")
     if own == 0:
-        rendezvous.serve(int(port), count, args.wait_s)
+        rendezvous.serve(int(port), count, options.wait_s)
     else:
-        rendezvous.connect(host.strip("[]"), int(port), own, count, args.wait_s)
+        rendezvous.connect(host.strip("[]"), int(port), own, count, options.wait_s)
     jax.distributed.initialize(
         address, count, own, cluster_detection_method="deactivate", **waiting
     )

@@ -5,7 +5,6 @@ import platform
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,7 +18,7 @@ from ups_jax.emulator import build, fit_statistics, num_params
 from ups_jax.experiment import distributed, dry_run, environment, schedule, training, verdict
 from ups_jax.experiment import workdir as store
 from ups_jax.experiment.artifacts import STAGE_COLUMNS, publish
-from ups_jax.experiment.context import RunContext
+from ups_jax.experiment.context import RunContext, RunOptions, default_workdir
 from ups_jax.experiment.datasets import Splits, load_splits
 from ups_jax.experiment.evaluation import (
     Evaluation,
@@ -34,25 +33,25 @@ from ups_jax.progress import ProgressBar
 from ups_jax.types import Interrupted, Params
 
 Row = list[Any]
-SHARED_FLAGS = ("restart", "dry_run")
-"""Flags by which processes of one run would part."""
+SHARED_OPTIONS = ("restart", "dry_run")
+"""Options that every process of a run must agree on."""
 
 
-def prepare(args: Namespace, stop: StopFlag) -> RunContext:
+def prepare(options: RunOptions, stop: StopFlag) -> RunContext:
     """Validate the config, look at the workdir, get the data. Bad input is a ValueError."""
     with distributed.exit_on_lost_process(_resume_command()):
-        return _prepare(args, stop)
+        return _prepare(options, stop)
 
 
-def _prepare(args: Namespace, stop: StopFlag) -> RunContext:
+def _prepare(options: RunOptions, stop: StopFlag) -> RunContext:
     began = time.monotonic()
     environment.enable_compilation_cache()
-    distributed.initialize(args)
-    cfg = distributed.all_succeed(lambda: config.load(args.config, args.overrides))
+    distributed.initialize(options)
+    cfg = distributed.all_succeed(lambda: config.load(options.config, options.overrides))
     same = [
         config.fingerprint(cfg),
         *cfg.mesh.items(),
-        *((k, getattr(args, k)) for k in SHARED_FLAGS),
+        *((k, getattr(options, k)) for k in SHARED_OPTIONS),
     ]
     distributed.require_equal(
         "config", str(same), "start all with the same command, but for --process"
@@ -63,15 +62,16 @@ def _prepare(args: Namespace, stop: StopFlag) -> RunContext:
     for stage in cfg.stages:
         sharding.require_divides(f"fit.{stage}.batch", cfg.fit[stage].batch, grid)
     sharding.require_divides("eval.batch", cfg.eval.batch, grid)
+    workdir = options.workdir or default_workdir(options.config)
     plan = RunContext(
-        cfg, emulator, Path(args.workdir), args, distributed.shared_stop(stop), began, bar, grid
+        cfg, emulator, workdir, options, distributed.shared_stop(stop), began, bar, grid
     )
-    if args.dry_run:
+    if options.dry_run:
         return plan
     no_gates = not any(gate.metric for gate in cfg.gates.values())
-    if args.fail_on_gate and no_gates and distributed.is_primary():
+    if options.fail_on_gate and no_gates and distributed.is_primary():
         print("warning: --fail_on_gate: the config has no gates to judge by", file=sys.stderr)
-    if not args.restart and distributed.broadcast_from_primary(
+    if not options.restart and distributed.broadcast_from_primary(
         lambda: store.is_finished_run(plan.workdir, cfg)
     ):
         return plan
@@ -85,7 +85,7 @@ def _prepare(args: Namespace, stop: StopFlag) -> RunContext:
         distributed.require_equal("data", found, "share a data cache (UPS_DATA), or one file")
         plan.wall["data_s"] = time.monotonic() - began
         distributed.broadcast_from_primary(
-            lambda: store.create(plan.workdir, cfg, restart=args.restart)
+            lambda: store.create(plan.workdir, cfg, restart=options.restart)
         )
         plan.resumed = distributed.broadcast_from_primary(lambda: training.load_checkpoints(plan))
         plan.lock = unless_prepared.pop_all()
@@ -99,7 +99,7 @@ def _lock_workdir(plan: RunContext, until: ExitStack) -> None:
 
 def execute(plan: RunContext) -> int:
     """Train, evaluate and report what was prepared -> exit code."""
-    if plan.args.dry_run:
+    if plan.options.dry_run:
         _print_once(dry_run.describe(plan.cfg, plan.emulator))
         return 0
     if plan.splits is None:
@@ -125,16 +125,16 @@ def execute(plan: RunContext) -> int:
         return _print_results(plan)
 
 
-def _open(plan: RunContext) -> tracking.Run:
+def _open(plan: RunContext) -> tracking.RunRecord:
     """The one run, which the first process tells W&B of; the others keep theirs to themselves."""
     schema = tracking.Schema(stages=tuple(plan.cfg.stages))
     if not distributed.is_primary():
-        return tracking.MemoryRun(schema)
+        return tracking.RunRecord(schema)
     return tracking.start(
         config.to_dict(plan.cfg),
         plan.workdir,
         schema=schema,
-        mode=plan.args.wandb_mode,
+        mode=plan.options.wandb_mode,
         resume_offset=plan.resumed.offset,
     )
 
@@ -144,10 +144,10 @@ def _print_results(plan: RunContext) -> int:
     if distributed.is_primary():
         print(store.read_text(plan.workdir / "table.txt"))
         print(f"report: {plan.workdir / 'report.html'}")
-    return distributed.broadcast_from_primary(lambda: verdict.exit_code(plan.workdir, plan.args))
+    return distributed.broadcast_from_primary(lambda: verdict.exit_code(plan.workdir, plan.options))
 
 
-def _run(plan: RunContext, splits: Splits, run: tracking.Run) -> None:
+def _run(plan: RunContext, splits: Splits, run: tracking.RunRecord) -> None:
     """The stages of one run, in the order of the contract; `summary.json` comes last."""
     cfg, workdir, wall = plan.cfg, plan.workdir, plan.wall
     wall.update(plan.resumed.wall)
@@ -172,7 +172,7 @@ def _run(plan: RunContext, splits: Splits, run: tracking.Run) -> None:
     run.log_eval_summary({key.removeprefix("eval/"): v for key, v in report.scalars.items()})
     wall["compile_s"] += report.compile_s
     wall["eval_s"] = time.monotonic() - began - report.compile_s
-    if isinstance(run, tracking.WandBContext):
+    if distributed.is_primary():
         _record(plan, splits, params, judged, stages, run)
 
 
@@ -182,7 +182,7 @@ def _record(
     params: Params,
     judged: Evaluation,
     stages: list[Row],
-    run: tracking.WandBContext,
+    run: tracking.RunRecord,
 ) -> None:
     """What the first process does alone: predictions, verdict, leaderboard, report, summary."""
     cfg, workdir, wall, report = plan.cfg, plan.workdir, plan.wall, judged.report
@@ -203,7 +203,7 @@ def _record(
     wall["total_s"] = wall["verdict_s"] + wall["report_s"]
     run.log_eval_summary(wall, prefix="wall")
     write_text(workdir / "table.txt", f"{format_evaluation(judged)}\n\n{verdict.sentence(ruled)}\n")
-    run.finish(verdict.exit_code(workdir, plan.args))
+    run.finish(verdict.exit_code(workdir, plan.options))
     run.write_summary()
 
 
@@ -213,7 +213,7 @@ def _spread(stages: list[Row]) -> float | None:
 
 
 def _train(
-    plan: RunContext, splits: Splits, run: tracking.Run
+    plan: RunContext, splits: Splits, run: tracking.RunRecord
 ) -> tuple[list[Params], int, list[Row]]:
     """Every stage in turn -> each seed's network, the one to ship, a row of "Stage Summary" each.
 
@@ -278,5 +278,8 @@ def _print_once(text: str, file: TextIO | None = None) -> None:
 
 
 def _resume_command() -> str:
-    words = [os.path.relpath(sys.argv[0]) if sys.argv else "", *sys.argv[1:]]
-    return " ".join(["python", *(word for word in words if word != "--restart")])
+    program = Path(sys.argv[0])
+    start = {"__main__.py": "python -m ups_jax", "ups": "ups"}.get(
+        program.name, f"python {os.path.relpath(program)}"
+    )
+    return " ".join([start, *(word for word in sys.argv[1:] if word != "--restart")])

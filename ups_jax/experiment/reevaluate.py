@@ -1,7 +1,6 @@
 """A finished run looked at again: another evaluation, added to the same W&B run."""
 
 import dataclasses
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from ups_jax.data import save_predictions, simulate
 from ups_jax.emulator import build
 from ups_jax.evaluate import Report
 from ups_jax.experiment import environment, workdir
-from ups_jax.experiment.context import RunContext
+from ups_jax.experiment.context import RunContext, RunOptions
 from ups_jax.experiment.datasets import (
     apply_observation,
     eval_steps,
@@ -28,28 +27,49 @@ from ups_jax.progress import ProgressBar
 from ups_jax.registry import lookup
 from ups_jax.types import Params, Trajectories
 
+CHANGED_EVAL_KEYS = ("forecasters", "horizons", "select")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Settings of one more evaluation of a finished run; None keeps the value of its config."""
+
+    workdir: Path
+    wandb_mode: str | None = None
+    forecasters: str | None = None
+    """Names of forecasters, separated by commas."""
+    data: Path | None = None
+    """PDEBench HDF5 or npz file to test on."""
+    points: int | None = None
+    """Points along each axis."""
+    horizon: float | None = None
+    """Time to forecast, a multiple of the frame interval."""
+    save_predictions: Path | None = None
+    """The npz or h5 file to write the forecasts to."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A trained model, the trajectories to judge it on, and what differs from its own config."""
+    """A trained model, the trajectories to evaluate it on, and the changes to its config."""
 
     plan: RunContext
     params: Params
     test: Trajectories
     changed: dict[str, Any]
+    save_predictions: Path | None
 
 
-def prepare(args: Namespace, stop: StopFlag) -> Command:
+def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
     """Load the model and its test data; ValueError where either is missing or does not fit."""
     environment.enable_compilation_cache()
-    emulator, params, cfg = workdir.load(args.workdir)
-    if not workdir.is_finished(args.workdir):
+    emulator, params, cfg = workdir.load(options.workdir)
+    if not workdir.is_finished(options.workdir):
         raise ValueError(
-            f"{args.workdir} is not finished; the command that began it goes on with it"
+            f"{options.workdir} is not finished; the command that began it goes on with it"
         )
-    changed = _config_changes(args, cfg, emulator.pde)
+    changed = _config_changes(options, cfg, emulator.pde)
     with cfg.unlocked():
-        cfg.eval.update({k: v for k, v in changed.items() if k in ("modes", "horizons", "ship")})
+        cfg.eval.update({k: v for k, v in changed.items() if k in CHANGED_EVAL_KEYS})
         cfg.data.eval_steps = changed.get("steps", cfg.data.eval_steps)
         if "points" in changed:
             cfg.pde.points = changed["points"]
@@ -58,14 +78,15 @@ def prepare(args: Namespace, stop: StopFlag) -> Command:
     emulator = build(cfg)
     bar = ProgressBar(on=cfg.log.progress)
     grid = sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
-    plan = RunContext(cfg, emulator, Path(args.workdir), args, stop, 0.0, bar, grid)
-    test = _test_data(plan)
-    return Command(plan, params, test, changed)
+    run_options = RunOptions(config="", workdir=options.workdir, wandb_mode=options.wandb_mode)
+    plan = RunContext(cfg, emulator, options.workdir, run_options, stop, 0.0, bar, grid)
+    test = from_file(cfg, emulator.pde) if options.data else _test_data(plan)
+    return Command(plan, params, test, changed, options.save_predictions)
 
 
 def execute(visit: Command) -> int:
     """Evaluate, write `evaluation.json`, add summary and tables to the run -> exit code."""
-    plan, args = visit.plan, visit.plan.args
+    plan = visit.plan
     judged = evaluate_run(plan, [visit.params], 0, _selected(plan), visit.test)
     report = judged.report
     record = {
@@ -75,10 +96,10 @@ def execute(visit: Command) -> int:
         "scalars": {k: v if np.isfinite(v) else None for k, v in report.scalars.items()},
     }
     write_json(plan.workdir / "evaluation.json", record)
-    if args.save_predictions:
-        save_predictions(args.save_predictions, report.predictions, truth=visit.test)
+    if visit.save_predictions:
+        save_predictions(visit.save_predictions, report.predictions, truth=visit.test)
     schema = tracking.Schema(stages=tuple(plan.cfg.stages))
-    with tracking.reopen(plan.workdir, schema=schema, mode=args.wandb_mode) as run:
+    with tracking.reopen(plan.workdir, schema=schema, mode=plan.options.wandb_mode) as run:
         _log_evaluation(run, report, visit.changed)
     print(format_evaluation(judged))
     print(f"report: {plan.workdir / 'evaluation.json'}")
@@ -92,7 +113,7 @@ def _selected(plan: RunContext) -> str:
     return ship if ship in spec.forecasters else spec.forecasters[-1]
 
 
-def _log_evaluation(run: tracking.WandBContext, report: Report, changed: dict[str, Any]) -> None:
+def _log_evaluation(run: tracking.RunRecord, report: Report, changed: dict[str, Any]) -> None:
     """Under `eval/` where nothing differs from the run's own evaluation, else under `again/`.
 
     Milliseconds stay those of the run: they would differ, and `summary.json` is not touched.
@@ -105,39 +126,37 @@ def _log_evaluation(run: tracking.WandBContext, report: Report, changed: dict[st
     run.log_table(f"Physics Diagnostics{suffix}", report.physics_columns, report.physics_rows)
 
 
-def _config_changes(args: Namespace, cfg: Any, pde: PDE) -> dict[str, Any]:
+def _config_changes(options: EvaluateOptions, cfg: Any, pde: PDE) -> dict[str, Any]:
     """What the flags ask for beside the config, as config values."""
     from ups_jax.forecast import FORECASTERS
 
     changed: dict[str, Any] = {}
-    if args.modes:
-        modes = tuple(args.modes.split(","))
-        for mode in modes:
-            lookup(FORECASTERS, mode, "forecaster")
-        if modes != tuple(cfg.eval.forecasters):
-            changed["modes"] = modes
-            changed["ship"] = cfg.eval.select if cfg.eval.select in modes else modes[-1]
-    if args.data:
-        changed["data"] = str(args.data)
-    if args.points and (args.points,) * pde.ndim != pde.points:
-        if any(cells % args.points for cells in pde.cells):
-            raise ValueError(f"--points is {args.points}; it must divide data.cells {pde.cells}")
-        changed["points"] = (args.points,) * pde.ndim if pde.ndim > 1 else args.points
-    if args.horizon:
-        steps = round(args.horizon / pde.dt)
-        if steps < 1 or abs(steps * pde.dt - args.horizon) > 1e-6:
-            raise ValueError(f"--horizon is {args.horizon}; it must be a multiple of dt, {pde.dt}")
+    if options.forecasters:
+        names = tuple(options.forecasters.split(","))
+        for name in names:
+            lookup(FORECASTERS, name, "forecaster")
+        if names != tuple(cfg.eval.forecasters):
+            changed["forecasters"] = names
+            changed["select"] = cfg.eval.select if cfg.eval.select in names else names[-1]
+    if options.data:
+        changed["data"] = str(options.data)
+    if options.points and (options.points,) * pde.ndim != pde.points:
+        if any(cells % options.points for cells in pde.cells):
+            raise ValueError(f"--points is {options.points}; it must divide data.cells {pde.cells}")
+        changed["points"] = (options.points,) * pde.ndim if pde.ndim > 1 else options.points
+    if options.horizon:
+        steps = round(options.horizon / pde.dt)
+        if steps < 1 or abs(steps * pde.dt - options.horizon) > 1e-6:
+            raise ValueError(f"--horizon is {options.horizon}, not a multiple of dt {pde.dt}")
         if steps != eval_steps(cfg):
             changed["steps"] = steps
-            changed["horizons"] = tuple(h for h in cfg.eval.horizons if h <= args.horizon)
+            changed["horizons"] = tuple(h for h in cfg.eval.horizons if h <= options.horizon)
     return changed
 
 
 def _test_data(plan: RunContext) -> Trajectories:
-    """The run's own test split, or another file whole, or the test key at another resolution."""
+    """Return the run's test split, simulated again if it has no data file."""
     cfg, pde = plan.cfg, plan.emulator.pde
-    if plan.args.data:
-        return from_file(cfg, pde)
     if cfg.data.path:
         return load_splits(cfg, pde, stop=plan.stop).test
     data = simulate(

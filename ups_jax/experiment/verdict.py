@@ -9,15 +9,15 @@ import numpy as np
 
 from ups_jax import leaderboard
 from ups_jax.experiment import record
-from ups_jax.experiment.context import RunContext
+from ups_jax.experiment.context import RunContext, RunOptions
 from ups_jax.experiment.datasets import Splits
 from ups_jax.files import read_json, write_json, write_text
 from ups_jax.leaderboard import BoardState, Leaderboard, PromotionDecision, Regression, Row
 from ups_jax.leaderboard.gates import FAIL, NO_BASELINE, PASS, GateVerdict, check, passed
 from ups_jax.leaderboard.page import page
-from ups_jax.leaderboard.tables import standing
+from ups_jax.leaderboard.tables import ranking_table
 from ups_jax.report import Table
-from ups_jax.tracking import WandBContext
+from ups_jax.tracking import RunRecord
 
 GATE_COLUMNS = ["gate", "metric", "verdict", "value", "limit", "margin", "reference", "sentence"]
 REGRESSION_COLUMNS = ["metric", "against", "verdict", "value", "reference", "change", "spread"]
@@ -76,7 +76,7 @@ def baseline(plan: RunContext, splits: Splits, run_id: str) -> BoardState:
 def judge(
     plan: RunContext,
     splits: Splits,
-    run: WandBContext,
+    run: RunRecord,
     before: BoardState,
     *,
     ship: str,
@@ -127,14 +127,14 @@ def judge(
     return ruling
 
 
-def exit_code(workdir: Path, args: Any) -> int:
-    """Exit code of a finished run: 3 where a flag asks about what its verdict says, else 0."""
+def exit_code(workdir: Path, options: RunOptions) -> int:
+    """Return 3 if an option makes a failed gate or a regression fatal, else 0."""
     held = read_json(workdir / "verdict.json", {})
-    lost = args.fail_on_gate and not held.get("gates_met", True)
-    return 3 if lost or (args.fail_on_regression and held.get("worse")) else 0
+    lost = options.fail_on_gate and not held.get("gates_met", True)
+    return 3 if lost or (options.fail_on_regression and held.get("worse")) else 0
 
 
-def log_verdict(ruling: RunVerdict, run: WandBContext) -> None:
+def log_verdict(ruling: RunVerdict, run: RunRecord) -> None:
     """Verdicts to the summary, and an alert for every gate not met and every metric worse."""
     count = [verdict.status for verdict in ruling.gates].count
     met = {"met": count(PASS), "failed": count(FAIL), "no_baseline": count(NO_BASELINE)}
@@ -191,7 +191,7 @@ def tables(ruling: RunVerdict) -> list[Table]:
     return [
         Table("Gates", GATE_COLUMNS, gates),
         Table("Regressions", REGRESSION_COLUMNS, worse),
-        Table("Leaderboard", *standing(ruling.after, ruling.row["board"])),
+        Table("Leaderboard", *ranking_table(ruling.after, ruling.row["board"])),
     ]
 
 

@@ -1,23 +1,26 @@
-"""The command line that every runner shares: flags in, exit codes out."""
+"""The command line that all commands share: from flags to options, from errors to exit codes."""
 
 import argparse
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from ups_jax.experiment.signals import StopFlag, stop_on_signal
 from ups_jax.registry import near_miss
 from ups_jax.types import Interrupted
 
-CommandPlan = TypeVar("CommandPlan")
-PREFIX = "--config."
+Options = TypeVar("Options")
+Plan = TypeVar("Plan")
+OVERRIDE_PREFIX = "--config."
 WANDB_MODES = ("online", "offline", "disabled")
-WAIT_S = 120
-"""Seconds to wait for other processes: compute nodes do not all start at once."""
+RENAMED_FLAGS = {
+    "--modes": "--forecasters",
+    "--processes": "--num_processes",
+    "--process": "--process_id",
+}
 BAD_INPUT, DIVERGED = 2, 4
-"""Exit codes; 0 and 3 (a gate or a regression) are the pipeline's, 130 and 143 the signals'."""
+"""Exit codes; the pipeline returns 0 and 3 (a gate or a regression), signals 130 and 143."""
 
 
 def parse(
@@ -27,65 +30,51 @@ def parse(
     description: str,
     extra: Callable[[argparse.ArgumentParser], object] | None = None,
     subject: Literal["config", "workdir", "project"] = "config",
-) -> Namespace:
-    """Flags as a Namespace; `overrides` holds the text of every --config.KEY, wherever it stands.
+) -> dict[str, Any]:
+    """Return the given flags by name; absent ones keep the default of the command's options.
 
-    A runner that trains is about a config; one that looks at a finished run is about its workdir,
-    which it then requires; one about a whole project brings all its flags with it. `extra` adds a
-    runner's own flags. A mistake exits 2 in two lines.
+    `subject` selects the common flags and the required one: a command that trains needs --config,
+    one that reads a finished run --workdir, one for a whole project neither. With --config the
+    result holds `overrides`, the text of every --config.KEY. A mistake exits 2 in two lines.
     """
     parser = _Parser(prog, description, subject)
     if extra is not None:
         extra(parser)
     words = list(sys.argv[1:] if argv is None else argv)
     overrides, rest = _take_overrides(parser, words) if subject == "config" else ({}, words)
-    args, unknown = parser.parse_known_args(rest)
+    namespace, unknown = parser.parse_known_args(rest)
+    flags = vars(namespace)
     if unknown:
         parser.error(_unknown(parser, unknown[0]))
-    if subject != "project" and getattr(args, subject) is None:
-        example = {"config": "configs/burgers.py:smoke", "workdir": "runs/burgers"}[subject]
+    if subject != "project" and subject not in flags:
+        example = {"config": "burgers:smoke", "workdir": "runs/burgers"}[subject]
         parser.error(f"--{subject} is missing; for example --{subject} {example}")
-    args.overrides = overrides
-    return args
+    return {**flags, "overrides": overrides} if subject == "config" else flags
 
 
 def add_distributed_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags by which the processes of one run find each other."""
-    told = parser.add_argument_group("several processes")
-    told.add_argument(
-        "--coordinator",
-        metavar="HOST:PORT",
-        help="where process 0 listens, or auto: on TPUs, under Slurm or Open MPI, a process a GPU; "
-        "default: $JAX_COORDINATOR_ADDRESS, else this process is alone",
-    )
-    told.add_argument("--num_processes", type=int, metavar="N", help="how many processes there are")
-    told.add_argument("--process_id", type=int, metavar="I", help="which one this is, from 0")
-    told.add_argument(
-        "--wait_s", type=int, default=WAIT_S, metavar="S", help="how long to wait for the others"
-    )
-
-
-def default_workdir(config: str) -> Path:
-    """runs/<config> of the default variant, else runs/<config>-<variant>."""
-    from ups_jax.config import split_path
-
-    file, variant = split_path(config)
-    stem = Path(file).stem
-    return Path("runs") / (stem if variant == "default" else f"{stem}-{variant}")
+    """Add the flags by which the processes of one run connect."""
+    add = parser.add_argument_group("several processes").add_argument
+    add("--coordinator", metavar="HOST:PORT",
+        help="address of process 0, or auto: one process per GPU under Slurm or Open MPI, or TPUs; "
+        "default: $JAX_COORDINATOR_ADDRESS, else a single process")  # fmt: skip
+    add("--num_processes", type=int, metavar="N", help="number of processes")
+    add("--process_id", type=int, metavar="I", help="index of this process, from 0")
+    add("--wait_s", type=int, metavar="S", help="seconds to wait for the others; default: 120")
 
 
 def run_main(
-    args: Namespace,
-    prepare: Callable[[Namespace, StopFlag], CommandPlan],
-    execute: Callable[[CommandPlan], int],
+    options: Options,
+    prepare: Callable[[Options, StopFlag], Plan],
+    execute: Callable[[Plan], int],
 ) -> int:
-    """Exit code of a runner. Before the run exists, a ValueError or OSError is bad input: code 2.
+    """Return the exit code of a command; a ValueError or OSError from `prepare` is bad input.
 
-    What `execute` raises keeps its traceback, being a defect, but for a divergence: code 4.
+    Errors of `execute` keep their traceback, except a FloatingPointError: exit code 4.
     """
     with stop_on_signal() as stop:
         try:
-            plan = prepare(args, stop)
+            plan = prepare(options, stop)
         except (ValueError, OSError) as error:
             return _fail(str(error) or type(error).__name__, BAD_INPUT)
         except Interrupted:
@@ -98,37 +87,38 @@ def run_main(
 
 
 def fold(message: str) -> str:
-    """At most two lines: the first, and all others as one."""
+    """Return a message in at most two lines: its first, and all others joined."""
     lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
     return "\n".join([*lines[:1], " ".join(lines[1:])]).strip()
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors in two lines; the page of config keys below the flags."""
+    """A parser with errors in two lines, and the list of config keys below the flags."""
 
     def __init__(self, prog: str, description: str, subject: str) -> None:
-        super().__init__(prog=prog, description=description, allow_abbrev=False)
-        self.subject = subject
-        if subject == "project":
-            return
-        if subject == "config":
-            self.add_argument("--config", metavar="FILE[:variant]", help="a config file")
-        self.add_argument("--workdir", type=Path, metavar="DIR", help="folder of the run")
-        self.add_argument(
-            "--wandb_mode",
-            choices=WANDB_MODES,
-            help="default: $WANDB_MODE, else online where a key is known, else offline",
+        super().__init__(
+            prog=prog,
+            description=description,
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
         )
-        if subject != "config":
-            return
-        flags = {
-            "restart": "move the old folder aside and begin anew",
-            "dry_run": "print the resolved config with estimated memory and minutes, run nothing",
-            "fail_on_gate": "exit 3 where a gate is not met",
-            "fail_on_regression": "exit 3 where a metric is worse than the leaderboard's",
-        }
-        for name, text in flags.items():
-            self.add_argument(f"--{name}", action="store_true", help=text)
+        self.subject = subject
+        add = self.add_argument
+        if subject == "config":
+            add("--config", metavar="NAME|FILE[:variant]", help="a shipped config, or a file")
+        if subject != "project":
+            add("--workdir", type=Path, metavar="DIR", help="folder of the run")
+            add("--wandb_mode", choices=WANDB_MODES,
+                help="default: $WANDB_MODE, else online with a key, else offline")  # fmt: skip
+        if subject == "config":
+            flags = {
+                "restart": "move an existing folder away and start from scratch",
+                "dry_run": "print the resolved config with estimated memory and minutes, then exit",
+                "fail_on_gate": "exit 3 if a gate fails",
+                "fail_on_regression": "exit 3 if a metric regresses against the leaderboard",
+            }
+            for name, text in flags.items():
+                add(f"--{name}", action="store_true", help=text)
 
     def format_help(self) -> str:
         if self.subject != "config":
@@ -147,10 +137,10 @@ def _take_overrides(
     overrides, rest = {}, []
     queue = iter(words)
     for word in queue:
-        if not word.startswith(PREFIX):
+        if not word.startswith(OVERRIDE_PREFIX):
             rest.append(word)
             continue
-        key, equals, value = word.removeprefix(PREFIX).partition("=")
+        key, equals, value = word.removeprefix(OVERRIDE_PREFIX).partition("=")
         if not equals:
             value = next(queue, "--")
             if value.startswith("--"):
@@ -159,18 +149,19 @@ def _take_overrides(
     return overrides, rest
 
 
-def _unknown(parser: argparse.ArgumentParser, word: str) -> str:
+def _unknown(parser: _Parser, word: str) -> str:
     if not word.startswith("-"):
-        return f"unexpected argument {word!r}; every value follows its flag, --config FILE"
+        return f"unexpected argument {word!r}; write every value after its flag, --config FILE"
     flag = word.partition("=")[0]
     options = [option for action in parser._actions for option in action.option_strings]
     known = sorted(option for option in options if option.startswith("--"))
     keys = []
-    if isinstance(parser, _Parser) and parser.subject == "config":
+    if parser.subject == "config":
         from ups_jax.config import base_keys
 
-        keys = [f"{PREFIX}{key}" for key in base_keys()]
-    return f"unknown flag {flag!r}{near_miss(flag, known + keys)} known: {', '.join(known)}"
+        keys = [f"{OVERRIDE_PREFIX}{key}" for key in base_keys()]
+    hint = near_miss(RENAMED_FLAGS.get(flag, flag), known + keys)
+    return f"unknown flag {flag!r}{hint} known: {', '.join(known)}"
 
 
 def _fail(message: str, code: int) -> int:

@@ -7,9 +7,9 @@ A value of the optional package `wandb-workspaces`, made and written as JSON wit
 
 import json
 import sys
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,40 +37,58 @@ PAGES = ("report", "leaderboard")
 FIGURES = ("gates", "champion", "training", "error_over_time", "spectra", "conserved")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DashboardOptions:
+    """The project that a workspace shows, and where its spec goes."""
+
+    workdir: Path | None = None
+    project: str | None = None
+    entity: str | None = None
+    name: str | None = None
+    baseline: str | None = None
+    """Id of a run, or "entity/project/id"."""
+    stages: str | None = None
+    """Names separated by commas."""
+    out: Path | None = None
+    save: bool = False
+
+
 class Command(NamedTuple):
-    """What is said of a workspace: its spec or page on stdout, a line about it on stderr."""
+    """A workspace's spec or address for stdout, and one line about it for stderr."""
 
     output: str
     line: str
 
 
-def prepare(args: Namespace, stop: StopFlag) -> Command:
+def prepare(options: DashboardOptions, stop: StopFlag) -> Command:
     """Lay out the workspace and, where asked for, save it. ValueError on whatever hinders that."""
     _package()
-    cfg, about = _subject(args.workdir)
-    stages = tuple(dict.fromkeys(args.stages.split(","))) if args.stages else tuple(cfg.stages)
+    cfg, about = _subject(options.workdir)
+    stages = (
+        tuple(dict.fromkeys(options.stages.split(","))) if options.stages else tuple(cfg.stages)
+    )
     for stage in stages:
         lookup(STAGES, stage, "stage")
     # A flag may name stages that the workdir's run did not have.
     with cfg.unlocked():
         cfg.stages = tuple(STAGES)
-    project = args.project or about.get("project") or cfg.log.project
-    entity = args.entity or about.get("entity") or cfg.log.entity or ""
-    name = args.name or f"{project}: verdict and training"
-    with _online() if args.save else nullcontext() as api:
+    project = options.project or about.get("project") or cfg.log.project
+    entity = options.entity or about.get("entity") or cfg.log.entity or ""
+    name = options.name or f"{project}: verdict and training"
+    with _online() if options.save else nullcontext() as api:
         if api is not None and not entity:
             entity = api.settings["entity"] or api.default_entity
-        if args.baseline and not entity and "/" not in args.baseline:
-            raise ValueError(f"--baseline {args.baseline} is a run of some entity: add --entity")
-        about = {"project": project, "entity": entity, "name": name, "baseline": args.baseline}
+        if options.baseline and not entity and "/" not in options.baseline:
+            raise ValueError(f"--baseline {options.baseline} is a run of some entity: add --entity")
+        about = {"project": project, "entity": entity, "name": name, "baseline": options.baseline}
         made = workspace(build(cfg), cfg, stages, **about)
         spec = spec_of(made)
-        if args.out is not None:
-            write_json(args.out, spec)
+        if options.out is not None:
+            write_json(options.out, spec)
         url = made.save().url if api is not None else None
     panels = sum(len(section.panels) for section in made.sections)
     line = f"{name}: {panels} panels, stages {', '.join(stages)}"
-    return Command(url or ("" if args.out else json.dumps(spec, indent=2)), line)
+    return Command(url or ("" if options.out else json.dumps(spec, indent=2)), line)
 
 
 def execute(board: Command) -> int:
@@ -91,7 +109,7 @@ def workspace(
     name: str,
     baseline: str | None = None,
 ) -> Any:
-    """The Workspace of runs that train `stages`, which `emulator` must hold. ValueError without W&B's.
+    """Return the Workspace of runs that train `stages`, all of them networks of `emulator`.
 
     `baseline` is a run's id, or "entity/project/id" of a run elsewhere.
     """

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from argparse import Namespace
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from ups_jax import config
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.files import write_json, write_text
 from ups_jax.jobs.launch import clouds, job, onstart, pricing, sky, slurm, task
-from ups_jax.jobs.launch.job import Job
+from ups_jax.jobs.launch.job import Job, LaunchOptions
 
 RECORDS = Path("runs/launches")
 
@@ -25,51 +24,51 @@ class Command:
     text: str
     told: tuple[str, ...]
     refusals: tuple[str, ...]
-    args: Namespace
+    options: LaunchOptions
     stop: StopFlag
 
 
-def prepare(args: Namespace, stop: StopFlag) -> Command:
+def prepare(options: LaunchOptions, stop: StopFlag) -> Command:
     """Check the config, the task, the keys and the right to rent. ValueError before any bill."""
-    config.load(args.config, args.overrides)
-    asked = job.from_args(args, os.environ)
+    config.load(options.config, options.overrides)
+    asked = job.from_options(options, os.environ)
     text, told, refusals = "", [], []
-    if args.print_onstart:
+    if options.print_onstart:
         text = onstart.pack_workdir(asked) if asked.cloud == "vast" else onstart.script(asked)
         told.append(f"keys that the box's environment must hold: {', '.join(asked.keys) or 'none'}")
-    elif args.slurm:
+    elif options.slurm:
         folder = RECORDS / asked.name
         told.append(f"slurm: {' '.join(('python', *asked.command))}")
         told.append(f"limit: {asked.max_hours:g} h, then requeued, {slurm.REQUEUES} times at most")
-        if not args.dry_run:
+        if not options.dry_run:
             slurm.executor(asked, folder)
     else:
         text = task.to_yaml(task.task(asked))
         told, refusals = _inspect(asked, text)
-    if not args.slurm:
-        told.append(pricing.estimate(asked, price=args.price, measured=args.measured))
-    if asked.about.note and not args.slurm:
+    if not options.slurm:
+        told.append(pricing.estimate(asked, price=options.price, measured=options.measured))
+    if asked.about.note and not options.slurm:
         told.append(f"{asked.cloud}: {asked.about.note}")
-    if refusals and not (args.dry_run or args.print_onstart):
+    if refusals and not (options.dry_run or options.print_onstart):
         raise ValueError(refusals[0])
-    return Command(asked, text, tuple(told), tuple(refusals), args, stop)
+    return Command(asked, text, tuple(told), tuple(refusals), options, stop)
 
 
 def execute(plan: Command) -> int:
     """Print what is asked for, or launch it -> exit code."""
-    args, out = plan.args, sys.stderr if plan.args.print_onstart else sys.stdout
-    if plan.text and (args.dry_run or args.print_onstart):
+    options, out = plan.options, sys.stderr if plan.options.print_onstart else sys.stdout
+    if plan.text and (options.dry_run or options.print_onstart):
         print(plan.text, end="")
     for line in plan.told:
         print(line, file=out)
     for reason in plan.refusals:
         print(f"a launch would be refused: {reason.splitlines()[0]}", file=out)
-    if args.print_onstart:
+    if options.print_onstart:
         return 0
-    if args.dry_run:
+    if options.dry_run:
         print("dry run: nothing was launched")
         return 0
-    return _submit_slurm(plan) if args.slurm else _launch_sky(plan)
+    return _submit_slurm(plan) if options.slurm else _launch_sky(plan)
 
 
 def _inspect(asked: Job, text: str) -> tuple[list[str], list[str]]:

@@ -32,7 +32,7 @@ def find() -> Path:
 def ask(tasks: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """What SkyPilot makes of each cloud and YAML, offline: `version` and `read`, or `error`."""
     asked = subprocess.run(
-        [str(find()), "-I", str(HERE / "skyside.py")],
+        [str(find()), "-I", str(HERE / "validate_task.py")],
         input=json.dumps(tasks), capture_output=True, text=True, check=False,
     )  # fmt: skip
     lines = asked.stdout.strip().splitlines()

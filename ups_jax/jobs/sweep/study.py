@@ -32,7 +32,7 @@ def run(sweep: Any) -> int:
     optuna = package()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sweep.folder.mkdir(parents=True, exist_ok=True)
-    record = {"sweep": sorted(sweep.args.sweep), "config": config.to_dict(sweep.cfg)}
+    record = {"sweep": sorted(sweep.options.sweep), "config": config.to_dict(sweep.cfg)}
     held = read_json(sweep.folder / RECORD, record)
     if held != record:
         print(f"error: {sweep.folder} holds another sweep; use another --name", file=sys.stderr)
@@ -61,7 +61,7 @@ def run(sweep: Any) -> int:
     def left() -> bool:
         if grid:
             return bool(study.get_trials(states=[state.WAITING]))
-        return len(study.get_trials(deepcopy=False)) < sweep.args.trials
+        return len(study.get_trials(deepcopy=False)) < sweep.options.trials
 
     while left():
         code = _one(sweep, study, study.ask(), state)
@@ -93,7 +93,7 @@ def _one(sweep: Any, study: Any, trial: Any, state: Any) -> int:
         prune=prune,
         stop=sweep.stop,
     )
-    value = read_json(folder / "summary.json", {}).get(leaderboard.RANKING_METRICS)
+    value = read_json(folder / "summary.json", {}).get(leaderboard.RANKING_METRIC)
     if sweep.stop() and code != 0:
         return sweep.stop.code
     if code == 0 and value is not None:
@@ -131,11 +131,11 @@ def _suggest(space: Any, trial: Any) -> dict[str, str]:
 
 
 def _command(sweep: Any, folder: Path, overrides: dict[str, str]) -> list[str]:
-    given = {**sweep.args.overrides, **overrides, "log.group": sweep.folder.name}
+    given = {**sweep.options.overrides, **overrides, "log.group": sweep.folder.name}
     given["leaderboard.path"] = str(sweep.folder / BOARD)
-    words = [*sweep.command, "--config", sweep.args.config, "--workdir", str(folder)]
-    if sweep.args.wandb_mode:
-        words += ["--wandb_mode", sweep.args.wandb_mode]
+    words = [*sweep.options.program, "--config", sweep.options.config, "--workdir", str(folder)]
+    if sweep.options.wandb_mode:
+        words += ["--wandb_mode", sweep.options.wandb_mode]
     return [*words, *(f"--config.{key}={value}" for key, value in given.items())]
 
 
@@ -162,7 +162,7 @@ def _finish(sweep: Any, study: Any) -> int:
 def _enter_winner(sweep: Any, row: leaderboard.Row) -> None:
     cfg = sweep.cfg
     path = Path(cfg.leaderboard.path).expanduser() if cfg.leaderboard.path else None
-    runs = sweep.folder.parent if sweep.args.workdir else sweep.folder.parent.parent
+    runs = sweep.folder.parent if sweep.options.workdir else sweep.folder.parent.parent
     path = path or runs / BOARD
     found = leaderboard.read(path)
     if row["id"] in {each["id"] for each in found.runs}:

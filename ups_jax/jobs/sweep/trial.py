@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-Command = Sequence[str]
-RUNNER = (sys.executable, str(Path(__file__).parents[3] / "runners" / "fast_to_sota.py"))
+RUNNER = (sys.executable, "-m", "ups_jax")
 POLL_S = 0.2
 
 

@@ -1,0 +1,197 @@
+"""The commands of `python -m ups_jax`: a table of flags, options and functions, by name."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal, NamedTuple
+
+from ups_jax.jobs import cli
+from ups_jax.registry import lookup
+
+
+class Entry(NamedTuple):
+    """One command. `load` imports its options class, `prepare` and `execute`, which are heavy."""
+
+    description: str
+    add_flags: Callable[[ArgumentParser], None]
+    load: Callable[[], tuple[Callable[..., Any], Callable[..., Any], Callable[..., int]]]
+    subject: Literal["config", "workdir", "project"] = "config"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `[COMMAND] FLAGS`, by default `train`, and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0].startswith("-"):
+        return run("train", words, prog="ups")
+    try:
+        lookup(COMMANDS, words[0], "command")
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return cli.BAD_INPUT
+    return run(words[0], words[1:], prog=f"ups {words[0]}")
+
+
+def run(name: str, argv: Sequence[str] | None = None, *, prog: str) -> int:
+    """Run one command and return its exit code."""
+    entry = COMMANDS[name]
+    flags = cli.parse(
+        argv,
+        prog=prog,
+        description=entry.description,
+        extra=entry.add_flags,
+        subject=entry.subject,
+    )
+    options, prepare, execute = entry.load()
+    return cli.run_main(options(**flags), prepare, execute)
+
+
+def _load_train() -> Any:
+    from ups_jax.experiment import context, pipeline
+
+    return context.RunOptions, pipeline.prepare, pipeline.execute
+
+
+def _load_evaluate() -> Any:
+    from ups_jax.experiment import reevaluate
+
+    return reevaluate.EvaluateOptions, reevaluate.prepare, reevaluate.execute
+
+
+def _load_leaderboard() -> Any:
+    from ups_jax.leaderboard import commands
+
+    # Until leaderboard.commands.Options lands.
+    defaults = dict(action="show", ids=[], path=Path("runs/leaderboard.jsonl"), board=None,
+                    format="csv", out=None, reason=None, force=False)  # fmt: skip
+    fallback = lambda **flags: SimpleNamespace(**{**defaults, **flags})  # noqa: E731
+    return getattr(commands, "Options", fallback), commands.prepare, commands.execute
+
+
+def _load_sweep() -> Any:
+    from ups_jax.jobs import sweep
+
+    return sweep.SweepOptions, sweep.prepare, sweep.execute
+
+
+def _load_launch() -> Any:
+    from ups_jax.jobs import launch
+
+    return launch.LaunchOptions, launch.prepare, launch.execute
+
+
+def _load_dashboard() -> Any:
+    from ups_jax.jobs import dashboard
+
+    return dashboard.DashboardOptions, dashboard.prepare, dashboard.execute
+
+
+def _evaluate_flags(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--forecasters", help="names separated by commas; default: the config's")
+    add("--data", type=Path, metavar="FILE", help="PDEBench HDF5 or npz file to test on")
+    add("--points", type=int, metavar="N", help="points along each axis; default: the config's")
+    add("--horizon", type=float, metavar="T", help="time to forecast; default: the config's")
+    add(
+        "--save_predictions",
+        type=Path,
+        metavar="FILE",
+        help="write the forecasts to this npz or h5",
+    )
+
+
+def _leaderboard_flags(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("action", nargs="?",
+        help="show (default) | compare A B ... | export | promote A | demote A | page")  # fmt: skip
+    add("ids", nargs="*", metavar="RUN", help="ids of runs")
+    add("--path", type=Path, metavar="FILE", help="default: runs/leaderboard.jsonl")
+    add("--board", help="show or export one board; default: all")
+    add("--format", choices=("csv", "md", "latex"), help="of an export; default: csv")
+    add("--out", type=Path, metavar="FILE", help="file of an export; default: standard output")
+    add("--reason", help="recorded with a promotion or demotion")
+    add("--force", action="store_true", help="promote despite failed gates or a smaller lead")
+
+
+def _sweep_flags(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--sweep", action="append", metavar="KEY=A,B | KEY=LOW:HIGH[:log]",
+        help="values of one key, separated by | if a value has a comma; repeatable")  # fmt: skip
+    add("--trials", type=int, metavar="N", help="number of trials; needed with a range")
+    add("--name", help="of the sweep; default: the config's")
+    cli.add_distributed_flags(parser)
+
+
+def _launch_flags(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--cloud", metavar="CLOUD[/REGION]",
+        help="runpod (default) | lambda | vast | aws | gcp | azure")  # fmt: skip
+    add("--gpus", metavar="NAME:N", help="for example H100:1; default: no GPU")
+    add("--spot", action="store_true",
+        help="rent a preemptible machine; rerun the same command to resume")  # fmt: skip
+    add("--max_hours", type=float, help="hard limit, set-up included; default: 4")
+    add("--max_hourly_cost", type=float, metavar="DOLLARS", help="highest price to accept")
+    add("--sync", metavar="TARGET",
+        help="keeps results and data cache: s3://..., gs://..., HOST:DIR, /MOUNT/DIR")  # fmt: skip
+    add("--repo", metavar="URL[#REF]",
+        help="repository to clone; default: SkyPilot sends the current folder")  # fmt: skip
+    add("--resource", action="append", metavar="KEY=VALUE",
+        help="another resource of SkyPilot, or of sbatch with --slurm; repeatable")  # fmt: skip
+    add("--slurm", action="store_true", help="submit to this Slurm cluster, requeue at time-out")
+    add("--print_onstart", action="store_true",
+        help="print a script that runs on any rented machine and ends it")  # fmt: skip
+    add("--shutdown_cmd", metavar="COMMAND", help="ends the machine; default: the cloud's command")
+    add("--price", type=float, metavar="DOLLARS", help="hourly price for the estimate")
+    add("--measured", type=Path, metavar="FILE",
+        help="summary.json of a finished run, for the estimate")  # fmt: skip
+
+
+def _dashboard_flags(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--workdir", type=Path, metavar="DIR", help="folder of one run of the project")
+    add("--project", help="W&B project; default: the workdir's, else the config's")
+    add("--entity", help="W&B entity; default: the workdir's, else the account's")
+    add("--name", help="of the workspace; default: <project>: verdict and training")
+    add("--baseline", metavar="RUN_ID", help="run that the others are compared with")
+    add("--stages", help="names separated by commas; default: the workdir's, else all")
+    add("--out", type=Path, metavar="FILE", help="write the spec to this JSON file")
+    add("--save", action="store_true", help="create the workspace online")
+
+
+COMMANDS = {
+    "train": Entry(
+        "Train, evaluate and report an emulator from a config, in one process and one W&B run.",
+        cli.add_distributed_flags,
+        _load_train,
+    ),
+    "evaluate": Entry(
+        "Evaluate a finished run again; results are added to the same W&B run.",
+        _evaluate_flags,
+        _load_evaluate,
+        "workdir",
+    ),
+    "leaderboard": Entry(
+        "Show, compare, export, promote or demote runs of a leaderboard: [ACTION] [RUN ...].",
+        _leaderboard_flags,
+        _load_leaderboard,
+        "project",
+    ),
+    "sweep": Entry(
+        "Compare hyperparameters: learning rates in one run, other keys as one run per trial.",
+        _sweep_flags,
+        _load_sweep,
+    ),
+    "launch": Entry(
+        "Train a config on a rented machine that ends itself, or on a Slurm cluster. "
+        "Keys travel as SkyPilot secrets and are never written to a file.",
+        _launch_flags,
+        _load_launch,
+    ),
+    "dashboard": Entry(
+        "Create a W&B workspace for a project: panels, pinned columns and the baseline.",
+        _dashboard_flags,
+        _load_dashboard,
+        "project",
+    ),
+}
