@@ -356,7 +356,7 @@ def test_missing_foreign_and_cut_files(tmp_path):
     (tmp_path / "cut.h5").write_bytes(path.read_bytes()[:-20000])
     with pytest.raises(ValueError, match="cut short"):
         load_pdebench(tmp_path / "cut.h5")
-    with pytest.raises(ValueError, match="unknown kind of file '.csv'"):
+    with pytest.raises(ValueError, match="unknown file type '.csv'"):
         load(tmp_path / "a.csv")
 
 
@@ -400,7 +400,7 @@ def test_npz_of_others_needs_only_u(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (dict(v=np.ones(3)), "no array 'u'.*found v"),
+        (dict(v=np.ones(3)), "no array 'u'.*arrays: v"),
         (dict(u=np.ones((2, 3, 4))), "add a channel axis"),
         (dict(u=np.ones((2, 3, 4, 1), int)), "u holds int64"),
         (dict(u=np.full((2, 3, 4, 1), np.nan)), "sample 0 holds NaN"),

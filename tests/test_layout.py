@@ -15,7 +15,7 @@ SCRIPTS = [path for name in ("configs", "runners") for path in sorted((ROOT / na
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 ROWS = (
-    {"types", "registry", "sharding", "files", "arrays", "progress"},
+    {"types", "registry", "sharding", "files", "arrays", "progress", "tables"},
     {"pde", "models", "diffusion", "search", "optim"},
     {"data", "physics", "metrics", "rewards"},
     {"emulator"},

@@ -1,4 +1,3 @@
-import inspect
 import json
 import os
 import re
@@ -12,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from ups_jax.files import MetricsFile
-from ups_jax.tracking import SERIES, MemoryRun, Schema, WandBContext, reopen, start
+from ups_jax.tracking import SERIES, MemoryRun, RunRecord, Schema, WandBContext, reopen, start
 from ups_jax.tracking.schema import number, plain
+from ups_jax.tracking.sinks import FileSink
 from wandb_records import read, segments
 
 SCHEMA = Schema(("operator", "diffusion"))
@@ -34,7 +33,7 @@ CFG = {
 
 @pytest.fixture(scope="module", autouse=True)
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No account of whoever runs the tests is read or written."""
+    """Hide the W&B account of the user."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in [n for n in os.environ if n.startswith("WANDB_") or n == "NETRC"]:
@@ -46,7 +45,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """One offline run that uses every method, and what its .wandb file holds."""
+    """Record one offline run with every method and read its .wandb file."""
     workdir = tmp_path_factory.mktemp("runs") / "burgers"
     workdir.mkdir()
     Image.new("RGB", (2, 2)).save(workdir / "field.png")
@@ -133,7 +132,7 @@ def test_summary_json_is_the_wandb_summary_and_series_leave_no_entry(recorded):
         "wall/train_s": 1.5,
     }
     assert list(local) == sorted(local)
-    # Of what is logged, W&B adds an entry for each table and picture, and none for a series.
+    # W&B adds an entry for each table and figure, and none for a series.
     shown = {"Evaluation Summary", "Gates", "figures/field", "report"}
     assert set(recorded.stored.summary) == {*local, *shown}
     assert {key: recorded.stored.summary[key] for key in local} == local
@@ -175,7 +174,7 @@ def test_metadata_has_a_local_copy_and_alerts_stand_in_both_records(recorded):
 
 
 @pytest.fixture(params=["disabled", "memory"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WandBContext | MemoryRun]:
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunRecord]:
     if request.param == "memory":
         yield MemoryRun(SCHEMA)
         return
@@ -264,30 +263,64 @@ def test_numbers_are_json():
     assert plain({"a": (np.float32(NAN), Path("b"))}) == {"a": [None, "b"]}
 
 
-def test_memory_run_has_the_methods_of_the_real_one():
-    def methods(kind: type) -> dict[str, str]:
-        found = inspect.getmembers(kind, inspect.isfunction)
-        return {
-            name: str(inspect.signature(f))
-            for name, f in found
-            if not name.startswith("_") or name in ("__enter__", "__exit__")
-        }
-
-    assert methods(MemoryRun) == methods(WandBContext)
-
-
-def test_memory_run_holds_what_the_files_hold(recorded):
+def test_a_record_in_memory_equals_the_files(recorded):
+    assert isinstance(recorded.run, WandBContext) and not MemoryRun(SCHEMA).sinks
     run = MemoryRun(SCHEMA)
     for row in lines(recorded.workdir):
         series = {k.split("/")[1]: v for k, v in row.items() if "/" in k and "/step" not in k}
         run.log_training_metrics(row["stage"], series, row["step"])
-    assert run.rows == lines(recorded.workdir) and run.sent == []
+    assert run.rows == run.pending == lines(recorded.workdir)
     assert run.offset() == (recorded.workdir / "metrics.jsonl").stat().st_size
     run.commit()
-    assert run.sent == run.rows
-    run.log_eval_summary({"b": NAN, "a": 1.0})
-    run.write_summary()
-    assert list((run.written or {}).items()) == [("eval/a", 1.0), ("eval/b", None)]
+    assert run.pending == [] and run.rows == recorded.run.rows
+    assert set(recorded.run.tables) == {"Evaluation Summary", "Gates"}
+
+
+def test_a_sink_receives_the_events_it_has_methods_for():
+    class Sink:
+        def __init__(self) -> None:
+            self.events: list = []
+
+        def row(self, line: bytes) -> None:
+            self.events.append(("row", json.loads(line)["operator/loss"]))
+
+        def commit(self, rows: list) -> None:
+            self.events.append(("commit", len(rows)))
+
+        def rewind(self, offset: int) -> None:
+            self.events.append(("rewind", offset))
+
+        def summary(self, entries: dict) -> None:
+            self.events.append(("summary", list(entries.items())))
+
+        def alert(self, alert: dict) -> None:
+            self.events.append(("alert", alert["title"]))
+
+        def finish(self, exit_code: int) -> None:
+            self.events.append(("finish", exit_code))
+
+    sink = Sink()
+    with RunRecord(SCHEMA, [sink]) as run:
+        run.log_training_metric("operator", "loss", 1.0, 1)
+        run.commit()
+        run.log_training_metric("operator", "loss", 2.0, 2)
+        run.rewind(0)
+        run.commit()
+        run.log_eval_summary({"b": NAN, "a": 1.0})
+        run.alert("slow", "text")
+        run.alert("slow", "text")
+        run.write_summary()
+        run.exit_code = 3
+    assert sink.events == [
+        ("row", 1.0),
+        ("commit", 1),
+        ("row", 2.0),
+        ("rewind", 0),
+        ("commit", 0),
+        ("alert", "slow"),
+        ("summary", [("eval/a", 1.0), ("eval/b", None)]),
+        ("finish", 3),
+    ]
 
 
 def test_disabled_imports_no_wandb_and_writes_every_local_file(tmp_path):
@@ -316,8 +349,8 @@ print([name for name in sys.modules if name.split(".")[0] == "wandb"])
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
     )
     assert done.stdout == "[]\n" and done.stderr == "WARN: title: text\n"
-    held = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*.*")}
-    assert held == {
+    names = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*.*")}
+    assert names == {
         "alerts.json",
         "metadata.json",
         "metrics.jsonl",
@@ -375,7 +408,7 @@ def test_a_run_that_fails_to_begin_is_finished(tmp_path, monkeypatch):
     assert wandb.run is None and read(segments(tmp_path)[0]).exit_codes == [1]
 
 
-def test_a_killed_run_goes_on_under_its_id(tmp_path):
+def test_a_killed_run_resumes_under_its_id(tmp_path):
     with start(CFG, tmp_path, schema=SCHEMA, mode="offline") as run:
         run.log_training_metric("operator", "loss", 3.0, 1)
         run.update_config({"data_hash": "d1"})
@@ -393,9 +426,9 @@ def test_a_killed_run_goes_on_under_its_id(tmp_path):
         run.log_training_metric("operator", "loss", 2.5, 2)
         run.commit()
         run.commit()
-        held = run.offset()
+        offset = run.offset()
         run.log_training_metric("operator", "loss", 9.0, 3)
-        run.rewind(held)
+        run.rewind(offset)
         run.commit()  # nothing twice, and nothing that was cut
         run.update_config({"git_sha": "abc"})
         run.alert("second", "text")
@@ -439,12 +472,12 @@ def test_reopen_needs_a_run(tmp_path):
 
 def test_a_torn_line_is_cut_before_the_next_row(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"a": 1}\n{"a": ')
-    metrics = MetricsFile(tmp_path / "metrics.jsonl")
-    assert metrics.rows() == [{"a": 1}]
-    metrics.append({"a": 2})
+    files = FileSink(tmp_path)
+    assert files.lines() == [b'{"a": 1}\n']
+    files.row(b'{"a": 2}\n')
     # Read before closing: a row is on disk at once.
     assert (tmp_path / "metrics.jsonl").read_text() == '{"a": 1}\n{"a": 2}\n'
-    metrics.close()
+    files.finish(0)
 
 
 def test_sent_rows_reach_the_disk_before_the_run_ends_and_stdout_stays_clean(tmp_path, capfd):
@@ -473,7 +506,7 @@ KEY = f"machine api.wandb.ai login user password {'a' * 5}"
 
 
 @pytest.mark.parametrize(
-    "flag, env, mode, says",
+    "flag, env, mode, message",
     [
         (None, {}, "offline", "W&B: no API key"),
         ("online", {}, "offline", "W&B: no API key"),
@@ -482,13 +515,13 @@ KEY = f"machine api.wandb.ai login user password {'a' * 5}"
         (None, {"WANDB_MODE": "dryrun"}, "offline", ""),
         (None, {"WANDB_MODE": "disabled"}, "disabled", ""),
         ("disabled", {"WANDB_MODE": "online"}, "disabled", ""),
-        # W&B itself turns a short key down, without a word to the network.
+        # W&B refuses a short key without a network call.
         (None, {"WANDB_API_KEY": "short"}, "offline", "W&B: WANDB_API_KEY invalid"),
         (None, {"NETRC": KEY}, "offline", "W&B: API key must have"),
     ],
 )
 def test_mode_is_the_flag_then_the_environment_then_the_key(
-    tmp_path, monkeypatch, capfd, flag, env, mode, says
+    tmp_path, monkeypatch, capfd, flag, env, mode, message
 ):
     if "NETRC" in env:
         (tmp_path / "netrc").write_text(env["NETRC"])
@@ -501,8 +534,8 @@ def test_mode_is_the_flag_then_the_environment_then_the_key(
     assert run.mode == load(workdir / "wandb_run.json")["mode"] == mode
     assert [i for f in segments(workdir) for i in read(f).ids] == [run.id] * (mode == "offline")
     out, err = capfd.readouterr()
-    assert out == "" and err.startswith(says)
-    assert len(err.splitlines()) == bool(says) and ("wandb sync" in err) == bool(says)
+    assert out == "" and err.startswith(message)
+    assert len(err.splitlines()) == bool(message) and ("wandb sync" in err) == bool(message)
 
 
 def test_a_server_that_cannot_be_reached_costs_one_line_and_keeps_the_id(
@@ -510,10 +543,10 @@ def test_a_server_that_cannot_be_reached_costs_one_line_and_keeps_the_id(
 ):
     import wandb
 
-    asked, init = [], wandb.init
+    attempts, init = [], wandb.init
 
     def refuse_online(**kw):
-        asked.append((kw["settings"].mode, kw["id"]))
+        attempts.append((kw["settings"].mode, kw["id"]))
         if kw["settings"].mode == "online":
             raise wandb.errors.CommError("connection\nrefused")
         return init(**kw)
@@ -522,14 +555,14 @@ def test_a_server_that_cannot_be_reached_costs_one_line_and_keeps_the_id(
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     with start(CFG, tmp_path, schema=SCHEMA) as run:
         pass
-    assert asked == [("online", run.id), ("offline", run.id)]
+    assert attempts == [("online", run.id), ("offline", run.id)]
     assert run.mode == load(tmp_path / "wandb_run.json")["mode"] == "offline"
     out, err = capfd.readouterr()
     assert out == "" and err.startswith("W&B: connection refused; this run is offline")
     assert len(err.splitlines()) == 1
 
 
-def test_unknown_mode_is_answered_before_anything_is_written(tmp_path, monkeypatch):
+def test_unknown_mode_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="did you mean 'online'"):
         start(CFG, tmp_path / "run", schema=SCHEMA, mode="onlin")
     monkeypatch.setenv("WANDB_MODE", "shared")

@@ -14,7 +14,7 @@ CHUNK_HEADER = struct.Struct("<IHB")  # checksum, length, type: 1 whole, 2 first
 
 
 class Stored(NamedTuple):
-    """What one .wandb file holds."""
+    """Content of one .wandb file."""
 
     ids: list[str]  # one for each run record
     run: Any  # the first run record
@@ -30,22 +30,22 @@ class Stored(NamedTuple):
 
 def segments(workdir: Path) -> list[Path]:
     """Every .wandb file of a workdir, oldest first."""
-    found = (workdir / "wandb").glob("*/*.wandb")
-    return sorted(file for file in found if not file.parent.is_symlink())  # latest-run is a link
+    files = (workdir / "wandb").glob("*/*.wandb")
+    return sorted(file for file in files if not file.parent.is_symlink())  # latest-run is a link
 
 
 def records(path: Path) -> Iterator[Record]:
     """The records of one file, in order."""
-    held = path.read_bytes()
-    assert held[:4] == b":W&B"
+    content = path.read_bytes()
+    assert content[:4] == b":W&B"
     at, parts = FILE_HEADER, b""
-    while at + CHUNK_HEADER.size <= len(held):
+    while at + CHUNK_HEADER.size <= len(content):
         if BLOCK - at % BLOCK < CHUNK_HEADER.size:
             at += BLOCK - at % BLOCK
             continue
-        _, length, kind = CHUNK_HEADER.unpack_from(held, at)
+        _, length, kind = CHUNK_HEADER.unpack_from(content, at)
         start = at + CHUNK_HEADER.size
-        parts += held[start : start + length]
+        parts += content[start : start + length]
         at = start + length
         if kind in (1, 4):
             record = Record()
@@ -55,20 +55,20 @@ def records(path: Path) -> Iterator[Record]:
 
 
 def read(path: Path) -> Stored:
-    """What one file holds."""
+    """Read one file."""
     stored = Stored([], None, [], {}, {}, [], {}, [], 0, [])
     for record in records(path):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             stored.ids.append(record.run.run_id)
-            stored.config.update(_own(_items(record.run.config.update)))
+            stored.config.update(_without_private(_items(record.run.config.update)))
             stored = stored._replace(run=stored.run or record.run, tags=list(record.run.tags))
         elif kind == "config":
-            stored.config.update(_own(_items(record.config.update)))
+            stored.config.update(_without_private(_items(record.config.update)))
         elif kind == "summary":
-            stored.summary.update(_own(_items(record.summary.update)))
+            stored.summary.update(_without_private(_items(record.summary.update)))
         elif kind == "history":
-            stored.history.append(_own(_items(record.history.item)))
+            stored.history.append(_without_private(_items(record.history.item)))
         elif kind == "metric":
             stored.definitions[record.metric.name] = record.metric
         elif kind == "alert":
@@ -81,15 +81,15 @@ def read(path: Path) -> Stored:
 
 
 def _items(items: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for item in items:
         *outer, last = item.nested_key or [item.key]
-        held = found
+        section = values
         for key in outer:
-            held = held.setdefault(key, {})
-        held[last] = json.loads(item.value_json)
-    return found
+            section = section.setdefault(key, {})
+        section[last] = json.loads(item.value_json)
+    return values
 
 
-def _own(found: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in found.items() if not key.startswith("_")}
+def _without_private(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if not key.startswith("_")}

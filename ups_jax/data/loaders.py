@@ -1,14 +1,13 @@
-"""Trajectories and predictions as files: npz in and out, HDF5 out, and the choice by suffix."""
+"""Trajectories and predictions as files: npz and HDF5, selected by suffix."""
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
 
-from ups_jax.data.cache import write_atomic
 from ups_jax.data.pdebench import (
     Samples,
     check_finite,
@@ -17,6 +16,7 @@ from ups_jax.data.pdebench import (
     load_pdebench,
     sample_range,
 )
+from ups_jax.files import atomic_path
 from ups_jax.types import Array, Trajectories
 
 HDF5 = (".h5", ".hdf5")
@@ -31,26 +31,30 @@ def load(
     nu: float | None = None,
     stream: bool = False,
 ) -> Trajectories:
-    """Trajectories of a file by its suffix: .npz (`load_npz`), .h5 or .hdf5 (`load_pdebench`).
+    """Load a file by its suffix: .npz (`load_npz`), .h5 or .hdf5 (`load_pdebench`).
 
-    Strides and samples thin either kind. `nu` fills the parameters of an npz file without `cond`;
-    `stream`, of HDF5 alone, leaves the fields on disk.
+    Strides and samples subsample both kinds. `nu` is the PDE parameter of an npz file without
+    `cond`. `stream` leaves the fields of an HDF5 file on disk.
     """
     path = Path(path)
     if _suffix(path) in HDF5:
-        thinned: dict[str, Any] = dict(
-            space_stride=space_stride, time_stride=time_stride, samples=samples
+        return load_pdebench(
+            path,
+            space_stride=space_stride,
+            time_stride=time_stride,
+            samples=samples,
+            nu=nu,
+            stream=stream,
         )
-        return load_pdebench(path, **thinned, nu=nu, stream=stream)
     if stream:
-        raise ValueError(f"{path}: only HDF5 files are streamed; leave data.stream false")
+        raise ValueError(f"{path}: only HDF5 files can be streamed; set data.stream to false")
     data = load_npz(path)
     frames, points = data.u.shape[1], data.points
     check_strides(frames, points, space_stride=space_stride, time_stride=time_stride)
-    every = slice(None, None, space_stride)
-    chosen = sample_range(samples, len(data))
-    index = slice(chosen.start, chosen.stop, chosen.step)
-    u = data.u[(index, slice(None, None, time_stride), *(every,) * data.ndim)]
+    selected = sample_range(samples, len(data))
+    index = slice(selected.start, selected.stop, selected.step)
+    space = (slice(None, None, space_stride),) * data.ndim
+    u = data.u[(index, slice(None, None, time_stride), *space)]
     cond = data.cond
     assert cond is not None
     if nu is not None and cond.shape[1] == 0:
@@ -62,10 +66,10 @@ def load(
 
 
 def load_npz(path: str | Path) -> Trajectories:
-    """Trajectories of an npz file: `u` (n, t, *s, c); `cond`, `dt`, `extent`, `channels` optional.
+    """Load an npz file: `u` (n, t, *s, c); `cond`, `dt`, `extent`, `channels` are optional.
 
-    `origin` is the file's name and hash, before what the file itself says of its origin. Raises
-    ValueError on a file that is missing, damaged or without `u`, and on values that are not finite.
+    `origin` is the file's name and hash, followed by the file's own `origin` if present. Raises
+    ValueError if the file is missing, damaged or without `u`, or if a value is not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -81,7 +85,7 @@ def load_npz(path: str | Path) -> Trajectories:
         raise ValueError(f"{path}: not a readable npz file of plain arrays ({reason})") from error
     if "u" not in arrays:
         raise ValueError(
-            f"{path}: no array 'u' (n, t, *s, c); found {', '.join(names) or 'nothing'}"
+            f"{path}: no array 'u' (n, t, *s, c); arrays: {', '.join(names) or 'none'}"
         )
     u = arrays["u"]
     if u.dtype.kind != "f":
@@ -105,19 +109,18 @@ def load_npz(path: str | Path) -> Trajectories:
 
 
 def save_npz(path: str | Path, trajectories: Trajectories) -> None:
-    """Write trajectories as `load_npz` reads them, whole or not at all."""
-    path = _target(path, (".npz",))
-    write_atomic(path, _npz(_arrays(trajectories)))
+    """Write trajectories atomically, as `load_npz` reads them."""
+    _write(_target(path, (".npz",)), _arrays(trajectories))
 
 
 def save_predictions(
     path: str | Path, predictions: Mapping[str, Array | np.ndarray], truth: Trajectories
 ) -> None:
-    """Write forecasts by name beside the truth, as .npz, .h5 or .hdf5, whole or not at all.
+    """Write named forecasts and the truth atomically to a .npz, .h5 or .hdf5 file.
 
-    Each prediction (n, t, *s, c) ends with the last frame of the truth; the frames it lacks are
-    the given ones. Names in the file: those of `save_npz` for the truth (`load_npz` opens it), and
-    `predictions/<name>`. Raises ValueError on another suffix and on shapes that do not match.
+    Each prediction (n, t, *s, c) ends at the last frame of the truth and may start later, after
+    the context frames. Names in the file: those of `save_npz` for the truth (`load_npz` opens it),
+    and `predictions/<name>`. Raises ValueError on another suffix or on shapes that do not match.
     """
     path = _target(path, (".npz", *HDF5))
     arrays = _arrays(truth)
@@ -129,7 +132,7 @@ def save_predictions(
                 "with as many frames or fewer"
             )
         arrays[f"predictions/{name}"] = np.asarray(u)
-    write_atomic(path, _npz(arrays) if _suffix(path) == ".npz" else _hdf5(arrays))
+    _write(path, arrays)
 
 
 FIELDS = ("u", "cond", "dt", "extent", "channels", "origin")
@@ -139,28 +142,22 @@ def _arrays(trajectories: Trajectories) -> dict[str, np.ndarray]:
     return {name: np.asarray(getattr(trajectories, name)) for name in FIELDS}
 
 
-def _npz(arrays: Mapping[str, np.ndarray]) -> Callable[[IO[bytes]], None]:
-    def save(file: IO[bytes]) -> None:
-        named: dict[str, Any] = dict(arrays)
-        np.savez(file, **named)
-
-    return save
-
-
-def _hdf5(arrays: Mapping[str, np.ndarray]) -> Callable[[IO[bytes]], None]:
-    def save(file: IO[bytes]) -> None:
-        with h5py.File(file, "w") as out:
+def _write(path: Path, arrays: Mapping[str, Any]) -> None:
+    with atomic_path(path) as scratch:
+        if _suffix(path) == ".npz":
+            with scratch.open("wb") as file:
+                np.savez(file, **arrays)
+            return
+        with h5py.File(scratch, "w") as out:
             for name, array in arrays.items():
                 text = array.dtype.kind == "U"
                 out[name] = array.astype(h5py.string_dtype()) if text else array
-
-    return save
 
 
 def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in (".npz", *HDF5):
-        raise ValueError(f"{path}: unknown kind of file {suffix!r}; allowed: .npz, .h5, .hdf5")
+        raise ValueError(f"{path}: unknown file type {suffix!r}; allowed: .npz, .h5, .hdf5")
     return suffix
 
 
@@ -168,5 +165,4 @@ def _target(path: str | Path, allowed: tuple[str, ...]) -> Path:
     path = Path(path)
     if path.suffix.lower() not in allowed:
         raise ValueError(f"{path}: cannot write {path.suffix!r}; allowed: {', '.join(allowed)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     return path

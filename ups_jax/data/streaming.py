@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.data.cache import open_folder, write_atomic
+from ups_jax.data.cache import open_folder
 from ups_jax.data.windows import block_rows, sample_windows, window_index
+from ups_jax.files import atomic_path
 from ups_jax.sharding import Mesh, global_batch, local_batch
 from ups_jax.types import Array, Key, Trajectories
 
@@ -95,12 +96,9 @@ def copy_to_disk(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
         raise ValueError("data that are streamed need a cache on disk; set UPS_DATA to a folder")
     path = folder / name
     if not path.exists():
-
-        def save(file: IO[bytes]) -> None:
+        with atomic_path(path) as scratch, scratch.open("wb") as file:
             for block in blocks:
                 file.write(np.ascontiguousarray(block, np.float32).data)
-
-        write_atomic(path, save)
     return DiskFields(path, shape)
 
 

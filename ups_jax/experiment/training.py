@@ -128,7 +128,7 @@ def warn_about_machine(resumed: ResumeState) -> None:
 
 
 def run_stage(
-    name: str, params: Params, plan: RunContext, splits: Splits, run: tracking.Run
+    name: str, params: Params, plan: RunContext, splits: Splits, run: tracking.RunRecord
 ) -> FitResult:
     """Train one stage of the plan, or go on with it, or take it as it was finished."""
     spec, opt = plan.cfg.fit[name], _optimizer(plan, name)

@@ -1,12 +1,12 @@
 """The report of a run: figures and one self-contained report.html, from numpy arrays alone."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from ups_jax.files import write_bytes, write_text
 from ups_jax.report.fields import outcome, plot_forecast, profiles
 from ups_jax.report.figures import conserved, error_over_time, example_rows, spectra, stages_of
 from ups_jax.report.generative import ensemble_figures, search_figure
@@ -112,7 +112,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     plates = [*_plates(evidence, series, ship=ship, extent=extent, dpi=dpi), *more]
     for plate in (*plates, *(each for each in lead if isinstance(each, ReportFigure))):
-        _replace(folder / f"{plate.name}.png", plate.png)
+        write_bytes(folder / f"{plate.name}.png", plate.png)
     physics = Table("Physics Diagnostics", evidence.physics_columns, evidence.physics_rows)
     truth = evidence.examples.get("truth")
     text = render(
@@ -134,17 +134,8 @@ def write_report(
         ship=ship,
     )
     page = Path(workdir) / "report.html"
-    _replace(page, text.encode("utf-8"))
+    write_text(page, text)
     return page
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _plates(
