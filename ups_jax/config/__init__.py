@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ups_jax.config import base
-from ups_jax.config.base import Config
+from ups_jax.config.base import SCHEMA, Config
 from ups_jax.config.help import comments, describe
-from ups_jax.config.rules import SCHEMA, phases, require_schema, validate
+from ups_jax.config.renames import describe_rename, upgrade
+from ups_jax.config.rules import phases, require_schema, validate
 from ups_jax.config.schema import FACTORY_SECTIONS, assemble, base_keys, bind, override
 from ups_jax.files import flatten
 from ups_jax.registry import near_miss
@@ -58,14 +61,13 @@ def load(path: str, overrides: Mapping[str, object] | Sequence[str] | None = Non
 def from_dict(saved: Mapping[str, Any]) -> Config:
     """Locked config of what `to_dict` made, as read back from JSON. Raises ValueError.
 
-    Schema, keys and types are checked; rules were when it was saved, and its data may be elsewhere.
-    Keys that came since take their defaults, which change nothing.
+    Keys of an older schema are renamed. Keys that are newer than the file take their defaults,
+    which change nothing. Schema, keys and types are checked, but no rules between keys: these held
+    when the config was saved, and its data may have moved since.
     """
-    require_schema(saved.get("schema"))
-    shipped = flatten(base.get_config()).items()
-    fixed = FACTORY_SECTIONS.keys() & saved.keys()
-    since = {key: value for key, value in shipped if key.partition(".")[0] not in fixed}
-    return assemble(bind(since | flatten(saved)))
+    values = _complete(saved)
+    require_schema(values.get("schema"))
+    return assemble(bind(values))
 
 
 def to_dict(cfg: Config) -> dict[str, Any]:
@@ -92,8 +94,12 @@ def seedless_fingerprint(cfg: Config) -> str:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Keys outside `log` and `report` that differ, as "key: old -> new"."""
-    before, after = _compute_keys(_plain(old)), _compute_keys(_plain(new))
+    """Keys outside `log` and `report` that differ, as "key: old -> new".
+
+    Keys of an older schema are renamed first. A key that is newer than `old` counts as changed
+    only where its value is not the default.
+    """
+    before, after = (_compute_keys(_plain(_complete(config))) for config in (old, new))
     keys = list(after) + [key for key in before if key not in after]
 
     def shown(flat: Mapping[str, Any], key: str) -> str:
@@ -111,12 +117,20 @@ def split_path(path: str) -> tuple[str, str]:
     return file, variant or "default"
 
 
-def _compute_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in flatten(tree).items()
-        if not key.startswith(NON_COMPUTE_SECTIONS)
-    }
+def _complete(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys of a saved config, renamed to this schema; absent keys have their defaults.
+
+    A factory section that is present stays as it is: its arguments belong to its name.
+    """
+    values = upgrade(saved)
+    present = FACTORY_SECTIONS.keys() & {key.partition(".")[0] for key in values}
+    defaults = flatten(base.get_config()).items()
+    return {k: v for k, v in defaults if k.partition(".")[0] not in present} | values
+
+
+def _compute_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat = flatten(values).items()
+    return {key: value for key, value in flat if not key.startswith(NON_COMPUTE_SECTIONS)}
 
 
 def _plain(value: Any) -> Any:
@@ -168,7 +182,7 @@ def _read(path: str) -> Config:
 
 @contextmanager
 def user_error_context(file: Path) -> Iterator[None]:
-    """Tell whatever the user's own lines raise, which may be anything, as one ValueError."""
+    """Convert any error that the user's file raises into a ValueError of one line."""
     try:
         yield
     except Exception as error:
@@ -176,12 +190,13 @@ def user_error_context(file: Path) -> Iterator[None]:
 
 
 def _error_location(file: Path, error: Exception) -> str:
-    """One line: where in the user's file it went wrong, and what python said."""
-    line = error.lineno if isinstance(error, SyntaxError) else None
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(file):
-            line = trace.tb_lineno
-        trace = trace.tb_next
+    """One line: file and line of the error, its message, and the new name of an older key."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(file)]
+    line = lines[-1] if lines else getattr(error, "lineno", None)
     where = f"{file}, line {line}" if line else str(file)
+    unknown = re.match(r"""\W*(?:Key ")?(\w+)""", str(error))
+    if unknown and frames and "ml_collections" in frames[-1].filename:
+        if renamed := describe_rename(unknown[1]):
+            return f"{where}: {renamed}"
     return f"{where}: {type(error).__name__}: {' '.join(str(error).split())}"

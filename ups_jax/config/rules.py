@@ -4,12 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ups_jax.config.base import Config
+from ups_jax.config.base import SCHEMA, Config
 from ups_jax.config.gate_rules import check_gate_rules
 from ups_jax.registry import lookup
 
-SCHEMA = 2
-"""Version of the config's layout; raised when a key changes its name or its meaning."""
 SCHEDULES = ("constant", "cosine", "wsd")
 LOSSES = ("mse", "nrmse")
 PROTOCOLS = ("p1", "p10")
@@ -310,7 +308,7 @@ def _sources() -> dict[str, str]:
 def _models(mode: str) -> tuple[str, ...]:
     from ups_jax.forecast import FORECASTERS
 
-    return FORECASTERS[mode].models
+    return FORECASTERS[mode].stages
 
 
 def _forecasters() -> tuple[str, ...]:

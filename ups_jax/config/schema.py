@@ -10,6 +10,7 @@ from ml_collections import ConfigDict, FieldReference
 
 from ups_jax.config import base
 from ups_jax.config.base import Config
+from ups_jax.config.renames import rename_key
 from ups_jax.config.types import KeyType, key_type_of
 from ups_jax.files import flatten
 from ups_jax.registry import lookup, near_miss
@@ -183,6 +184,8 @@ def require_known(key: str, known: Mapping[str, Any]) -> None:
     """Raise ValueError with the closest known key, and the keys of the section it points into."""
     if key in known:
         return
+    if (renamed := rename_key(key)) in known:
+        raise ValueError(f"{key!r} was renamed; write {renamed!r}")
     section = key
     while section and not any(k.startswith(f"{section}.") for k in known):
         section = section.rpartition(".")[0]
@@ -194,11 +197,15 @@ def require_known(key: str, known: Mapping[str, Any]) -> None:
 
 
 def _closest(key: str, known: list[str]) -> str:
-    """As `near_miss`, looking first in the key's own section, then for its last part anywhere."""
-    first, leaf = key.partition(".")[0], key.rpartition(".")[2]
-    section = {k.rpartition(".")[2]: k for k in known if k.partition(".")[0] == first}
-    inside = [section[close] for close in get_close_matches(leaf, list(section), n=1)]
-    elsewhere = [k for k in known if k.rpartition(".")[2] == leaf]
-    if best := inside or elsewhere:
-        return f"; did you mean {best[0]!r}?"
-    return ";" if section else near_miss(key, known)
+    """As `near_miss`: first in the key's own section, then by its last part anywhere."""
+    parent, _, leaf = key.rpartition(".")
+    # Every run has stage operator: of the stages' keys, its are the likeliest.
+    ordered = sorted(known, key=lambda k: k.startswith("fit.operator."))
+    inside: dict[str, str] = {}
+    for section in dict.fromkeys((parent, key.partition(".")[0])):
+        inside = {k.rpartition(".")[2]: k for k in ordered if k.startswith(f"{section}.")}
+        if close := get_close_matches(leaf, list(inside), n=1):
+            return f"; did you mean {inside[close[0]]!r}?"
+    if elsewhere := [k for k in known if k.rpartition(".")[2] == leaf]:
+        return f"; did you mean {elsewhere[0]!r}?"
+    return ";" if inside else near_miss(key, known)

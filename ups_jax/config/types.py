@@ -77,7 +77,10 @@ def key_type_of(default: Any, hint: Any = None) -> KeyType:
         return KeyType(type(default[0]) if default else str, one=False, many=True)
     if type(default) in WORDS:
         return KeyType(type(default))
-    raise TypeError(f"default {default!r} tells no type, nor does its annotation {hint!r}")
+    raise TypeError(
+        f"argument with default {default!r} and annotation {hint!r} has no type that a config can "
+        "hold; annotate it as bool, int, float, str, or a sequence of one of these"
+    )
 
 
 def _annotated(hint: Any) -> KeyType | None:
