@@ -585,7 +585,7 @@ def test_difference_names_the_keys():
 
 def schema_2():
     """A config.json of schema 2: every section of an older golden run, most of its keys."""
-    return json.loads((Path(__file__).parent / "fixtures_schema_2.json").read_text())
+    return json.loads((Path(__file__).parent / "config_schema_2.json").read_text())
 
 
 def test_a_config_of_schema_2_is_the_same_run_under_new_names():
