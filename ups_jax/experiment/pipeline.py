@@ -194,7 +194,7 @@ def _record(
     before = verdict.baseline(plan, splits, run.id)
     ruled = verdict.judge(
         plan, splits, run, before,
-        ship=judged.ship, curves=report.curves, times=report.times, spread=_spread(stages),
+        selected=judged.ship, curves=report.curves, times=report.times, spread=_spread(stages),
     )  # fmt: skip
     verdict.log_verdict(ruled, run)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A run as the leaderboard keeps it: what it found, what it was, and its board."""
+"""A run as a row of the leaderboard: its metrics, curves, settings and board."""
 
 import json
 from collections.abc import Mapping
@@ -13,107 +13,96 @@ from ups_jax.experiment.datasets import Splits, eval_steps
 from ups_jax.files import read_json
 from ups_jax.forecast import FORECASTERS
 from ups_jax.leaderboard import Row
-from ups_jax.tracking import WandBContext
+from ups_jax.tracking import RunRecord
 
-ROW_PREFIXES = ("eval/val/nrmse", "wall/", "memory/", "params/")
-"""Summary keys of a row beside the shipped mode's own and what judges it."""
-DIGITS = 6
+ROW_PREFIXES = ("eval/val/nrmse", "wall/", "memory/", "params/", "eval/physics/")
+"""Summary keys that a row keeps, with `eval/METRIC` and the metrics of gates and regressions."""
 
 
 def board_name(cfg: Any, splits: Splits) -> str:
-    """Name of the board that a config's runs stand on."""
+    """Return the name of the board for runs of a config."""
     return leaderboard.board_of(_task(cfg), splits.record["hash"], cfg.eval.protocol)
 
 
 def _task(cfg: Any) -> dict[str, Any]:
-    """What fixes the problem beside the arrays themselves."""
-    made = config.to_dict(cfg)
-    own = {key: value for key, value in made["pde"].items() if key != "name"}
-    given = {"steps": eval_steps(cfg)}
-    given |= {"context": cfg.eval.context_frames} if cfg.eval.protocol == "p10" else {}
-    return {"pde": made["pde"]["name"], **own, **given}
+    """Return the settings that define the problem, apart from its arrays."""
+    pde = config.to_dict(cfg)["pde"]
+    task = {"pde": pde.pop("name"), **pde, "steps": eval_steps(cfg)}
+    return task | ({"context": cfg.eval.context_frames} if cfg.eval.protocol == "p10" else {})
 
 
 def row_of(
-    plan: RunContext, splits: Splits, run: WandBContext, *, ship: str, spread: float | None
+    plan: RunContext, splits: Splits, run: RunRecord, *, selected: str, spread: float | None
 ) -> Row:
-    """What `run` found, and what it was, without its curves and verdicts."""
-    cfg, made = plan.cfg, config.to_dict(plan.cfg)
-    note = read_json(plan.workdir / "metadata.json", {})
-    task = _task(cfg)
-    shown = ", ".join(f"{k} {v}" for k, v in task.items() if k in ("nu", "points", "steps"))
+    """Return the row of a run, without its curves and verdicts."""
+    cfg, task = plan.cfg, _task(plan.cfg)
+    metadata = read_json(plan.workdir / "metadata.json", {})
+    numbers = ", ".join(f"{k} {v}" for k, v in task.items() if k in ("nu", "points", "steps"))
     judged = {gate.metric for gate in cfg.gates.values()} | set(cfg.regression.metrics)
-    p10 = f"eval/{ship}/p10/nrmse"
     metrics = {
         key: value
         for key, value in run.summary.items()
         if key.startswith(ROW_PREFIXES)
-        or (key.startswith("eval/") and (key.count("/") == 1 or key.startswith("eval/physics/")))
+        or (key.startswith("eval/") and key.count("/") == 1)
         or key in judged
     }
-    metrics["eval/p10/nrmse"] = run.summary.get(p10)
-    sizes = [run.summary.get(f"params/{model}") or 0 for model in FORECASTERS[ship].models]
-    metrics["params/shipped"] = sum(sizes)
+    metrics["eval/p10/nrmse"] = run.summary.get(f"eval/{selected}/p10/nrmse")
+    sizes = [run.summary.get(f"params/{stage}") or 0 for stage in FORECASTERS[selected].stages]
+    metrics["params/selected"] = sum(sizes)
     return {
         "kind": "run",
         "id": run.id,
         "time": leaderboard.now(),
         "name": plan.workdir.name,
         "board": board_name(cfg, splits),
-        "task": f"{task['pde']}: {shown}",
+        "task": f"{task['pde']}: {numbers}",
         "protocol": cfg.eval.protocol,
         "data": {"origin": splits.record["origin"], **splits.record["hash"]},
-        "ship": ship,
+        "selected": selected,
         "seed": cfg.seed,
-        "seeds": cfg.num_seeds,
+        "num_seeds": cfg.num_seeds,
         "spread": spread,
-        "metrics": {key: _round_digits(value) for key, value in metrics.items()},
-        "device": note.get("device"),
-        "versions": {name: note.get(name) for name in ("python", "jax", "jaxlib")},
-        "git_sha": note.get("git_sha"),
+        "metrics": {key: leaderboard.significant(value, 6) for key, value in metrics.items()},
+        "device": metadata.get("device"),
+        "versions": {name: metadata.get(name) for name in ("python", "jax", "jaxlib")},
+        "git_sha": metadata.get("git_sha"),
         "wandb": {"id": run.id, "url": run.url},
-        "fingerprint": note.get("fingerprint"),
-        "recipe": config.seedless_fingerprint(cfg),
-        "config": made,
+        "fingerprint": metadata.get("fingerprint"),
+        "seedless_fingerprint": config.seedless_fingerprint(cfg),
+        "config": config.to_dict(cfg),
         "report": f"{plan.workdir.name}/report.html",
     }
 
 
 def curves_of(
-    plan: RunContext, curves: Mapping[str, np.ndarray], times: np.ndarray, *, ship: str
+    plan: RunContext, curves: Mapping[str, np.ndarray], times: np.ndarray, *, selected: str
 ) -> Row:
-    """Error against forecast time and against training seconds, and the last frame's spectra."""
-    place = ship if plan.cfg.eval.protocol == "p1" else f"{ship}/p10"
+    """Return error against forecast time and training seconds, and the last frame's spectra."""
+    prefix = selected if plan.cfg.eval.protocol == "p1" else f"{selected}/p10"
     out: dict[str, list[float | None]] = {"time": [], "nrmse": []}
-    if (errors := curves.get(f"{place}/nrmse")) is not None:
+    if (errors := curves.get(f"{prefix}/nrmse")) is not None:
         mean = np.asarray(errors).mean(0)
         out = {"time": _rounded(times[-mean.size :]), "nrmse": _rounded(mean)}
-    for name, key in (("spectrum", f"{ship}/spectrum"), ("truth_spectrum", "truth/spectrum")):
+    for name, key in (("spectrum", f"{selected}/spectrum"), ("truth_spectrum", "truth/spectrum")):
         if key in curves:
             out[name] = _rounded(curves[key])
     return out | _progress(plan.workdir)
 
 
 def _progress(workdir: Path) -> dict[str, list[float | None]]:
-    """Validation error of the operator against its training seconds."""
+    """Return the operator's validation error against its training seconds."""
     text = (workdir / "metrics.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines() if '"operator/step"' in line]
-    spent, before, seconds, errors = 0.0, 0, [], []
+    elapsed, last_step, seconds, errors = 0.0, 0, [], []
     for row in rows:
-        step, pace = row["operator/step"], row.get("operator/steps_per_s")
-        spent += (step - before) / pace if pace else 0.0
-        before = step
+        step, rate = row["operator/step"], row.get("operator/steps_per_s")
+        elapsed += (step - last_step) / rate if rate else 0.0
+        last_step = step
         if row.get("operator/val_nrmse") is not None:
-            seconds.append(spent)
+            seconds.append(elapsed)
             errors.append(row["operator/val_nrmse"])
     return {"seconds": _rounded(seconds), "val_nrmse": _rounded(errors)}
 
 
 def _rounded(values: Any) -> list[float | None]:
-    return [_round_digits(float(value)) for value in values]
-
-
-def _round_digits(value: Any) -> Any:
-    """Six digits tell runs apart; a leaderboard holds thousands of numbers."""
-    found = leaderboard.finite(value)
-    return value if isinstance(value, int) else found and float(f"{found:.{DIGITS}g}")
+    return [leaderboard.significant(float(value), 6) for value in values]

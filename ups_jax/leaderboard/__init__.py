@@ -1,8 +1,8 @@
-"""The leaderboard: runs of one task side by side, who leads, and what has got worse."""
+"""The leaderboard: runs of one task, their ranks, the champion, and regressions."""
 
-from ups_jax.leaderboard.metrics import finite, higher_is_better, metric_of
+from ups_jax.leaderboard.metrics import finite, metric_of, significant
 from ups_jax.leaderboard.ranking import (
-    RANKING_METRICS,
+    RANKING_METRIC,
     BoardState,
     PromotionDecision,
     board_of,
@@ -13,29 +13,29 @@ from ups_jax.leaderboard.ranking import (
     spread_of,
 )
 from ups_jax.leaderboard.regression import Regression, compare, worst_regressions
-from ups_jax.leaderboard.storage import Leaderboard, Row, append, event, locked, now, read
+from ups_jax.leaderboard.storage import Leaderboard, Row, append, event, now, read, upgrade_row
 
 __all__ = [
-    "RANKING_METRICS",
-    "PromotionDecision",
+    "RANKING_METRIC",
+    "BoardState",
     "Leaderboard",
+    "PromotionDecision",
     "Regression",
     "Row",
-    "BoardState",
     "append",
     "board_of",
+    "board_state",
     "champions",
-    "decide_promotion",
     "compare",
+    "decide_promotion",
     "event",
     "finite",
-    "higher_is_better",
-    "locked",
     "metric_of",
     "now",
     "ranked",
     "read",
-    "board_state",
+    "significant",
     "spread_of",
+    "upgrade_row",
     "worst_regressions",
 ]

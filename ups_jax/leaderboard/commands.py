@@ -1,6 +1,5 @@
-"""What `runners/leaderboard.py` does: show, compare, export, promote, demote. It makes no run."""
+"""Actions of `runners/leaderboard.py`: show, compare, export, promote, demote, page."""
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,134 +8,144 @@ from pathlib import Path
 from ups_jax import leaderboard
 from ups_jax.files import write_text
 from ups_jax.leaderboard import Leaderboard, PromotionDecision, Row, tables
-from ups_jax.leaderboard.page import page
+from ups_jax.leaderboard.page import write_page
 from ups_jax.registry import lookup
 
-MARGIN = 0.02
-"""Lead over a champion's validation error that a promotion by hand needs without --force."""
+MANUAL_MARGIN = 0.02
+"""Relative lead over the champion's validation error that `promote` needs without --force."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Flags of the leaderboard's runner: an action, the ids of its runs, and where to write."""
+
+    action: str = "show"
+    ids: Sequence[str] = ()
+    path: Path = Path("runs/leaderboard.jsonl")
+    board: str | None = None
+    format: str = "csv"
+    out: Path | None = None
+    reason: str | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True)
 class Command:
-    """A leaderboard, the runs that are asked about, and what is to be done."""
+    """A checked action: its options, the leaderboard, and the rows of the runs it names."""
 
-    path: Path
-    found: Leaderboard
+    options: Options
+    entries: Leaderboard
     rows: list[Row]
-    args: argparse.Namespace
 
 
-def prepare(args: argparse.Namespace, stop: Callable[[], bool]) -> Command:
-    """Read the leaderboard; ValueError where a run, a board or a right to lead is missing."""
-    lookup(ACTIONS, args.action, "action")
-    if not args.path.is_file():
-        raise ValueError(f"no leaderboard at {args.path}; a finished run makes one, or name --path")
-    found = leaderboard.read(args.path)
-    known = {row["id"]: row for row in found.runs}
-    rows = [lookup(known, each, "run") for each in args.ids]
-    least, most = ACTIONS[args.action][1:]
-    if not least <= len(rows) <= most:
-        wanted = f"{least}" if least == most else f"{least} or more" if least else "no"
-        raise ValueError(f"{args.action} takes {wanted} run ids, got {len(rows)}")
-    if args.board is not None:
-        lookup(dict.fromkeys(tables.boards(found)), args.board, "board")
-    if args.action == "promote" and not (granted := _claim(found, rows[0])).granted:
-        if not args.force:
+def prepare(options: Options, stop: Callable[[], bool]) -> Command:
+    """Read the leaderboard; ValueError for an unknown run or board, or a promotion not allowed."""
+    _, low, high = lookup(ACTIONS, options.action, "action")
+    if not options.path.is_file():
+        raise ValueError(
+            f"{options.path} does not exist; a finished run creates a leaderboard, "
+            "or choose another one with --path"
+        )
+    entries = leaderboard.read(options.path)
+    known = {row["id"]: row for row in entries.runs}
+    rows = [lookup(known, run_id, "run") for run_id in options.ids]
+    if not low <= len(rows) <= high:
+        allowed = f"{low}" if low == high else f"{low} or more"
+        raise ValueError(f"{options.action} takes {allowed} run ids, got {len(rows)}")
+    if options.board is not None:
+        lookup(dict.fromkeys(tables.boards(entries)), options.board, "board")
+    command = Command(options, entries, rows)
+    if options.action == "promote" and not options.force:
+        decision = _decision(command)
+        if not decision.granted:
             raise ValueError(
-                f"{rows[0]['id']} is not promoted: {granted.reason}; --force does it all the same"
+                f"{rows[0]['id']} is not promoted: {decision.reason}; --force overrides this rule"
             )
-    if args.action == "demote" and _leader(found, rows[0]) != rows[0]["id"]:
-        raise ValueError(f"{rows[0]['id']} is no champion; its board is led by "
-                         f"{_leader(found, rows[0]) or 'none'}")  # fmt: skip
-    return Command(args.path, found, rows, args)
+    if options.action == "demote":
+        champion = leaderboard.champions(entries.events).get(rows[0]["board"])
+        if champion != rows[0]["id"]:
+            raise ValueError(f"{rows[0]['id']} is not the champion of its board; "
+                             f"the champion is {champion or 'none'}")  # fmt: skip
+    return command
 
 
-def execute(asked: Command) -> int:
-    """Do what was asked -> exit code."""
-    ACTIONS[asked.args.action][0](asked)
-    for problem in asked.found.problems:
+def execute(command: Command) -> int:
+    """Run the action, and return the exit code."""
+    ACTIONS[command.options.action][0](command)
+    for problem in command.entries.problems:
         print(f"warning: {problem}", file=sys.stderr)
     return 0
 
 
-def _show(asked: Command) -> None:
-    for board in _boards(asked):
-        rows = leaderboard.ranked(asked.found.runs, board)
+def _show(command: Command) -> None:
+    for board in _boards(command):
+        rows = leaderboard.ranked(command.entries.runs, board)
         print(f"{board}: {rows[0].get('task')}, {rows[0].get('protocol')}")
-        print(tables.text(tables.standing(asked.found, board)), end="\n\n")
+        print(tables.as_text(tables.ranking_table(command.entries, board)), end="\n\n")
 
 
-def _compare(asked: Command) -> None:
-    if len({row["board"] for row in asked.rows}) > 1:
-        print("warning: these runs stand on different boards; none is better than another",
-              file=sys.stderr)  # fmt: skip
-    metrics, differ = tables.compared(asked.rows)
-    print(tables.text(metrics))
+def _compare(command: Command) -> None:
+    if len({row["board"] for row in command.rows}) > 1:
+        text = "warning: these runs are of different boards; their metrics are not comparable"
+        print(text, file=sys.stderr)
+    metrics, settings = tables.comparison_tables(command.rows)
+    print(tables.as_text(metrics))
     print()
-    print(tables.text(differ) if differ[1] else "no config key differs")
+    print(tables.as_text(settings) if settings[1] else "no config key differs")
 
 
-def _export(asked: Command) -> None:
-    make = tables.FORMATS[asked.args.format]
-    parts = [make(tables.standing(asked.found, board)) for board in _boards(asked)]
-    whole = "\n".join(parts)
-    if asked.args.out is None:
-        print(whole, end="")
+def _export(command: Command) -> None:
+    make = tables.FORMATS[command.options.format]
+    parts = [make(tables.ranking_table(command.entries, board)) for board in _boards(command)]
+    content, target = "\n".join(parts), command.options.out
+    if target is None:
+        print(content, end="")
         return
-    write_text(asked.args.out, whole)
-    print(asked.args.out)
+    write_text(target, content)
+    print(target)
 
 
-def _promote(asked: Command) -> None:
-    row = asked.rows[0]
-    reason = asked.args.reason or _claim(asked.found, row).reason
-    _enter(asked, "promote", row, reason)
-    print(f"{row['id']} leads {row['board']}: {reason}")
+def _promote(command: Command) -> None:
+    reason = command.options.reason or _decision(command).reason
+    row = _record_event(command, "promote", reason)
+    print(f"{row['id']} is the champion of {row['board']}: {reason}")
 
 
-def _demote(asked: Command) -> None:
-    row = asked.rows[0]
-    _enter(asked, "demote", row, asked.args.reason or "no reason given")
-    print(f"{row['board']} has no champion; the next run with all gates met may lead")
+def _demote(command: Command) -> None:
+    row = _record_event(command, "demote", command.options.reason or "no reason given")
+    print(f"{row['board']} has no champion; the next run that meets all gates becomes champion")
 
 
-def _page(asked: Command) -> None:
-    print(_write_page(asked.path))
+def _page(command: Command) -> None:
+    print(write_page(command.options.path))
 
 
-def _enter(asked: Command, kind: str, row: Row, reason: str) -> None:
-    leaderboard.append(asked.path, leaderboard.event(kind, row, by="user", reason=reason))
-    _write_page(asked.path)
+def _record_event(command: Command, kind: str, reason: str) -> Row:
+    path, row = command.options.path, command.rows[0]
+    leaderboard.append(path, leaderboard.event(kind, row, by="user", reason=reason))
+    write_page(path)
+    return row
 
 
-def _write_page(path: Path) -> Path:
-    now, target = leaderboard.read(path), path.with_suffix(".html")
-    write_text(target, page(now.runs, leaderboard.champions(now.events), now.events))
-    return target
-
-
-def _claim(found: Leaderboard, row: Row) -> PromotionDecision:
+def _decision(command: Command) -> PromotionDecision:
+    row = command.rows[0]
     if row["board"] is None:
         return PromotionDecision(False, "its line names no board")
-    before = leaderboard.board_state(found, row["board"], without=row["id"])
-    return leaderboard.decide_promotion(row, before, margin=MARGIN)
+    before = leaderboard.board_state(command.entries, row["board"], without=row["id"])
+    return leaderboard.decide_promotion(row, before, margin=MANUAL_MARGIN)
 
 
-def _leader(found: Leaderboard, row: Row) -> str | None:
-    return leaderboard.champions(found.events).get(row["board"])
+def _boards(command: Command) -> Sequence[str]:
+    board = command.options.board
+    return tables.boards(command.entries) if board is None else [board]
 
 
-def _boards(asked: Command) -> Sequence[str]:
-    return tables.boards(asked.found) if asked.args.board is None else [asked.args.board]
-
-
-MANY = 1000
-ACTIONS: dict[str, tuple[Callable[[Command], None], int, int]] = {
+ACTIONS: dict[str, tuple[Callable[[Command], None], int, float]] = {
     "show": (_show, 0, 0),
-    "compare": (_compare, 2, MANY),
+    "compare": (_compare, 2, float("inf")),
     "export": (_export, 0, 0),
     "promote": (_promote, 1, 1),
     "demote": (_demote, 1, 1),
     "page": (_page, 0, 0),
 }
-"""What can be asked for, and of how many runs."""
+"""Function of each action, and the lowest and highest number of runs that it takes."""

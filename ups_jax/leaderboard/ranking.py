@@ -1,7 +1,8 @@
-"""Who leads a board, by how much, and what it takes to lead: decided on validation alone."""
+"""Ranks and champions of a board, and the rule of promotion; all use validation errors only."""
 
 import hashlib
 import json
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,13 @@ from typing import Any
 from ups_jax.leaderboard.metrics import finite, metric_of
 from ups_jax.leaderboard.storage import Leaderboard, Row
 
-RANKING_METRICS = "eval/val/nrmse"
-"""What runs are ranked by: the shipped mode's error on validation."""
+RANKING_METRIC = "eval/val/nrmse"
+"""Runs are ranked by the selected forecaster's error on validation."""
 
 
 @dataclass(frozen=True)
 class BoardState:
-    """A board as it stood before a run began: its champion and its runs, oldest first."""
+    """A board before a run began: its champion and its runs, oldest first."""
 
     champion: Row | None = None
     history: tuple[Row, ...] = ()
@@ -24,23 +25,23 @@ class BoardState:
 
 @dataclass(frozen=True)
 class PromotionDecision:
-    """Whether a run may lead its board, and the sentence that says why or why not."""
+    """The permission to lead a board, and the reason in words."""
 
     granted: bool
     reason: str
 
 
 def board_of(task: Mapping[str, Any], data: Mapping[str, str], protocol: str) -> str:
-    """Name of the board that a run stands on: equal for equal equations, data and protocol.
+    """Return the name of a run's board: the same for the same equation, data and protocol.
 
-    task: what fixes the problem beside its arrays; data: a hash each split.
+    task: the settings that define the problem, apart from its arrays; data: a hash of each split.
     """
     text = json.dumps([task, dict(sorted(data.items())), protocol], sort_keys=True)
     return f"{task['pde']}-{protocol}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def champions(events: Iterable[Row]) -> dict[str, str]:
-    """The id that leads each board, after all its promotions and demotions."""
+    """Return the id of each board's champion, after all promotions and demotions."""
     leads: dict[str, str] = {}
     for event in events:
         if event["kind"] == "promote":
@@ -50,63 +51,66 @@ def champions(events: Iterable[Row]) -> dict[str, str]:
     return leads
 
 
-def board_state(lines: Leaderboard, board: str, *, without: str | None = None) -> BoardState:
-    """What a run of `board` is compared with: never with itself, the row of id `without`."""
-    leads = champions(event for event in lines.events if event["id"] != without)
-    history = tuple(r for r in lines.runs if r["board"] == board and r["id"] != without)
+def board_state(entries: Leaderboard, board: str, *, without: str | None = None) -> BoardState:
+    """Return the champion and the runs of `board`, except the run of id `without`."""
+    leads = champions(event for event in entries.events if event["id"] != without)
+    history = tuple(r for r in entries.runs if r["board"] == board and r["id"] != without)
     champion = next((row for row in history if row["id"] == leads.get(board)), None)
     return BoardState(champion, history)
 
 
 def ranked(runs: Iterable[Row], board: str) -> list[Row]:
-    """Runs of one board from the best on validation to the worst; what was not measured is last."""
-    own = [row for row in runs if row["board"] == board]
-    return sorted(own, key=lambda row: _or_worst(metric_of(row, RANKING_METRICS)))
+    """Sort the runs of one board by validation error; runs without a finite error are last."""
+
+    def error(row: Row) -> float:
+        value = metric_of(row, RANKING_METRIC)
+        return math.inf if value is None else value
+
+    return sorted((row for row in runs if row["board"] == board), key=error)
 
 
-def spread_of(rows: Sequence[Row], recipe: str | None, metric: str) -> float | None:
-    """Standard deviation of a metric over the runs of one recipe, which differ by their seed.
+def spread_of(rows: Sequence[Row], fingerprint: str | None, metric: str) -> float | None:
+    """Return the standard deviation of a metric over runs that differ only by their seed.
 
-    None where there are fewer than two; a run of several seeds brings its own for JUDGED.
+    fingerprint: the seedless fingerprint that the runs share. A run of several seeds has a spread
+    of its own for RANKING_METRIC; the largest spread counts. None without any.
     """
-    alike = [row for row in rows if recipe is not None and row.get("recipe") == recipe]
-    own = [row.get("spread") for row in alike if metric == RANKING_METRICS]
-    found = [value for value in map(finite, own) if value is not None]
-    values = [value for row in alike if (value := metric_of(row, metric)) is not None]
+    if fingerprint is None:
+        return None
+    runs = [row for row in rows if row.get("seedless_fingerprint") == fingerprint]
+    recorded = [finite(row.get("spread")) for row in runs if metric == RANKING_METRIC]
+    spreads = [value for value in recorded if value is not None]
+    values = [value for row in runs if (value := metric_of(row, metric)) is not None]
     if len(values) > 1:
-        found.append(statistics.stdev(values))
-    return max(found, default=None)
+        spreads.append(statistics.stdev(values))
+    return max(spreads, default=None)
 
 
 def decide_promotion(row: Row, before: BoardState, *, margin: float) -> PromotionDecision:
-    """May `row` lead? All its gates are met, and on validation it is ahead by enough.
+    """Promote `row` if all its gates are met and its validation error is low enough.
 
-    Enough is more than the seeds' spread, and more than `margin` of the champion's error: two runs
-    rarely tell a spread.
+    Its lead over the champion must exceed the spread over seeds, and also `margin` times the
+    champion's error, because the spread is often unknown.
     """
-    failed, value = (row.get("gates") or {}).get("failed", []), metric_of(row, RANKING_METRICS)
+    failed, value = (row.get("gates") or {}).get("failed", []), metric_of(row, RANKING_METRIC)
+    champion = before.champion
     if failed:
         return PromotionDecision(False, f"gates are not met: {', '.join(failed)}")
     if value is None:
-        return PromotionDecision(False, f"{RANKING_METRICS} is missing or not finite")
-    if before.champion is None:
-        return PromotionDecision(True, "all gates met, and nothing led this board")
-    held = metric_of(before.champion, RANKING_METRICS)
-    name = before.champion["id"]
-    if held is None:
+        return PromotionDecision(False, f"{RANKING_METRIC} is missing or not finite")
+    if champion is None:
+        return PromotionDecision(True, "all gates met, and the board had no champion")
+    best, name = metric_of(champion, RANKING_METRIC), champion["id"]
+    if best is None:
+        reason = f"all gates met, and the champion {name} has no {RANKING_METRIC}"
+        return PromotionDecision(True, reason)
+    runs = [*before.history, row]
+    prints = [run.get("seedless_fingerprint") for run in (row, champion)]
+    spreads = [spread_of(runs, fingerprint, RANKING_METRIC) or 0.0 for fingerprint in prints]
+    needed = max(margin * best, *spreads)
+    lead = f"validation nRMSE {value:.4g} against {best:.4g} of the champion {name}"
+    if best - value > needed:
         return PromotionDecision(
-            True, f"all gates met, and the champion {name} has no {RANKING_METRICS}"
+            True, f"all gates met, and {lead}: ahead by more than {needed:.2g}"
         )
-    spreads = [spread_of([*before.history, row], r.get("recipe"), RANKING_METRICS) or 0.0
-               for r in (row, before.champion)]  # fmt: skip
-    needed = max(margin * held, *spreads)
-    ahead = f"validation nRMSE {value:.4g} against {held:.4g} of the champion {name}"
-    if held - value > needed:
-        return PromotionDecision(
-            True, f"all gates met, and {ahead}: ahead by more than {needed:.2g}"
-        )
-    return PromotionDecision(False, f"{ahead}: not ahead by more than {needed:.2g}")
-
-
-def _or_worst(value: float | None) -> float:
-    return float("inf") if value is None else value
+    return PromotionDecision(False, f"{lead}: not ahead by more than {needed:.2g}")

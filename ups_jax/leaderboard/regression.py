@@ -1,24 +1,26 @@
-"""Regressions: a run's numbers against the champion's and against those of the runs before it."""
+"""Regressions: a run's metrics against the champion's, and against the median of recent runs."""
 
+import math
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from ups_jax.leaderboard.metrics import higher_is_better, metric_of
+from ups_jax.leaderboard.metrics import direction_of, metric_of, relative_loss
 from ups_jax.leaderboard.ranking import BoardState, spread_of
 from ups_jax.leaderboard.storage import Row
+from ups_jax.types import NO_BASELINE
 
-WORSE, BETTER, LEVEL, NO_BASELINE = "regression", "improvement", "level", "no_baseline"
-ENOUGH = 3
-"""Runs of which a median tells what is usual."""
-SLACK = 1e-9
-"""Relative: a change of exactly the tolerance is within it, whatever its last bit."""
-MAD = 1.4826
-"""Of a normal law, its standard deviation over its median absolute deviation."""
+WORSE, BETTER, UNCHANGED = "regression", "improvement", "unchanged"
+MIN_HISTORY = 3
+"""Runs that a median of recent runs needs."""
+ROUNDING_SLACK = 1e-9
+"""Relative: a change of exactly the tolerance is within it, despite rounding."""
+MAD_TO_STD = 1.4826
+"""Ratio of a normal law's standard deviation to its median absolute deviation."""
 
 
 class Regression(NamedTuple):
-    """One metric against one reference; `change` is relative, positive where it got worse."""
+    """One metric against one reference; `change` is relative, positive if the metric got worse."""
 
     metric: str
     against: str
@@ -35,81 +37,77 @@ def compare(
     row: Row,
     *,
     metrics: Sequence[str],
-    worse: float = 0.10,
-    better: float = 0.05,
-    last: int = 10,
+    tolerance: float = 0.10,
+    improvement: float = 0.05,
+    history: int = 10,
 ) -> tuple[Regression, ...]:
-    """Every metric of `row` against the champion, and against the median of the `last` runs.
+    """Compare metrics of `row` with the champion's and with the median of the last `history` runs.
 
-    A change counts when it is beyond its tolerance, and beyond the spread: over the seeds of the
-    champion's recipe, or of those runs (from median absolute deviations). What is missing or not
-    finite is a regression where the reference knows it. Without a champion, or with fewer than
-    three runs, the status is "no_baseline": no pass that was not earned.
+    A change counts if its relative size exceeds `tolerance` (worse) or `improvement` (better), and
+    its absolute size exceeds the spread: over the seeds of the champion's recipe, or over the
+    recent runs (from median absolute deviations). For a metric with an ideal value, the change is
+    that of the distance to the ideal, over the ideal's size. A value that is missing or not finite
+    is a regression if its reference is known. Without a champion, or with fewer than three recent
+    runs, the status is "no baseline".
     """
-    recent = before.history[-last:]
-    found = []
+    recent, champion = before.history[-history:], before.champion
+    fingerprint = None if champion is None else champion.get("seedless_fingerprint")
+    comparisons = []
     for metric in metrics:
-        champion = before.champion
-        held = None if champion is None else metric_of(champion, metric)
-        recipe = None if champion is None else champion.get("recipe")
-        noise = spread_of(before.history, recipe, metric)
-        usual = [value for each in recent if (value := metric_of(each, metric)) is not None]
-        references: dict[str, tuple[float | None, float | None]] = {"champion": (held, noise)}
-        if len(usual) >= ENOUGH:
-            middle = statistics.median(usual)
-            apart = MAD * statistics.median(abs(value - middle) for value in usual)
-            references["history"] = (middle, apart)
-        else:
-            references["history"] = (None, None)
-        for against, (reference, spread) in references.items():
-            tolerances = {"worse": worse, "better": better}
-            found.append(_judge(row, metric, against, reference, spread, tolerances))
-    return tuple(found)
+        reference = None if champion is None else metric_of(champion, metric)
+        spread = spread_of(before.history, fingerprint, metric)
+        values = [value for run in recent if (value := metric_of(run, metric)) is not None]
+        median = mad = None
+        if len(values) >= MIN_HISTORY:
+            median = statistics.median(values)
+            mad = MAD_TO_STD * statistics.median(abs(value - median) for value in values)
+        references = {"champion": (reference, spread), "history": (median, mad)}
+        comparisons += [
+            _judge(metric, metric_of(row, metric), against, *known, tolerance, improvement)
+            for against, known in references.items()
+        ]
+    return tuple(comparisons)
 
 
-def worst_regressions(found: Sequence[Regression]) -> dict[str, Regression]:
-    """Each metric that has got worse, with its largest change; one alert each."""
-    out: dict[str, Regression] = {}
-    for each in found:
-        if each.status == WORSE:
-            size = float("inf") if each.change is None else each.change
-            held = out.get(each.metric)
-            if held is None or size > (float("inf") if held.change is None else held.change):
-                out[each.metric] = each
-    return out
+def worst_regressions(comparisons: Sequence[Regression]) -> dict[str, Regression]:
+    """Return each metric that got worse with its largest change, for one alert each."""
+    worst: dict[str, Regression] = {}
+    for comparison in comparisons:
+        if comparison.status == WORSE:
+            other = worst.get(comparison.metric)
+            if other is None or _size(comparison) > _size(other):
+                worst[comparison.metric] = comparison
+    return worst
+
+
+def _size(regression: Regression) -> float:
+    return math.inf if regression.change is None else regression.change
 
 
 def _judge(
-    row: Mapping[str, Any],
     metric: str,
+    value: float | None,
     against: str,
     reference: float | None,
     spread: float | None,
-    tolerances: Mapping[str, float],
+    tolerance: float,
+    improvement: float,
 ) -> Regression:
-    value = metric_of(row, metric)
     if reference is None:
-        return Regression(
-            metric,
-            against,
-            NO_BASELINE,
-            value,
-            None,
-            None,
-            None,
-            f"{metric}: no {against} knows it",
-        )
+        text = f"{metric}: {against} has no value to compare with"
+        return Regression(metric, against, NO_BASELINE, value, None, None, None, text)
     if value is None:
-        said = f"{metric} is missing or not finite; {against} {reference:.4g}"
-        return Regression(metric, against, WORSE, None, reference, None, spread, said)
-    loss = reference - value if higher_is_better(metric) else value - reference
-    change = loss / abs(reference) if reference else (0.0 if loss == 0 else float("inf") * loss)
-    seen = abs(loss) > (spread or 0.0)
-    status = LEVEL
-    if seen and change > tolerances["worse"] * (1 + SLACK):
-        status = WORSE
-    elif seen and -change > tolerances["better"] * (1 + SLACK):
-        status = BETTER
-    side = "worse" if change > 0 else "better"
-    said = f"{metric} is {value:.4g}, {against} {reference:.4g}: {100 * abs(change):.1f} % {side}"
-    return Regression(metric, against, status, value, reference, change, spread, said)
+        text = f"{metric} is missing or not finite; {against} {reference:.4g}"
+        return Regression(metric, against, WORSE, None, reference, None, spread, text)
+    loss, change = relative_loss(metric, value, reference)
+    status = UNCHANGED
+    if abs(loss) > (spread or 0.0):
+        if change > tolerance * (1 + ROUNDING_SLACK):
+            status = WORSE
+        elif -change > improvement * (1 + ROUNDING_SLACK):
+            status = BETTER
+    direction = direction_of(metric)
+    ideal = f", ideal {direction:g}" if isinstance(direction, int | float) else ""
+    text = f"{metric} is {value:.4g}, {against} {reference:.4g}{ideal}: "
+    text += f"{100 * abs(change):.1f} % {'worse' if change > 0 else 'better'}"
+    return Regression(metric, against, status, value, reference, change, spread, text)

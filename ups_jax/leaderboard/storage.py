@@ -1,4 +1,4 @@
-"""`leaderboard.jsonl`: one line a finished run, promotion or demotion, only ever added to."""
+"""`leaderboard.jsonl`: append-only, one line per finished run, promotion or demotion."""
 
 import fcntl
 import json
@@ -10,24 +10,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 1
-"""Version of a line; raised when a key changes its meaning."""
-KINDS = ("run", "promote", "demote")
-KEYS = {
+ROW_SCHEMA = 2
+"""Version of a line; raised when a key changes its name or meaning."""
+EVENT_KEYS = {"board", "by", "id", "kind", "reason", "schema", "time"}
+KEYS_OF_KIND = {
     "run": {
         "board", "config", "curves", "data", "device", "fingerprint", "gates", "git_sha", "id",
-        "kind", "metrics", "name", "protocol", "recipe", "regressions", "report", "schema", "seed",
-        "seeds", "ship", "spread", "task", "time", "versions", "wandb",
+        "kind", "metrics", "name", "num_seeds", "protocol", "regressions", "report", "schema",
+        "seed", "seedless_fingerprint", "selected", "spread", "task", "time", "versions", "wandb",
     },
-    "promote": {"board", "by", "id", "kind", "reason", "schema", "time"},
-    "demote": {"board", "by", "id", "kind", "reason", "schema", "time"},
+    "promote": EVENT_KEYS,
+    "demote": EVENT_KEYS,
 }  # fmt: skip
+SCHEMA_1_KEYS = {".recipe": "seedless_fingerprint", ".seeds": "num_seeds", ".ship": "selected"}
+SCHEMA_1_PARTS = {
+    ".continued": "control", ".crps": "ensemble", ".distill": "student", ".distilled": "student",
+    ".rivals": "selection", ".shipped": "selected",
+}  # fmt: skip
+"""Parts of metric keys, and names of forecasters, that schema 1 wrote; each after a dot."""
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """What a leaderboard holds: its runs, its promotions in order, and what could not be read."""
+    """Contents of a file: its runs, its promotions in order, and sentences on unreadable parts."""
 
     runs: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
@@ -35,11 +41,11 @@ class Leaderboard:
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
-    """Add one line, whole and on disk when this returns, however many processes do so at once.
+    """Add one line and flush it to disk; safe if several processes write at once.
 
     A line that another process left unfinished is first moved to `<path>.torn`.
     """
-    line = json.dumps({"schema": SCHEMA, **row}, allow_nan=False).encode() + b"\n"
+    line = json.dumps({"schema": ROW_SCHEMA, **row}, allow_nan=False).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path), path.open("a+b") as file:
         _quarantine(path, file)
@@ -49,39 +55,40 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> Leaderboard:
-    """Every line that can be understood; of the others, and of unknown columns, what was left out.
+    """Read every valid line, and report the lines and columns that were left out.
 
-    A run that was appended twice, being judged again after a stop, counts with its last line.
+    A run that was appended twice, because it was interrupted and judged again, counts with its
+    last line.
     """
     runs: dict[Any, Row] = {}
-    found = Leaderboard()
+    entries = Leaderboard()
     if not path.exists():
-        return found
+        return entries
     with locked(path):
-        held = path.read_bytes()
-    whole, _, torn = held.rpartition(b"\n")
+        content = path.read_bytes()
+    whole, _, torn = content.rpartition(b"\n")
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
-        row, said = _parse(line)
-        found.problems.extend(f"{path.name} line {number}: {text}" for text in said)
+        row, problems = _parse(line)
+        entries.problems.extend(f"{path.name} line {number}: {text}" for text in problems)
         if row is None:
             continue
         if row["kind"] == "run":
             runs.pop(row["id"], None)
             runs[row["id"]] = row
         else:
-            found.events.append(row)
+            entries.events.append(row)
     if torn:
-        found.problems.append(f"{path.name}: its last line is torn ({len(torn)} bytes); left out")
-    if (aside := path.with_name(f"{path.name}.torn")).exists():
-        count = aside.read_bytes().count(b"\n")
-        found.problems.append(f"{aside.name}: holds {count} torn lines that were set aside")
-    found.runs.extend(runs.values())
-    return found
+        entries.problems.append(f"{path.name}: its last line is torn ({len(torn)} bytes); left out")
+    if (quarantine := path.with_name(f"{path.name}.torn")).exists():
+        count = quarantine.read_bytes().count(b"\n")
+        entries.problems.append(f"{quarantine.name}: holds {count} torn lines that were set aside")
+    entries.runs.extend(runs.values())
+    return entries
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a leaderboard; it is let go when its holder ends, however it does."""
+    """Hold the lock of a leaderboard; the system releases it if the process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -89,7 +96,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _quarantine(path: Path, file: Any) -> None:
-    """Move a last line without an end to `<path>.torn`."""
+    """Move a last line without a line end to `<path>.torn`."""
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         return
@@ -97,44 +104,71 @@ def _quarantine(path: Path, file: Any) -> None:
     if file.read(1) == b"\n":
         return
     file.seek(0)
-    held = file.read()
-    start = held.rfind(b"\n") + 1
-    with path.with_name(f"{path.name}.torn").open("ab") as aside:
-        aside.write(held[start:] + b"\n")
+    content = file.read()
+    start = content.rfind(b"\n") + 1
+    with path.with_name(f"{path.name}.torn").open("ab") as torn:
+        torn.write(content[start:] + b"\n")
     file.truncate(start)
 
 
 def _parse(line: bytes) -> tuple[Row | None, list[str]]:
-    """A line as a row of this version, and in words what of it could not be kept."""
+    """Return a line as a row of this version, and sentences on the parts that were left out."""
     try:
         row = json.loads(line)
     except ValueError:
         return None, ["no JSON; left out"]
-    if not isinstance(row, dict) or row.get("kind", "run") not in KINDS or not row.get("id"):
+    if not isinstance(row, dict) or row.get("kind", "run") not in KEYS_OF_KIND or not row.get("id"):
         return None, ["no run, promotion or demotion with an id; left out"]
-    row = {**row, "kind": row.get("kind", "run")}
-    told = []
-    if row.get("schema") != SCHEMA:
-        told.append(f"schema {row.get('schema')}, this version reads {SCHEMA}; known columns kept")
-    known = KEYS[row["kind"]]
-    if strange := sorted(row.keys() - known):
-        told.append(f"unknown columns left out: {', '.join(strange)}")
+    row, problems = upgrade_row({**row, "kind": row.get("kind", "run")}), []
+    if row.get("schema") != ROW_SCHEMA:
+        text = f"schema {row.get('schema')}, this version reads {ROW_SCHEMA}; known columns kept"
+        problems.append(text)
+    known = KEYS_OF_KIND[row["kind"]]
+    if unknown := sorted(row.keys() - known):
+        problems.append(f"unknown columns left out: {', '.join(unknown)}")
     kept = {key: value for key, value in row.items() if key in known}
     if row["kind"] == "run":
         if not isinstance(kept.get("board"), str) or not isinstance(kept.get("metrics"), dict):
-            told.append("its board or its metrics are missing; the run is kept, not ranked")
+            problems.append("its board or its metrics are missing; the run is kept, not ranked")
             kept["board"] = None
         for key in ("metrics", "config", "curves"):
             kept[key] = kept[key] if isinstance(kept.get(key), dict) else {}
-    return kept, told
+    return kept, problems
+
+
+def upgrade_row(row: Row) -> Row:
+    """Return a row of schema 1 with the keys and names of this version, any other row unchanged.
+
+    Its config keeps the keys of its time.
+    """
+    if row.get("schema") != 1:
+        return row
+    row = {SCHEMA_1_KEYS.get(f".{key}", key): value for key, value in row.items()}
+    row["schema"] = ROW_SCHEMA
+    if isinstance(selected := row.get("selected"), str):
+        row["selected"] = SCHEMA_1_PARTS.get(f".{selected}", selected)
+    if isinstance(metrics := row.get("metrics"), dict):
+        row["metrics"] = {_upgrade_key(key): value for key, value in metrics.items()}
+    if isinstance(gates := row.get("gates"), dict):
+        row["gates"] = {"total" if key == "of" else key: value for key, value in gates.items()}
+    if isinstance(changes := row.get("regressions"), dict):
+        lists = {k: list(map(_upgrade_key, v)) for k, v in changes.items() if isinstance(v, list)}
+        row["regressions"] = {**changes, **lists}
+    return row
+
+
+def _upgrade_key(key: str) -> str:
+    """Rename forecasters and stages in a metric key of schema 1, but not the metric itself."""
+    *parents, last = [SCHEMA_1_PARTS.get(f".{part}", part) for part in key.split("/")]
+    return "/".join([*parents, last if parents == ["params"] else key.rpartition("/")[2]])
 
 
 def now() -> str:
-    """Time of a line, UTC."""
+    """Return the current time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def event(kind: str, row: Row, *, by: str, reason: str) -> Row:
-    """A promotion or demotion of a row, as the leaderboard keeps it."""
-    named = {"kind": kind, "id": row["id"], "board": row["board"], "time": now()}
-    return {**named, "by": by, "reason": reason}
+    """Return the line of a promotion or demotion of a run."""
+    line = {"kind": kind, "id": row["id"], "board": row["board"], "time": now()}
+    return {**line, "by": by, "reason": reason}

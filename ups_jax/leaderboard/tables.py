@@ -1,4 +1,4 @@
-"""The leaderboard in words: a table for a terminal, csv, Markdown and LaTeX, runs side by side."""
+"""Leaderboard tables for a terminal, CSV, Markdown and LaTeX."""
 
 import csv
 import io
@@ -6,74 +6,71 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ups_jax.files import flatten
-from ups_jax.leaderboard.metrics import higher_is_better, metric_of
-from ups_jax.leaderboard.ranking import RANKING_METRICS, champions, ranked
+from ups_jax.leaderboard.metrics import best_of, metric_of
+from ups_jax.leaderboard.ranking import RANKING_METRIC, champions, ranked
 from ups_jax.leaderboard.storage import Leaderboard, Row
-from ups_jax.progress import format_table
+from ups_jax.metrics import cost_of_key
+from ups_jax.tables import format_table
 
-COLUMNS = {
-    "validation nRMSE": RANKING_METRICS,
+METRIC_COLUMNS = {
+    "validation nRMSE": RANKING_METRIC,
     "test nRMSE": "eval/nrmse",
     "P10 nRMSE": "eval/p10/nrmse",
     "train s": "wall/train_s",
     "calls": "eval/calls",
     "ms/rollout": "eval/ms",
-    "parameters": "params/shipped",
+    "parameters": "params/selected",
 }
-"""Numbers of a table, by their name and their key."""
-HEAD = ["rank", "champion", "run", "name", "shipped"]
-TAIL = ["gates met", "worse", "device", "date"]
+"""Metric key of each numeric column."""
 Cells = tuple[list[str], list[list[Any]]]
 
 
-def boards(found: Leaderboard) -> list[str]:
-    """Boards of a leaderboard, in the order in which they were begun."""
-    return list(dict.fromkeys(row["board"] for row in found.runs if row["board"]))
+def boards(entries: Leaderboard) -> list[str]:
+    """List the boards of a leaderboard, oldest first."""
+    return list(dict.fromkeys(row["board"] for row in entries.runs if row["board"]))
 
 
-def standing(found: Leaderboard, board: str) -> Cells:
-    """Columns and rows of one board, ranked by validation, its champion marked."""
-    leader = champions(found.events).get(board)
+def ranking_table(entries: Leaderboard, board: str) -> Cells:
+    """Return columns and rows of one board, ranked by validation error, its champion marked."""
+    leader = champions(entries.events).get(board)
     rows = []
-    for rank, row in enumerate(ranked(found.runs, board), start=1):
+    for rank, row in enumerate(ranked(entries.runs, board), start=1):
         gates, worse = row.get("gates") or {}, row.get("regressions") or {}
         rows.append(
             [
                 rank,
                 "champion" if row["id"] == leader else "",
-                *(row.get(key) for key in ("id", "name", "ship")),
-                *(_counted(metric_of(row, key)) for key in COLUMNS.values()),
-                f"{gates.get('met', 0)} of {gates.get('of', 0)}",
+                *(row.get(key) for key in ("id", "name", "selected")),
+                *(_integer(metric_of(row, key)) for key in METRIC_COLUMNS.values()),
+                f"{gates.get('met', 0)} of {gates.get('total', 0)}",
                 len(worse.get("regressed", [])),
                 row.get("device"),
                 str(row.get("time") or "")[:10],
             ]
         )
-    return [*HEAD, *COLUMNS, *TAIL], rows
+    identity = ["rank", "champion", "run", "name", "selected"]
+    return [*identity, *METRIC_COLUMNS, "gates met", "worse", "device", "date"], rows
 
 
-def compared(rows: Sequence[Row]) -> tuple[Cells, Cells]:
-    """Metrics of some runs side by side, the best marked by a star, and where configs differ."""
+def comparison_tables(rows: Sequence[Row]) -> tuple[Cells, Cells]:
+    """Return the metrics of some runs, the best starred, and the config keys that differ."""
     ids = [row["id"] for row in rows]
     names = list(dict.fromkeys(key for row in rows for key in row["metrics"]))
     metrics = [[name, *_starred(name, [metric_of(row, name) for row in rows])] for name in names]
     flat = [{key: str(value) for key, value in flatten(row["config"]).items()} for row in rows]
-    keys = list(dict.fromkeys(key for each in flat for key in each))
-    differ = [
-        [key, *(each.get(key, "-") for each in flat)]
-        for key in keys
-        if len({each.get(key, "-") for each in flat}) > 1
-    ]
-    return (["metric", *ids], metrics), (["config key", *ids], differ)
+    keys = list(dict.fromkeys(key for config in flat for key in config))
+    settings = [[key, *(config.get(key, "-") for config in flat)] for key in keys]
+    differing = [setting for setting in settings if len(set(setting[1:])) > 1]
+    return (["metric", *ids], metrics), (["config key", *ids], differing)
 
 
-def text(cells: Cells) -> str:
-    """Aligned for a terminal."""
+def as_text(cells: Cells) -> str:
+    """Align a table for a terminal."""
     return format_table(*cells)
 
 
 def as_csv(cells: Cells) -> str:
-    """RFC 4180, numbers in full."""
+    """Write a table as CSV (RFC 4180), numbers in full precision."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(cells[0])
@@ -82,37 +79,39 @@ def as_csv(cells: Cells) -> str:
 
 
 def as_markdown(cells: Cells) -> str:
-    """A table of GitHub's Markdown."""
+    """Write a table in GitHub's Markdown."""
     columns, rows = cells
     head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    words = ([_short(value).replace("|", r"\|") for value in row] for row in rows)
-    body = [f"| {' | '.join(row)} |" for row in words]
+    cells_text = ([_short(value).replace("|", r"\|") for value in row] for row in rows)
+    body = [f"| {' | '.join(row)} |" for row in cells_text]
     return "\n".join([*head, *body]) + "\n"
 
 
 def as_latex(cells: Cells) -> str:
-    """A booktabs tabular."""
+    """Write a table as a LaTeX tabular with booktabs rules."""
     columns, rows = cells
-    kinds = "".join("r" if _numbers(row[i] for row in rows) else "l" for i in range(len(columns)))
+    alignment = "".join(
+        "r" if _numbers(row[i] for row in rows) else "l" for i in range(len(columns))
+    )
     body = [" & ".join(_tex(_short(value)) for value in row) + r" \\" for row in rows]
     head = " & ".join(map(_tex, columns)) + r" \\"
-    inside = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", head, r"\midrule", *body]
-    return "\n".join([*inside, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", head, r"\midrule", *body]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 FORMATS = {"csv": as_csv, "md": as_markdown, "latex": as_latex}
 
 
-def _counted(value: float | None) -> float | int | None:
-    """A whole number as such: parameters and calls are counted."""
+def _integer(value: float | None) -> float | int | None:
+    """Convert a whole number to an integer: parameters and calls are counts."""
     return int(value) if value is not None and value.is_integer() else value
 
 
 def _starred(name: str, values: Sequence[float | None]) -> list[str]:
-    known = [value for value in values if value is not None]
-    best = (max if higher_is_better(name) else min)(known) if known else None
-    shared = len(set(known)) < 2
-    return [_short(v) + ("*" if v is not None and v == best and not shared else "") for v in values]
+    best = best_of(name, values)
+    costs = [None if value is None else cost_of_key(name, value) for value in values]
+    stars = ["*" if cost is not None and cost == best else "" for cost in costs]
+    return [_short(value) + star for value, star in zip(values, stars, strict=True)]
 
 
 def _short(value: Any) -> str:
@@ -125,9 +124,9 @@ def _numbers(values: Any) -> bool:
     return all(value is None or isinstance(value, int | float) for value in values)
 
 
-def _tex(word: str) -> str:
-    """A word as LaTeX prints it."""
+def _tex(text: str) -> str:
+    """Escape text for LaTeX."""
     special: Mapping[str, str] = {
         "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"
     }  # fmt: skip
-    return "".join(special.get(c) or (f"\\{c}" if c in "&%$#_{}" else c) for c in word)
+    return "".join(special.get(c) or (f"\\{c}" if c in "&%$#_{}" else c) for c in text)

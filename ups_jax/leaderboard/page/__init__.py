@@ -9,36 +9,41 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-RANKING_METRICS = ("eval/val/nrmse", "val/nrmse")
-"""Names of the error that runs are ranked by; the first one that a run has counts."""
+from ups_jax.files import flatten, write_text
+from ups_jax.leaderboard.metrics import direction_of, significant
+from ups_jax.leaderboard.ranking import RANKING_METRIC, champions
+from ups_jax.leaderboard.storage import Row, read
+
 ROW_KEYS = (
-    "id", "board", "time", "name", "task", "protocol", "data", "ship", "seed", "seeds", "spread",
-    "device", "versions", "git_sha", "wandb", "gates", "regressions", "report",
+    "id", "board", "time", "name", "task", "protocol", "data", "selected", "seed", "num_seeds",
+    "spread", "device", "versions", "git_sha", "wandb", "gates", "regressions", "report",
 )  # fmt: skip
-DIGITS = 5
 SCRIPTS = ("dom.js", "axes.js", "chart.js", "compare.js", "columns.js", "page.js")
 
-Row = Mapping[str, Any]
+
+def write_page(path: Path) -> Path:
+    """Write the page of the leaderboard at `path`, and return the page's path."""
+    entries, target = read(path), path.with_suffix(".html")
+    write_text(target, page(entries.runs, champions(entries.events), entries.events))
+    return target
 
 
 def page(
     rows: Sequence[Row],
-    champions: Mapping[str, str],
+    leaders: Mapping[str, str],
     history: Sequence[Row],
     *,
     title: str = "Leaderboard",
-    higher: Sequence[str] = ("correlation_time",),
 ) -> str:
-    """The whole page as HTML that refers to nothing outside itself and runs no text of a row.
+    """Return the page as HTML that loads no other file and runs no text of a row.
 
-    rows: finished runs, one a mapping of what JSON holds; only "id" and "board" must be there.
-    champions: the id that leads each board. history: promotions and demotions in order. higher:
-    last parts of the names of metrics of which more is better.
+    rows: finished runs, of which only "id" and "board" must exist; leaders: the champion's id of
+    each board; history: promotions and demotions in order.
     """
     return Template(_asset("page.html")).substitute(
         title=escape(title),
         style=_asset("page.css"),
-        data=_embedded(_payload(rows, champions, history, higher)),
+        data=_embedded(_payload(rows, leaders, history)),
         script="\n".join(map(_asset, SCRIPTS)),
     )
 
@@ -48,55 +53,55 @@ def _asset(name: str) -> str:
 
 
 def _embedded(value: Any) -> str:
-    """ASCII JSON in which no character can end a script element or begin an entity."""
-    text = json.dumps(_finite(value), allow_nan=False, default=str, separators=(",", ":"))
+    """Return ASCII JSON without the characters that end a script element or begin an entity."""
+    text = json.dumps(_without_nan(value), allow_nan=False, default=str, separators=(",", ":"))
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
 def _payload(
-    rows: Sequence[Row], champions: Mapping[str, str], history: Sequence[Row], higher: Sequence[str]
+    rows: Sequence[Row], leaders: Mapping[str, str], history: Sequence[Row]
 ) -> dict[str, Any]:
-    """What page.js reads. Settings are stored as differences: of a board from all, of a run from
+    """Return the data of page.js.
 
-    its board. Metrics are lists in the order of "metrics".
+    Settings are stored as differences: a board's from the common ones, a run's from its board's.
+    A row's metrics are a list in the order of "metrics". "directions" holds the ideal value of a
+    metric, or "higher"; lower is better for metrics without an entry.
     """
     names = list(dict.fromkeys(name for row in rows for name in _mapping(row, "metrics")))
-    leaves = [_leaves(_mapping(row, "config")) for row in rows]
+    directions = {name: direction_of(name) for name in names}
+    settings = [_settings(_mapping(row, "config")) for row in rows]
     boards: dict[str, list[dict[str, Any]]] = {}
-    for row, own in zip(rows, leaves, strict=True):
-        if own:
-            boards.setdefault(_board(row), []).append(own)
-    usual = {board: _common(own) for board, own in boards.items()}
+    for row, config in zip(rows, settings, strict=True):
+        if config:
+            boards.setdefault(_board(row), []).append(config)
+    usual = {board: _common(configs) for board, configs in boards.items()}
     common = _common(usual.values())
     return {
-        "judged": RANKING_METRICS,
-        "higher": list(higher),
+        "ranking": RANKING_METRIC,
+        "directions": {name: value for name, value in directions.items() if value is not None},
         "metrics": names,
         "config": common,
-        "boards": {board: _difference(common, own) for board, own in usual.items()},
+        "boards": {board: _difference(common, config) for board, config in usual.items()},
         "rows": [
-            _row(row, names, _difference(usual[_board(row)], own) if own else None)
-            for row, own in zip(rows, leaves, strict=True)
+            _row(row, names, _difference(usual[_board(row)], config) if config else None)
+            for row, config in zip(rows, settings, strict=True)
         ],
-        "champions": dict(champions),
+        "champions": dict(leaders),
         "history": list(history),
     }
 
 
-def _row(row: Row, names: Sequence[str], config: Row | None) -> dict[str, Any]:
+def _row(row: Row, names: Sequence[str], config: Mapping[str, Any] | None) -> dict[str, Any]:
     metrics = _mapping(row, "metrics")
-    values = [metrics.get(name) for name in names]
-    shown = {key: row[key] for key in ROW_KEYS if row.get(key) is not None}
+    # Ranks need the ranking metric in full precision.
+    values = [metrics.get(n) if n == RANKING_METRIC else _short(metrics.get(n)) for n in names]
     curves = {
-        name: [_rounded(value) for value in curve]
+        name: [_short(value) for value in curve]
         for name, curve in _mapping(row, "curves").items()
         if isinstance(curve, list | tuple)
     }
-    # Ranks are of the error as it was measured; what is only shown can be shorter.
-    judged = [
-        v if n in RANKING_METRICS else _rounded(v) for n, v in zip(names, values, strict=True)
-    ]
-    return {**shown, "metrics": judged, "curves": curves, "config": config}
+    kept = {key: row[key] for key in ROW_KEYS if row.get(key) is not None}
+    return {**kept, "metrics": values, "curves": curves, "config": config}
 
 
 def _board(row: Row) -> str:
@@ -104,61 +109,52 @@ def _board(row: Row) -> str:
     return "null" if board is None else str(board)
 
 
-def _mapping(row: Row, key: str) -> Row:
+def _mapping(row: Row, key: str) -> Mapping[str, Any]:
     value = row.get(key)
     return value if isinstance(value, Mapping) else {}
 
 
-def _rounded(value: Any) -> int | float | None:
-    """A finite number with five significant digits; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    short = value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
-    return int(short) if short == int(short) and abs(short) < 1e15 else short
+def _short(value: Any) -> int | float | None:
+    """Return a finite number with five significant digits, whole numbers as integers."""
+    short = significant(value, 5)
+    return int(short) if short is not None and short == int(short) and abs(short) < 1e15 else short
 
 
-def _finite(value: Any) -> Any:
-    """The value with None for every number in it that JSON cannot hold."""
+def _without_nan(value: Any) -> Any:
+    """Replace numbers that JSON cannot hold by None, at any depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _leaves(config: Row, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one mapping of dotted names; a list is one setting."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            found.update(_leaves(value, f"{name}."))
-        elif isinstance(value, float) and not math.isfinite(value):
-            found[name] = str(value)
-        else:
-            found[name] = value
-    return found
-
-
-def _common(configs: Iterable[Row]) -> dict[str, Any]:
-    """Settings that most of the configs have, each with its most frequent value."""
-    seen: dict[str, Counter[str]] = {}
-    values: dict[tuple[str, str], Any] = {}
-    count = 0
-    for count, config in enumerate(configs, start=1):  # noqa: B007
-        for name, value in config.items():
-            text = repr(value)
-            seen.setdefault(name, Counter())[text] += 1
-            values.setdefault((name, text), value)
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config as one mapping of dotted keys, with numbers that JSON cannot hold as text."""
     return {
-        name: values[name, texts.most_common(1)[0][0]]
-        for name, texts in seen.items()
-        if 2 * texts.total() > count
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in flatten(config).items()
     }
 
 
-def _difference(base: Row, config: Row) -> dict[str, Any]:
-    """What makes `config` of `base`: settings to set, and names to take away."""
+def _common(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the settings that most configs have, each with its most frequent value."""
+    counters: dict[str, Counter[str]] = {}
+    values: dict[tuple[str, str], Any] = {}
+    configs = list(configs)
+    for config in configs:
+        for name, value in config.items():
+            text = repr(value)
+            counters.setdefault(name, Counter())[text] += 1
+            values.setdefault((name, text), value)
+    return {
+        name: values[name, counter.most_common(1)[0][0]]
+        for name, counter in counters.items()
+        if 2 * counter.total() > len(configs)
+    }
+
+
+def _difference(base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings to set in `base`, and those to remove, to obtain `config`."""
     changed = {k: v for k, v in config.items() if k not in base or repr(base[k]) != repr(v)}
-    gone = [name for name in base if name not in config]
-    return {"set": changed, "gone": gone}
+    return {"set": changed, "gone": [name for name in base if name not in config]}

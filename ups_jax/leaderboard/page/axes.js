@@ -1,7 +1,7 @@
-// Axes: what maps values to pixels, where ticks stand and how they are written.
+// Axes: scales from values to pixels, positions of ticks, and their labels.
 
 const DAY = 864e5;
-const SPANS = [
+const TICK_STEPS = [
   6e4,
   3e5,
   9e5,
@@ -19,7 +19,7 @@ const SPANS = [
   365 * DAY,
 ];
 
-/** What maps a value to pixels from `start` to `end`, its ticks and how it is written. */
+/** Return a map from values to pixels in [start, end], its ticks, and its text formats. */
 function scale(kind, values, start, end) {
   const log = kind === "log";
   const to = log ? Math.log10 : (v) => v;
@@ -36,12 +36,13 @@ function scale(kind, values, start, end) {
   const at = (value) => start + (to(value) - from + margin) * unit;
   const inside = (value) => (at(value) - start) * (at(value) - end) <= 1e-6;
   if (kind === "time") {
-    const step = SPANS.find((span) => (high - low) / span <= 7) ?? 365 * DAY;
+    const step = TICK_STEPS.find((length) => (high - low) / length <= 7) ?? 365 * DAY;
     const ticks = multiples(low, high, step).filter(inside);
-    return { at, ticks, text: (v) => (step < DAY ? date(v).slice(5) : date(v, 10)), say: date };
+    const tickText = (v) => (step < DAY ? date(v).slice(5) : date(v, 10));
+    return { at, ticks, tickText, text: date };
   }
   const ticks = (log ? decades(low, high) : rounds(low, high)).filter(inside);
-  return { at, ticks, text: (v) => short(v), say: number };
+  return { at, ticks, tickText: short, text: number };
 }
 
 function multiples(low, high, step) {
@@ -51,12 +52,12 @@ function multiples(low, high, step) {
 }
 
 function rounds(low, high) {
-  const rough = (high - low) / 5;
-  const unit = 10 ** Math.floor(Math.log10(rough));
-  return multiples(low, high, unit * [1, 2, 5, 10].find((m) => m * unit >= rough));
+  const target = (high - low) / 5;
+  const unit = 10 ** Math.floor(Math.log10(target));
+  return multiples(low, high, unit * [1, 2, 5, 10].find((m) => m * unit >= target));
 }
 
-/** Ticks of a logarithmic axis: decades, or finer where those would be fewer than three. */
+/** Ticks of a logarithmic axis: decades, or finer steps if those are fewer than three. */
 function decades(low, high) {
   const first = Math.floor(Math.log10(low)) - 1;
   const powers = Array.from(
@@ -72,7 +73,7 @@ function decades(low, high) {
 }
 
 function short(value) {
-  const tidy = Number(value.toPrecision(4));
-  const size = Math.abs(tidy);
-  return size !== 0 && (size < 1e-3 || size >= 1e5) ? tidy.toExponential() : String(tidy);
+  const rounded = Number(value.toPrecision(4));
+  const size = Math.abs(rounded);
+  return size !== 0 && (size < 1e-3 || size >= 1e5) ? rounded.toExponential() : String(rounded);
 }

@@ -1,11 +1,11 @@
-// The table: what its columns are, and how a run is written in each.
+// The table of runs: its columns, and the cells of a run.
 
 const COLUMNS = [
   { key: "rank", label: "rank", value: (run) => run.rank ?? null, show: count },
-  { key: "name", label: "name", text: true, value: (run) => run.name, cell: named },
+  { key: "name", label: "name", text: true, value: (run) => run.name, cell: nameCell },
   { key: "id", label: "id", text: true, value: (run) => run.id },
-  { key: "ship", label: "ship", text: true, value: (run) => run.row.ship },
-  { key: "val", label: "val nRMSE", value: (run) => run.judged },
+  { key: "selected", label: "selected", text: true, value: (run) => run.row.selected },
+  { key: "val", label: "val nRMSE", value: (run) => run.error },
   { key: "spread", label: "\u00b1 over seeds", value: (run) => run.row.spread, optional: true },
   { key: "test", label: "test nRMSE", value: (run) => run.test },
   { key: "p10", label: "P10 nRMSE", value: (run) => run.p10, optional: true },
@@ -13,27 +13,29 @@ const COLUMNS = [
   { key: "train", label: "train (s)", value: (run) => run.train },
   { key: "total", label: "to verdict (s)", value: (run) => run.total },
   { key: "parameters", label: "parameters", value: (run) => run.parameters, show: count },
-  { key: "gates", label: "gates met", value: (run) => share(run.row.gates), cell: gates },
+  { key: "gates", label: "gates met", value: (run) => gateShare(run.row.gates), cell: gatesCell },
   {
     key: "regressions",
     label: "regressed",
-    value: (run) => regressed(run),
+    value: (run) => numRegressed(run),
     show: count,
-    cell: regressions,
+    cell: regressionsCell,
   },
   { key: "device", label: "device", text: true, value: (run) => run.row.device },
   { key: "date", label: "date (UTC)", value: (run) => run.time, show: date },
 ];
 
-const share = (gates) =>
-  isNumber(gates?.met) && isNumber(gates.of) ? (gates.of ? gates.met / gates.of : 1) : null;
+function gateShare(gates) {
+  if (!isNumber(gates?.met) || !isNumber(gates.total)) return null;
+  return gates.total ? gates.met / gates.total : 1;
+}
 
-function regressed(run) {
+function numRegressed(run) {
   const { regressed: names, baseline } = run.row.regressions ?? {};
   return Array.isArray(names) && (baseline || names.length) ? names.length : null;
 }
 
-function named(run, cell) {
+function nameCell(run, cell) {
   cell.title = run.name;
   const lead = el("span", { class: "lead" }, "\u2605 champion");
   cell.append(
@@ -41,10 +43,10 @@ function named(run, cell) {
   );
 }
 
-function gates(run, cell) {
-  if (share(run.row.gates) === null) return cell.append(DASH);
-  const { met, of, failed } = run.row.gates;
-  cell.append(`${met}/${of}`);
+function gatesCell(run, cell) {
+  if (gateShare(run.row.gates) === null) return cell.append(DASH);
+  const { met, total, failed } = run.row.gates;
+  cell.append(`${met}/${total}`);
   if (!run.failed) return undefined;
   const names =
     Array.isArray(failed) && failed.length ? `failed: ${failed.join(", ")}` : "not all met";
@@ -53,30 +55,30 @@ function gates(run, cell) {
   return cell.append(" \u2717", el("span", { class: "hidden" }, ` ${names}`));
 }
 
-function regressions(run, cell) {
-  const found = regressed(run);
-  cell.append(count(found));
-  if (found) {
+function regressionsCell(run, cell) {
+  const regressed = numRegressed(run);
+  cell.append(count(regressed));
+  if (regressed) {
     cell.title = run.row.regressions.regressed.join(", ");
     cell.append(el("span", { class: "hidden" }, `: ${cell.title}`));
   }
 }
 
-/** Addresses of a run's report and W&B page, where they can be nothing but that. */
+/** Links to a run's report and W&B page; addresses of any other form are left out. */
 function links(run) {
   const { report, wandb } = run.row;
-  const found = [];
+  const addresses = [];
   if (typeof report === "string" && report) {
     const path = report
       .replace(/^[/\\]+/, "")
       .split("/")
       .map(encodeURIComponent)
       .join("/");
-    found.push(["report", path]);
+    addresses.push(["report", path]);
   }
   if (typeof wandb?.url === "string" && /^https?:\/\//i.test(wandb.url))
-    found.push(["W&B", wandb.url]);
-  return found.flatMap(([text, href]) => [
+    addresses.push(["W&B", wandb.url]);
+  return addresses.flatMap(([text, href]) => [
     el(
       "a",
       { href, target: "_blank", rel: "noopener", "aria-label": `${text} of ${run.label}` },
@@ -86,10 +88,10 @@ function links(run) {
   ]);
 }
 
-/** A new row of the table. */
-function rowOf(run, columns) {
+/** Build the table row of a run. */
+function buildRow(run, columns) {
   const box = el("input", { type: "checkbox", "aria-label": `compare ${run.label}` });
-  box.disabled = state.picked.length >= MOST;
+  box.disabled = state.picked.length >= MAX_PICKED;
   box.addEventListener("change", () => pick(run, box.checked));
   run.box = box;
   const row = el("tr", { "data-id": run.id, class: run.champion ? "champion" : null });
@@ -114,8 +116,10 @@ function rowOf(run, columns) {
   return row;
 }
 
-const shownColumns = (own) =>
-  COLUMNS.filter((column) => !column.optional || own.some((run) => isNumber(column.value(run))));
+const shownColumns = (boardRuns) =>
+  COLUMNS.filter(
+    ({ optional, value }) => !optional || boardRuns.some((run) => isNumber(value(run))),
+  );
 
 function header(columns) {
   const cells = columns.map((column) => {

@@ -1,6 +1,5 @@
-// Picked runs side by side: numbers, settings that differ, curves; and a board's best over time.
+// Comparison of the picked runs: metrics, settings that differ, curves. History of a board's best.
 
-const HIGHER = new Set(data.higher);
 const GROUPS = [
   /(^|\/)val\/nrmse$/,
   /^eval\/nrmse$/,
@@ -12,10 +11,23 @@ const GROUPS = [
   /./,
 ];
 
-const isHigher = (metric) => HIGHER.has(metric.split("/").pop().split("@")[0]);
+/** Number that is lower for better values of a metric; its direction comes from the library. */
+function cost(metric, value) {
+  const direction = data.directions[metric];
+  if (direction === "higher") return -value;
+  return isNumber(direction) ? Math.abs(value - direction) : value;
+}
+
+/** Name of a metric with its direction, unless lower is better. */
+function labelOf(metric) {
+  const direction = data.directions[metric];
+  if (direction === "higher") return `${metric} (higher is better)`;
+  return isNumber(direction) ? `${metric} (ideal ${number(direction)})` : metric;
+}
+
 const isCount = (metric) => /^params\/|\/calls$/.test(metric);
 
-function compared(head, runs, ...bodies) {
+function comparisonTable(head, runs, ...bodies) {
   const corner = el("th", { scope: "col", class: "text" }, head);
   const names = runs.map((run) =>
     el("th", { scope: "col", title: run.label }, el("div", { class: "clamp" }, run.label)),
@@ -32,12 +44,12 @@ function compared(head, runs, ...bodies) {
   );
 }
 
-/** A dotted or slashed name that a narrow screen may break where its parts meet. */
+/** Allow a line break after every part of a dotted or slashed name. */
 function breakable(name) {
   return name.split(/(?<=[/._])/).flatMap((part) => [part, document.createElement("wbr")]);
 }
 
-function line(name, cells) {
+function tableRow(name, cells) {
   return el(
     "tr",
     null,
@@ -46,15 +58,15 @@ function line(name, cells) {
   );
 }
 
-/** What is said of runs beside their metrics, where any of them says it. */
-function facts(runs) {
+/** Rows of the properties other than metrics that at least one run has. */
+function factRows(runs) {
   const list = (names) => (Array.isArray(names) && names.length ? names.join(", ") : "none");
   const versions = [...new Set(runs.flatMap((run) => Object.keys(run.row.versions ?? {})))];
   const version = (run, name) => run.row.versions?.[name];
   const rows = [
     ["rank on validation", (run) => run.rank && String(run.rank)],
     ["date (UTC)", (run) => date(run.time)],
-    ["shipped mode", (run) => run.row.ship],
+    ["selected forecaster", (run) => run.row.selected],
     ["seed", (run) => run.row.seed],
     ["device", (run) => run.row.device],
     ["git", (run) => run.row.git_sha && String(run.row.git_sha).slice(0, 10)],
@@ -67,61 +79,61 @@ function facts(runs) {
   return rows
     .map(([name, get]) => [name, runs.map((run) => get(run) ?? DASH)])
     .filter(([, cells]) => cells.some((cell) => cell !== DASH))
-    .map(([name, cells]) => line(name, cells.map(String)));
+    .map(([name, cells]) => tableRow(name, cells.map(String)));
 }
 
 function metricRows(runs) {
   const group = (name) => GROUPS.findIndex((pattern) => pattern.test(name));
   const names = data.metrics
     .filter((name) => runs.some((run) => run.metric.has(name)))
-    .sort((a, b) => group(a) - group(b) || order(a, b));
+    .sort((a, b) => group(a) - group(b) || compareText(a, b));
   return names.map((name) => {
     const values = runs.map((run) => run.metric.get(name));
-    const known = values.filter(isNumber);
-    const best = isHigher(name) ? Math.max(...known) : Math.min(...known);
-    const told = known.length > 1 && known.some((value) => value !== best);
-    const cells = values.map((value) => {
+    const costs = values.map((value) => (isNumber(value) ? cost(name, value) : Infinity));
+    const best = Math.min(...costs);
+    const differ = costs.some((value) => value !== best && value !== Infinity);
+    const cells = values.map((value, i) => {
       const text = isCount(name) ? count(value) : number(value);
-      if (!told || value !== best) return [text, el("span", { class: "mark" })];
+      if (!differ || costs[i] !== best) return [text, el("span", { class: "mark" })];
       return [el("strong", null, text), el("span", { class: "mark", "aria-label": "best" }, "*")];
     });
-    return line(isHigher(name) ? `${name} (higher is better)` : name, cells);
+    return tableRow(labelOf(name), cells);
   });
 }
 
-/** Dotted names of settings in which runs differ, with each run's value. */
-function changes(runs) {
+/** Settings in which runs differ: dotted name and the value of every run. */
+function differingSettings(runs) {
   const configs = runs.map(settings);
   const names = [...new Set(configs.flatMap((config) => [...config.keys()]))].sort();
   return names
-    .map((name) => [name, configs.map((config) => say(config, name))])
+    .map((name) => [name, configs.map((config) => settingText(config, name))])
     .filter(([, texts]) => new Set(texts).size > 1);
 }
 
-function say(config, name) {
+function settingText(config, name) {
   if (!config.has(name)) return "(absent)";
   const value = config.get(name);
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-function changed(runs) {
+function settingsSection(runs) {
   const known = runs.filter((run) => run.row.config);
-  const silent = runs.filter((run) => !run.row.config);
-  const found = changes(known);
-  const notes = silent.map((run) => `${run.label} recorded no settings.`);
-  if (known.length > 1 && !found.length) notes.unshift("Their settings are the same.");
-  const table = compared(
+  const unknown = runs.filter((run) => !run.row.config);
+  const differing = differingSettings(known);
+  const notes = unknown.map((run) => `${run.label} has no recorded settings.`);
+  if (known.length > 1 && !differing.length) notes.unshift("Their settings are the same.");
+  const table = comparisonTable(
     "setting",
     known,
-    el("tbody", { class: "changes" }, ...found.map(([name, texts]) => line(name, texts))),
+    el("tbody", { class: "changes" }, ...differing.map(([name, texts]) => tableRow(name, texts))),
   );
   return [
-    ...(found.length ? [table] : []),
+    ...(differing.length ? [table] : []),
     ...notes.map((note) => el("p", { class: "quiet" }, note)),
   ];
 }
 
-function pairs(run, x, y) {
+function points(run, x, y) {
   const [a, b] = [run.row.curves?.[x], run.row.curves?.[y]];
   if (!Array.isArray(a) || !Array.isArray(b)) return [];
   return a.slice(0, b.length).map((value, i) => [value, b[i]]);
@@ -129,7 +141,7 @@ function pairs(run, x, y) {
 
 function curves(runs, width) {
   const series = (x, y) =>
-    runs.map((run, pen) => ({ name: run.label, id: run.id, pen, points: pairs(run, x, y) }));
+    runs.map((run, style) => ({ name: run.label, id: run.id, style, points: points(run, x, y) }));
   return [
     chart({
       title: "Test error against forecast time",
@@ -152,52 +164,52 @@ const column = (width) => (width >= 900 ? width / 2 - 16 : width);
 
 function comparison(runs, width) {
   if (!runs.length)
-    return [el("p", { class: "quiet" }, "No run is picked: tick up to six in the table.")];
-  const differing =
-    runs.length > 1 ? [el("h3", null, "Settings that differ"), ...changed(runs)] : [];
+    return [el("p", { class: "quiet" }, "No run is picked. Tick up to six runs in the table.")];
+  const settingsPart =
+    runs.length > 1 ? [el("h3", null, "Settings that differ"), ...settingsSection(runs)] : [];
   const legend = el(
     "p",
     { class: "quiet small" },
-    "Bold with a star: the best of the picked runs.",
+    "The best of the picked runs is bold with a star.",
   );
   return [
     el("div", { class: "charts" }, ...curves(runs, column(width))),
-    ...differing,
+    ...settingsPart,
     el("h3", null, "Metrics"),
     ...(runs.length > 1 ? [legend] : []),
-    compared(
+    comparisonTable(
       "metric",
       runs,
       el("tbody", { class: "metrics" }, ...metricRows(runs)),
-      el("tbody", { class: "facts" }, ...facts(runs)),
+      el("tbody", { class: "facts" }, ...factRows(runs)),
     ),
   ];
 }
 
-/** A board's champion and the best run so far, as steps over dates; promotions in words. */
+/** Chart of a board's champion and best run over time, and the list of promotions. */
 function bestOverTime(runs, events, width) {
-  const byId = new Map(runs.map((run) => [run.id, run]));
+  const runById = new Map(runs.map((run) => [run.id, run]));
   const dated = runs
-    .filter((run) => isNumber(run.time) && isNumber(run.judged))
+    .filter((run) => isNumber(run.time) && isNumber(run.error))
     .sort((a, b) => a.time - b.time);
-  const happened = events.map((event) => ({ ...event, at: Date.parse(event.time) }));
+  const promotions = events.map((event) => ({ ...event, at: Date.parse(event.time) }));
   const end = Math.max(
     ...dated.map((run) => run.time),
-    ...happened.map((e) => e.at).filter(isNumber),
+    ...promotions.map((e) => e.at).filter(isNumber),
   );
   const lead = [];
   let leader = null;
-  for (const event of happened) {
+  for (const event of promotions) {
     if (event.kind === "promote") leader = event.id;
     else if (leader === event.id) leader = null;
     else continue;
-    // A reign ends where the next begins, so that a gap is seen only where nobody led.
+    // A gap in the line means that the board had no champion.
     if (leader === null && lead.length) lead.push([event.at, lead.at(-1)[1]]);
-    lead.push([event.at, byId.get(leader)?.judged ?? null]);
+    lead.push([event.at, runById.get(leader)?.error ?? null]);
   }
   const best = [];
-  for (const run of dated.filter((each) => each.passed)) {
-    if (!best.length || run.judged < best.at(-1)[1]) best.push([run.time, run.judged]);
+  for (const run of dated.filter((run) => run.passed)) {
+    if (!best.length || run.error < best.at(-1)[1]) best.push([run.time, run.error]);
   }
   for (const steps of [lead, best]) if (steps.length) steps.push([end, steps.at(-1)[1]]);
   const figure = chart({
@@ -206,11 +218,11 @@ function bestOverTime(runs, events, width) {
     x: { label: "date (UTC)", kind: "time", short: "date" },
     y: { label: "validation nRMSE (dimensionless)", kind: "log" },
     series: [
-      { name: "champion", id: "champion", pen: 0, step: true, bare: true, points: lead },
+      { name: "champion", id: "champion", style: 0, step: true, bare: true, points: lead },
       {
         name: "best so far with all gates met",
         id: "best",
-        pen: 1,
+        style: 1,
         step: true,
         bare: true,
         points: best,
@@ -218,26 +230,27 @@ function bestOverTime(runs, events, width) {
       {
         name: "runs",
         id: "runs",
-        pen: 5,
+        style: 5,
         dots: true,
-        points: dated.map((run) => [run.time, run.judged]),
+        points: dated.map((run) => [run.time, run.error]),
       },
     ],
   });
-  const words = el("div", null, el("h3", null, "Promotions and demotions"), told(happened, byId));
-  return [el("div", { class: "charts" }, figure, words)];
+  const heading = el("h3", null, "Promotions and demotions");
+  const list = el("div", null, heading, eventList(promotions, runById));
+  return [el("div", { class: "charts" }, figure, list)];
 }
 
-function told(events, byId) {
+function eventList(events, runById) {
   if (!events.length) return el("p", { class: "quiet" }, "None so far.");
   return el(
     "ol",
     { class: "events" },
     ...events.map((event) => {
-      const run = byId.get(String(event.id));
+      const run = runById.get(String(event.id));
       const verb = event.kind === "promote" ? "promoted" : "demoted";
       const what = `${verb} ${run?.label ?? event.id ?? DASH}`;
-      const value = run ? `, validation nRMSE ${number(run.judged)}` : "";
+      const value = run ? `, validation nRMSE ${number(run.error)}` : "";
       const by = event.by ? ` (by ${event.by === "run" ? "the run itself" : `a ${event.by}`})` : "";
       return el(
         "li",

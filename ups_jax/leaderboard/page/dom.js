@@ -1,5 +1,4 @@
-// Elements and numbers as they are written. Every text of a run goes in as a text node, never as
-// markup.
+// Helpers that build elements and format numbers. Text of a run becomes a text node, never markup.
 
 const DASH = "\u2013";
 
@@ -18,7 +17,7 @@ const svg = (name, attributes, ...children) =>
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
-/** Four significant digits; a dash for what is missing or not finite. */
+/** Format with four significant digits; a dash if the value is missing or not finite. */
 function number(value) {
   if (!isNumber(value)) return DASH;
   const short = Number(value.toPrecision(4));
@@ -28,7 +27,7 @@ function number(value) {
   return size >= 1e4 ? short.toLocaleString("en") : short.toPrecision(4);
 }
 
-/** A count: whole while it is small, then four significant digits in thousands or millions. */
+/** Format a count: whole if small, else four significant digits in thousands or millions. */
 function count(value) {
   if (!isNumber(value)) return DASH;
   const [unit, suffix] = [

@@ -1,14 +1,14 @@
-// The page: choose a board, rank, sort and filter its runs, pick some to compare.
+// The page: choose a board; rank, sort and filter its runs; pick runs to compare.
 
-const MOST = 6;
-const AT_ONCE = 100;
-const node = (id) => document.getElementById(id);
-const order = new Intl.Collator("en", { numeric: true }).compare;
+const MAX_PICKED = 6;
+const FIRST_BATCH = 100;
+const byId = (id) => document.getElementById(id);
+const compareText = new Intl.Collator("en", { numeric: true }).compare;
 const champions = new Map(Object.entries(data.champions));
 const bases = new Map(Object.entries(data.boards));
-const state = { board: null, sort: "rank", down: false, picked: [], shown: 0, later: 0 };
+const state = { board: null, sort: "rank", descending: false, picked: [], shown: 0, later: 0 };
 
-/** Settings of a run as a map of dotted names: common to all, then its board's, then its own. */
+/** Settings of a run by dotted name: the common ones, changed by its board's, then by its own. */
 function settings(run) {
   if (!run.settings) {
     run.settings = new Map(Object.entries(data.config));
@@ -20,13 +20,13 @@ function settings(run) {
   return run.settings;
 }
 
-function understood(row, index) {
+function parseRow(row, index) {
   const metric = new Map();
   row.metrics.forEach((value, i) => isNumber(value) && metric.set(data.metrics[i], value));
-  const first = (...names) => names.map((name) => metric.get(name)).find(isNumber) ?? null;
+  const firstOf = (...names) => names.map((name) => metric.get(name)).find(isNumber) ?? null;
   const [id, board] = [String(row.id ?? DASH), String(row.board ?? "null")];
   const name = String(row.name ?? id);
-  const { met, of, failed } = row.gates ?? {};
+  const { met, total, failed } = row.gates ?? {};
   const parameters = [...metric].filter(([key]) => key.startsWith("params/"));
   const time = Date.parse(row.time);
   return {
@@ -38,65 +38,65 @@ function understood(row, index) {
     metric,
     label: name === id ? name : `${name} (${id})`,
     time: isNumber(time) ? time : null,
-    judged: first(...data.judged),
-    test: first("eval/nrmse"),
-    p10: first("eval/p10/nrmse", `eval/${row.ship}/p10/nrmse`),
-    gap: first("eval/physics/conservation_gap"),
-    train: first("wall/train_s"),
-    total: first("wall/verdict_s", "wall/total_s"),
+    error: firstOf(data.ranking),
+    test: firstOf("eval/nrmse"),
+    p10: firstOf("eval/p10/nrmse", `eval/${row.selected}/p10/nrmse`),
+    gap: firstOf("eval/physics/conservation_gap"),
+    train: firstOf("wall/train_s"),
+    total: firstOf("wall/verdict_s", "wall/total_s"),
     parameters:
-      first("params/shipped", `params/${row.ship}`) ??
+      firstOf("params/selected", `params/${row.selected}`) ??
       (parameters.length ? parameters.reduce((sum, [, value]) => sum + value, 0) : null),
-    passed: isNumber(met) && isNumber(of) && met >= of && !failed?.length,
-    failed: isNumber(met) && isNumber(of) && (met < of || Boolean(failed?.length)),
+    passed: isNumber(met) && isNumber(total) && met >= total && !failed?.length,
+    failed: isNumber(met) && isNumber(total) && (met < total || Boolean(failed?.length)),
     champion: row.board != null && champions.get(board) === row.id,
-    text: [name, id, row.ship, row.device, row.git_sha]
+    text: [name, id, row.selected, row.device, row.git_sha]
       .filter((v) => v != null)
       .join("\n")
       .toLowerCase(),
   };
 }
 
-const runs = data.rows.map(understood);
+const runs = data.rows.map(parseRow);
 const boards = new Map();
 for (const run of runs) {
   if (!boards.has(run.board)) boards.set(run.board, []);
   boards.get(run.board).push(run);
 }
-for (const own of boards.values()) rank(own);
+for (const boardRuns of boards.values()) rank(boardRuns);
 
-/** Ranks within one board; ties share a rank. A run without a board, or a number, has none. */
-function rank(own) {
-  const judged = own.filter((run) => run.row.board != null && run.judged !== null);
-  judged.sort((a, b) => a.judged - b.judged);
-  judged.forEach((run, i) => {
-    const tied = i > 0 && judged[i - 1].judged === run.judged;
-    run.rank = tied ? judged[i - 1].rank : i + 1;
+/** Rank the runs of one board; ties share a rank. A run without a board or an error has none. */
+function rank(boardRuns) {
+  const ranked = boardRuns.filter((run) => run.row.board != null && run.error !== null);
+  ranked.sort((a, b) => cost(data.ranking, a.error) - cost(data.ranking, b.error));
+  ranked.forEach((run, i) => {
+    const tied = i > 0 && ranked[i - 1].error === run.error;
+    run.rank = tied ? ranked[i - 1].rank : i + 1;
   });
 }
 
 function sortBy(key) {
-  state.down = state.sort === key && !state.down;
+  state.descending = state.sort === key && !state.descending;
   state.sort = key;
   list();
 }
 
-/** Lowest first, or highest; what is missing stands last either way, and ties keep their rank. */
-function sorted(own) {
+/** Sort by the chosen column. Missing values are last in both orders; ties keep their rank. */
+function sorted(boardRuns) {
   const { value, text } = COLUMNS.find((column) => column.key === state.sort);
   const missing = (v) => (text ? v === null || v === undefined || v === "" : !isNumber(v));
-  const sign = state.down ? -1 : 1;
-  const keyed = own.map((run) => [value(run), run]);
+  const sign = state.descending ? -1 : 1;
+  const keyed = boardRuns.map((run) => [value(run), run]);
   keyed.sort(([a, one], [b, two]) => {
-    const gone = missing(a) - missing(b);
-    const apart = gone || missing(a) ? gone : sign * (text ? order(a, b) : a - b);
-    return apart || (one.rank ?? Infinity) - (two.rank ?? Infinity) || one.index - two.index;
+    const absent = missing(a) - missing(b);
+    const difference = absent || missing(a) ? absent : sign * (text ? compareText(a, b) : a - b);
+    return difference || (one.rank ?? Infinity) - (two.rank ?? Infinity) || one.index - two.index;
   });
   return keyed.map(([, run]) => run);
 }
 
-/** Whether a run has a word of the filter: in its text, or as the value of a setting. */
-function has(run, word) {
+/** Match a word of the filter with the text of a run, or with the value of a setting. */
+function matches(run, word) {
   if (run.text.includes(word)) return true;
   const [name, wanted] = [word.slice(0, word.indexOf("=")), word.slice(word.indexOf("=") + 1)];
   if (!word.includes("=") || !name || !run.row.config) return false;
@@ -113,80 +113,81 @@ function equals(value, wanted) {
   return bare(typeof value === "string" ? value : JSON.stringify(value)) === bare(wanted);
 }
 
-/** The table's row of a run, made when it is first shown. */
-const lineOf = (run) => (run.line ??= rowOf(run, state.columns));
+/** Table row of a run, built once. */
+const tableRowOf = (run) => (run.tableRow ??= buildRow(run, state.columns));
 
-/** Show the board's runs that pass the filters, in the chosen order: a screenful at once, so that
- * a thousand never keep a key waiting, and the rest right after it. */
+/** Show the runs that pass the filters. The first screenful is added at once and the others right
+ * after it, so that typing stays fast with a thousand runs. */
 function list() {
-  const own = boards.get(state.board) ?? [];
-  const words = node("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const boardRuns = boards.get(state.board) ?? [];
+  const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
   const shown = sorted(
-    own.filter(
-      (run) => (!node("met").checked || run.passed) && words.every((word) => has(run, word)),
+    boardRuns.filter(
+      (run) => (!byId("met").checked || run.passed) && words.every((word) => matches(run, word)),
     ),
   );
-  const body = node("runs").querySelector("tbody");
+  const body = byId("runs").querySelector("tbody");
   clearTimeout(state.later);
-  body.replaceChildren(...shown.slice(0, AT_ONCE).map(lineOf));
-  if (shown.length > AT_ONCE) {
-    state.later = setTimeout(() => body.append(...shown.slice(AT_ONCE).map(lineOf)));
+  body.replaceChildren(...shown.slice(0, FIRST_BATCH).map(tableRowOf));
+  if (shown.length > FIRST_BATCH) {
+    state.later = setTimeout(() => body.append(...shown.slice(FIRST_BATCH).map(tableRowOf)));
   }
-  for (const th of node("runs").querySelectorAll("th[data-key]")) {
+  for (const th of byId("runs").querySelectorAll("th[data-key]")) {
     if (th.dataset.key !== state.sort) th.removeAttribute("aria-sort");
-    else th.setAttribute("aria-sort", state.down ? "descending" : "ascending");
+    else th.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
   }
   state.shown = shown.length;
-  tell();
+  showStatus();
 }
 
-function tell() {
-  const picked = state.picked.length ? `; ${state.picked.length} of at most ${MOST} picked` : "";
+function showStatus() {
+  const { length } = state.picked;
+  const picked = length ? `; ${length} of at most ${MAX_PICKED} picked` : "";
   const all = boards.get(state.board)?.length ?? 0;
-  node("status").textContent = `${state.shown} of ${all} runs shown${picked}`;
+  byId("status").textContent = `${state.shown} of ${all} runs shown${picked}`;
 }
 
 function pick(run, on) {
-  state.picked = state.picked.filter((each) => each !== run);
+  state.picked = state.picked.filter((other) => other !== run);
   if (on) state.picked.push(run);
-  picks();
+  updatePicks();
 }
 
-function picks() {
-  const full = state.picked.length >= MOST;
+function updatePicks() {
+  const full = state.picked.length >= MAX_PICKED;
   for (const { box } of boards.get(state.board) ?? []) if (box) box.disabled = full && !box.checked;
-  node("clear").disabled = !state.picked.length;
-  tell();
+  byId("clear").disabled = !state.picked.length;
+  showStatus();
   compareNow();
 }
 
-const compareNow = () => node("compare").replaceChildren(...comparison(state.picked, room()));
+const compareNow = () => byId("compare").replaceChildren(...comparison(state.picked, room()));
 const room = () => document.querySelector("main").clientWidth;
 
 function historyNow() {
   const events = data.history.filter((event) => String(event.board ?? "null") === state.board);
-  node("history").replaceChildren(...bestOverTime(boards.get(state.board) ?? [], events, room()));
+  byId("history").replaceChildren(...bestOverTime(boards.get(state.board) ?? [], events, room()));
 }
 
-/** Another board: nothing of the one before stays picked, filtered or sorted with it. */
+/** Open a board, with no picks and sorted by rank. */
 function open(board) {
-  const own = boards.get(board) ?? [];
+  const boardRuns = boards.get(board) ?? [];
   for (const { box } of state.picked) box.checked = false;
   Object.assign(state, {
     board,
     sort: "rank",
-    down: false,
+    descending: false,
     picked: [],
-    columns: shownColumns(own),
+    columns: shownColumns(boardRuns),
   });
-  node("runs")
+  byId("runs")
     .querySelector("thead tr")
     .replaceChildren(...header(state.columns));
-  const { task, data: hashes, protocol } = newest(own)?.row ?? {};
-  node("about").textContent = !own.length
+  const { task, data: hashes, protocol } = newest(boardRuns)?.row ?? {};
+  byId("about").textContent = !boardRuns.length
     ? "No runs yet."
     : [
-        own[0].row.board ?? "Runs that name no board: shown, not ranked",
+        boardRuns[0].row.board ?? "Runs without a board: shown, not ranked",
         task,
         protocol?.toUpperCase?.(),
         hashes?.origin && `data ${hashes.origin}`,
@@ -195,23 +196,23 @@ function open(board) {
         .filter(Boolean)
         .join(" \u00b7 ");
   list();
-  picks();
+  updatePicks();
   historyNow();
 }
 
-const newest = (own) =>
-  own.reduce((a, b) => ((b.time ?? -1) >= (a?.time ?? -1) ? b : a), undefined);
+const newest = (boardRuns) =>
+  boardRuns.reduce((a, b) => ((b.time ?? -1) >= (a?.time ?? -1) ? b : a), undefined);
 
-function titleOf(board, own) {
-  const { task, protocol } = newest(own).row;
+function titleOf(board, boardRuns) {
+  const { task, protocol } = newest(boardRuns).row;
   const name =
-    own[0].row.board == null
+    boardRuns[0].row.board == null
       ? "no board"
       : [task, protocol?.toUpperCase?.()].filter(Boolean).join(", ");
   return [
     name,
-    own[0].row.board != null && board,
-    `${own.length} ${own.length === 1 ? "run" : "runs"}`,
+    boardRuns[0].row.board != null && board,
+    `${boardRuns.length} ${boardRuns.length === 1 ? "run" : "runs"}`,
   ]
     .filter(Boolean)
     .join(" \u00b7 ");
@@ -221,17 +222,17 @@ function start() {
   const latest = [...boards].sort(
     ([, a], [, b]) => (newest(b).time ?? -1) - (newest(a).time ?? -1),
   );
-  node("board").append(
-    ...latest.map(([board, own]) => el("option", { value: board }, titleOf(board, own))),
+  byId("board").append(
+    ...latest.map(([board, group]) => el("option", { value: board }, titleOf(board, group))),
   );
-  node("board").addEventListener("change", () => open(node("board").value));
-  node("filter").addEventListener("input", list);
-  node("met").addEventListener("change", list);
-  node("clear").addEventListener("click", () => {
+  byId("board").addEventListener("change", () => open(byId("board").value));
+  byId("filter").addEventListener("input", list);
+  byId("met").addEventListener("change", list);
+  byId("clear").addEventListener("click", () => {
     for (const run of state.picked) run.box.checked = false;
     state.picked = [];
-    picks();
-    node("filter").focus();
+    updatePicks();
+    byId("filter").focus();
   });
   let width = room();
   window.addEventListener("resize", () => {
@@ -241,7 +242,7 @@ function start() {
     historyNow();
   });
   open(latest[0]?.[0] ?? null);
-  // Reading a height lays the page out: ready means drawn, not just parsed.
+  // Reading the height forces a layout, so that ready means drawn.
   document.documentElement.dataset.height = document.body.offsetHeight;
   document.documentElement.dataset.ready = Math.round(performance.now());
 }
