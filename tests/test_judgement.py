@@ -1,4 +1,4 @@
-"""A run judges itself: the first has no baseline, the next meets the champion, a bad one fails."""
+"""Verdicts of three runs: the first has no baseline, the second a champion, a bad one fails."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def test_the_first_run_has_no_baseline_passes_its_own_gates_and_leads(runs):
     base, codes = runs
     found, numbers = verdict(base / "first"), summary(base / "first")
     assert codes[0] == 0 and found["gates_met"] and not found["worse"]
-    assert {each["status"] for each in found["regressions"]} == {"no_baseline"}
+    assert {each["status"] for each in found["regressions"]} == {"no baseline"}
     status = {each["name"]: each["status"] for each in found["gates"]}
     assert status["champion"] == "no baseline" and status["skill"] == "pass"
     assert "memory" not in status
@@ -61,7 +61,7 @@ def test_the_second_is_compared_with_the_champion_as_it_stood_before(runs):
     against = [e for e in verdict(base / "second")["regressions"] if e["against"] == "champion"]
     for each in against:
         assert each["reference"] == pytest.approx(summary(base / "first")[each["metric"]], rel=1e-4)
-        assert each["status"] != "no_baseline"
+        assert each["status"] != "no baseline"
 
 
 def test_a_bad_run_trips_gates_and_regressions_alerts_once_each_and_exits_3(runs, capsys):
@@ -75,7 +75,7 @@ def test_a_bad_run_trips_gates_and_regressions_alerts_once_each_and_exits_3(runs
     wanted = [f"gate {name}" for name in failed]
     wanted += [f"regression {metric}" for metric in found["worse"]]
     assert sorted(titles) == sorted(wanted)
-    assert not found["claim"]["granted"] and "gates are not met" in found["claim"]["reason"]
+    assert not found["promotion"]["granted"] and "gates are not met" in found["promotion"]["reason"]
     # The same folder again: the verdict stands, and without the flags it is no failure.
     assert go(base / "third", *BAD) == 0
     assert go(base / "third", *BAD, "--fail_on_gate") == 3
@@ -90,7 +90,7 @@ def test_all_three_stand_on_one_board_and_the_bad_one_never_leads_it(runs):
     assert len({row["board"] for row in found.runs}) == 1 and not found.problems
     (leader,) = champions(found.events).values()
     assert leader != found.runs[2]["id"] and found.events[0]["id"] == found.runs[0]["id"]
-    assert len({row["recipe"] for row in found.runs}) == 2
+    assert len({row["seedless_fingerprint"] for row in found.runs}) == 2
     for row in found.runs:
         assert len(row["curves"]["time"]) == len(row["curves"]["nrmse"]) == 40
         assert len(row["curves"]["seconds"]) == len(row["curves"]["val_nrmse"]) == 2

@@ -1,4 +1,4 @@
-"""The leaderboard: lines that outlive a crash, who leads, what has got worse, and the runner."""
+"""The leaderboard: its file, promotion, regressions, and the runner."""
 
 import csv
 import io
@@ -15,21 +15,26 @@ from runners import leaderboard as runner
 from runs import ROOT
 from ups_jax import leaderboard
 from ups_jax.leaderboard import (
-    RANKING_METRICS,
+    RANKING_METRIC,
     append,
     board_state,
     compare,
     decide_promotion,
     read,
+    tables,
     worst_regressions,
 )
-from ups_jax.leaderboard.regression import BETTER, LEVEL, NO_BASELINE, WORSE
+from ups_jax.leaderboard.metrics import best_of, direction_of
+from ups_jax.leaderboard.regression import BETTER, UNCHANGED, WORSE
+from ups_jax.leaderboard.storage import ROW_SCHEMA
+from ups_jax.metrics import ENSEMBLE_METRICS, METRICS
+from ups_jax.types import NO_BASELINE
 
 ROWS = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, "ups_jax/leaderboard")
-from rows import append, locked
+from storage import append, locked
 """
 """Without the rest of the library, which takes seconds to import."""
 WRITER = f"""{ROWS}
@@ -46,12 +51,15 @@ with locked(path), path.open("ab") as file:
 """
 
 
-def row(run="a", *, board="burgers-p1", val=0.01, failed=(), recipe="r", spread=None, **metrics):
+def row(
+    run="a", *, board="burgers-p1", val=0.01, failed=(), fingerprint="r", spread=None, **metrics
+):
     named = {"eval/val/nrmse": val, **{f"eval/{key}": value for key, value in metrics.items()}}
     return {
-        "kind": "run", "id": run, "board": board, "recipe": recipe, "spread": spread,
-        "name": run, "ship": "operator", "metrics": named, "config": {"fit": {"lr": 1.0}},
-        "gates": {"met": 1, "of": 1 + len(failed), "failed": list(failed)},
+        "kind": "run", "id": run, "board": board, "seedless_fingerprint": fingerprint,
+        "spread": spread, "name": run, "selected": "operator", "metrics": named,
+        "config": {"fit": {"lr": 1.0}},
+        "gates": {"met": 1, "total": 1 + len(failed), "failed": list(failed)},
     }  # fmt: skip
 
 
@@ -96,24 +104,24 @@ def test_a_torn_last_line_is_reported_and_set_aside_by_the_next_writer(tmp_path)
 def test_old_and_foreign_lines_keep_what_can_be_read_and_say_what_could_not(tmp_path):
     path = tmp_path / "board.jsonl"
     lines = [
-        json.dumps(row("a") | {"schema": 1}),
+        json.dumps(row("a") | {"schema": ROW_SCHEMA}),
         json.dumps(row("new") | {"schema": 9, "wings": 2, "board": "burgers-p1"}),
         json.dumps({"id": "old", "schema": 0, "board": "burgers-p1"}),
         "no json",
         json.dumps([1, 2]),
-        json.dumps({"schema": 1, "kind": "run"}),
-        json.dumps({"schema": 1, "kind": "oath", "id": "a"}),
+        json.dumps({"schema": ROW_SCHEMA, "kind": "run"}),
+        json.dumps({"schema": ROW_SCHEMA, "kind": "oath", "id": "a"}),
     ]
     path.write_text("\n".join(lines) + "\n")
     found = read(path)
     assert [r["id"] for r in found.runs] == ["a", "new", "old"]
-    assert "wings" not in found.runs[1] and found.runs[1]["metrics"][RANKING_METRICS] == 0.01
+    assert "wings" not in found.runs[1] and found.runs[1]["metrics"][RANKING_METRIC] == 0.01
     assert found.runs[2]["board"] is None and found.runs[2]["metrics"] == {}
-    told = "\n".join(found.problems)
-    assert "line 2: schema 9, this version reads 1" in told
-    assert "line 2: unknown columns left out: wings" in told
-    assert "line 3: its board or its metrics are missing" in told
-    assert [f"line {n}:" in told for n in (4, 5, 6, 7)] == [True] * 4
+    problems = "\n".join(found.problems)
+    assert "line 2: schema 9, this version reads 2" in problems
+    assert "line 2: unknown columns left out: wings" in problems
+    assert "line 3: its board or its metrics are missing" in problems
+    assert [f"line {n}:" in problems for n in (4, 5, 6, 7)] == [True] * 4
     assert [r["id"] for r in leaderboard.ranked(found.runs, "burgers-p1")] == ["a", "new"]
 
 
@@ -122,7 +130,7 @@ def test_a_run_that_was_judged_twice_counts_once_with_its_last_line(tmp_path):
     for val in (0.03, 0.01):
         append(path, row("a", val=val))
     (only,) = read(path).runs
-    assert only["metrics"][RANKING_METRICS] == 0.01
+    assert only["metrics"][RANKING_METRIC] == 0.01
 
 
 def test_only_runs_of_one_board_are_ranked_and_what_was_not_measured_is_last():
@@ -158,9 +166,9 @@ def test_the_champion_is_never_the_run_itself_and_demotion_ends_it():
 
 
 @pytest.mark.parametrize(
-    ("champion", "run", "granted", "said"),
+    ("champion", "run", "granted", "reason"),
     [
-        (None, row("b"), True, "nothing led"),
+        (None, row("b"), True, "had no champion"),
         (None, row("b", failed=["accuracy"]), False, "gates are not met: accuracy"),
         (None, row("b", val=None), False, "missing or not finite"),
         (None, row("b", val=math.nan), False, "missing or not finite"),
@@ -172,45 +180,54 @@ def test_the_champion_is_never_the_run_itself_and_demotion_ends_it():
         (row("a", val=0.01), row("b", val=0.005, failed=["x"]), False, "gates"),
     ],
 )
-def test_who_may_lead(champion, run, granted, said):
+def test_a_promotion_needs_all_gates_and_a_lead(champion, run, granted, reason):
     events = [] if champion is None else [promoted("a")]
     before = board_state(lines_of(*([champion] if champion else []), events=events), "burgers-p1")
     found = decide_promotion(run, before, margin=0.02)
     assert found.granted is granted
-    assert said in found.reason
+    assert reason in found.reason
 
 
 def test_the_spread_between_runs_of_one_recipe_is_a_margin_too():
-    rows = [row("a", val=0.010), row("c", val=0.014), row("d", val=0.012, recipe="other")]
+    rows = [row("a", val=0.010), row("c", val=0.014), row("d", val=0.012, fingerprint="other")]
     before = board_state(lines_of(*rows, events=[promoted("a")]), "burgers-p1")
-    assert leaderboard.spread_of(rows, "r", RANKING_METRICS) == pytest.approx(0.0028284, rel=1e-4)
-    assert not decide_promotion(row("b", val=0.008, recipe="q"), before, margin=0.02).granted
-    assert decide_promotion(row("b", val=0.007, recipe="q"), before, margin=0.02).granted
+    assert leaderboard.spread_of(rows, "r", RANKING_METRIC) == pytest.approx(0.0028284, rel=1e-4)
+    assert not decide_promotion(row("b", val=0.008, fingerprint="q"), before, margin=0.02).granted
+    assert decide_promotion(row("b", val=0.007, fingerprint="q"), before, margin=0.02).granted
 
 
 @pytest.mark.parametrize(
-    ("metric", "held", "value", "status"),
+    ("metric", "reference", "value", "status"),
     [
         ("eval/nrmse", 1.0, 1.101, WORSE),
-        ("eval/nrmse", 1.0, 1.099, LEVEL),
-        ("eval/nrmse", 1.0, 1.1, LEVEL),
-        ("eval/nrmse", 0.01, 0.011, LEVEL),
+        ("eval/nrmse", 1.0, 1.099, UNCHANGED),
+        ("eval/nrmse", 1.0, 1.1, UNCHANGED),
+        ("eval/nrmse", 0.01, 0.011, UNCHANGED),
         ("eval/nrmse", 1.0, 0.949, BETTER),
-        ("eval/nrmse", 1.0, 0.951, LEVEL),
-        ("eval/nrmse", 1.0, 0.95, LEVEL),
+        ("eval/nrmse", 1.0, 0.951, UNCHANGED),
+        ("eval/nrmse", 1.0, 0.95, UNCHANGED),
         ("eval/correlation_time", 1.0, 0.899, WORSE),
         ("eval/correlation_time", 1.0, 1.051, BETTER),
         ("eval/operator/nrmse@0.5", 1.0, 1.2, WORSE),
         ("eval/nrmse", 1.0, math.nan, WORSE),
         ("eval/nrmse", 1.0, math.inf, WORSE),
         ("eval/nrmse", 1.0, None, WORSE),
-        ("eval/nrmse", 0.0, 0.0, LEVEL),
+        ("eval/nrmse", 0.0, 0.0, UNCHANGED),
         ("eval/nrmse", 0.0, 0.1, WORSE),
         ("eval/nrmse", None, 1.0, NO_BASELINE),
+        ("eval/coverage_90", 0.80, 0.90, BETTER),
+        ("eval/coverage_90", 0.90, 0.80, WORSE),
+        ("eval/coverage_90", 0.90, 0.81, UNCHANGED),
+        ("eval/coverage_90", 0.90, 0.992, WORSE),
+        ("eval/coverage_90", 0.85, 0.95, UNCHANGED),
+        ("eval/ensemble/coverage_50@1", 0.6, 0.5, BETTER),
+        ("eval/spread_skill", 1.4, 1.1, BETTER),
+        ("eval/spread_skill", 1.0, 0.89, WORSE),
+        ("eval/spread_skill", 1.0, 1.0, UNCHANGED),
     ],
 )
-def test_a_change_is_judged_by_its_size_and_direction(metric, held, value, status):
-    champion = row("a") | {"metrics": {metric: held}}
+def test_a_change_is_judged_by_its_size_and_direction(metric, reference, value, status):
+    champion = row("a") | {"metrics": {metric: reference}}
     before = board_state(lines_of(champion, events=[promoted("a")]), "burgers-p1")
     run = row("b") | {"metrics": {metric: value}}
     against, history = compare(before, run, metrics=[metric])
@@ -219,12 +236,84 @@ def test_a_change_is_judged_by_its_size_and_direction(metric, held, value, statu
     assert list(worst_regressions([against, history])) == ([metric] if status == WORSE else [])
 
 
+ALL_METRICS = METRICS | ENSEMBLE_METRICS
+
+
+@pytest.mark.parametrize("name", ALL_METRICS)
+@pytest.mark.parametrize("pattern", ["eval/{}", "eval/operator/p10/{}@0.5", "eval/{}_median"])
+def test_every_metric_is_compared_in_its_own_direction(name, pattern):
+    metric, key = ALL_METRICS[name], pattern.format(name)
+    good, bad = (0.9, 0.6) if metric.higher_is_better else (0.6, 0.9)
+    if metric.ideal is not None:
+        good, bad = metric.ideal, 0.8 * metric.ideal
+    for reference, value, status in ((bad, good, BETTER), (good, bad, WORSE)):
+        champion = row("a") | {"metrics": {key: reference}}
+        before = board_state(lines_of(champion, events=[promoted("a")]), "burgers-p1")
+        against, _ = compare(before, row("b") | {"metrics": {key: value}}, metrics=[key])
+        assert against.status == status
+        assert f"% {'worse' if status == WORSE else 'better'}" in against.sentence
+    runs = [row("a") | {"metrics": {key: bad}}, row("b") | {"metrics": {key: good}}]
+    (cells,) = tables.comparison_tables(runs)[0][1]
+    assert [cell.endswith("*") for cell in cells[1:]] == [False, True]
+    expected = "higher" if metric.higher_is_better else metric.ideal
+    assert direction_of(key) == expected
+
+
+def test_a_change_towards_the_ideal_is_measured_on_the_ideals_scale():
+    champion = row("a", spread_skill=1.4, coverage_90=0.8)
+    before = board_state(lines_of(champion, events=[promoted("a")]), "burgers-p1")
+    run = row("b", spread_skill=1.1, coverage_90=0.9)
+    found = compare(before, run, metrics=["eval/spread_skill", "eval/coverage_90"])
+    assert found[0].change == pytest.approx(-0.3) and found[2].change == pytest.approx(-1 / 9)
+    assert found[0].sentence == "eval/spread_skill is 1.1, champion 1.4, ideal 1: 30.0 % better"
+
+
+def test_values_of_equal_cost_have_no_best():
+    assert best_of("eval/nrmse", [1.0, None, 1.0]) is None
+    assert best_of("eval/nrmse", []) is None
+    assert best_of("eval/nrmse", [1.0, 2.0]) == 1.0
+
+
+OLD_LINE = (
+    '{"schema": 1, "kind": "run", "id": "old", "board": "burgers-p1", "ship": "distilled", '
+    '"seeds": 3, "recipe": "0123abcd", "seed": 0, "spread": 0.001, "name": "burgers-seed0", '
+    '"metrics": {"eval/val/nrmse": 0.01, "eval/crps": 0.003, "eval/crps/crps": 0.002, '
+    '"eval/val/distill/loss": 0.5, "eval/continued/nrmse@1": 0.02, '
+    '"eval/rivals/distilled/nrmse": 0.03, "params/crps": 7, "params/distill": 5, '
+    '"params/shipped": 12, "wall/train_s": 9.0}, '
+    '"gates": {"met": 1, "of": 2, "failed": ["skill"]}, "regressions": {"regressed": '
+    '["eval/crps/crps"], "improved": [], "baseline": "older"}, '
+    '"config": {"fit": {"crps": {"lr": 0.001}}}}'
+)
+
+
+def test_a_line_of_schema_1_is_read_with_the_names_of_today(tmp_path):
+    path = tmp_path / "board.jsonl"
+    path.write_text(OLD_LINE + "\n")
+    found = read(path)
+    (old,) = found.runs
+    assert not found.problems and old["schema"] == ROW_SCHEMA
+    assert (old["selected"], old["num_seeds"]) == ("student", 3)
+    assert old["seedless_fingerprint"] == "0123abcd" and not {"ship", "seeds", "recipe"} & set(old)
+    assert old["metrics"] == {
+        "eval/val/nrmse": 0.01, "eval/crps": 0.003, "eval/ensemble/crps": 0.002,
+        "eval/val/student/loss": 0.5, "eval/control/nrmse@1": 0.02,
+        "eval/selection/student/nrmse": 0.03, "params/ensemble": 7, "params/student": 5,
+        "params/selected": 12, "wall/train_s": 9.0,
+    }  # fmt: skip
+    assert old["gates"] == {"met": 1, "total": 2, "failed": ["skill"]}
+    assert old["regressions"]["regressed"] == ["eval/ensemble/crps"]
+    assert leaderboard.upgrade_row(old) == old
+    append(path, old)
+    assert read(path).runs == [old]
+
+
 def test_without_a_champion_nothing_is_passed_that_was_not_earned():
-    found = compare(
-        board_state(lines_of(), "burgers-p1"), row("b"), metrics=["eval/nrmse", RANKING_METRICS]
+    regressions = compare(
+        board_state(lines_of(), "burgers-p1"), row("b"), metrics=["eval/nrmse", RANKING_METRIC]
     )
-    assert {each.status for each in found} == {NO_BASELINE} and len(found) == 4
-    assert not worst_regressions(found)
+    assert {each.status for each in regressions} == {NO_BASELINE} and len(regressions) == 4
+    assert not worst_regressions(regressions)
 
 
 def test_a_change_within_the_spread_of_seeds_is_none():
@@ -233,14 +322,14 @@ def test_a_change_within_the_spread_of_seeds_is_none():
     inside, _ = compare(before, row("b", nrmse=1.25), metrics=["eval/nrmse"])
     beyond, _ = compare(before, row("b", nrmse=1.35), metrics=["eval/nrmse"])
     assert inside.spread == pytest.approx(0.3)
-    assert (inside.status, beyond.status) == (LEVEL, WORSE)
+    assert (inside.status, beyond.status) == (UNCHANGED, WORSE)
 
 
 def test_history_is_the_median_of_the_last_runs():
     values = [9.0, 9.0, 1.0, 1.02, 0.98, 5.0, 1.0]
-    runs = [row(str(i), nrmse=value, recipe=str(i)) for i, value in enumerate(values)]
+    runs = [row(str(i), nrmse=value, fingerprint=str(i)) for i, value in enumerate(values)]
     before = board_state(lines_of(*runs), "burgers-p1")
-    champion, history = compare(before, row("b", nrmse=1.2), metrics=["eval/nrmse"], last=5)
+    champion, history = compare(before, row("b", nrmse=1.2), metrics=["eval/nrmse"], history=5)
     assert champion.status == NO_BASELINE
     assert history.reference == 1.0
     assert history.spread == pytest.approx(1.4826 * 0.02)
@@ -295,7 +384,7 @@ def test_the_runner_promotes_and_demotes_and_says_why_not(board, capsys):
     assert code == 2 and "gates are not met: accuracy" in err and "--force" in err
     assert call(capsys, board, "promote", "cccc", "--force", "--reason", "first")[0] == 0
     code, _, err = call(capsys, board, "demote", "bbbb")
-    assert code == 2 and "led by aaaa" in err
+    assert code == 2 and "the champion is aaaa" in err
     assert call(capsys, board, "promote", "bbbb")[0] == 0
     leads = leaderboard.champions(read(board).events)
     assert leads == {"burgers-p1": "bbbb", "kuramoto-p1": "cccc"}
@@ -306,7 +395,7 @@ def test_the_runner_promotes_and_demotes_and_says_why_not(board, capsys):
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (["shw"], "did you mean 'show'"),
         (["promote"], "promote takes 1 run ids, got 0"),
@@ -315,14 +404,14 @@ def test_the_runner_promotes_and_demotes_and_says_why_not(board, capsys):
         (["show", "--board", "burger-p1"], "did you mean 'burgers-p1'"),
     ],
 )
-def test_what_cannot_be_asked_is_said_in_two_lines(board, capsys, argv, said):
+def test_errors_of_the_runner_have_two_lines(board, capsys, argv, message):
     code, out, err = call(capsys, board, *argv)
-    assert code == 2 and said in err and not out and len(err.splitlines()) <= 2
+    assert code == 2 and message in err and not out and len(err.splitlines()) <= 2
 
 
-def test_a_missing_leaderboard_is_an_error_and_wandb_is_never_asked(tmp_path, capsys, monkeypatch):
+def test_a_missing_leaderboard_is_an_error_and_wandb_is_not_needed(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     code, _, err = call(capsys, tmp_path / "none.jsonl")
-    assert code == 2 and "a finished run makes one" in err
+    assert code == 2 and "a finished run creates a leaderboard" in err
     append(tmp_path / "none.jsonl", row("a"))
     assert call(capsys, tmp_path / "none.jsonl")[0] == 0

@@ -24,9 +24,10 @@ def settings(lr: float, width: int) -> dict[str, Any]:
     """A config of about 150 leaves, as deep as the real ones."""
     fit = {
         stage: {
-            "lr": lr, "steps": 20000, "batch": 8, "chunk": 100, "clip": 1.0, "start_bias": 2.0,
-            "ema": 0.998, "floor": 0.0, "loss": "nrmse", "match": None, "members": 2,
-            "schedule": "cosine", "shares": [0.32, 0.39, 0.29], "unroll": [1, 2, 4],
+            "lr": lr, "steps": 20000, "batch": 8, "steps_per_call": 100, "clip_norm": 1.0,
+            "start_bias": 2.0, "ema_decay": 0.998, "loss_floor": 0.0,
+            "loss": "nrmse", "match_flops_of": None, "members": 2,
+            "schedule": "cosine", "phase_fractions": [0.32, 0.39, 0.29], "unroll": [1, 2, 4],
             "val_every": 4000, "num_rollouts": 1024, "warmup": 500, "weight_decay": 1e-05,
             "augment": True, **{f"option_{i}": i / 7 for i in range(6)},
         }
@@ -44,16 +45,19 @@ def run(i: int, board: str = BURGERS, **more: Any) -> dict[str, Any]:
     names = [f"eval/statistic_{k}" for k in range(24)]
     clock = [45.0 * (k + 1) for k in range(10)]
     row = {
-        "schema": 1, "kind": "run", "id": f"run{i:04d}", "board": board,
+        "schema": 2, "kind": "run", "id": f"run{i:04d}", "board": board,
         "time": f"2026-{1 + i // 28 % 12:02d}-{1 + i % 28:02d}T{i % 24:02d}:30:00+00:00",
         "name": f"{board.split('-')[0]}-seed{i}", "protocol": "p1",
         "task": f"{board.split('-')[0]}, 256 points, 40 steps",
         "data": {"origin": "regenerated", "train": "a" * 32, "val": "b" * 32, "test": "c" * 32},
-        "ship": "crps" if i % 3 == 2 else "operator", "seed": i, "seeds": 1, "spread": None,
+        "selected": "ensemble" if i % 3 == 2 else "operator", "seed": i, "num_seeds": 1,
+        "spread": None,
         "metrics": {
-            "val/nrmse": error, "eval/nrmse": error * rng.uniform(0.9, 1.1), "eval/mae": error / 9,
-            "eval/p10/nrmse": error / 3, "eval/correlation_time": 2 - 20 * error,
+            "eval/val/nrmse": error, "eval/nrmse": error * rng.uniform(0.9, 1.1),
+            "eval/mae": error / 9, "eval/p10/nrmse": error / 3,
+            "eval/correlation_time": 2 - 20 * error,
             "eval/physics/conservation_gap": rng.uniform(1e-4, 9e-4), "eval/calls": 40,
+            "eval/coverage_90": 0.7 + i / 100,
             "eval/ms": rng.uniform(9, 20), "wall/train_s": rng.uniform(400, 500),
             "wall/verdict_s": rng.uniform(600, 900), "params/operator": 199490,
             **{name: rng.uniform(0, 1) for name in names},
@@ -68,8 +72,8 @@ def run(i: int, board: str = BURGERS, **more: Any) -> dict[str, Any]:
         "git_sha": f"{rng.getrandbits(160):040x}",
         "wandb": {"id": "x", "url": f"https://wandb.ai/example/ups_jax/runs/{i}"},
         "fingerprint": "f" * 64, "config": settings(0.003 if i % 2 else 0.001, 64 + 16 * (i % 3)),
-        "gates": {"met": 6, "of": 7, "failed": ["eval/nrmse"]} if i % 5 == 0
-        else {"met": 7, "of": 7, "failed": []},
+        "gates": {"met": 6, "total": 7, "failed": ["eval/nrmse"]} if i % 5 == 0
+        else {"met": 7, "total": 7, "failed": []},
         "regressions": {"regressed": ["eval/mae"] * (i % 2), "improved": [], "baseline": "run0001"},
         "report": f"burgers-seed{i}/report.html",
     }  # fmt: skip
@@ -85,7 +89,7 @@ def event(kind: str, i: int, **more: Any) -> dict[str, Any]:
 def board() -> tuple[list[dict[str, Any]], dict[str, str], list[dict[str, Any]]]:
     """Two boards; on one a failed gate, a run of no numbers, an old row and a hostile name."""
     rows = [run(i) for i in range(1, 13)]
-    rows[4]["metrics"]["val/nrmse"] = math.nan
+    rows[4]["metrics"]["eval/val/nrmse"] = math.nan
     rows[6]["name"] = HOSTILE
     rows[6]["report"] = "javascript:alert(1)"
     rows[6]["wandb"] = {"id": "x", "url": "javascript:alert(1)"}
@@ -139,7 +143,7 @@ def test_settings_come_back_whole_from_their_differences():
     data = embedded(page(rows, {}, []))
     for row, stored in zip(rows, data["rows"], strict=True):
         whole = restored(data, stored)
-        assert whole["fit.ensemble.lr"] == row["config"]["fit"]["crps"]["lr"]
+        assert whole["fit.ensemble.lr"] == row["config"]["fit"]["ensemble"]["lr"]
         assert whole.get("pde.nu") == row["config"]["pde"].get("nu")
         assert ("pde.nu" in whole) == ("nu" in row["config"]["pde"])
         assert ("only_here" in whole) == ("only_here" in row["config"])
@@ -149,12 +153,16 @@ def test_settings_come_back_whole_from_their_differences():
 
 def test_what_json_cannot_hold_is_null_and_numbers_are_short():
     row = run(1)
-    row["metrics"] |= {"eval/mae": math.inf, "eval/nrmse": 0.00123456789, "val/nrmse": 0.0123456789}
+    row["metrics"] |= {
+        "eval/mae": math.inf,
+        "eval/nrmse": 0.00123456789,
+        "eval/val/nrmse": 0.0123456789,
+    }
     row["curves"]["nrmse"][3] = math.nan
     data = embedded(page([row], {}, []))
     values = dict(zip(data["metrics"], data["rows"][0]["metrics"], strict=True))
     assert values["eval/mae"] is None and values["eval/nrmse"] == 0.0012346
-    assert values["val/nrmse"] == 0.0123456789, "a rank is of the error as measured"
+    assert values["eval/val/nrmse"] == 0.0123456789, "a rank is of the error as measured"
     assert data["rows"][0]["curves"]["nrmse"][3] is None
 
 
@@ -269,7 +277,9 @@ def reader(browser: Reader) -> Iterator[Reader]:
 
 
 def test_runs_are_ranked_and_the_champion_is_named(reader: Reader):
-    errors = {row["id"]: row.get("metrics", {}).get("val/nrmse", math.nan) for row in board()[0]}
+    errors = {
+        row["id"]: row.get("metrics", {}).get("eval/val/nrmse", math.nan) for row in board()[0]
+    }
     ids = reader.ids()
     known = [errors[i] for i in ids if math.isfinite(errors[i])]
     assert known == sorted(known) and len(known) == 11
@@ -321,8 +331,8 @@ def test_filtering_by_text_settings_and_gates(reader: Reader):
         i for i, row in rows.items() if row.get("device") == "NVIDIA H100"
     }
     assert reader.filter(rows["run0003"]["git_sha"][:12]) == ["run0003"]
-    both = reader.filter("crps fit.ensemble.lr=0.001")
-    assert set(both) == {i for i in slow if rows[i]["ship"] == "crps"} and both
+    both = reader.filter("ensemble fit.ensemble.lr=0.001")
+    assert set(both) == {i for i in slow if rows[i]["selected"] == "ensemble"} and both
     assert f"{len(both)} of 13" in reader.find("#status").text
     reader.filter("")
     reader.find("#met").click()
@@ -405,12 +415,13 @@ def test_the_comparison_marks_the_best_and_lists_settings_that_differ(reader: Re
     cells = {row.split("\t")[0]: row.split("\t")[1:] for row in reader.texts(".metrics tr")}
     assert cells["eval/nrmse"][1].endswith("*") and not cells["eval/nrmse"][0].endswith("*")
     assert cells["eval/correlation_time (higher is better)"][1].endswith("*")
+    assert [c.endswith("*") for c in cells["eval/coverage_90 (ideal 0.9)"]] == [False, True, False]
     assert not any(cell.endswith("*") for cell in cells["eval/calls"]), "all alike: none is best"
     assert {cells[name][2] for name in cells} == {"\u2013"}
     changes = [row.split("\t") for row in reader.texts(".changes tr")]
     lr = [[f"fit.{stage}.lr", "0.003", "0.001"] for stage in sorted(STAGES)]
     assert changes == [*lr, ["operator.width", "80", "64"], ["pde.nu", "0.001", "(absent)"]]
-    assert "old1 recorded no settings" in reader.find("#compare").text
+    assert "old1 has no recorded settings" in reader.find("#compare").text
 
 
 def test_picking_by_keyboard_keeps_the_place(reader: Reader):
@@ -446,10 +457,11 @@ def test_boards_are_never_ranked_together(reader: Reader):
     assert "burgers" not in reader.find("main").text
 
 
-def test_the_history_of_the_best_is_drawn_and_told(reader: Reader):
-    told = reader.texts(".events li")
-    assert len(told) == 4 and "demoted burgers-seed6 (run0006)" in told[2] and "a user" in told[2]
-    assert "all gates met" in told[3]
+def test_the_history_of_the_best_is_drawn_and_listed(reader: Reader):
+    events = reader.texts(".events li")
+    assert len(events) == 4 and "demoted burgers-seed6 (run0006)" in events[2]
+    assert "a user" in events[2]
+    assert "all gates met" in events[3]
     champion, best = reader.each("#history .series .curve", "e.getAttribute('d')")
     assert re.sub(r"[^A-Z]", "", champion) == "MHVHVMHV", "a gap where nobody led"
     heights = [float(v) for v in re.findall(r"V([\d.]+)", best)]
@@ -514,7 +526,11 @@ def test_a_phone_shows_it_without_scrolling_sideways(reader: Reader):
 def test_poor_rows_do_not_stop_it(reader: Reader, case: str):
     nulls = dict.fromkeys(run(1)) | {"id": "a", "board": BURGERS}
     odd = run(1, gates={"met": None}, regressions={}, wandb=None, versions=None, time="yesterday")
-    odd |= {"curves": {"time": [1], "nrmse": None}, "metrics": {"val/nrmse": 0.0}, "git_sha": 7}
+    odd |= {
+        "curves": {"time": [1], "nrmse": None},
+        "metrics": {"eval/val/nrmse": 0.0},
+        "git_sha": 7,
+    }
     rows = {
         "none": [],
         "no board": [{"id": "b", "board": None}, run(1) | {"board": None}],

@@ -22,7 +22,7 @@ function cost(metric, value) {
 function labelOf(metric) {
   const direction = data.directions[metric];
   if (direction === "higher") return `${metric} (higher is better)`;
-  return isNumber(direction) ? `${metric} (ideal ${number(direction)})` : metric;
+  return isNumber(direction) ? `${metric} (ideal ${direction})` : metric;
 }
 
 const isCount = (metric) => /^params\/|\/calls$/.test(metric);
