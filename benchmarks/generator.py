@@ -24,8 +24,8 @@ from exact import cole_hopf
 from record import write
 
 import ups_jax as ups
-from ups_jax.data.checks import TOLERANCE
-from ups_jax.data.simulate import CHUNK
+from ups_jax.data.checks import LAW_TOLERANCE
+from ups_jax.data.simulate import CPU_CHUNK_SAMPLES
 from ups_jax.metrics import nrmse
 from ups_jax.pde import PDES
 from ups_jax.pde.base import rollout, total_variation
@@ -49,7 +49,7 @@ def main():
     parser.add_argument("--tiny", action="store_true", help="small sizes; nothing is written")
     tiny = parser.parse_args().tiny
     nus, grids = (NUS[1:2], GRIDS[:2]) if tiny else (NUS, GRIDS)
-    n, settings = (CHUNK, SPECTRAL[:2]) if tiny else (SAMPLES, SPECTRAL)
+    n, settings = (CPU_CHUNK_SAMPLES, SPECTRAL[:2]) if tiny else (SAMPLES, SPECTRAL)
     start = {points: first_frames(points, n) for points, _, _ in settings}
     rows, reference = [], {}
     for nu in nus:
@@ -110,7 +110,7 @@ def compare(nu, grids, settings, start):
         rows.append({"nu": nu, "code": "exponax", "setting": setting})
     for row, run in zip(rows, runs, strict=True):
         u, growth = run()
-        row["valid"] = bool(np.isfinite(u).all() and growth <= TOLERANCE["bounded"])
+        row["valid"] = bool(np.isfinite(u).all() and growth <= LAW_TOLERANCE["bounded"])
         error = nrmse(u[:SCORED], exact[..., None], 1)
         row["nrmse"] = float(jnp.mean(error)) if row["valid"] else None
     for row, seconds in zip(rows, timed(runs), strict=True):
@@ -145,7 +145,7 @@ def spectral(nu, points, order, substeps, start):
         return frames[:, :, :: points // POINTS], growth
 
     def run():
-        parts = [start[i : i + CHUNK] for i in range(0, len(start), CHUNK)]
+        parts = [start[i : i + CPU_CHUNK_SAMPLES] for i in range(0, len(start), CPU_CHUNK_SAMPLES)]
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
             done = list(pool.map(lambda u: jax.tree.map(np.asarray, chunk(u)), parts))
         return np.concatenate([u for u, _ in done]), max(float(growth) for _, growth in done)

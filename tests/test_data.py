@@ -257,7 +257,7 @@ def test_official_file_is_read_as_it_stands(official):
 @pytest.mark.parametrize("block", [1, 3 * 21 * 16 * 4, 2**26])
 def test_strides_and_ranges_equal_plain_slicing(official, monkeypatch, samples, block):
     path, u = official
-    monkeypatch.setattr(pdebench_module, "BLOCK", block)
+    monkeypatch.setattr(pdebench_module, "READ_BYTES", block)
     data = load_pdebench(path, space_stride=4, time_stride=5, samples=samples)
     at = slice(*samples) if isinstance(samples, tuple) else samples
     at = slice(at.start, at.stop, at.step) if isinstance(at, range) else at or slice(None)
@@ -279,7 +279,7 @@ def test_file_is_streamed_in_contiguous_blocks(tmp_path, monkeypatch, samples):
         return got
 
     monkeypatch.setattr(h5py.Dataset, "__getitem__", spy)
-    monkeypatch.setattr(pdebench_module, "BLOCK", 10 * u[0].nbytes)
+    monkeypatch.setattr(pdebench_module, "READ_BYTES", 10 * u[0].nbytes)
     load_pdebench(path, time_stride=2, samples=samples)
     assert len(reads) >= 3 and max(size for _, size in reads) <= 10 * u[0].nbytes
     assert all(isinstance(at, slice) and at.step is None for at, _ in reads)
@@ -302,7 +302,7 @@ def test_viscosity_comes_from_attribute_name_or_argument(tmp_path):
         assert load_pdebench(path, nu=nu).cond[0, 0] == np.float32(want)
     with pytest.raises(ValueError, match="pass nu="):
         load_pdebench(bare)
-    with pytest.raises(ValueError, match="file says 0.001"):
+    with pytest.raises(ValueError, match="file has 0.001"):
         load_pdebench(named, nu=0.01)
 
 
@@ -363,8 +363,8 @@ def test_missing_foreign_and_cut_files(tmp_path):
 def test_large_files_are_hashed_at_both_ends(official, monkeypatch):
     path, _ = official
     whole = pdebench_module.file_hash(path)
-    monkeypatch.setattr(pdebench_module, "WHOLE", 100)
-    monkeypatch.setattr(pdebench_module, "END", 50)
+    monkeypatch.setattr(pdebench_module, "FULL_HASH_BYTES", 100)
+    monkeypatch.setattr(pdebench_module, "END_HASH_BYTES", 50)
     ends = pdebench_module.file_hash(path)
     assert ends.startswith("sha256(size+head+tail) ") and ends.split()[-1] != whole.split()[-1]
 

@@ -13,7 +13,8 @@ from ups_jax import optim
 from ups_jax.config import load
 from ups_jax.data import DiskFields, content_hash, draw_windows, sample_windows, window_loader
 from ups_jax.data.splits import initial_hashes
-from ups_jax.emulator import build, fit_statistics
+from ups_jax.emulator import fit_statistics
+from ups_jax.experiment.build import build
 from ups_jax.stages import STAGES
 from ups_jax.train import fit
 
@@ -130,5 +131,5 @@ def test_a_pdebench_file_is_copied_once_and_holds_what_is_loaded_whole(tmp_path,
 
 def test_a_file_of_another_size_is_refused(task, tmp_path):
     (tmp_path / "short.f32").write_bytes(b"\0" * 8)
-    with pytest.raises(ValueError, match=r"holds 8 bytes, not fields of shape .* delete it"):
+    with pytest.raises(ValueError, match=r"has 8 bytes, not those of shape .* delete it"):
         DiskFields(tmp_path / "short.f32", (1, 2, 4, 1))

@@ -1,7 +1,7 @@
-"""Diffusion: noise levels, preconditioning, losses, samplers, few-step students. Takes callables.
+"""Diffusion: noise schedules, preconditioning, losses, samplers and few-step students.
 
-What is diffused has deviation one: whoever calls has scaled it by its own statistics. A `denoise`
-is a function of x (b, *s, c) and noise levels sigma (b,) -> the clean field that it expects.
+Clean fields have standard deviation one: the caller scales them. A `denoise` function maps noisy x
+(b, *s, c) and noise levels sigma (b,) to the expected clean field. Networks are callables.
 Karras et al. (2022), "EDM", tables 1 and 2, with sigma_data = 1.
 """
 
@@ -18,14 +18,14 @@ from ups_jax.types import Array, Key
 Denoise = Callable[[Array, Array], Array]
 FREQUENCIES = (0.5, 1.0, 2.0, 4.0)
 EMBEDDING_SIZE = 1 + 2 * len(FREQUENCIES)
-"""Numbers by which a network is told the noise level."""
+"""Length of `sigma_embedding`."""
 
 
 class NoiseSchedule(NamedTuple):
-    """Levels of noise: `draw(key, shape)` for training; `fall(top, n)`: n of them, then zero.
+    """Noise levels: `sample_sigma(key, shape)` for training, `sigmas(top, n)` for sampling.
 
-    `fall` starts at `top` (...) and gives (n + 1, ...); `sigma_max` is where sampling begins and
-    `sigma_min` where a student is the identity.
+    `sigmas` returns n levels that decrease from `top` (...), then zero: (n + 1, ...). Sampling
+    starts at `sigma_max`; a student is the identity at `sigma_min`.
     """
 
     sample_sigma: Callable[[Key, tuple[int, ...]], Array]
@@ -35,19 +35,18 @@ class NoiseSchedule(NamedTuple):
 
 
 def edm(*, sigma_min: float, sigma_max: float) -> NoiseSchedule:
-    """Log-normal levels in training, even in sigma^(1/7) when sampling. EDM, eq. 5 and table 1."""
+    """Log-normal in training, equidistant in sigma^(1/7) in sampling. EDM, eq. 5 and table 1."""
 
-    def draw(key: Key, shape: tuple[int, ...]) -> Array:
+    def sample_sigma(key: Key, shape: tuple[int, ...]) -> Array:
         sigma = jnp.exp(1.2 * jax.random.normal(key, shape) - 0.6)
         return jnp.clip(sigma, sigma_min, sigma_max)
 
-    return NoiseSchedule(
-        draw, _uniform_grid(lambda s: s ** (1 / 7), lambda r: r**7, sigma_min), sigma_min, sigma_max
-    )
+    sigmas = _uniform_grid(lambda s: s ** (1 / 7), lambda r: r**7, sigma_min)
+    return NoiseSchedule(sample_sigma, sigmas, sigma_min, sigma_max)
 
 
 def flow(*, sigma_min: float, sigma_max: float) -> NoiseSchedule:
-    """Even in the time t of a straight path x + t (noise - x), sigma = t / (1 - t).
+    """Uniform in the time t of a straight path x + t (noise - x), with sigma = t / (1 - t).
 
     Lipman et al. (2023), flow matching; Liu et al. (2023), rectified flow.
     """
@@ -55,42 +54,42 @@ def flow(*, sigma_min: float, sigma_max: float) -> NoiseSchedule:
     def time(sigma: Array) -> Array:
         return sigma / (1 + sigma)
 
-    def draw(key: Key, shape: tuple[int, ...]) -> Array:
+    def sample_sigma(key: Key, shape: tuple[int, ...]) -> Array:
         ends = [float(time(jnp.asarray(s))) for s in (sigma_min, sigma_max)]
         t = jax.random.uniform(key, shape, minval=ends[0], maxval=ends[1])
         return t / (1 - t)
 
-    return NoiseSchedule(
-        draw, _uniform_grid(time, lambda t: t / (1 - t), sigma_min), sigma_min, sigma_max
-    )
+    sigmas = _uniform_grid(time, lambda t: t / (1 - t), sigma_min)
+    return NoiseSchedule(sample_sigma, sigmas, sigma_min, sigma_max)
 
 
 NOISE_SCHEDULES: dict[str, Callable[..., NoiseSchedule]] = {"edm": edm, "flow": flow}
 
 
 def _uniform_grid(
-    there: Callable[[Array], Array], back: Callable[[Array], Array], sigma_min: float
+    transform: Callable[[Array], Array], inverse: Callable[[Array], Array], sigma_min: float
 ) -> Callable[[Array | float, int], Array]:
-    """Levels that are evenly spaced as `there` measures them."""
+    """Return `sigmas` with levels that are equidistant after `transform`."""
 
-    def fall(top: Array | float, n: int) -> Array:
+    def sigmas(top: Array | float, n: int) -> Array:
         top = jnp.asarray(top, jnp.float32)
         share = jnp.linspace(0.0, 1.0, n + 1)[:-1].reshape(-1, *(1,) * top.ndim)
-        first, last = there(top)[None], there(jnp.full(top.shape, sigma_min))[None]
-        return jnp.concatenate([back(first + share * (last - first)), jnp.zeros((1, *top.shape))])
+        first, last = transform(top)[None], transform(jnp.full(top.shape, sigma_min))[None]
+        levels = inverse(first + share * (last - first))
+        return jnp.concatenate([levels, jnp.zeros((1, *top.shape))])
 
-    return fall
+    return sigmas
 
 
 def sigma_embedding(sigma: Array) -> Array:
-    """What a network sees of a noise level: sigma (...) -> (..., FEATURES)."""
+    """Embed a noise level for a network: sigma (...) -> (..., EMBEDDING_SIZE)."""
     level = jnp.log(sigma)[..., None] / 4
     waves = level * jnp.asarray(FREQUENCIES).reshape(*(1,) * (level.ndim - 1), -1) * jnp.pi
     return jnp.concatenate([level, jnp.sin(waves), jnp.cos(waves)], -1)
 
 
 def precondition(network: Callable[[Array, Array], Array]) -> Denoise:
-    """A denoiser from a network of (scaled x, noise features): variances of one. Table 1."""
+    """Return the denoiser of a network whose inputs and targets have variance one. Table 1."""
 
     def denoise(x: Array, sigma: Array) -> Array:
         s = expand_like(sigma, x)
@@ -103,28 +102,29 @@ def precondition(network: Callable[[Array, Array], Array]) -> Denoise:
 def consistency_precondition(
     network: Callable[[Array, Array], Array], *, sigma_min: float
 ) -> Denoise:
-    """A student from such a network; at `sigma_min` exactly the identity. Song et al. (2023), C."""
+    """Return the student of a network; the identity at `sigma_min`. Song et al. (2023), app. C."""
 
-    def jump(x: Array, sigma: Array) -> Array:
+    def student(x: Array, sigma: Array) -> Array:
         s = expand_like(sigma, x)
         norm, above = jnp.sqrt(1 + s**2), s - sigma_min
         keep = 1 / (1 + above**2)
         return keep * x + above / norm * network(x / norm, sigma_embedding(sigma))
 
-    return jump
+    return student
 
 
 def denoising_loss(denoise: Denoise, clean: Array, key: Key, *, noise: NoiseSchedule) -> Array:
-    """Mean square error of `denoise`, weighted to one at the start: clean (b, *s, c) -> (b,).
+    """Weighted mean square error of `denoise`: clean (b, *s, c) -> (b,).
 
-    For independent Gaussians of deviation s the least is s^2 (1 + sigma^2) / (s^2 + sigma^2), in
-    the mean over levels. EDM, eq. 2 with lambda = (1 + sigma^2) / sigma^2.
+    The weight lambda = (1 + sigma^2) / sigma^2 makes it one for an untrained network. For Gaussian
+    fields of deviation s its minimum is the mean of s^2 (1 + sigma^2) / (s^2 + sigma^2) over the
+    levels. EDM, eq. 2.
     """
     k_level, k_noise = jax.random.split(key)
     sigma = noise.sample_sigma(k_level, clean.shape[:1])
     s = expand_like(sigma, clean)
-    found = denoise(clean + s * jax.random.normal(k_noise, clean.shape), sigma)
-    error = jnp.mean((found - clean) ** 2, tuple(range(1, clean.ndim)))
+    estimate = denoise(clean + s * jax.random.normal(k_noise, clean.shape), sigma)
+    error = jnp.mean((estimate - clean) ** 2, tuple(range(1, clean.ndim)))
     return error * (1 + sigma**2) / sigma**2
 
 
@@ -138,11 +138,11 @@ def distillation_loss(
     calls: int,
     steps: int,
 ) -> Array:
-    """Square distance of the student's jump to the teacher's whole way from the same noisy field.
+    """Mean square distance of the student's output to the teacher's sample: clean -> (b,).
 
-    The ways begin at each of the `calls` levels of `few_step`: the first from pure noise, as a
-    sample does. clean (b, *s, c) -> (b,), in units of the clean field's variance. The teacher
-    takes `steps` of Heun. Song et al. (2023), with the teacher's end in place of its next step.
+    Both start from one noisy field at each of the `calls` levels of `student_sigmas`; the first
+    is pure noise. clean (b, *s, c); units of the clean field's variance. The teacher takes `steps`
+    of Heun. Song et al. (2023), with the teacher's sample in place of its next step.
     """
     b = clean.shape[0]
     tops = student_sigmas(noise, calls)
@@ -157,7 +157,7 @@ def distillation_loss(
 
 
 def student_sigmas(noise: NoiseSchedule, calls: int) -> Array:
-    """Noise levels at which a student of `calls` calls jumps. -> (calls,)."""
+    """Return the noise levels of a student with `calls` network calls: (calls,)."""
     return noise.sigmas(noise.sigma_max, calls + 1)[:calls]
 
 
@@ -170,20 +170,20 @@ def consistency_sample(
     calls: int,
     temperature: float | Array = 1.0,
 ) -> Array:
-    """A sample in `calls` jumps from z (b, *s, c), standard normal; between, noise returns.
+    """Return a sample from standard normal z (b, *s, c); noise is added between the `calls` calls.
 
-    All noise is scaled by `temperature`: below one, samples are closer to what is likeliest.
+    `temperature` scales all noise: below one, samples are closer to the mode.
     """
     levels = student_sigmas(noise, calls)
     x = student(temperature * levels[0] * z, jnp.full(z.shape[:1], levels[0]))
     for i in range(1, calls):
-        again = temperature * jax.random.normal(jax.random.fold_in(key, i), z.shape)
-        x = student(x + levels[i] * again, jnp.full(z.shape[:1], levels[i]))
+        added = temperature * jax.random.normal(jax.random.fold_in(key, i), z.shape)
+        x = student(x + levels[i] * added, jnp.full(z.shape[:1], levels[i]))
     return x
 
 
 def euler(denoise: Denoise, x: Array, levels: Array, key: Key) -> Array:
-    """First-order solution of the probability-flow ODE: levels (n + 1, b), one call a step."""
+    """Euler's method on the probability-flow ODE: levels (n + 1, b), n network calls."""
 
     def body(x: Array, pair: Array) -> tuple[Array, None]:
         return x + expand_like(pair[1] - pair[0], x) * _ode_derivative(denoise, x, pair[0]), None
@@ -192,7 +192,7 @@ def euler(denoise: Denoise, x: Array, levels: Array, key: Key) -> Array:
 
 
 def heun(denoise: Denoise, x: Array, levels: Array, key: Key) -> Array:
-    """Second-order solution of that ODE: 2 n - 1 calls, the last step is Euler's. EDM, alg. 1."""
+    """Heun's method on that ODE, the last step Euler's: 2 n - 1 network calls. EDM, alg. 1."""
 
     def body(x: Array, pair: Array) -> tuple[Array, None]:
         return _heun_step(denoise, x, pair[0], pair[1]), None
@@ -204,13 +204,13 @@ def heun(denoise: Denoise, x: Array, levels: Array, key: Key) -> Array:
 
 
 def stochastic(denoise: Denoise, x: Array, levels: Array, key: Key) -> Array:
-    """Heun's steps, each after some noise is put back: 2 n - 1 calls. EDM, alg. 2, gamma .25."""
+    """Heun's method with noise added before each step: 2 n - 1 calls. EDM, alg. 2, gamma 0.25."""
 
-    def body(x: Array, given: tuple[Array, Array]) -> tuple[Array, None]:
-        (now, after), k = given
-        up = 1.25 * now
-        x = x + expand_like(jnp.sqrt(up**2 - now**2), x) * jax.random.normal(k, x.shape)
-        return _heun_step(denoise, x, up, after), None
+    def body(x: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
+        (now, after), k = inputs
+        raised = 1.25 * now
+        x = x + expand_like(jnp.sqrt(raised**2 - now**2), x) * jax.random.normal(k, x.shape)
+        return _heun_step(denoise, x, raised, after), None
 
     *most, last = _intervals(levels)
     if most:
@@ -219,7 +219,7 @@ def stochastic(denoise: Denoise, x: Array, levels: Array, key: Key) -> Array:
 
 
 class Sampler(NamedTuple):
-    """`run(denoise, x, levels, key)` from noise to a sample, and its network calls of n steps."""
+    """`run(denoise, x, levels, key)` from noise to a sample; `calls(n)` for n steps."""
 
     run: Callable[[Denoise, Array, Array, Key], Array]
     calls: Callable[[int], int]
@@ -242,9 +242,9 @@ def sample(
     steps: int,
     temperature: float | Array = 1.0,
 ) -> Array:
-    """A sample from z (b, *s, c), standard normal, by a name of SAMPLERS in `steps` steps.
+    """Return a sample from standard normal z (b, *s, c) by a name of SAMPLERS in `steps` steps.
 
-    `temperature` scales the noise that it begins with, as in `few_step`.
+    `temperature` scales the initial noise, as in `consistency_sample`.
     """
     levels = noise.sigmas(jnp.full(z.shape[:1], noise.sigma_max), steps)
     start = temperature * noise.sigma_max * z

@@ -1,4 +1,4 @@
-"""PDEBench's HDF5 files of one-dimensional Burgers, read in blocks and thinned on the way."""
+"""PDEBench's HDF5 files of one-dimensional Burgers, read and subsampled in blocks."""
 
 import os
 import re
@@ -14,17 +14,17 @@ import numpy as np
 from ups_jax.data.streaming import copy_to_disk
 from ups_jax.types import Trajectories
 
-BLOCK = 64 * 2**20
-"""Bytes read at a time, at least one sample."""
+READ_BYTES = 64 * 2**20
+"""Bytes per read, at least one sample."""
 
-WHOLE = 256 * 2**20
-"""Files up to this many bytes are hashed whole, larger ones at both ends."""
+FULL_HASH_BYTES = 256 * 2**20
+"""Largest file that is hashed completely; of larger ones only head and tail are hashed."""
 
-END = 16 * 2**20
-"""Bytes of either end that stand for a larger file."""
+END_HASH_BYTES = 16 * 2**20
+"""Bytes of the head, and of the tail, that are hashed."""
 
 Samples = slice | range | tuple[int, int] | None
-"""Samples of a file: a slice, a range, (first, one past the last), or all."""
+"""Samples of a file: a slice, a range, (first, last + 1), or None for all."""
 
 
 def load_pdebench(
@@ -36,16 +36,15 @@ def load_pdebench(
     nu: float | None = None,
     stream: bool = False,
 ) -> Trajectories:
-    """Trajectories of a PDEBench Burgers file: u (n, t, x, c) float32, cond (n, 1) = Nu.
+    """Return the trajectories of a PDEBench Burgers file: u (n, t, x, c) float32, cond (n, 1) = Nu.
 
-    With `stream` they are not held in memory: the first call writes what is kept to the data cache,
-    from which rows and windows are read (`Stored`).
+    `tensor` is (N, T, X) or (N, T, X, c). The given samples, every `time_stride`-th frame and every
+    `space_stride`-th point are kept. `t-coordinate` may have T + 1 entries, as in the official
+    files. Nu is the attribute, else the number in the file name, else `nu`. With `stream`, the
+    first call copies the selection to the data cache, and `DiskFields` reads rows and windows.
 
-    Reads `tensor` (N, T, X) or (N, T, X, c) in contiguous blocks of `BLOCK` bytes, keeps the given
-    samples, every `time_stride`-th frame and every `space_stride`-th point. `t-coordinate` may be
-    one longer than T, as in the official files. Nu is the attribute, else the number in the file's
-    name, else `nu`. Raises ValueError on a file that is missing, damaged or of another layout, on
-    strides and samples that do not fit, and on values that are not finite. PDEBench (2022), app. D.
+    Raises ValueError on a file that is missing, damaged or of another layout, on invalid strides
+    and samples, and on non-finite values. PDEBench (2022), app. D.
     """
     path = Path(path)
     with _open(path) as file:
@@ -53,7 +52,7 @@ def load_pdebench(
         if tensor.ndim not in (3, 4) or "y-coordinate" in file:
             raise ValueError(
                 f"{path}: tensor has shape {tensor.shape}; expected one space axis, (sample, time, "
-                "x) or (sample, time, x, channel); save other data with ups_jax.data.save_npz"
+                "x) or (sample, time, x, channel); convert other data with ups_jax.data.save_npz"
             )
         if tensor.dtype.kind != "f":
             raise ValueError(f"{path}: tensor holds {tensor.dtype}; expected floating numbers")
@@ -66,7 +65,7 @@ def load_pdebench(
         shape = ((frames - 1) // time_stride + 1, points // space_stride, *tensor.shape[3:])
         shape = (len(chosen), *(shape if len(shape) == 3 else (*shape, 1)))
 
-        def kept() -> Iterator[tuple[slice, np.ndarray]]:
+        def selection() -> Iterator[tuple[slice, np.ndarray]]:
             for rows, part in _blocks(tensor, chosen, path):
                 block = part[:, ::time_stride, ::space_stride].astype(np.float32)
                 check_finite(block, np.asarray(chosen)[rows], path)
@@ -75,11 +74,12 @@ def load_pdebench(
         u: Any
         if stream:
             digits = file_hash(path).rpartition(" ")[2]
-            thinned = f"{chosen.start}-{chosen.stop}-{chosen.step}-{time_stride}-{space_stride}"
-            u = copy_to_disk(f"{path.stem}-{digits}-{thinned}.f32", shape, (b for _, b in kept()))
+            suffix = f"{chosen.start}-{chosen.stop}-{chosen.step}-{time_stride}-{space_stride}"
+            name = f"{path.stem}-{digits}-{suffix}.f32"
+            u = copy_to_disk(name, shape, (block for _, block in selection()))
         else:
             u = np.empty(shape, np.float32)
-            for rows, block in kept():
+            for rows, block in selection():
                 u[rows] = block
     channels = ("u",) if u.shape[-1] == 1 else ()
     cond = np.full((len(u), 1), nu, np.float32)
@@ -108,9 +108,9 @@ def _open(path: Path) -> Iterator[h5py.File]:
 
 
 def _dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
-    found = file.get(name)
-    if isinstance(found, h5py.Dataset):
-        return found
+    dataset = file.get(name)
+    if isinstance(dataset, h5py.Dataset):
+        return dataset
     names = sorted(file)
     listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     raise ValueError(
@@ -120,7 +120,7 @@ def _dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
 
 
 def _spacing(axis: h5py.Dataset, count: int, path: Path, *, spare: int) -> float:
-    """Distance between `count` evenly spaced coordinates, of which `spare` more may stand there."""
+    """Return the spacing of `count` equidistant coordinates; the axis may have `spare` more."""
     name = str(axis.name).strip("/")
     if axis.ndim != 1 or not count <= axis.shape[0] <= count + spare:
         allowed = f"({count},)" + (f" or ({count + spare},)" if spare else "")
@@ -137,7 +137,7 @@ def _spacing(axis: h5py.Dataset, count: int, path: Path, *, spare: int) -> float
 
 
 def _viscosity(file: h5py.File, tensor: h5py.Dataset, path: Path, given: float | None) -> float:
-    """Nu of the file: its attribute, else its name, else the argument, which must not disagree."""
+    """Return Nu: attribute, else file name, else argument; ValueError if the argument differs."""
     attribute = file.attrs.get("Nu", tensor.attrs.get("Nu"))
     named = re.search(r"_Nu(\d+(?:\.\d+)?(?:e-?\d+)?)", path.name, re.IGNORECASE)
     written = attribute if attribute is not None else named[1] if named else given
@@ -147,17 +147,17 @@ def _viscosity(file: h5py.File, tensor: h5py.Dataset, path: Path, given: float |
         nu = float("nan")
     if not 0 < nu < float("inf"):
         raise ValueError(
-            f"{path}: Nu is {written}, neither a positive attribute 'Nu' nor in the file's name as "
-            "in '_Nu0.001'; pass nu= (data.nu)"
+            f"{path}: Nu is {written}; expected a positive attribute 'Nu' or a file name with "
+            "'_Nu0.001'; pass nu= (data.nu)"
         )
     if given is not None and not np.isclose(nu, given, rtol=1e-5):
-        raise ValueError(f"{path}: nu={given} was given, but the file says {nu}; leave nu out")
+        raise ValueError(f"{path}: nu={given} was given, but the file has {nu}; omit nu")
     return nu
 
 
 def _blocks(tensor: h5py.Dataset, chosen: range, path: Path) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows of the result and their samples, whole and contiguous, `BLOCK` bytes at a time."""
-    size = max(1, BLOCK // max(1, tensor.nbytes // tensor.shape[0]))
+    """Yield rows of the result and their samples, by contiguous reads of `READ_BYTES`."""
+    size = max(1, READ_BYTES // max(1, tensor.nbytes // tensor.shape[0]))
     per_read = max(1, (size - 1) // chosen.step + 1)
     for first in range(0, len(chosen), per_read):
         part = chosen[first : first + per_read]
@@ -174,7 +174,7 @@ def _blocks(tensor: h5py.Dataset, chosen: range, path: Path) -> Iterator[tuple[s
 def check_strides(
     frames: int, points: tuple[int, ...], *, space_stride: int, time_stride: int
 ) -> None:
-    """Refuse strides that do not keep the periodic grid, or the first and the last frame."""
+    """Raise ValueError unless the strides keep the periodic grid, and first and last frame."""
     for name, stride in (("space_stride", space_stride), ("time_stride", time_stride)):
         if int(stride) != stride or stride < 1:
             raise ValueError(f"{name} is {stride}; expected a whole number of at least 1")
@@ -192,7 +192,7 @@ def check_strides(
 
 
 def sample_range(samples: Samples, total: int) -> range:
-    """The given samples of `total` as a rising range. ValueError outside, or where it is empty."""
+    """Return samples of `total` as a rising range; ValueError if it is empty or out of range."""
     if isinstance(samples, slice):
         bounds = (samples.start, samples.stop)
         chosen = range(total)[samples]
@@ -209,32 +209,32 @@ def sample_range(samples: Samples, total: int) -> range:
 
 
 def check_finite(u: np.ndarray, samples: np.ndarray, path: Path) -> None:
-    """Refuse u (n, ...) with a NaN or an infinity, naming the first of `samples` (n,) with one."""
+    """Raise ValueError with the first of `samples` (n,) that is not finite in u (n, ...)."""
     bad = ~np.isfinite(u).reshape(len(u), -1).all(axis=1)
     if bad.any():
         raise ValueError(
             f"{path}: sample {samples[np.argmax(bad)]} holds NaN or infinity; "
-            "leave it out with samples=, or mend the file"
+            "exclude it with samples=, or repair the file"
         )
 
 
 def file_hash(path: Path) -> str:
-    """Label and 12 hex digits of a file's SHA-256, or of its size and both ends where large."""
+    """Return label and 12 hex digits of a file's SHA-256; of size, head and tail if it is large."""
     size = path.stat().st_size
     total = sha256()
     with path.open("rb") as file:
-        if size <= WHOLE:
+        if size <= FULL_HASH_BYTES:
             while block := file.read(2**20):
                 total.update(block)
             return f"sha256 {total.hexdigest()[:12]}"
-        total.update(str(size).encode() + file.read(END))
-        file.seek(-END, os.SEEK_END)
-        total.update(file.read(END))
+        total.update(str(size).encode() + file.read(END_HASH_BYTES))
+        file.seek(-END_HASH_BYTES, os.SEEK_END)
+        total.update(file.read(END_HASH_BYTES))
     return f"sha256(size+head+tail) {total.hexdigest()[:12]}"
 
 
 def rounded(value: float) -> float:
-    """`value` to the six digits that float32 coordinates can tell."""
+    """Round to six significant digits, the precision of float32 coordinates."""
     return float(f"{value:.6g}")
 
 

@@ -1,4 +1,4 @@
-"""Trajectories from a PDE's own solver: sample i depends on the key and i alone."""
+"""Trajectories from a PDE's solver: sample i depends on the key and i only."""
 
 import json
 import os
@@ -19,11 +19,11 @@ from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
 from ups_jax.types import Array, Interrupted, Key, Trajectories
 
-SHARD = 512
-"""Samples that are drawn, sorted by speed and kept together."""
+SHARD_SAMPLES = 512
+"""Samples that are drawn, sorted by speed and cached together."""
 
-CHUNK = 32
-"""Samples a call on a CPU, where calls run side by side; an accelerator takes a shard a call."""
+CPU_CHUNK_SAMPLES = 32
+"""Samples per call on a CPU, where calls run in parallel; an accelerator solves whole shards."""
 
 
 def simulate(
@@ -37,17 +37,17 @@ def simulate(
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trajectories:
-    """`n` trajectories of `steps` saved intervals: u (n, steps + 1, *s, c) float32 with frame 0.
+    """Return `n` trajectories of `steps` saved intervals: u (n, steps + 1, *s, c) float32.
 
-    Solved on `pde.cells`, kept at every so many of them (`pde.points`). Sample i is a function of
-    `key` and i: neither `n` nor its neighbours change a bit of it. `cache`: None for `$UPS_DATA` or
-    `~/.cache/ups_jax/data`, a folder, or False. The devices of a `mesh` that are this process's
-    make shards side by side, the same to the bit; several processes begin at shards of their own,
-    and find each other's where they share a cache. `progress(done, n)` is called after every chunk,
-    `stop()` is asked between chunks. `meta["laws"]` is the largest violation of every law.
+    Solved on `pde.cells` and saved at `pde.points`. Sample i is a function of `key` and i, bit by
+    bit, for every `n` and every mesh. `cache`: a folder, None for `$UPS_DATA` or
+    `~/.cache/ups_jax/data`, or False. The local devices of `mesh` solve shards in parallel. Several
+    processes start at different shards and share those in a common cache. `progress(done, n)` is
+    called after every chunk, `stop()` between chunks. `meta["laws"]` is the largest violation of
+    every law.
 
-    Raises ValueError on sizes that do not fit, and where the solver left a number that is not
-    finite or broke a law; `Interrupted` where `stop()` said so, finished shards being cached.
+    Raises ValueError on sizes that do not match, and if the solver breaks a law or returns a
+    non-finite number. Raises `Interrupted` after `stop()`; the finished shards stay cached.
     """
     for name, value in (("n", n), ("steps", steps)):
         if value < 1 or int(value) != value:
@@ -56,53 +56,21 @@ def simulate(
     if key.shape:
         raise ValueError(f"key has shape {key.shape}; expected one key, such as jax.random.key(0)")
     solver = _solver(pde, int(steps), str(jax.random.key_impl(key)))
-    root = store.open_folder(cache, solver.identity(key)) if cache is not False else None
+    folder = store.open_folder(cache, solver.identity(key)) if cache is not False else None
     out = {
         "u": np.empty((n, steps + 1, *pde.points, len(pde.channels)), np.float32),
         "cond": np.empty((n, len(pde.params)), np.float32),
         "laws": np.empty((n, len(pde.laws)), np.float32),
     }
-    shapes = {name: (None, *array.shape[1:]) for name, array in out.items()}
-    made: dict[int, int] = {}
-    failed: list[BaseException] = []
+    done: dict[int, int] = {}
 
-    def tick(start: int, done: int) -> None:
-        made[start] = done
+    def tick(start: int, count: int) -> None:
+        done[start] = count
         if progress:
-            progress(sum(made.values()), n)
+            progress(sum(done.values()), n)
 
-    def make(starts: Sequence[int], device: Any) -> None:
-        nonlocal root
-        for start in starts:
-            if failed:
-                return
-            count = min(SHARD, n - start)
-            path = root / f"{start // SHARD:05d}.npz" if root else None
-            shard = store.read(path, shapes) if path else None
-            if shard is None or len(shard["u"]) < count:
-                shard = _make_shard(solver, device, key, start, count, partial(tick, start), stop)
-                if path and not store.write(path, shard):
-                    root = None
-            else:
-                tick(start, count)
-            for name, array in out.items():
-                array[start : start + count] = shard[name][:count]
-
-    starts = list(range(0, n, SHARD))
-    own = jax.process_index() * len(starts) // jax.process_count()
-    starts = starts[own:] + starts[:own]
-    here = [] if mesh is None else list(mesh.local_devices)[: len(starts)]
-    devices = here if len(here) > 1 else [None]
-    if len(devices) == 1:
-        make(starts, devices[0])
-    else:
-        with ThreadPoolExecutor(len(devices), "shards") as pool:
-            parts = [(starts[i :: len(devices)], device) for i, device in enumerate(devices)]
-            for each in as_completed([pool.submit(make, *part) for part in parts]):
-                # What one device finds wrong ends the others after their shard.
-                failed += filter(None, [each.exception()])
-        if failed:
-            raise failed[0]
+    devices = [] if mesh is None else list(mesh.local_devices)
+    _on_devices(devices, n, partial(_fill, out, solver, key, folder, tick), stop)
     laws = dict(zip(sorted(pde.laws), out["laws"].max(axis=0).tolist(), strict=True))
     meta = {"cells": pde.cells, "laws": laws}
     return Trajectories(
@@ -110,31 +78,80 @@ def simulate(
     )
 
 
+def _on_devices(
+    devices: list[Any], n: int, fill: Callable[..., None], stop: Callable[[], bool]
+) -> None:
+    """Call `fill(starts, device, stop)` for the shards of each device; the first error ends all."""
+    starts = list(range(0, n, SHARD_SAMPLES))
+    first = jax.process_index() * len(starts) // jax.process_count()
+    starts = starts[first:] + starts[:first]
+    devices = devices[: len(starts)]
+    if len(devices) < 2:
+        fill(starts, devices[0] if devices else None, stop)
+        return
+    errors: list[BaseException] = []
+    with ThreadPoolExecutor(len(devices), "shards") as pool:
+        parts = [(starts[i :: len(devices)], device) for i, device in enumerate(devices)]
+        futures = [pool.submit(fill, *part, lambda: bool(errors) or stop()) for part in parts]
+        for future in as_completed(futures):
+            errors += filter(None, [future.exception()])
+    if errors:
+        raise errors[0]
+
+
+def _fill(
+    out: dict[str, np.ndarray],
+    solver: "_Solver",
+    key: Key,
+    folder: Path | None,
+    tick: Callable[[int, int], None],
+    starts: Sequence[int],
+    device: Any,
+    stop: Callable[[], bool],
+) -> None:
+    """Fill the shards of `out` that begin at `starts`, from the cache or by the solver."""
+    n = len(out["u"])
+    shapes = {name: (None, *array.shape[1:]) for name, array in out.items()}
+    for start in starts:
+        count = min(SHARD_SAMPLES, n - start)
+        path = folder / f"{start // SHARD_SAMPLES:05d}.npz" if folder else None
+        shard = store.read(path, shapes) if path else None
+        if shard is None or len(shard["u"]) < count:
+            shard = _make_shard(solver, device, key, start, count, partial(tick, start), stop)
+            if path and not store.write(path, shard):
+                folder = None
+        else:
+            tick(start, count)
+        for name, array in out.items():
+            array[start : start + count] = shard[name][:count]
+
+
 class _Solver:
-    """The programs of one PDE: `draw` a shard, `evolve` a chunk of it."""
+    """The compiled programs of one PDE: `draw` a shard, `evolve` a chunk of it."""
 
     def __init__(self, pde: PDE, steps: int, generator: str) -> None:
         self.pde = pde
-        self.on_cpu = jax.default_backend() == "cpu"
-        self.chunk = CHUNK if self.on_cpu else SHARD
-        self.workers = min(os.cpu_count() or 1, 4) if self.on_cpu else 1
+        on_cpu = jax.default_backend() == "cpu"
+        self.chunk = CPU_CHUNK_SAMPLES if on_cpu else SHARD_SAMPLES
+        self.workers = min(os.cpu_count() or 1, 4) if on_cpu else 1
         self.generator = generator
         self.steps = steps
         self._compiled: dict[Any, Any] = {}
-        self.lowered_draw, self.lowered = self._lower()
+        self.lowered_draw, self.lowered_evolve = self._lower()
 
     def _lower(self) -> tuple[Any, Any]:
-        """Draw and chunk, traced for the default device."""
-        some_key = jax.random.key(0, impl=self.generator)
-        draw = jax.jit(_draw(self.pde)).lower(some_key, jnp.arange(SHARD, dtype=jnp.int32))
+        """Trace `draw` and `evolve` for the default device."""
+        key = jax.random.key(0, impl=self.generator)
+        index = jnp.arange(SHARD_SAMPLES, dtype=jnp.int32)
+        draw = jax.jit(_initial_frames(self.pde)).lower(key, index)
         cond, u, _ = draw.out_info
         args = (jax.ShapeDtypeStruct((self.chunk, *x.shape[1:]), x.dtype) for x in (u, cond))
         return draw, jax.jit(_evolve(self.pde, self.steps)).lower(*args)
 
     def on(self, device: Any) -> tuple[Callable[..., Any], Callable[..., SolverOutput]]:
-        """The compiled draw and chunk of a device, made when its first shard is missing."""
+        """Return `draw` and `evolve` compiled for a device, at its first missing shard."""
         if device not in self._compiled:
-            parts = (self.lowered_draw, self.lowered)
+            parts = (self.lowered_draw, self.lowered_evolve)
             if device is not None:
                 with jax.default_device(device):
                     parts = self._lower()
@@ -142,9 +159,9 @@ class _Solver:
         return self._compiled[device]
 
     def identity(self, key: Key) -> str:
-        """Folder name that changes with every program, key, version or device kind."""
+        """Return a folder name that depends on programs, key, JAX version and platform."""
         program = sha256(self.lowered_draw.as_text().encode())
-        program.update(self.lowered.as_text().encode())
+        program.update(self.lowered_evolve.as_text().encode())
         parts = dict(
             program=program.hexdigest(),
             key=np.asarray(jax.random.key_data(key)).tolist(),
@@ -158,11 +175,11 @@ class _Solver:
 
 
 _solver = lru_cache(maxsize=8)(_Solver)
-"""One compilation serves the splits of one PDE."""
+"""Cached, so that the splits of one PDE share a compilation."""
 
 
-def _draw(pde: PDE) -> Callable[[Key, Array], tuple[Array, Array, Array]]:
-    """Parameters, initial frames and speeds (max |u|) of the samples with the given numbers."""
+def _initial_frames(pde: PDE) -> Callable[[Key, Array], tuple[Array, Array, Array]]:
+    """Return `draw(key, index)`: parameters, initial frames and speeds (max |u|) of samples."""
 
     def draw(key: Key, index: Array) -> tuple[Array, Array, Array]:
         def sample(i: Array) -> tuple[Array, Array, Array]:
@@ -177,11 +194,11 @@ def _draw(pde: PDE) -> Callable[[Key, Array], tuple[Array, Array, Array]]:
 
 
 def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
-    """Initial frames (b, *cells, c) and parameters (b, p) to the saved flow."""
-    kept = (..., *(slice(None, None, k) for k in strides(pde)), slice(None))
+    """Return `evolve(u, cond)`: initial frames (b, *cells, c), cond (b, p) -> SolverOutput."""
+    saved = (..., *(slice(None, None, k) for k in _cell_strides(pde)), slice(None))
 
     def frame(u: Array) -> tuple[Array, dict[str, Array]]:
-        return u[kept], {name: law.value(u) for name, law in pde.laws.items()}
+        return u[saved], {name: law.value(u) for name, law in pde.laws.items()}
 
     def evolve(u: Array, cond: Array) -> SolverOutput:
         def body(u: Array, _: None) -> tuple[Array, tuple[Array, dict[str, Array]]]:
@@ -199,11 +216,11 @@ def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
     return evolve
 
 
-def strides(pde: PDE) -> tuple[int, ...]:
-    """Cells from one saved point to the next along each axis. ValueError where none is whole."""
+def _cell_strides(pde: PDE) -> tuple[int, ...]:
+    """Cells per saved point along each axis; ValueError unless they are whole numbers."""
     if len(pde.cells) != len(pde.points):
         raise ValueError(
-            f"cells {pde.cells} and points {pde.points}: expected as many axes of each"
+            f"cells {pde.cells} and points {pde.points} must have the same number of axes"
         )
     for cells, points in zip(pde.cells, pde.points, strict=True):
         if points < 1 or cells % points:
@@ -223,17 +240,17 @@ def _make_shard(
     tick: Callable[[int], None],
     stop: Callable[[], bool],
 ) -> dict[str, np.ndarray]:
-    """Samples from `start` on, solved in chunks of like speed: u, cond, laws (violations)."""
-    _estimate(stop)
-    index = start + np.minimum(np.arange(SHARD), count - 1)
+    """Solve `count` samples from `start` in chunks of similar speed: u, cond, law violations."""
+    _check_stop(stop)
+    index = start + np.minimum(np.arange(SHARD_SAMPLES), count - 1)
     draw, evolve = solver.on(device)
     cond, u, speed = jax.tree.map(np.asarray, draw(key, np.asarray(index, np.int32)))
     order = np.argsort(speed[:count], kind="stable")
     order = np.concatenate([np.full(-count % solver.chunk, order[0]), order])
     chunks = order.reshape(-1, solver.chunk)
     done, parts = 0, []
-    for rows, flow in _side_by_side(solver, evolve, u, cond, chunks[::-1], stop):
-        parts.append((rows, flow.u, check_solver_output(solver.pde, flow, start + rows)))
+    for rows, output in _run_chunks(solver, evolve, u, cond, chunks[::-1], stop):
+        parts.append((rows, output.u, check_solver_output(solver.pde, output, start + rows)))
         done += len(np.unique(rows))
         tick(done)
     rows, frames, laws = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -242,7 +259,7 @@ def _make_shard(
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def _side_by_side(
+def _run_chunks(
     solver: _Solver,
     evolve: Callable[..., SolverOutput],
     u: np.ndarray,
@@ -250,7 +267,7 @@ def _side_by_side(
     chunks: np.ndarray,
     stop: Callable[[], bool],
 ) -> Iterator[tuple[np.ndarray, SolverOutput]]:
-    """Rows and flow of every chunk, as they finish; the slowest are begun first."""
+    """Yield rows and output of the chunks as they finish; the slowest start first."""
 
     def run(rows: np.ndarray) -> tuple[np.ndarray, SolverOutput]:
         return rows, jax.tree.map(np.asarray, evolve(u[rows], cond[rows]))
@@ -263,11 +280,11 @@ def _side_by_side(
             for future in finished:
                 yield future.result()
             if waiting:
-                _estimate(stop)
+                _check_stop(stop)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _estimate(stop: Callable[[], bool]) -> None:
+def _check_stop(stop: Callable[[], bool]) -> None:
     if stop():
-        raise Interrupted("simulation stopped; the shards it finished are in the cache")
+        raise Interrupted("simulation stopped; its finished shards are in the cache")

@@ -1,4 +1,4 @@
-"""Which trajectories are learnt from, chosen on and judged on, and the proof that they differ."""
+"""Training, validation and test trajectories, and the check that they are disjoint."""
 
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -9,24 +9,21 @@ import numpy as np
 from ups_jax.data.cache import digest
 from ups_jax.types import Array, Trajectories
 
-MOST_TEST = 1000
-"""A file's first thousand samples, or tenth, are its test set."""
-
 
 def split(n: int, *, seed: int, train: int, val: int, test: int) -> dict[str, np.ndarray]:
-    """Sample numbers of `train`, `val` and `test` among the `n` of a file, fixed by `seed`.
+    """Return the sample numbers of `train`, `val` and `test` among the `n` samples of a file.
 
-    Test is the first `test` samples, at most 1,000 and at most a tenth. A permutation of the rest
-    gives validation its head and training what follows, so neither depends on the size of the
-    training split. ValueError where too few are left.
+    Test is the first `test` samples, at most 1,000 and at most a tenth of `n`. The others are
+    permuted by `seed`: validation takes the first ones, training the next. Neither depends on the
+    size of the training split. Raises ValueError if there are too few samples.
     """
     sizes = {"train": train, "val": val, "test": test}
     if min(sizes.values()) < 1:
         raise ValueError(f"split sizes are {sizes}; every split needs at least one sample")
-    first = min(test, MOST_TEST, max(1, n // 10))
+    first = min(test, 1000, max(1, n // 10))
     if first + val + train > n:
         raise ValueError(
-            f"{n} samples are too few for {train} train and {val} val beside {first} test; "
+            f"{n} samples are too few for {train} train, {val} val and {first} test; "
             f"lower data.train to at most {max(n - first - val, 0)}, or data.val"
         )
     rest = np.random.default_rng(seed).permutation(np.arange(first, n))
@@ -34,15 +31,15 @@ def split(n: int, *, seed: int, train: int, val: int, test: int) -> dict[str, np
 
 
 def initial_hashes(u: Array | np.ndarray) -> list[str]:
-    """Content hash of the first frame of each trajectory of u (n, t, *s, c), as float32."""
+    """Return a hash of the first frame of each trajectory of u (n, t, *s, c), as float32."""
     frames = np.asarray(jax.device_get(u[:, 0]), np.float32) + np.float32(0)
     return [blake2b(frame.tobytes(), digest_size=16).hexdigest() for frame in frames]
 
 
 def check_disjoint(splits: Mapping[str, Trajectories]) -> None:
-    """Refuse splits that share an initial condition, whatever the PDE's parameters beside it.
+    """Raise ValueError if splits share an initial condition, even with different PDE parameters.
 
-    Raises ValueError naming both splits, the positions in them, and how many there are.
+    The message names the first pair and the number of pairs.
     """
     seen: dict[str, tuple[str, int]] = {}
     leaks = []
@@ -61,6 +58,6 @@ def check_disjoint(splits: Mapping[str, Trajectories]) -> None:
 
 
 def content_hash(data: Trajectories) -> str:
-    """32 hex digits of what a model can see: fields, parameters, dt, extent and channels."""
+    """Return 32 hex digits of the fields, parameters, dt, extent and channels."""
     names = ("cond", "dt", "extent", "channels")
     return digest({"u": data.u, **{name: np.asarray(getattr(data, name)) for name in names}})

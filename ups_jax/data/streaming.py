@@ -1,6 +1,6 @@
-"""Trajectories that stay on disk: rows read where they are asked for, windows drawn ahead of time.
+"""Trajectories on disk: rows are read when indexed, windows are read ahead of the updates.
 
-Positional reads of an uncompressed copy, not a memory map: pages of a map count as the process's.
+Reads an uncompressed copy by position: pages of a memory map would count as process memory.
 """
 
 import os
@@ -22,21 +22,21 @@ from ups_jax.types import Array, Key, Trajectories
 
 
 class DiskFields:
-    """Fields (n, t, *s, c) float32 in a raw file, or some of its rows; read when indexed."""
+    """Fields (n, t, *s, c) float32 in a raw file, or some of its rows, read when indexed."""
 
     dtype = np.dtype(np.float32)
 
     def __init__(self, path: Path, shape: tuple[int, ...], rows: np.ndarray | None = None) -> None:
         self.path = path
-        self._all = shape[0]
+        self._total = shape[0]
         self._rows = np.arange(shape[0]) if rows is None else rows
         self.shape = (len(self._rows), *shape[1:])
         self.ndim = len(shape)
         self._frame = int(np.prod(shape[2:]))
         self._file = os.open(path, os.O_RDONLY)
         size = os.fstat(self._file).st_size
-        if size != self._all * shape[1] * self._frame * self.dtype.itemsize:
-            raise ValueError(f"{path} holds {size} bytes, not fields of shape {shape}; delete it")
+        if size != self._total * shape[1] * self._frame * self.dtype.itemsize:
+            raise ValueError(f"{path} has {size} bytes, not those of shape {shape}; delete it")
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -46,7 +46,7 @@ class DiskFields:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """The rows of the first index, in memory, and of them what the other indices ask."""
+        """Return the rows of the first index in memory, indexed by the others."""
         first, rest = (index[0], index[1:]) if isinstance(index, tuple) else (index, ())
         rows = self._rows[first]
         if np.ndim(rows) == 0:
@@ -54,46 +54,46 @@ class DiskFields:
         if rest and isinstance(rest[0], int):
             frames = [self._read(int(row), rest[0] % self.shape[1], 1)[0] for row in rows]
             return self._stack(frames, self.shape[2:])[(slice(None), *rest[1:])]
-        whole = self._stack([self._read(int(r), 0, self.shape[1]) for r in rows], self.shape[1:])
-        return whole[(slice(None), *rest)]
+        fields = self._stack([self._read(int(r), 0, self.shape[1]) for r in rows], self.shape[1:])
+        return fields[(slice(None), *rest)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
     def rows(self, index: Any) -> "DiskFields":
-        """Some of the rows, still on disk."""
-        return DiskFields(self.path, (self._all, *self.shape[1:]), self._rows[index])
+        """Return some of the rows, still on disk."""
+        return DiskFields(self.path, (self._total, *self.shape[1:]), self._rows[index])
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All rows in their order, some at a time."""
+        """Yield all rows in order, in blocks."""
         rows = block_rows(self.shape)
         for start in range(0, len(self), rows):
             yield self[start : start + rows]
 
     def windows(self, sample: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
-        """`length` frames from each (sample, first frame): both (...) -> (..., length, *s, c)."""
+        """Return `length` frames of each (sample, first frame): (...) -> (..., length, *s, c)."""
         pairs = zip(self._rows[sample].ravel(), start.ravel(), strict=True)
-        found = [self._read(int(row), int(first), length) for row, first in pairs]
+        windows = [self._read(int(row), int(first), length) for row, first in pairs]
         shape = (length, *self.shape[2:])
-        return self._stack(found, shape).reshape(*sample.shape, *shape)
+        return self._stack(windows, shape).reshape(*sample.shape, *shape)
 
     def _read(self, row: int, first: int, count: int) -> np.ndarray:
         size = self._frame * self.dtype.itemsize
-        held = os.pread(self._file, count * size, (row * self.shape[1] + first) * size)
-        return np.frombuffer(held, self.dtype).reshape(count, *self.shape[2:])
+        content = os.pread(self._file, count * size, (row * self.shape[1] + first) * size)
+        return np.frombuffer(content, self.dtype).reshape(count, *self.shape[2:])
 
     def _stack(self, parts: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
         return np.stack(parts) if parts else np.empty((0, *shape), self.dtype)
 
 
 def copy_to_disk(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> DiskFields:
-    """Fields of `shape` under the data cache, written from blocks of rows where they are not yet.
+    """Return fields of `shape` in the data cache, written from blocks of rows if they are missing.
 
-    ValueError where the cache cannot be written.
+    Raises ValueError if the cache cannot be written.
     """
     folder = open_folder(None, "stored")
     if folder is None:
-        raise ValueError("data that are streamed need a cache on disk; set UPS_DATA to a folder")
+        raise ValueError("streamed data need a writable cache; set UPS_DATA to a folder")
     path = folder / name
     if not path.exists():
         with atomic_path(path) as scratch, scratch.open("wb") as file:
@@ -105,34 +105,35 @@ def copy_to_disk(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
 def draw_windows(
     key: Key, data: Trajectories, *, batch: int, length: int, start_bias: float
 ) -> tuple[Array, Array]:
-    """`sample_windows` of a split that may lie on disk: the same windows, to the bit."""
+    """Draw the windows of `sample_windows`, to the bit, from fields in memory or on disk."""
     cond = jnp.asarray(data.cond)
     if not isinstance(data.u, DiskFields):
         return sample_windows(
             key, jnp.asarray(data.u), cond, batch=batch, length=length, start_bias=start_bias
         )
     n, frames = data.u.shape[:2]
-    found = window_index(key, n, frames, batch=batch, length=length, start_bias=start_bias)
-    sample, start = (np.asarray(x) for x in found)
+    index = window_index(key, n, frames, batch=batch, length=length, start_bias=start_bias)
+    sample, start = (np.asarray(x) for x in index)
     return jnp.asarray(data.u.windows(sample, start, length)), cond[sample]
 
 
 class ArrayFields:
-    """Fields (n, t, *s, c) in the memory of this process, as `Stored` gives windows of them."""
+    """Fields (n, t, *s, c) in memory, with the `windows` of `DiskFields`."""
 
     def __init__(self, u: Any) -> None:
         self._u = np.asarray(u)
 
     def windows(self, sample: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
-        """`length` frames from each (sample, first frame): both (...) -> (..., length, *s, c)."""
+        """Return `length` frames of each (sample, first frame): (...) -> (..., length, *s, c)."""
         return self._u[sample[..., None], start[..., None] + np.arange(length)]
 
 
 class WindowLoader:
-    """Windows of a split for chunks of updates; the next steps_per_call's are read meanwhile.
+    """Windows for each chunk of `steps_per_call` updates; a thread reads the next chunk ahead.
 
-    `index(step)` gives samples and first frames, both (steps_per_call, b) or (m, chunk, b) for networks side
-    by side, of the steps_per_call that begins at update `step`. Of several processes each reads its share.
+    `index(step)` returns samples and first frames of the chunk that begins at update `step`: both
+    (steps_per_call, b), or (m, steps_per_call, b) for m stacked networks. Each process reads its
+    local batch.
     """
 
     def __init__(
@@ -151,27 +152,27 @@ class WindowLoader:
         self._next: tuple[int, Future] | None = None
 
     def __call__(self, step: int) -> tuple[Any, Any]:
-        """Fields (steps_per_call, b, length, *s, c) and parameters (chunk, b, p) from update `step` on."""
+        """Return fields (steps_per_call, b, length, *s, c), cond (steps_per_call, b, p)."""
         if self._next is not None and self._next[0] == step:
-            found = self._next[1].result()
+            windows = self._next[1].result()
         else:
-            found = self._read(step)
+            windows = self._read(step)
         ahead = step + self._chunk
         self._next = (ahead, self._thread.submit(self._read, ahead))
-        fields, cond, batch = found
+        fields, cond, batch = windows
         return tuple(
             global_batch(self._mesh, x, axis=cond.ndim - 2, batch=batch) for x in (fields, cond)
         )
 
     def close(self) -> None:
-        """Let the thread end; what it has read is dropped."""
+        """Stop the thread and drop its windows."""
         self._thread.shutdown(cancel_futures=True)
 
     def _read(self, step: int) -> tuple[np.ndarray, np.ndarray, int]:
         sample, start = (np.asarray(x) for x in self._index(jnp.asarray(step)))
         batch = sample.shape[-1]
-        own = (..., local_batch(self._mesh, batch))
-        sample, start = sample[own], start[own]
+        local = (..., local_batch(self._mesh, batch))
+        sample, start = sample[local], start[local]
         return self._u.windows(sample, start, self._length), self._cond[sample], batch
 
 
@@ -186,9 +187,9 @@ def window_loader(
     start_bias: float,
     mesh: Mesh | None = None,
 ) -> WindowLoader:
-    """Windows of `data` that updates would draw of it on the device, with the same keys.
+    """Return a loader of the windows that updates draw on the device with the same key.
 
-    The `last` feed, whose windows had another length, ends.
+    The `last` loader, with another window length, is closed.
     """
     if last is not None:
         last.close()
@@ -201,13 +202,12 @@ def window_loader(
     def index(key: Key, step: Array) -> tuple[Array, Array]:
         return jax.vmap(lambda i: draw(update_keys(key, step + i)[0]))(jnp.arange(steps_per_call))
 
-    asked = jax.jit(jax.vmap(index, in_axes=(0, None)) if key.ndim else index)
-    asked = partial(asked, key)
+    indices = partial(jax.jit(jax.vmap(index, in_axes=(0, None)) if key.ndim else index), key)
     return WindowLoader(
-        fields, data.cond, asked, length=length, steps_per_call=steps_per_call, mesh=mesh
+        fields, data.cond, indices, length=length, steps_per_call=steps_per_call, mesh=mesh
     )
 
 
 def update_keys(key: Key, step: Array) -> Array:
-    """Keys of update `step`: of its windows, their augmentation, and its loss."""
+    """Return the keys of update `step` for its windows, their augmentation and its loss."""
     return jax.random.split(jax.random.fold_in(key, step), 3)

@@ -1,4 +1,4 @@
-"""Scales of the training split, and windows of it drawn on the device."""
+"""Statistics of the training split, and random windows drawn on the device."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,67 +10,64 @@ import numpy as np
 from ups_jax.arrays import per_channel
 from ups_jax.types import Array, Key, Trajectories
 
-ROWS, BYTES = 256, 2**26
-"""Trajectories that are looked at in one go: so many, or fewer where they take more bytes."""
-
 
 def block_rows(shape: tuple[int, ...]) -> int:
-    """Trajectories of float32 fields (n, t, *s, c) to look at in one go."""
-    return max(1, min(ROWS, BYTES // (4 * int(np.prod(shape[1:])))))
+    """Return the trajectories per block of float32 fields (n, t, *s, c): 1 to 256, about 64 MiB."""
+    return max(1, min(256, 2**26 // (4 * int(np.prod(shape[1:])))))
 
 
 def fit_normalizer(
     train: Trajectories,
     features: Callable[[Array], Array],
     *,
-    guess: Callable[[Array, Array], Array] | None = None,
-    seen: Callable[[Array], Array] | None = None,
+    base_step: Callable[[Array, Array], Array] | None = None,
+    to_frame: Callable[[Array], Array] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Statistics of the training split, float32: of u, of its increments, of features(cond).
+    """Return float32 statistics of the fields, of their increments, and of `features(cond)`.
 
-    `mean`, `std`, `increment_std` (c,) and, where there are parameters, `cond_mean`, `cond_std`
-    (p,), taken over samples, frames and space in float64. A deviation of zero is given as one. An
-    increment is what a frame adds to `guess(u, cond)` of the frame before, or to that frame itself;
-    `mean` and `std` are those of `seen(u)`, or of u itself.
+    `mean`, `std`, `increment_std` (c,) and, if there are parameters, `cond_mean`, `cond_std` (p,),
+    over samples, frames and space, in float64. A deviation of zero is replaced by one. An increment
+    is a frame minus `base_step(u, cond)` of the frame before, or minus that frame. `mean` and `std`
+    are those of `to_frame(u)`, or of u.
     """
     n, c = train.u.shape[0], train.u.shape[-1]
     if train.u.shape[1] < 2:
-        raise ValueError(f"u has shape {train.u.shape}; increments need two frames")
-
+        raise ValueError(f"u has shape {train.u.shape}; expected at least two frames")
     rows = block_rows(train.u.shape)
 
-    def fields() -> Iterable[np.ndarray]:
+    def blocks() -> Iterable[np.ndarray]:
         for i in range(0, n, rows):
             yield np.asarray(train.u[i : i + rows])
 
-    look = jax.jit(seen) if seen else lambda u: u
-
     def increments() -> Iterable[np.ndarray]:
-        ahead = jax.jit(guess) if guess else None
-        for i, u in enumerate(fields()):
+        predict = jax.jit(base_step) if base_step else None
+        for i, u in enumerate(blocks()):
             before, cond = u[:, :-1], np.asarray(train.cond)[i * rows : i * rows + len(u)]
-            if ahead:
+            if predict:
                 conds = np.repeat(cond[:, None], before.shape[1], axis=1)
-                before = np.stack([ahead(*pair) for pair in zip(before, conds, strict=True)])
+                before = np.stack([predict(*pair) for pair in zip(before, conds, strict=True)])
             yield (u[:, 1:].astype(np.float64) - before).reshape(-1, c)
 
-    mean, std = _accumulate_moments(np.asarray(look(u)).reshape(-1, c) for u in fields())
+    transform = jax.jit(to_frame) if to_frame else lambda u: u
+    mean, std = _accumulate_moments(np.asarray(transform(u)).reshape(-1, c) for u in blocks())
     _, increment_std = _accumulate_moments(increments())
     stats = dict(mean=mean, std=std, increment_std=increment_std)
-    told = np.asarray(features(jnp.asarray(train.cond)))
-    if told.shape[-1]:
-        stats["cond_mean"], stats["cond_std"] = _accumulate_moments([told])
+    inputs = np.asarray(features(jnp.asarray(train.cond)))
+    if inputs.shape[-1]:
+        stats["cond_mean"], stats["cond_std"] = _accumulate_moments([inputs])
     return {name: value.astype(np.float32) for name, value in stats.items()}
 
 
 def _accumulate_moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of the columns of blocks (m, k), merged by Chan, Golub, LeVeque (1979)."""
+    """Mean and deviation of the columns of blocks (m, k). Chan, Golub and LeVeque (1979)."""
     count, mean, square = 0, np.zeros(1), np.zeros(1)
     for block in blocks:
         block = block.astype(np.float64)
-        m, here = len(block), block.mean(axis=0)
-        delta = here - mean
-        square = square + ((block - here) ** 2).sum(axis=0) + delta**2 * (count * m / (count + m))
+        m, block_mean = len(block), block.mean(axis=0)
+        delta = block_mean - mean
+        square = (
+            square + ((block - block_mean) ** 2).sum(axis=0) + delta**2 * (count * m / (count + m))
+        )
         mean = mean + delta * (m / (count + m))
         count += m
     std = np.sqrt(square / count)
@@ -78,12 +75,12 @@ def _accumulate_moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.nd
 
 
 def normalize(stats: Mapping[str, Any], u: Array) -> Array:
-    """(u - mean) / std, channel by channel: (..., *s, c) -> (..., *s, c)."""
+    """Return (u - mean) / std for each channel: (..., *s, c) -> (..., *s, c)."""
     return (u - per_channel(stats["mean"], u)) / per_channel(stats["std"], u)
 
 
 def condition(stats: Mapping[str, Any], features: Array) -> Array:
-    """Features of the PDE's parameters as a network sees them: (..., p) -> (..., p)."""
+    """Normalize the features of the PDE's parameters: (..., p) -> (..., p)."""
     if not features.shape[-1]:
         return features
     return (features - per_channel(stats["cond_mean"], features)) / per_channel(
@@ -94,11 +91,11 @@ def condition(stats: Mapping[str, Any], features: Array) -> Array:
 def sample_windows(
     key: Key, u: Array, cond: Array, *, batch: int, length: int, start_bias: float = 1.0
 ) -> tuple[Array, Array]:
-    """Random windows of `length` frames: u (n, t, *s, c), cond (n, p) -> (b, length, ...), (b, p).
+    """Draw random windows: u (n, t, *s, c), cond (n, p) -> (b, length, *s, c), (b, p).
 
-    Samples are uniform; first frames are r^`start_bias` of what is possible, r uniform: 1 is uniform,
-    more favours the early frames, whose errors a rollout carries on. Runs inside `scan`, from
-    arrays that stay on the device. ValueError where no window is that long.
+    Samples are uniform. First frames are r^`start_bias` of the possible range, r uniform: 1 is
+    uniform, larger values favour early frames, whose errors a rollout propagates. Runs inside
+    `scan` on device arrays. Raises ValueError if the trajectories are shorter than `length`.
     """
     sample, start = window_index(
         key, u.shape[0], u.shape[1], batch=batch, length=length, start_bias=start_bias
@@ -114,7 +111,7 @@ def sample_windows(
 def window_index(
     key: Key, n: int, frames: int, *, batch: int, length: int, start_bias: float
 ) -> tuple[Array, Array]:
-    """Which windows `sample_windows` draws of n trajectories: samples and first frames, (b,)."""
+    """Return samples and first frames, both (b,), of the windows that `sample_windows` draws."""
     if not 1 <= length <= frames:
         raise ValueError(
             f"windows of {length} frames from trajectories of {frames}; "
