@@ -4,7 +4,6 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 from ups_jax.jobs import cli
@@ -62,11 +61,7 @@ def _load_evaluate() -> Any:
 def _load_leaderboard() -> Any:
     from ups_jax.leaderboard import commands
 
-    # Until leaderboard.commands.Options lands.
-    defaults = dict(action="show", ids=[], path=Path("runs/leaderboard.jsonl"), board=None,
-                    format="csv", out=None, reason=None, force=False)  # fmt: skip
-    fallback = lambda **flags: SimpleNamespace(**{**defaults, **flags})  # noqa: E731
-    return getattr(commands, "Options", fallback), commands.prepare, commands.execute
+    return commands.Options, commands.prepare, commands.execute
 
 
 def _load_sweep() -> Any:

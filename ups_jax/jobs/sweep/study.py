@@ -8,10 +8,10 @@ from typing import Any
 
 from ups_jax import config, leaderboard
 from ups_jax.experiment import workdir
-from ups_jax.files import read_json, write_json, write_text
+from ups_jax.files import read_json, write_json
 from ups_jax.jobs.sweep import trial as trials
 from ups_jax.jobs.sweep.space import text
-from ups_jax.leaderboard.page import page
+from ups_jax.leaderboard.page import write_page
 
 BOARD, RECORD, DIVERGED, BAD_INPUT = "leaderboard.jsonl", "sweep.json", 4, 2
 
@@ -174,8 +174,5 @@ def _enter_winner(sweep: Any, row: leaderboard.Row) -> None:
     leaderboard.append(path, row)
     if claim.granted and cfg.leaderboard.auto_promote:
         leaderboard.append(path, leaderboard.event("promote", row, by="sweep", reason=claim.reason))
-    now = leaderboard.read(path)
-    write_text(
-        path.with_suffix(".html"), page(now.runs, leaderboard.champions(now.events), now.events)
-    )
+    write_page(path)
     print(f"leaderboard: {path}; {claim.reason}")
