@@ -34,7 +34,7 @@ MARKS = {
     "imported": "imported",
     "data": "run/splits.json",
     "first chunk": "run/metrics.jsonl",
-    "shipped": "run/ckpt/shipped/1",
+    "shipped": "run/ckpt/selected/1",
     "report": "run/summary.json",
 }
 """What appears in the folder of a start, in this order."""

@@ -71,7 +71,7 @@ def test_processes_are_stopped_killed_and_started_again_and_end_where_one_does(t
     second[1].send_signal(signal.SIGKILL)
     codes, told = ended(second)
     assert codes == [1, -9], told
-    assert "lost another" in told[0][1] and "go on from the last checkpoint" in told[0][1]
+    assert "lost another" in told[0][1] and "resume from the last checkpoint" in told[0][1]
     third = start(cut)
     codes, told = ended(third)
     assert codes == [0, 0], told
@@ -122,8 +122,8 @@ def test_all_wait_for_the_last_and_a_stranger_is_not_heard():
 @pytest.mark.parametrize(
     ("calls", "said"),
     [
-        ([(1, 3)], "process 0 counts 2 processes, process 1 counts 3; start all with"),
-        ([(0, 2)], "two processes say that they are process 0; start all with"),
+        ([(1, 3)], "process 0 has --num_processes 2, process 1 has 3; start all with"),
+        ([(0, 2)], "two processes have --process_id 0; start all with"),
     ],
 )
 def test_processes_that_disagree_are_all_told_of_it(calls, said):
@@ -132,26 +132,26 @@ def test_processes_that_disagree_are_all_told_of_it(calls, said):
 
 def test_processes_that_do_not_come_are_named_and_a_silent_address_is():
     first, other = roll([(1, 4)], count=4, wait_s=1.0)
-    assert "of 4 processes 2, 3 did not come within 1 s" in first and other == first
+    assert "of 4 processes 2, 3 did not connect within 1 s" in first and other == first
     with pytest.raises(ValueError, match="no coordinator at 127.0.0.1:.* start process 0 there"):
         rendezvous.connect("127.0.0.1", free_port(), 1, 2, 0.3)
     with socket.socket() as held:
         held.bind(("", 0))
         held.listen()
-        with pytest.raises(ValueError, match="cannot listen at port .* name another"):
+        with pytest.raises(ValueError, match="cannot listen on port .* another port"):
             rendezvous.serve(held.getsockname()[1], 2, 0.3)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--num_processes=2"], "need --coordinator HOST:PORT beside them"),
-        (["--coordinator=here"], "--coordinator needs --num_processes beside it"),
-        (["--coordinator=here", "--num_processes=2"], "--coordinator needs --process_id beside it"),
-        (["--coordinator=here", "--num_processes=2", "--process_id=0"], "write HOST:PORT"),
+        (["--num_processes=2"], "also need --coordinator HOST:PORT"),
+        (["--coordinator=here"], "--coordinator also needs --num_processes"),
+        (["--coordinator=here", "--num_processes=2"], "--coordinator also needs --process_id"),
+        (["--coordinator=here", "--num_processes=2", "--process_id=0"], "give HOST:PORT"),
         (
             ["--coordinator=a:1", "--num_processes=2", "--process_id=2"],
-            "of 2 processes the last is 1",
+            "with 2 processes it is at most 1",
         ),
         (["--coordinator=a:1", "--num_processes=0", "--process_id=0"], "at least 1"),
         (

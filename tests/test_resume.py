@@ -87,7 +87,7 @@ def test_a_process_that_is_busy_in_a_compiler_is_ended_all_the_same():
 import ctypes
 from ups_jax.experiment import signals
 signals.GRACE_S = 0.2
-with signals.watch() as stop:
+with signals.stop_on_signal() as stop:
     stop.line = "go on with: python x"
     print("ready", flush=True)
     ctypes.CDLL(None).sleep(60) and ctypes.CDLL(None).sleep(60)

@@ -1,4 +1,4 @@
-"""Checkpoints of a stage and of the shipped parameters, through Orbax."""
+"""Checkpoints of a stage and of the selected parameters, written by Orbax."""
 
 import logging
 import math
@@ -14,17 +14,17 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 class Checkpoint(NamedTuple):
-    """A restored checkpoint: the tree, and the notes beside it."""
+    """A restored checkpoint: the tree and its metadata."""
 
     tree: Any
     meta: dict[str, Any]
 
 
 class Checkpoints:
-    """A folder that keeps its latest checkpoint, and the one with the lowest value."""
+    """A folder that keeps its latest checkpoint and the one with the lowest value."""
 
     def __init__(self, folder: Path) -> None:
-        """Open `folder`, made where missing."""
+        """Open `folder`; create it if missing."""
         policy = ocp.checkpoint_managers.AnyPreservationPolicy(
             [
                 ocp.checkpoint_managers.LatestN(1),
@@ -33,14 +33,14 @@ class Checkpoints:
                 ),
             ]
         )
-        # Of several processes the first alone writes and reads, and waits for no other.
+        # Only process 0 reads and writes, without a barrier.
         several = jax.process_count() > 1
-        alone = ocp.options.MultiprocessingOptions(active_processes={0} if several else None)
+        primary = ocp.options.MultiprocessingOptions(active_processes={0} if several else None)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy,
             enable_async_checkpointing=False,
             create=not several,
-            multiprocessing_options=alone,
+            multiprocessing_options=primary,
         )
         # Orbax saves nothing, without an error, under a relative path.
         self.folder = folder.absolute()
@@ -48,7 +48,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> Self:
-        """Close with the block."""
+        """Return the checkpoints."""
         return self
 
     def __exit__(
@@ -57,11 +57,11 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Wait for what is being written, and let go."""
+        """Wait for pending writes and close."""
         self._manager.close()
 
     def save(self, tree: Any, meta: dict[str, Any], value: float | None = None) -> int:
-        """Write the next checkpoint, durable on return; a `value` competes for best."""
+        """Write the next checkpoint, durable on return; the lowest `value` is kept as best."""
         number = self.next()
         best = value if value is not None and math.isfinite(value) else math.inf
         saved = self._manager.save(
@@ -78,15 +78,15 @@ class Checkpoints:
         return number
 
     def next(self) -> int:
-        """Number that the next checkpoint will have."""
+        """Number of the next checkpoint."""
         return (self._manager.latest_step() or 0) + 1
 
     def latest(self) -> int | None:
-        """Number of the latest checkpoint, None where there is none."""
+        """Number of the latest checkpoint; None if there is none."""
         return self._manager.latest_step()
 
     def restore(self, number: int, like: Any) -> Checkpoint:
-        """Arrays shaped as those of `like`; ValueError where the checkpoint's have other shapes."""
+        """Restore a checkpoint with the tree and shapes of `like`. Raises ValueError on others."""
         target = jax.eval_shape(lambda: like)
         args = ocp.args.Composite(
             tree=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore()
@@ -96,14 +96,14 @@ class Checkpoints:
             "use the config it was made with, or --restart"
         )
         try:
-            found = self._manager.restore(number, args=args)
+            restored = self._manager.restore(number, args=args)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{refusal} ({' '.join(str(error).split())[:200]})") from error
-        # Orbax hands back arrays of another shape without a word.
+        # Orbax may restore arrays of another shape without an error.
         for (path, want), got in zip(
-            jax.tree.leaves_with_path(target), jax.tree.leaves(found["tree"]), strict=True
+            jax.tree.leaves_with_path(target), jax.tree.leaves(restored["tree"]), strict=True
         ):
             if want.shape != got.shape:
                 name = jax.tree_util.keystr(path)
                 raise ValueError(f"{refusal} ({name}: {got.shape} saved, {want.shape} wanted)")
-        return Checkpoint(found["tree"], dict(found["meta"]))
+        return Checkpoint(restored["tree"], dict(restored["meta"]))

@@ -1,4 +1,4 @@
-"""What a run runs on: its device, its memory, and the programs compiled for it before."""
+"""The environment of a run: device, memory and the cache of compiled programs."""
 
 import os
 import resource
@@ -11,7 +11,7 @@ import jax
 
 
 def machine_info() -> dict[str, Any]:
-    """What bit-identical results depend on beside the config: device, threads, versions."""
+    """Collect the device, threads and versions on which bit-identical results depend."""
     affinity = getattr(os, "sched_getaffinity", None)
     return {
         "device": jax.devices()[0].device_kind,
@@ -24,7 +24,7 @@ def machine_info() -> dict[str, Any]:
 
 
 def enable_compilation_cache() -> None:
-    """Let XLA find its programs again in the next process; they give the same bits."""
+    """Cache compiled programs on disk, for later processes; results stay bit-identical."""
     folder = Path.home() / ".cache" / "ups_jax" / "xla"
     if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -32,14 +32,14 @@ def enable_compilation_cache() -> None:
 
 
 def peak_mib() -> float:
-    """Peak device memory on an accelerator, else the process's resident peak; MiB."""
+    """Peak memory in MiB: of the device on an accelerator, else resident memory of the process."""
     stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     if stats:
         return stats["peak_bytes_in_use"] / 2**20
     status = Path("/proc/self/status")
     if status.exists():
-        # Where a large process starts a small one, getrusage gives the large one's.
-        held = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(held.split()[1]) / 2**10
+        # getrusage inherits the peak of a larger parent process.
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: ask politely, and end the process where the answer takes too long."""
+"""Ctrl-C and SIGTERM: request a stop, and end the process if it does not stop in time."""
 
 import os
 import signal
@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 GRACE_S = 4.0
-"""Seconds from a signal until a process that is busy in a compiler is ended all the same."""
+"""Seconds from a signal until a process that is busy in a compiler is ended."""
 
 
 class StopFlag:
-    """`stop()` answers whether a signal has come; `code` is the exit code that it asks for."""
+    """Flag set by a signal: `stop()` reads it, `code` is the exit code of the signal."""
 
     def __init__(self) -> None:
-        """No signal yet."""
+        """Start unset."""
         self.signum, self.grace_s = 0, GRACE_S
-        self.line = "stopped; the same command goes on from the last checkpoint"
+        self.line = "stopped; rerun the same command to resume from the last checkpoint"
 
     def __call__(self) -> bool:
-        """Whether to stop at the next safe point."""
+        """Return True to stop at the next safe point."""
         return self.signum != 0
 
     @property
@@ -32,11 +32,11 @@ class StopFlag:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopFlag]:
-    """A `Stop` that listens while the block runs.
+    """Yield a `StopFlag` that SIGINT and SIGTERM set while the block runs.
 
-    Handlers of Python run between two bytecodes, and a compilation is one bytecode long. A thread
-    reads the signal from a pipe instead: checkpoints are on disk before every compilation, so it
-    may end the process after `GRACE_S` seconds without a loss.
+    Python runs signal handlers between bytecodes, and a compilation is a single bytecode. A thread
+    therefore reads the signals from a pipe and ends the process after `GRACE_S` seconds. Nothing is
+    lost, as every compilation follows a checkpoint.
     """
     stop = StopFlag()
     if threading.current_thread() is not threading.main_thread():
@@ -66,8 +66,8 @@ def _listen(source: int, stop: StopFlag, done: threading.Event) -> None:
         if data[0] not in (signal.SIGINT, signal.SIGTERM):
             continue
         stop.signum = data[0]
-        asked = time.monotonic()
-        while time.monotonic() - asked < stop.grace_s:
+        received = time.monotonic()
+        while time.monotonic() - received < stop.grace_s:
             if done.wait(0.05):
                 return
         print(stop.line, file=sys.stderr, flush=True)

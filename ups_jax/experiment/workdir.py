@@ -1,4 +1,4 @@
-"""The folder of a run: who owns it, where it stands, and its model on disk."""
+"""The folder of a run: its lock, its state and its trained emulator."""
 
 import fcntl
 import json
@@ -12,24 +12,25 @@ import jax
 import numpy as np
 
 from ups_jax import config
-from ups_jax.emulator import Emulator, build, init
+from ups_jax.emulator import Emulator, init
+from ups_jax.experiment.build import build
 from ups_jax.experiment.checkpoint import Checkpoints
-from ups_jax.files import write_json
+from ups_jax.files import scratch_files, write_json
 from ups_jax.types import Params
 
 
 def read_text(path: Path) -> str:
-    """Text of a file, without its last line break."""
+    """Read a text file without its last line break."""
     return path.read_text(encoding="utf-8").rstrip("\n")
 
 
 def is_finished(workdir: Path) -> bool:
-    """Whether the run of this folder has ended: its summary is written last."""
+    """Return True if the run has finished: its summary is written last."""
     return (workdir / "summary.json").exists()
 
 
 def check_workdir(workdir: Path, cfg: Any) -> None:
-    """Refuse, with a ValueError, a folder of another config or one that cannot be written."""
+    """Raise ValueError if the folder has a run of another config or cannot be written."""
     record = workdir / "config.json"
     if record.exists():
         changed = config.difference(json.loads(read_text(record)), config.to_dict(cfg))
@@ -41,7 +42,7 @@ def check_workdir(workdir: Path, cfg: Any) -> None:
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if any(workdir.iterdir()):
+        if set(workdir.iterdir()) - set(scratch_files(workdir)):
             raise ValueError(f"{workdir} is not empty and holds no run; use another --workdir")
         probe = workdir / ".writable"
         probe.touch()
@@ -53,24 +54,26 @@ def check_workdir(workdir: Path, cfg: Any) -> None:
 
 
 def is_finished_run(workdir: Path, cfg: Any) -> bool:
-    """Whether the folder holds a finished run of this config; one of another is refused."""
+    """Return True if the folder has a finished run of this config; refuse another config."""
     check_workdir(workdir, cfg)
     return is_finished(workdir)
 
 
 def create(workdir: Path, cfg: Any, *, restart: bool) -> None:
-    """Make the folder this config's own; with `restart` its old run moves to `<workdir>.<id>`."""
+    """Create the folder of this config; with `restart` move an old run to `<workdir>.<id>`."""
     if restart and (workdir / "config.json").exists():
         _move_aside(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
+    for scratch in scratch_files(workdir):
+        scratch.unlink()
     if not (workdir / "config.json").exists():
         write_json(workdir / "config.json", config.to_dict(cfg))
 
 
 def lock(workdir: Path) -> IO[str]:
-    """Keep the folder this process's own until the file that is returned is closed.
+    """Lock the folder until the returned file is closed or the process ends.
 
-    Or until the process ends, by whatever cause. ValueError where another process has it.
+    Raises ValueError if another process has locked it.
     """
     path = _lock_path(workdir)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,13 +81,13 @@ def lock(workdir: Path) -> IO[str]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        said = _read_holder(path)
+        holder = _read_holder(path)
         file.close()
         raise ValueError(
-            f"{said} works in {workdir}; wait for it, stop it, or use another --workdir"
+            f"{holder} works in {workdir}; wait for it, stop it, or use another --workdir"
         ) from error
     except OSError as error:
-        # Some network disks know no locks.
+        # Some network file systems have no locks.
         print(f"warning: {path} cannot be locked ({error.strerror})", file=sys.stderr)
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}\n")
@@ -93,7 +96,7 @@ def lock(workdir: Path) -> IO[str]:
 
 
 def lock_holder(workdir: Path) -> str | None:
-    """The process that works in this folder, None where none does, or none can be seen."""
+    """Return the process that has locked the folder; None if there is none or it is unknown."""
     path = _lock_path(workdir)
     if not path.exists():
         return None
@@ -108,7 +111,7 @@ def lock_holder(workdir: Path) -> str | None:
 
 
 def _lock_path(workdir: Path) -> Path:
-    """Beside the folder, which may not be there yet, or be moved aside."""
+    """Return the lock file next to the folder, which may not exist yet or be moved aside."""
     workdir = workdir.absolute()
     return workdir.with_name(f".{workdir.name}.lock")
 
@@ -128,16 +131,15 @@ def _move_aside(workdir: Path) -> None:
 
 
 def save_params(workdir: Path, params: Params) -> None:
-    """Write the shipped parameters, statistics with them, to `ckpt/shipped`."""
-    with Checkpoints(workdir / "ckpt" / "shipped") as checkpoints:
+    """Write the selected parameters and their statistics to `ckpt/selected`."""
+    with Checkpoints(workdir / "ckpt" / "selected") as checkpoints:
         checkpoints.save(params, {"schema": config.SCHEMA})
 
 
 def load(workdir: str | Path) -> tuple[Emulator, Params, Any]:
-    """A trained model from its folder -> simulator, parameters, config. Raises ValueError.
+    """Load a trained emulator, its parameters and its config. Raises ValueError on other folders.
 
-    Nothing is retyped: the config that the run was made with names the networks, and the arrays
-    must fit it.
+    The networks are built from the run's own config, and the arrays must fit them.
     """
     workdir = Path(workdir)
     record = workdir / "config.json"
@@ -145,12 +147,15 @@ def load(workdir: str | Path) -> tuple[Emulator, Params, Any]:
         raise ValueError(f"{workdir} holds no run: config.json is missing; train one first")
     cfg = config.from_dict(json.loads(read_text(record)))
     emulator = build(cfg)
-    if not (workdir / "ckpt" / "shipped").is_dir():
-        raise ValueError(f"{workdir} is not trained yet; the command that began it goes on with it")
+    # Runs before schema 3 have the parameters in the second folder.
+    folders = [workdir.joinpath(*name.split(".")) for name in ("ckpt.selected", "ckpt.shipped")]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise ValueError(f"{workdir} is not fully trained; rerun its training command to resume it")
     like = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
-    with Checkpoints(workdir / "ckpt" / "shipped") as checkpoints:
+    with Checkpoints(folder) as checkpoints:
         number = checkpoints.latest()
         if number is None:
-            raise ValueError(f"{workdir}/ckpt/shipped holds no checkpoint; train again")
+            raise ValueError(f"{folder} holds no checkpoint; train again")
         params = checkpoints.restore(number, like).tree
     return emulator, jax.tree.map(np.asarray, params), cfg
