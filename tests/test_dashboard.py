@@ -88,7 +88,7 @@ def summary():
 
 def ruled():
     """A run that was judged, and the names of the tables of its verdicts."""
-    row = {"id": "a", "board": "b", "metrics": {}, "gates": {"met": 0, "of": 0, "failed": []}}
+    row = {"id": "a", "board": "b", "metrics": {}, "gates": {"met": 0, "total": 0, "failed": []}}
     row["regressions"] = {"regressed": [], "improved": [], "baseline": None}
     before, claim = leaderboard.BoardState(None, ()), leaderboard.PromotionDecision(True, "first")
     found = verdict.RunVerdict(row, before, (), (), claim, leaderboard.Leaderboard([row]))

@@ -25,7 +25,7 @@ from ups_jax.leaderboard import (
     worst_regressions,
 )
 from ups_jax.leaderboard.metrics import best_of, direction_of
-from ups_jax.leaderboard.regression import BETTER, UNCHANGED, WORSE
+from ups_jax.leaderboard.regression import IMPROVED, REGRESSED, UNCHANGED
 from ups_jax.leaderboard.storage import ROW_SCHEMA
 from ups_jax.metrics import ENSEMBLE_METRICS, METRICS
 from ups_jax.types import NO_BASELINE
@@ -199,30 +199,30 @@ def test_the_spread_between_runs_of_one_recipe_is_a_margin_too():
 @pytest.mark.parametrize(
     ("metric", "reference", "value", "status"),
     [
-        ("eval/nrmse", 1.0, 1.101, WORSE),
+        ("eval/nrmse", 1.0, 1.101, REGRESSED),
         ("eval/nrmse", 1.0, 1.099, UNCHANGED),
         ("eval/nrmse", 1.0, 1.1, UNCHANGED),
         ("eval/nrmse", 0.01, 0.011, UNCHANGED),
-        ("eval/nrmse", 1.0, 0.949, BETTER),
+        ("eval/nrmse", 1.0, 0.949, IMPROVED),
         ("eval/nrmse", 1.0, 0.951, UNCHANGED),
         ("eval/nrmse", 1.0, 0.95, UNCHANGED),
-        ("eval/correlation_time", 1.0, 0.899, WORSE),
-        ("eval/correlation_time", 1.0, 1.051, BETTER),
-        ("eval/operator/nrmse@0.5", 1.0, 1.2, WORSE),
-        ("eval/nrmse", 1.0, math.nan, WORSE),
-        ("eval/nrmse", 1.0, math.inf, WORSE),
-        ("eval/nrmse", 1.0, None, WORSE),
+        ("eval/correlation_time", 1.0, 0.899, REGRESSED),
+        ("eval/correlation_time", 1.0, 1.051, IMPROVED),
+        ("eval/operator/nrmse@0.5", 1.0, 1.2, REGRESSED),
+        ("eval/nrmse", 1.0, math.nan, REGRESSED),
+        ("eval/nrmse", 1.0, math.inf, REGRESSED),
+        ("eval/nrmse", 1.0, None, REGRESSED),
         ("eval/nrmse", 0.0, 0.0, UNCHANGED),
-        ("eval/nrmse", 0.0, 0.1, WORSE),
+        ("eval/nrmse", 0.0, 0.1, REGRESSED),
         ("eval/nrmse", None, 1.0, NO_BASELINE),
-        ("eval/coverage_90", 0.80, 0.90, BETTER),
-        ("eval/coverage_90", 0.90, 0.80, WORSE),
+        ("eval/coverage_90", 0.80, 0.90, IMPROVED),
+        ("eval/coverage_90", 0.90, 0.80, REGRESSED),
         ("eval/coverage_90", 0.90, 0.81, UNCHANGED),
-        ("eval/coverage_90", 0.90, 0.992, WORSE),
+        ("eval/coverage_90", 0.90, 0.992, REGRESSED),
         ("eval/coverage_90", 0.85, 0.95, UNCHANGED),
-        ("eval/ensemble/coverage_50@1", 0.6, 0.5, BETTER),
-        ("eval/spread_skill", 1.4, 1.1, BETTER),
-        ("eval/spread_skill", 1.0, 0.89, WORSE),
+        ("eval/ensemble/coverage_50@1", 0.6, 0.5, IMPROVED),
+        ("eval/spread_skill", 1.4, 1.1, IMPROVED),
+        ("eval/spread_skill", 1.0, 0.89, REGRESSED),
         ("eval/spread_skill", 1.0, 1.0, UNCHANGED),
     ],
 )
@@ -233,7 +233,7 @@ def test_a_change_is_judged_by_its_size_and_direction(metric, reference, value, 
     against, history = compare(before, run, metrics=[metric])
     assert against.status == status and against.against == "champion"
     assert history.status == NO_BASELINE
-    assert list(worst_regressions([against, history])) == ([metric] if status == WORSE else [])
+    assert list(worst_regressions([against, history])) == ([metric] if status == REGRESSED else [])
 
 
 ALL_METRICS = METRICS | ENSEMBLE_METRICS
@@ -246,12 +246,12 @@ def test_every_metric_is_compared_in_its_own_direction(name, pattern):
     good, bad = (0.9, 0.6) if metric.higher_is_better else (0.6, 0.9)
     if metric.ideal is not None:
         good, bad = metric.ideal, 0.8 * metric.ideal
-    for reference, value, status in ((bad, good, BETTER), (good, bad, WORSE)):
+    for reference, value, status in ((bad, good, IMPROVED), (good, bad, REGRESSED)):
         champion = row("a") | {"metrics": {key: reference}}
         before = board_state(lines_of(champion, events=[promoted("a")]), "burgers-p1")
         against, _ = compare(before, row("b") | {"metrics": {key: value}}, metrics=[key])
         assert against.status == status
-        assert f"% {'worse' if status == WORSE else 'better'}" in against.sentence
+        assert f"% {'worse' if status == REGRESSED else 'better'}" in against.sentence
     runs = [row("a") | {"metrics": {key: bad}}, row("b") | {"metrics": {key: good}}]
     (cells,) = tables.comparison_tables(runs)[0][1]
     assert [cell.endswith("*") for cell in cells[1:]] == [False, True]
@@ -322,7 +322,7 @@ def test_a_change_within_the_spread_of_seeds_is_none():
     inside, _ = compare(before, row("b", nrmse=1.25), metrics=["eval/nrmse"])
     beyond, _ = compare(before, row("b", nrmse=1.35), metrics=["eval/nrmse"])
     assert inside.spread == pytest.approx(0.3)
-    assert (inside.status, beyond.status) == (UNCHANGED, WORSE)
+    assert (inside.status, beyond.status) == (UNCHANGED, REGRESSED)
 
 
 def test_history_is_the_median_of_the_last_runs():
@@ -333,7 +333,7 @@ def test_history_is_the_median_of_the_last_runs():
     assert champion.status == NO_BASELINE
     assert history.reference == 1.0
     assert history.spread == pytest.approx(1.4826 * 0.02)
-    assert history.status == WORSE and history.change == pytest.approx(0.2)
+    assert history.status == REGRESSED and history.change == pytest.approx(0.2)
 
 
 @pytest.fixture

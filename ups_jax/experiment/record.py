@@ -32,11 +32,11 @@ def _task(cfg: Any) -> dict[str, Any]:
 
 
 def row_of(
-    plan: RunContext, splits: Splits, run: RunRecord, *, selected: str, spread: float | None
+    context: RunContext, splits: Splits, run: RunRecord, *, selected: str, spread: float | None
 ) -> Row:
     """Return the row of a run, without its curves and verdicts."""
-    cfg, task = plan.cfg, _task(plan.cfg)
-    metadata = read_json(plan.workdir / "metadata.json", {})
+    cfg, task = context.cfg, _task(context.cfg)
+    metadata = read_json(context.workdir / "metadata.json", {})
     numbers = ", ".join(f"{k} {v}" for k, v in task.items() if k in ("nu", "points", "steps"))
     judged = {gate.metric for gate in cfg.gates.values()} | set(cfg.regression.metrics)
     metrics = {
@@ -53,7 +53,7 @@ def row_of(
         "kind": "run",
         "id": run.id,
         "time": leaderboard.now(),
-        "name": plan.workdir.name,
+        "name": context.workdir.name,
         "board": board_name(cfg, splits),
         "task": f"{task['pde']}: {numbers}",
         "protocol": cfg.eval.protocol,
@@ -70,15 +70,15 @@ def row_of(
         "fingerprint": metadata.get("fingerprint"),
         "seedless_fingerprint": config.seedless_fingerprint(cfg),
         "config": config.to_dict(cfg),
-        "report": f"{plan.workdir.name}/report.html",
+        "report": f"{context.workdir.name}/report.html",
     }
 
 
 def curves_of(
-    plan: RunContext, curves: Mapping[str, np.ndarray], times: np.ndarray, *, selected: str
+    context: RunContext, curves: Mapping[str, np.ndarray], times: np.ndarray, *, selected: str
 ) -> Row:
     """Return error against forecast time and training seconds, and the last frame's spectra."""
-    prefix = selected if plan.cfg.eval.protocol == "p1" else f"{selected}/p10"
+    prefix = selected if context.cfg.eval.protocol == "p1" else f"{selected}/p10"
     out: dict[str, list[float | None]] = {"time": [], "nrmse": []}
     if (errors := curves.get(f"{prefix}/nrmse")) is not None:
         mean = np.asarray(errors).mean(0)
@@ -86,7 +86,7 @@ def curves_of(
     for name, key in (("spectrum", f"{selected}/spectrum"), ("truth_spectrum", "truth/spectrum")):
         if key in curves:
             out[name] = _rounded(curves[key])
-    return out | _progress(plan.workdir)
+    return out | _progress(context.workdir)
 
 
 def _progress(workdir: Path) -> dict[str, list[float | None]]:

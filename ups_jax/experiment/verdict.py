@@ -15,7 +15,7 @@ from ups_jax.files import read_json, write_json
 from ups_jax.leaderboard import BoardState, Leaderboard, PromotionDecision, Regression, Row
 from ups_jax.leaderboard.gates import check, passed
 from ups_jax.leaderboard.page import write_page
-from ups_jax.leaderboard.regression import BETTER
+from ups_jax.leaderboard.regression import IMPROVED
 from ups_jax.leaderboard.tables import ranking_table
 from ups_jax.report import Table
 from ups_jax.tracking import RunRecord
@@ -63,14 +63,14 @@ def page_path(cfg: Any, workdir: Path) -> Path:
     return board_path(cfg, workdir).with_suffix(".html")
 
 
-def baseline(plan: RunContext, splits: Splits, run_id: str) -> BoardState:
+def baseline(context: RunContext, splits: Splits, run_id: str) -> BoardState:
     """Return the board before the run began; `baseline.json` keeps it for a resumed run."""
-    path, board = plan.workdir / "baseline.json", record.board_name(plan.cfg, splits)
+    path, board = context.workdir / "baseline.json", record.board_name(context.cfg, splits)
     saved = read_json(path, None)
     if saved is None or saved["board"] != board:
-        entries = leaderboard.read(board_path(plan.cfg, plan.workdir))
+        entries = leaderboard.read(board_path(context.cfg, context.workdir))
         state = leaderboard.board_state(entries, board, without=run_id)
-        recent = state.history[-plan.cfg.regression.history :]
+        recent = state.history[-context.cfg.regression.history :]
         # Older runs of the champion's recipe show how much a metric varies with the seed.
         fingerprint = (state.champion or {}).get("seedless_fingerprint")
         alike = [
@@ -85,7 +85,7 @@ def baseline(plan: RunContext, splits: Splits, run_id: str) -> BoardState:
 
 
 def judge(
-    plan: RunContext,
+    context: RunContext,
     splits: Splits,
     run: RunRecord,
     before: BoardState,
@@ -100,10 +100,10 @@ def judge(
     selected: forecaster selected by validation; curves: those of `evaluate.Report`; times: of the
     truth's frames; spread: of the validation error over the seeds of this run.
     """
-    cfg, champion = plan.cfg, before.champion
+    cfg, champion = context.cfg, before.champion
     gates = check(cfg.gates.to_dict(), run.summary, champion and champion["metrics"])
-    row = record.row_of(plan, splits, run, selected=selected, spread=spread)
-    row["curves"] = record.curves_of(plan, curves, times, selected=selected)
+    row = record.row_of(context, splits, run, selected=selected, spread=spread)
+    row["curves"] = record.curves_of(context, curves, times, selected=selected)
     row["gates"] = {
         "met": sum(verdict.status == PASS for verdict in gates),
         "total": sum(verdict.status != NO_BASELINE for verdict in gates),
@@ -112,18 +112,18 @@ def judge(
     regressions = leaderboard.compare(before, row, **cfg.regression.to_dict())
     row["regressions"] = {
         "regressed": list(leaderboard.worst_regressions(regressions)),
-        "improved": sorted({r.metric for r in regressions if r.status == BETTER}),
+        "improved": sorted({r.metric for r in regressions if r.status == IMPROVED}),
         "baseline": champion and champion["id"],
     }
     promotion = leaderboard.decide_promotion(row, before, margin=cfg.leaderboard.margin)
-    path = board_path(cfg, plan.workdir)
+    path = board_path(cfg, context.workdir)
     leaderboard.append(path, row)
     if promotion.granted and cfg.leaderboard.auto_promote:
         event = leaderboard.event("promote", row, by="run", reason=promotion.reason)
         leaderboard.append(path, event)
     write_page(path)
     ruling = RunVerdict(row, before, gates, regressions, promotion, leaderboard.read(path))
-    write_json(plan.workdir / "verdict.json", _record(ruling))
+    write_json(context.workdir / "verdict.json", _record(ruling))
     return ruling
 
 

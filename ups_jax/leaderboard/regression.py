@@ -10,7 +10,7 @@ from ups_jax.leaderboard.ranking import BoardState, spread_of
 from ups_jax.leaderboard.storage import Row
 from ups_jax.types import NO_BASELINE
 
-WORSE, BETTER, UNCHANGED = "regression", "improvement", "unchanged"
+REGRESSED, IMPROVED, UNCHANGED = "regression", "improvement", "unchanged"
 MIN_HISTORY = 3
 """Runs that a median of recent runs needs."""
 ROUNDING_SLACK = 1e-9
@@ -73,7 +73,7 @@ def worst_regressions(comparisons: Sequence[Regression]) -> dict[str, Regression
     """Return each metric that got worse with its largest change, for one alert each."""
     worst: dict[str, Regression] = {}
     for comparison in comparisons:
-        if comparison.status == WORSE:
+        if comparison.status == REGRESSED:
             other = worst.get(comparison.metric)
             if other is None or _size(comparison) > _size(other):
                 worst[comparison.metric] = comparison
@@ -98,14 +98,14 @@ def _judge(
         return Regression(metric, against, NO_BASELINE, value, None, None, None, text)
     if value is None:
         text = f"{metric} is missing or not finite; {against} {reference:.4g}"
-        return Regression(metric, against, WORSE, None, reference, None, spread, text)
+        return Regression(metric, against, REGRESSED, None, reference, None, spread, text)
     loss, change = relative_loss(metric, value, reference)
     status = UNCHANGED
     if abs(loss) > (spread or 0.0):
         if change > tolerance * (1 + ROUNDING_SLACK):
-            status = WORSE
+            status = REGRESSED
         elif -change > improvement * (1 + ROUNDING_SLACK):
-            status = BETTER
+            status = IMPROVED
     direction = direction_of(metric)
     ideal = f", ideal {direction:g}" if isinstance(direction, int | float) else ""
     text = f"{metric} is {value:.4g}, {against} {reference:.4g}{ideal}: "

@@ -37,7 +37,7 @@ def page(
 ) -> str:
     """Return the page as HTML that loads no other file and runs no text of a row.
 
-    rows: finished runs, of which only "id" and "board" must exist; leaders: the champion's id of
+    rows: finished runs; only "id" and "board" must exist; leaders: the champion's id of
     each board; history: promotions and demotions in order.
     """
     return Template(_asset("page.html")).substitute(
