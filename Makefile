@@ -1,12 +1,13 @@
-# `make burgers` and `make test` need only python >= 3.11 and make; they set up the rest themselves.
+# `make burgers` and `make test` need only python >= 3.11 and make; they install the rest into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DEV := .venv/.ready-dev
 WORKDIR ?= runs/burgers
 CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p')
-EXTRA := dev,pde,dashboard,slurm,sweep$(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo ",cuda13" || echo ",cuda12"),)
+GPU := $(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo "[cuda13]" || echo "[cuda12]"),)
 
-# The peers have an environment of their own. Where pip knows no CPU build of torch, name a wheel of one.
+# The peers have a separate environment. If pip finds no CPU build of torch, name a wheel: TORCH=...
 PEERS := .venv-peers
 TORCH ?= torch==2.13.0
 
@@ -20,17 +21,17 @@ smoke: $(READY)
 	@echo '+ $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke'
 	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke
 
-test: $(READY)
+test: $(DEV)
 	@echo '+ $(BIN)/python -m pytest'
 	@$(BIN)/python -m pytest
 
-lint: $(READY)
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
 bench: WORKDIR = runs/burgers
-bench: burgers
+bench: $(DEV) burgers
 	@for run in 'burgers.py --config.seed=1 --workdir runs/burgers-seed1' \
 		'burgers.py --config.seed=2 --workdir runs/burgers-seed2' 'burgers.py:hybrid --config.seeds=3' \
 		burgers.py:nu0.01 burgers.py:nu0.1 burgers.py:nu1 burgers.py:joint burgers.py:sparse kuramoto.py \
@@ -47,12 +48,12 @@ bench: burgers
 		$(BIN)/python benchmarks/$$name.py $$* || exit 1; done
 
 # For one GPU: the :full recipe, and its seconds to published errors.
-bench-full: $(READY)
+bench-full: $(DEV)
 	@$(BIN)/python benchmarks/time_to_target.py --task full --seconds 600
 	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:full
 	@$(BIN)/python benchmarks/collect.py runs/burgers-full
 
-bench-peers: $(READY) $(PEERS)/.ready
+bench-peers: $(DEV) $(PEERS)/.ready
 	@$(BIN)/python benchmarks/step_time.py
 	@$(BIN)/python benchmarks/time_to_target.py
 	@PYTHONPATH=benchmarks $(PEERS)/bin/python benchmarks/peers/apebench_families.py
@@ -63,7 +64,7 @@ $(PEERS)/.ready: benchmarks/peers/requirements.txt
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# SkyPilot has an environment of its own: its packages conflict with wandb's.
+# SkyPilot has a separate environment: its packages conflict with wandb's.
 SKY := .venv-sky
 sky: $(SKY)/.ready
 
@@ -74,8 +75,13 @@ $(SKY)/.ready: ups_jax/jobs/launch/requirements.txt
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo 'python >= 3.11 is needed; name one: make PYTHON=python3.12 burgers'; exit 1; }
+		{ echo 'error: python >= 3.11 is needed; choose one: make PYTHON=python3.12 burgers'; exit 1; }
 	@echo 'setting up .venv with $(if $(CUDA),CUDA $(CUDA) (nvidia-smi answers),the CPU build of jax)'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRA)]'
-	@touch $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(GPU)'
+	@touch $@
+
+$(DEV): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[dev,pde,dashboard,slurm,sweep]'
+	@touch $@
