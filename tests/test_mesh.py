@@ -1,4 +1,4 @@
-"""Devices side by side: the same losses as on one, parameters shared out, batches that divide."""
+"""Meshes of devices: the losses of one device, sharded parameters, batches that divide."""
 
 import json
 import os
@@ -14,88 +14,101 @@ from ups_jax import sharding
 
 TRAIN = """
 import json, sys
+from dataclasses import replace
 from pathlib import Path
 import jax
 import numpy as np
 import ups_jax as ups
-from ups_jax import mesh, optim
-from ups_jax.experiment.checkpoint import Checkpoints
+from ups_jax import sharding
 from ups_jax.config import load
-from ups_jax.simulator import build, statistics
-from ups_jax.stages import STAGES
-from ups_jax.train import Progress, Snapshot, TrainState, fit, start
+from ups_jax.emulator import fit_statistics
+from ups_jax.experiment.build import build
+from ups_jax.experiment.checkpoint import Checkpoints
+from ups_jax.stages import STAGES, bind
+from ups_jax.train import Hooks, Progress, Recipe, TrainSnapshot, TrainState, fit, init_state
 from ups_jax.types import Interrupted
 
 small = {"pde.points": 32, "data.cells": (64,), "operator.width": 16, "operator.dilations": (1,)}
-cfg = load("configs/burgers.py:smoke", small)
-emulator = build(cfg)
+emulator = build(load("configs/burgers.py:smoke", small))
 data = ups.simulate(emulator.pde, jax.random.key(0), n=32, steps=8, cache=False)
-params = ups.init(emulator, jax.random.key(1), statistics(emulator, data))
-opt = optim.adamw(
-    steps=100, lr=1e-3, schedule="cosine", warmup=10, weight_decay=1e-5, clip_norm=1.0
+params = ups.init(emulator, jax.random.key(1), fit_statistics(emulator, data))
+recipe = Recipe(
+    steps=100, batch=16, lr=1e-3, warmup=10, unroll=(1,), steps_per_call=5, val_every=5,
+    ema_decay=0.9,
 )
 
 
-def go(grid, rows, params=params, key=jax.random.key(2), steps=100, **more):
+def train(mesh, losses, params=params, key=jax.random.key(2), recipe=recipe, resume=None, **hooks):
+    stage = bind(STAGES["operator"], emulator, recipe)
+    hooks = Hooks(on_log=lambda step, row: losses.append(row["loss"]), **hooks)
     return fit(
-        STAGES["operator"](emulator), params, data, key, opt=opt, phases=[(steps, 1)], batch_size=16,
-        steps_per_call=5, ema_decay=0.9, augment=emulator.pde.symmetries, mesh=grid,
-        on_log=lambda step, row: rows.append(row["loss"]), **more,
+        stage, params, data, key, recipe, augment=emulator.pde.symmetries, mesh=mesh, hooks=hooks,
+        resume=resume,
     )
 
 
-def rolled(found, grid):
-    u0, cond = mesh.spread(grid, (data.u[:8, 0], data.cond[:8]))
+def rollout(params, mesh):
+    u0, cond = sharding.shard_batch(mesh, (data.u[:8, 0], data.cond[:8]))
     key = jax.random.key(3)
-    return np.asarray(ups.forecast(emulator, found, u0, cond, key, steps=4, mode="operator").u)
+    return np.asarray(ups.forecast(emulator, params, u0, cond, key, steps=4, mode="operator").u)
 
 
-told = {}
+report = {}
 for data_axis, fsdp in ((None, 1), (1, 1), (8, 1), (2, 4)):
-    rows, grid = [], None if data_axis is None else mesh.make(data=data_axis, fsdp=fsdp)
-    found = go(grid, rows)
-    specs = [str(x.sharding) for x in jax.tree.leaves(found.last["operator"])]
-    apart = rolled(found.best, grid) - rolled(jax.device_get(found.best), None)
-    told[f"{data_axis}-{fsdp}"] = {
-        "loss": rows, "sharded": sum("'fsdp'," in spec or "'fsdp')" in spec for spec in specs),
-        "apart": float(abs(apart).max()),
+    losses, mesh = [], None
+    if data_axis is not None:
+        mesh = sharding.make_mesh(data=data_axis, fsdp=fsdp)
+    result = train(mesh, losses)
+    specs = [str(x.sharding) for x in jax.tree.leaves(result.last["operator"])]
+    difference = rollout(result.best, mesh) - rollout(jax.device_get(result.best), None)
+    report[f"{data_axis}-{fsdp}"] = {
+        "loss": losses,
+        "sharded": sum("'fsdp'," in spec or "'fsdp')" in spec for spec in specs),
+        "difference": float(abs(difference).max()),
     }
 
-both = jax.tree.map(lambda x: np.stack([x, 1.1 * x]), params)
-for name, grid in (("two alone", None), ("two 2-4", mesh.make(data=2, fsdp=4))):
-    rows, held = [], []
-    saving = dict(on_save=lambda now: held.append(now.state.opt))
-    go(grid, rows, both, jax.random.split(jax.random.key(2), 2), 20, **saving)
-    vectors = [str(x.sharding) for x in jax.tree.leaves(held[0]) if x.size > 1000]
-    told[name] = {"loss": rows, "shared": sum("'fsdp'" in v for v in vectors), "of": len(vectors)}
+stacked = jax.tree.map(lambda x: np.stack([x, 1.1 * x]), params)
+meshes = {"stacked None": None, "stacked 2-4": sharding.make_mesh(data=2, fsdp=4)}
+for name, mesh in meshes.items():
+    losses, states = [], []
+    train(
+        mesh, losses, stacked, jax.random.split(jax.random.key(2), 2), replace(recipe, steps=20),
+        on_save=lambda snapshot: states.append(snapshot.state.opt),
+    )
+    vectors = [str(x.sharding) for x in jax.tree.leaves(states[0]) if x.size > 1000]
+    report[name] = {
+        "loss": losses, "sharded": sum("'fsdp'" in v for v in vectors), "total": len(vectors)
+    }
 
-wide = dict(n=520, steps=1, cache=False)
-one, many = (ups.simulate(emulator.pde, jax.random.key(4), mesh=m, **wide) for m in (None, mesh.make()))
-told["data"] = {"alike": bool((one.u == many.u).all()), "of": len(many)}
+sizes = dict(n=520, steps=1, cache=False)
+one, many = (
+    ups.simulate(emulator.pde, jax.random.key(4), mesh=mesh, **sizes)
+    for mesh in (None, sharding.make_mesh())
+)
+report["data"] = {"equal": bool((one.u == many.u).all()), "total": len(many)}
 
-rows, kept = [], None
-for devices, until in ((8, 8), (4, 14), (1, 99)):
-    last = {}
+losses, snapshot = [], None
+for devices, calls in ((8, 8), (4, 14), (1, 99)):
     with Checkpoints(Path(sys.argv[1])) as folder:
-        def save(now):
-            number = folder.save({**now.state._asdict(), "best": now.best}, now.progress._asdict())
-            last["number"] = number
+        def save(snapshot):
+            tree = {**snapshot.state._asdict(), "best": snapshot.best}
+            folder.save(tree, snapshot.progress._asdict())
         try:
-            go(mesh.make(data=devices), rows, resume=kept, on_save=save,
-               stop=lambda until=until: len(rows) >= until)
+            train(sharding.make_mesh(data=devices), losses, resume=snapshot, on_save=save,
+                  stop=lambda: len(losses) >= calls)
         except Interrupted:
-            blank = start(STAGES["operator"](emulator), params, opt)
-            like = jax.eval_shape(lambda: {**blank.state._asdict(), "best": blank.best})
-            tree, meta = folder.restore(last["number"], like)
+            initial = init_state("operator", params, recipe.optimizer())
+            like = jax.eval_shape(lambda: {**initial.state._asdict(), "best": initial.best})
+            tree, meta = folder.restore(folder.latest(), like)
             best = tree.pop("best")
-            kept = Snapshot(TrainState(**tree), best, Progress(**meta))
-told["moved"] = {"loss": rows}
-print(json.dumps(told))
+            snapshot = TrainSnapshot(TrainState(**tree), best, Progress(**meta))
+report["moved"] = {"loss": losses}
+print(json.dumps(report))
 """
 
 
 def forced(devices):
-    """An environment in which a CPU pretends to be that many devices."""
+    """Environment with one CPU split into that many devices."""
     flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
 
@@ -117,29 +130,31 @@ def test_eight_devices_have_the_losses_of_one(trained):
         np.testing.assert_allclose(trained[name]["loss"], one, rtol=1e-5)
 
 
-def test_networks_side_by_side_and_what_the_optimiser_keeps_are_shared_out_too(trained):
-    alone, shared = trained["two alone"], trained["two 2-4"]
-    np.testing.assert_allclose(shared["loss"], alone["loss"], rtol=1e-5)
-    assert (alone["shared"], shared["shared"]) == (0, 2) and shared["of"] == 2
+def test_stacked_networks_and_their_optimizer_state_are_sharded(trained):
+    alone, sharded = trained["stacked None"], trained["stacked 2-4"]
+    np.testing.assert_allclose(sharded["loss"], alone["loss"], rtol=1e-5)
+    assert (alone["sharded"], sharded["sharded"]) == (0, 2) and sharded["total"] == 2
 
 
-def test_devices_that_simulate_side_by_side_make_the_same_bits(trained):
-    assert trained["data"] == {"alike": True, "of": 520}
+def test_devices_simulate_shards_in_parallel_to_the_same_bits(trained):
+    assert trained["data"] == {"equal": True, "total": 520}
 
 
-def test_a_checkpoint_of_eight_devices_goes_on_with_four_and_with_one(trained):
+def test_a_checkpoint_of_eight_devices_resumes_on_four_and_on_one(trained):
     moved, alone = trained["moved"]["loss"], trained["1-1"]["loss"]
     assert len(moved) == len(alone) == 20
     np.testing.assert_allclose(moved, alone, rtol=1e-4)
 
 
-def test_parameters_are_whole_on_each_device_or_shared_out_over_fsdp(trained):
+def test_parameters_are_replicated_or_sharded_over_fsdp(trained):
     assert trained["8-1"]["sharded"] == 0 and trained["2-4"]["sharded"] > 0
-    assert all(run.get("apart", 0) < 1e-5 for run in trained.values())
+    assert all(run.get("difference", 0) < 1e-5 for run in trained.values())
 
 
 def test_a_mesh_of_more_devices_than_there_are_is_refused():
-    with pytest.raises(ValueError, match=r"needs 8 devices, but 1 cpu devices are here; lower"):
+    with pytest.raises(
+        ValueError, match=r"needs 8 devices, but only 1 cpu devices are available; lower"
+    ):
         sharding.make_mesh(data=4, fsdp=2)
     with pytest.raises(ValueError, match="both must be at least 1"):
         sharding.make_mesh(data=0)
@@ -147,8 +162,8 @@ def test_a_mesh_of_more_devices_than_there_are_is_refused():
         sharding.make_mesh(fsdp=2)
 
 
-class Wide:
-    """Of a mesh, what `require_divides` looks at."""
+class EightDevices:
+    """The attributes of a mesh that `require_divides` reads."""
 
     size, shape = 8, {"data": 8, "fsdp": 1}
 
@@ -156,14 +171,14 @@ class Wide:
 @pytest.mark.parametrize(
     ("size", "near"), [(12, "use 8 or 16"), (3, "use 8"), (17, "use 16 or 24")]
 )
-def test_a_batch_that_does_not_divide_names_the_nearest_that_do(size, near):
+def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_sizes(size, near):
     with pytest.raises(ValueError, match=rf"fit.operator.batch is {size}, .* {near}$"):
-        sharding.require_divides("fit.operator.batch", size, Wide())  # pyright: ignore[reportArgumentType]
-    sharding.require_divides("fit.operator.batch", 16, Wide())  # pyright: ignore[reportArgumentType]
+        sharding.require_divides("fit.operator.batch", size, EightDevices())  # pyright: ignore[reportArgumentType]
+    sharding.require_divides("fit.operator.batch", 16, EightDevices())  # pyright: ignore[reportArgumentType]
 
 
-def test_one_device_is_a_mesh_of_one_and_what_does_not_divide_is_whole_on_each():
-    grid = sharding.make_mesh()
-    assert grid.size == len(jax.devices()) == 1
-    found = sharding.shard_batch(grid, {"a": np.ones((3, 2)), "b": np.float32(1)})
-    assert found["a"].shape == (3, 2) and found["b"].shape == ()
+def test_one_device_is_a_mesh_of_one_and_odd_axes_are_replicated():
+    mesh = sharding.make_mesh()
+    assert mesh.size == len(jax.devices()) == 1
+    arrays = sharding.shard_batch(mesh, {"a": np.ones((3, 2)), "b": np.float32(1)})
+    assert arrays["a"].shape == (3, 2) and arrays["b"].shape == ()
