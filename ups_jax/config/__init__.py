@@ -1,8 +1,9 @@
-"""A run's configuration: read from a file, overridden, bound to factories, checked, compared."""
+"""Configuration of a run: read from a file, overridden, checked, saved, compared."""
 
 import hashlib
 import json
 import re
+import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,10 @@ from ups_jax.config import base
 from ups_jax.config.base import SCHEMA, Config
 from ups_jax.config.help import comments, describe
 from ups_jax.config.renames import describe_rename, upgrade
-from ups_jax.config.rules import phases, require_schema, validate
-from ups_jax.config.schema import FACTORY_SECTIONS, assemble, base_keys, bind, override
+from ups_jax.config.rules import require_schema, validate
+from ups_jax.config.schema import FACTORY_SECTIONS, base_keys, resolve
 from ups_jax.files import flatten
-from ups_jax.registry import near_miss
+from ups_jax.registry import lookup, near_miss
 
 __all__ = [
     "SCHEMA",
@@ -31,35 +32,29 @@ __all__ = [
     "fingerprint",
     "from_dict",
     "load",
-    "phases",
     "seedless_fingerprint",
     "split_path",
     "to_dict",
     "validate",
 ]
 NON_COMPUTE_SECTIONS = ("log.", "report.", "mesh.")
-"""Sections that change how a run is told or where it runs, not what it computes."""
+"""Sections that do not change the numbers of a run."""
 
 
 def load(path: str, overrides: Mapping[str, object] | Sequence[str] | None = None) -> Config:
-    """Locked, checked config of "FILE[:variant]". Raises ValueError that says how to mend it.
+    """Return the locked, checked config of "FILE[:variant]", or of "NAME[:variant]" by its name.
 
     `overrides` maps dotted keys to values, or lists "KEY=VALUE"; strings are parsed by the key's
     declared type. A new `pde.name` or `operator.name` brings its factory's defaults; the other
-    overrides apply after it, whatever their order.
+    overrides apply after it, whatever their order. Raises ValueError that says how to mend it.
     """
-    raw = _read(path)
-    try:
-        values = bind(flatten(raw))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    cfg = assemble(override(values, _pairs(overrides or {})))
+    cfg = resolve(flatten(_read(path)), _pairs(overrides or {}), file=path)
     validate(cfg)
     return cfg
 
 
 def from_dict(saved: Mapping[str, Any]) -> Config:
-    """Locked config of what `to_dict` made, as read back from JSON. Raises ValueError.
+    """Return the locked config of a dict that `to_dict` made and JSON stored. Raises ValueError.
 
     Keys of an older schema are renamed. Keys that are newer than the file take their defaults,
     which change nothing. Schema, keys and types are checked, but no rules between keys: these held
@@ -67,34 +62,31 @@ def from_dict(saved: Mapping[str, Any]) -> Config:
     """
     values = _complete(saved)
     require_schema(values.get("schema"))
-    return assemble(bind(values))
+    return resolve(values)
 
 
 def to_dict(cfg: Config) -> dict[str, Any]:
-    """Nested plain values that JSON can hold; tuples become lists."""
+    """Return nested plain values that JSON can hold; tuples become lists."""
     return _plain(cfg.to_dict())
 
 
 def fingerprint(cfg: Config) -> str:
-    """SHA-256 over every key outside `log` and `report`."""
-    text = json.dumps(_compute_keys(to_dict(cfg)), sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return the SHA-256 of every key outside `log`, `report` and `mesh`."""
+    return _hash(_compute_keys(to_dict(cfg)))
 
 
 def seedless_fingerprint(cfg: Config) -> str:
-    """Fingerprint of a config but for its seeds: runs of one recipe tell how much a seed changes.
+    """Return the fingerprint without seeds and verdict: equal for the runs of one recipe.
 
-    Where a run is entered, and what it is judged by, is no part of a recipe.
+    The spread of these runs is the effect of the seed.
     """
-    apart = ("seed", "seeds", "gates", "regression", "leaderboard")
-    made = {key: value for key, value in _compute_keys(to_dict(cfg)).items()
-            if key.partition(".")[0] not in apart}  # fmt: skip
-    text = json.dumps(made, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    values = _compute_keys(to_dict(cfg)).items()
+    excluded = ("seed", "num_seeds", "gates", "regression", "leaderboard")
+    return _hash({key: value for key, value in values if key.partition(".")[0] not in excluded})
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Keys outside `log` and `report` that differ, as "key: old -> new".
+    """Return the keys outside `log`, `report` and `mesh` that differ, as "key: old -> new".
 
     Keys of an older schema are renamed first. A key that is newer than `old` counts as changed
     only where its value is not the default.
@@ -102,15 +94,15 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     before, after = (_compute_keys(_plain(_complete(config))) for config in (old, new))
     keys = list(after) + [key for key in before if key not in after]
 
-    def shown(flat: Mapping[str, Any], key: str) -> str:
-        return repr(flat[key]) if key in flat else "absent"
+    def text(values: Mapping[str, Any], key: str) -> str:
+        return repr(values[key]) if key in values else "absent"
 
-    pairs = [(key, shown(before, key), shown(after, key)) for key in keys]
+    pairs = [(key, text(before, key), text(after, key)) for key in keys]
     return [f"{key}: {was} -> {now}" for key, was, now in pairs if was != now]
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """File and variant of "FILE[:variant]"; an empty variant is "default"."""
+    """Return file and variant of "FILE[:variant]"; an empty variant is "default"."""
     file, colon, variant = str(path).rpartition(":")
     if not colon or "/" in variant:
         return str(path), "default"
@@ -133,6 +125,11 @@ def _compute_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flat if not key.startswith(NON_COMPUTE_SECTIONS)}
 
 
+def _hash(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
@@ -152,17 +149,9 @@ def _pairs(overrides: Mapping[str, object] | Sequence[str]) -> dict[str, Any]:
 
 
 def _read(path: str) -> Config:
-    """Run the file afresh, so that an edit counts at once, and ask it for the variant.
-
-    Whatever the user's own lines raise is told as one line with its place, the cause kept behind.
-    """
+    """Run the file anew, so that an edit counts at once, and return the config of the variant."""
     name, variant = split_path(path)
-    file = Path(name).expanduser()
-    if not file.is_file():
-        found = sorted(str(other) for other in file.parent.glob("*.py"))
-        known = [other for other in found if Path(other).stem not in ("__init__", "base")]
-        hint = f"{near_miss(name, known)} known: {', '.join(known)}" if known else ""
-        raise ValueError(f"no config file {name!r}{hint}")
+    file = _find(name)
     module = ModuleType(file.stem)
     module.__file__ = str(file)
     with user_error_context(file):
@@ -170,9 +159,8 @@ def _read(path: str) -> Config:
     if not callable(getattr(module, "get_config", None)):
         raise ValueError(f"{name} has no get_config(variant); see configs/burgers.py for one")
     variants = [str(v) for v in getattr(module, "VARIANTS", ())]
-    if variants and variant not in variants:
-        hint = near_miss(variant, variants)
-        raise ValueError(f"unknown variant {variant!r}{hint} known: {', '.join(sorted(variants))}")
+    if variants:
+        lookup(dict.fromkeys(variants), variant, "variant")
     with user_error_context(file):
         cfg = module.get_config() if variant == "default" else module.get_config(variant)
     if not isinstance(cfg, ConfigDict):
@@ -180,13 +168,33 @@ def _read(path: str) -> Config:
     return cfg
 
 
+def _find(name: str) -> Path:
+    """Return the file of a path, or of a bare name that the library or its checkout has."""
+    file = Path(name).expanduser()
+    if file.is_file():
+        return file
+    root = Path(base.__file__).parents[1]
+    shipped = [f for folder in (root, root.parent) for f in folder.glob("configs/[!_]*.py")]
+    named = {f.stem: f for f in reversed(shipped)}
+    if name in named:
+        return named[name]
+    near = sorted(str(f) for f in file.parent.glob("[!_]*.py"))
+    known = (
+        [*near, *sorted(named)] if file.suffix or len(file.parts) > 1 else [*sorted(named), *near]
+    )
+    raise ValueError(f"no config file {name!r}{near_miss(name, known)} known: {', '.join(known)}")
+
+
 @contextmanager
 def user_error_context(file: Path) -> Iterator[None]:
-    """Convert any error that the user's file raises into a ValueError of one line."""
+    """Make the folder of the file importable, and convert its errors to one-line ValueErrors."""
+    sys.path.append(str(file.parent.resolve()))
     try:
         yield
     except Exception as error:
         raise ValueError(_error_location(file, error)) from error
+    finally:
+        sys.path.remove(str(file.parent.resolve()))
 
 
 def _error_location(file: Path, error: Exception) -> str:

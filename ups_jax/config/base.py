@@ -4,6 +4,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from ups_jax.stages import STAGES
+
 Config = Any
 """A ConfigDict. Its annotations give every value one wide union, which no checker can follow."""
 SCHEMA = 3
@@ -83,11 +85,8 @@ def get_config() -> Config:
     cfg.search.num_trajectories = 32  # first test trajectories, for the analysis of the search
 
     cfg.fit = ConfigDict()
-    for stage in ("operator", "control", "ensemble"):
-        cfg.fit[stage] = fit()
-    for stage in ("diffusion", "student"):
-        cfg.fit[stage] = fit()
-        cfg.fit[stage].update(unroll=(1,), phase_fractions=(1.0,))
+    for name, stage in STAGES.items():
+        cfg.fit[name] = fit(**stage.defaults)
 
     cfg.sweep = ConfigDict()  # learning rates of stage operator, trained in parallel in one run
     cfg.sweep.lr_factors = (1.0,)  # factors of fit.operator.lr; all networks have the same seed
@@ -140,8 +139,8 @@ def gate(metric: str, **limit: Any) -> Config:
     return ConfigDict({"metric": metric, **limit})
 
 
-def fit() -> Config:
-    """Return the keys of one training stage."""
+def fit(**defaults: Any) -> Config:
+    """Return the keys of one training stage; `defaults` replaces values and adds keys."""
     fit = ConfigDict()
     fit.steps = 12000  # optimiser updates
     fit.batch = 32  # windows per update
@@ -162,4 +161,5 @@ def fit() -> Config:
     fit.augment = True  # augment by the PDE's symmetries
     fit.steps_per_call = 50  # updates per compiled call; a call should take at most 5 s
     fit.val_every = 1000  # updates between validations, a multiple of steps_per_call
+    fit.update(defaults)
     return fit

@@ -14,17 +14,16 @@ STAGE = "fit.<stage>."
 
 
 def comments() -> dict[str, str]:
-    """Comment of every key and section of the base config; a stage's keys as fit.<stage>.*."""
-    found = LINE.findall(inspect.getsource(base))
-    return {(STAGE if owner == "fit" else "") + key: text for owner, key, text in found}
+    """Return the comment of every key and section of the base; a stage's keys as fit.<stage>.*."""
+    lines = LINE.findall(inspect.getsource(base))
+    return {(STAGE if root == "fit" else "") + key: text for root, key, text in lines}
 
 
 def describe() -> str:
-    """Every key with its default and comment, then the arguments of each factory."""
+    """Return every key with its default and comment, then the arguments of each factory."""
     values = flatten(base.get_config()) | flatten(base.fit(), STAGE)
-    told = comments()
     lines = ["keys (--config.KEY=VALUE; lists as a,b; none where it is the default):"]
-    for key, text in told.items():
+    for key, text in comments().items():
         if key not in values:
             lines.append(f"  {key}: {text}")
             continue
@@ -36,7 +35,7 @@ def describe() -> str:
 
 
 def format_value(value: Any) -> str:
-    """A value as the command line takes it."""
+    """Return a value as the command line takes it."""
     if isinstance(value, list | tuple):
         return ",".join(map(format_value, value))
     if value is None or isinstance(value, bool):
@@ -45,13 +44,13 @@ def format_value(value: Any) -> str:
 
 
 def _factories(section: str) -> list[str]:
-    component = FACTORY_SECTIONS[section]
+    spec = FACTORY_SECTIONS[section]
     lines = []
-    for name in sorted(component.table()):
-        own = arguments(section, name).items()
-        parts = [f"{k}={format_value(e.default)}" for k, e in own if k not in component.beside]
+    for name in sorted(spec.table):
+        keys = arguments(section, name).items()
+        parts = [f"{k}={format_value(key.default)}" for k, key in keys if k not in spec.extra]
         text = f"{section}.name={name}: {' '.join(parts)}"
         lines += textwrap.wrap(text, 96, initial_indent=" " * 4, subsequent_indent=" " * 6)
-    for key, (value, text) in component.beside.items():
+    for key, (value, text) in spec.extra.items():
         lines.append(f"    any {section}: {key}={format_value(value)}  {text}")
     return lines

@@ -93,7 +93,7 @@ def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
     if flat.get("schema") != RENAMED_SCHEMA:
         return flat
     renamed = {rename_key(key): value for key, value in flat.items()}
-    return {key: _rename_value(key, value) for key, value in renamed.items()} | {"schema": SCHEMA}
+    return {key: rename_value(key, value) for key, value in renamed.items()} | {"schema": SCHEMA}
 
 
 def describe_rename(leaf: str) -> str:
@@ -105,7 +105,7 @@ def describe_rename(leaf: str) -> str:
     )
 
 
-def _rename_value(key: str, value: Any) -> Any:
+def rename_value(key: str, value: Any) -> Any:
     """Rename the stages, forecasters and metrics that a value names."""
     section, _, leaf = key.rpartition(".")
     if key == "stages" or leaf == "match_flops_of":

@@ -13,6 +13,8 @@ from ups_jax.config.base import Config
 from ups_jax.config.renames import rename_key
 from ups_jax.config.types import KeyType, key_type_of
 from ups_jax.files import flatten
+from ups_jax.models import DENOISERS, OPERATORS
+from ups_jax.pde import PDES
 from ups_jax.registry import lookup, near_miss
 
 
@@ -24,45 +26,33 @@ class KeySpec(NamedTuple):
 
 
 class FactorySection(NamedTuple):
-    """A section that names a factory: its table, arguments set elsewhere, keys beside its own."""
+    """A section that names a factory: its table, arguments that the builder sets, further keys.
 
-    table: Callable[[], Mapping[str, Callable]]
-    elsewhere: tuple[str, ...]
-    beside: Mapping[str, tuple[Any, str]]
+    `extra` holds the default and the comment of keys that the builder itself reads.
+    """
 
-
-def _pdes() -> Mapping[str, Callable]:
-    from ups_jax.pde import PDES
-
-    return PDES
-
-
-def _operators() -> Mapping[str, Callable]:
-    from ups_jax.models import OPERATORS
-
-    return OPERATORS
-
-
-def _denoisers() -> Mapping[str, Callable]:
-    from ups_jax.models import DENOISERS
-
-    return DENOISERS
+    table: Mapping[str, Callable]
+    excluded: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[Any, str]] = {}
 
 
 FACTORY_SECTIONS = {
-    "pde": FactorySection(_pdes, elsewhere=("cells",), beside={}),
+    "pde": FactorySection(PDES, excluded=("cells",)),
     "operator": FactorySection(
-        _operators,
-        elsewhere=("inputs", "noise"),
-        beside={
+        OPERATORS,
+        excluded=("inputs", "noise"),
+        extra={
             "zero_mean": (False, "remove the mean of the increment"),
-            "galilean": (False, "see fields in the frame that moves with their mean"),
-            "base": ("persistence", "what the increment is added to: persistence | solver"),
-            "coarsen": (2, "of base=solver: points a cell of its grid"),
-            "substeps": (8, "of base=solver: substeps an interval"),
+            "galilean": (False, "work in the frame moving with the mean flow"),
+            "base": (
+                "persistence",
+                "base step that the increment is added to: persistence | solver",
+            ),
+            "coarsen": (2, "of base=solver: points per cell of its grid"),
+            "substeps": (8, "of base=solver: substeps per interval"),
         },
     ),
-    "denoiser": FactorySection(_denoisers, elsewhere=(), beside={}),
+    "denoiser": FactorySection(DENOISERS),
 }
 
 GATE = {
@@ -77,107 +67,108 @@ GATE = {
 
 
 def arguments(section: str, name: str) -> dict[str, KeySpec]:
-    """Keys of `section` when it names `name`: the factory's arguments that have a default.
+    """Return the keys of a section that names `name`: the factory's arguments with a default.
 
-    Arguments without a default are the builder's to give. Raises ValueError on an unknown name.
+    The builder sets the arguments without a default. Raises ValueError on an unknown name.
     """
-    component = FACTORY_SECTIONS[section]
-    factory = lookup(component.table(), name, section)
-    entries = {}
+    spec = FACTORY_SECTIONS[section]
+    factory = lookup(spec.table, name, section)
+    specs = {}
     for argument in inspect.signature(factory, eval_str=True).parameters.values():
-        if argument.default is argument.empty or argument.name in component.elsewhere:
+        if argument.default is argument.empty or argument.name in spec.excluded:
             continue
         hint = None if argument.annotation is argument.empty else argument.annotation
         kind = key_type_of(argument.default, hint)
         default = kind.check(f"{section}.{argument.name}", argument.default)
-        entries[argument.name] = KeySpec(default, kind)
-    for key, (value, _) in component.beside.items():
-        entries[key] = KeySpec(value, key_type_of(value))
-    return entries
+        specs[argument.name] = KeySpec(default, kind)
+    extra = {key: KeySpec(value, key_type_of(value)) for key, (value, _) in spec.extra.items()}
+    return specs | extra
 
 
-def declared(names: Mapping[str, str], gates: Iterable[str] = ()) -> dict[str, KeySpec]:
-    """Every key of a config whose components are `names` and which has those gates."""
+def key_specs(names: Mapping[str, str], gates: Iterable[str] = ()) -> dict[str, KeySpec]:
+    """Return every key of a config that names these factories and has these gates."""
     cfg = base.get_config()
-    entries = {f"gates.{gate}.{key}": entry for gate in gates for key, entry in GATE.items()}
+    specs = {f"gates.{gate}.{key}": spec for gate in gates for key, spec in GATE.items()}
     for key, value in flatten(cfg).items():
         section, _, leaf = key.rpartition(".")
         if section in FACTORY_SECTIONS:
-            name = names[section]
-            entries[key] = KeySpec(name, KeyType(str))
-            for argument, entry in arguments(section, name).items():
-                entries[f"{section}.{argument}"] = entry
+            specs[key] = KeySpec(names[section], KeyType(str))
+            for argument, spec in arguments(section, names[section]).items():
+                specs[f"{section}.{argument}"] = spec
         elif value is None:
-            owner = reduce(getattr, section.split("."), cfg)
-            entries[key] = KeySpec(None, KeyType(owner.get_type(leaf), optional=True))
+            parent = reduce(getattr, section.split("."), cfg)
+            specs[key] = KeySpec(None, KeyType(parent.get_type(leaf), optional=True))
         else:
-            entries[key] = KeySpec(value, key_type_of(value))
-    return entries
+            specs[key] = KeySpec(value, key_type_of(value))
+    return specs
 
 
 def base_keys() -> list[str]:
-    """Dotted keys of ups_jax/config/base.py, without the arguments of factories."""
+    """Return the dotted keys of ups_jax/config/base.py, without the arguments of factories."""
     return list(flatten(base.get_config()))
 
 
-def bind(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check dotted keys that were given; fill arguments that were not from their factories.
+def resolve(
+    given: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, *, file: str = ""
+) -> Config:
+    """Return the locked config of dotted keys: `overrides`, then `given`, then factory defaults.
 
-    Raises ValueError on an unknown or missing key, an unknown name, a value of another type.
+    An override of a factory's name drops the arguments that `given` has for it. Raises ValueError
+    on an unknown or missing key, an unknown name, a value of another type; errors in `given` start
+    with `file`.
     """
-    names = {}
-    for section in FACTORY_SECTIONS:
-        if f"{section}.name" not in given:
-            raise ValueError(f"{section} has no name; add {section}.name, one of its table's names")
-        names[section] = KeyType(str).check(f"{section}.name", given[f"{section}.name"])
-    known = declared(names, gates_of(given))
+    overrides = overrides or {}
+    replaced = [section for section in FACTORY_SECTIONS if f"{section}.name" in overrides]
+    given = {k: v for k, v in given.items() if k.partition(".")[0] not in replaced}
+    names = {s: _name(s, overrides) for s in replaced}
+    try:
+        names |= {s: _name(s, given) for s in FACTORY_SECTIONS if s not in replaced}
+        specs = key_specs(names, gates_of(given))
+        values = _checked(given, specs)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}" if file else str(error)) from error
+    for key, value in overrides.items():
+        require_known(key, specs)
+        values[key] = specs[key].kind.read(key, value)
+    return _locked(values, specs)
+
+
+def _name(section: str, values: Mapping[str, Any]) -> str:
+    key = f"{section}.name"
+    if key not in values:
+        raise ValueError(f"{section} has no name; add {key}, one of its table's names")
+    name = KeyType(str).check(key, values[key])
+    lookup(FACTORY_SECTIONS[section].table, name, section)
+    return name
+
+
+def _checked(given: Mapping[str, Any], specs: Mapping[str, KeySpec]) -> dict[str, Any]:
     for key in given:
-        require_known(key, known)
-    for key in known:
+        require_known(key, specs)
+    for key in specs:
         if key not in given and key.partition(".")[0] not in (*FACTORY_SECTIONS, "gates"):
             raise ValueError(
                 f"{key} is missing; start the config from ups_jax.config.base.get_config()"
             )
-    return {
-        key: entry.kind.check(key, given[key]) if key in given else entry.default
-        for key, entry in known.items()
-    }
+    return {key: specs[key].kind.check(key, value) for key, value in given.items()}
 
 
-def override(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace values: first the names, each with its factory's defaults, then all other keys."""
-    names = {section: values[f"{section}.name"] for section in FACTORY_SECTIONS}
-    kept = dict(values)
-    for section in FACTORY_SECTIONS:
-        if (key := f"{section}.name") in overrides:
-            names[section] = KeyType(str).read(key, overrides[key])
-            kept = {k: v for k, v in kept.items() if not k.startswith(f"{section}.")}
-    known = declared(names, gates_of(values))
-    result = {key: kept.get(key, entry.default) for key, entry in known.items()}
-    for key, value in overrides.items():
-        require_known(key, known)
-        result[key] = known[key].kind.read(key, value)
-    return result
-
-
-def assemble(values: Mapping[str, Any]) -> Config:
-    """Locked ConfigDict of bound dotted keys; keys that may be none keep their type."""
-    names = {section: values[f"{section}.name"] for section in FACTORY_SECTIONS}
-    known = declared(names, gates_of(values))
+def _locked(values: Mapping[str, Any], specs: Mapping[str, KeySpec]) -> Config:
+    """Return a ConfigDict of dotted keys; keys that may be none keep their type."""
     tree: dict[str, Any] = {"gates": {}}
-    for key, value in values.items():
+    for key, spec in specs.items():
         *path, leaf = key.split(".")
         section = reduce(lambda node, part: node.setdefault(part, {}), path, tree)
-        kind = known[key].kind
-        typed = tuple if kind.many else kind.element
+        value = values.get(key, spec.default)
+        typed = tuple if spec.kind.many else spec.kind.element
         section[leaf] = FieldReference(None, field_type=typed) if value is None else value
     return ConfigDict(tree).lock()
 
 
 def gates_of(values: Iterable[str]) -> list[str]:
-    """Names of the gates among dotted keys, in their order."""
-    found = (key.split(".") for key in values if key.startswith("gates."))
-    return list(dict.fromkeys(parts[1] for parts in found if len(parts) == 3))
+    """Return the names of the gates among dotted keys, in their order."""
+    keys = (key.split(".") for key in values if key.startswith("gates."))
+    return list(dict.fromkeys(parts[1] for parts in keys if len(parts) == 3))
 
 
 def require_known(key: str, known: Mapping[str, Any]) -> None:

@@ -1,0 +1,93 @@
+"""Values that single keys may have, whatever the other keys are: bounds of numbers, and names."""
+
+from collections.abc import Callable, Mapping
+from fnmatch import filter as matching
+from typing import Any, NamedTuple
+
+from ups_jax.config.base import Config
+from ups_jax.config.renames import rename_value
+from ups_jax.diffusion import NOISE_SCHEDULES, SAMPLERS
+from ups_jax.files import flatten
+from ups_jax.forecast import FORECASTERS
+from ups_jax.forecast.beam_search import PROPOSALS
+from ups_jax.optim import LR_SCHEDULES
+from ups_jax.registry import lookup
+from ups_jax.rewards import REWARDS
+from ups_jax.search import TEMPERATURE_SCHEDULES
+from ups_jax.stages import LOSSES, STAGES
+
+
+class Bound(NamedTuple):
+    """Interval of numbers, in words and as a condition, and the keys that it limits."""
+
+    allowed: str
+    holds: Callable[[float], bool]
+    keys: tuple[str, ...]
+
+
+AT_LEAST_0 = ("seed", "data.*seed", "data.observed_noise", "*temperature", "eval.num_figures")
+AT_LEAST_0 += ("fit.*.warmup", "fit.*.weight_decay", "fit.*.loss_floor", "leaderboard.margin")
+AT_LEAST_0 += ("search.lookahead", "search.temperature_start", "search.temperature_end")
+AT_LEAST_1 = ("num_seeds", "pde.points", "data.cells", "data.*steps", "data.*stride", "mesh.*")
+AT_LEAST_1 += ("data.train", "data.val", "data.test", "diffusion.*steps", "regression.history")
+AT_LEAST_1 += ("*.num_trajectories", "ensemble.noise_channels", "eval.selection_trajectories")
+AT_LEAST_1 += ("search.beams", "search.candidates", "search.calls_per_step", "eval.batch")
+AT_LEAST_1 += ("eval.context_frames", "report.dpi", "fit.*.steps", "fit.*.batch", "fit.*.unroll")
+AT_LEAST_1 += ("fit.*.steps_per_call", "fit.*.val_every", "fit.*.num_rollouts", "operator.coarsen")
+AT_LEAST_1 += ("operator.substeps",)
+POSITIVE = ("data.nu", "pde.dt", "diffusion.sigma_*", "sweep.lr_factors", "eval.horizons")
+POSITIVE += ("fit.*.lr", "fit.*.clip_norm", "fit.*.start_bias", "fit.*.phase_fractions")
+POSITIVE += ("regression.tolerance", "regression.improvement")
+BOUNDS = (
+    Bound("at least 0", lambda x: x >= 0, AT_LEAST_0),
+    Bound("at least 1", lambda x: x >= 1, AT_LEAST_1),
+    Bound("at least 2", lambda x: x >= 2, ("ensemble.members", "fit.*.members")),
+    Bound("positive", lambda x: x > 0, POSITIVE),
+    Bound("from 0 to 1", lambda x: 0 <= x <= 1, ("eval.nudging_gain",)),
+    Bound("above 0 and at most 1", lambda x: 0 < x <= 1, ("search.discount",)),
+    Bound("at least 0 and below 1", lambda x: 0 <= x < 1, ("fit.*.ema_decay",)),
+)
+"""Bounds of every number that no table of factories describes; `*` stands for any text."""
+NAMES: dict[str, Mapping[str, Any]] = {
+    "stages": STAGES,
+    "fit.*.schedule": LR_SCHEDULES,
+    "fit.*.loss": LOSSES,
+    "diffusion.noise": NOISE_SCHEDULES,
+    "diffusion.sampler": SAMPLERS,
+    "search.source": PROPOSALS,
+    "search.temperature_schedule": TEMPERATURE_SCHEDULES,
+    "search.rewards": REWARDS,
+    "eval.forecasters": FORECASTERS,
+    "eval.protocol": {"p1": None, "p10": None},
+}
+"""Table whose names a key, or each item of its list, may have."""
+
+
+def require(holds: bool, key: str, value: Any, allowed: str) -> None:
+    """Raise ValueError with the key, its value and what is allowed, unless `holds`."""
+    if not holds:
+        raise ValueError(f"{key} is {value!r}; it must be {allowed}")
+
+
+def check_values(cfg: Config) -> None:
+    """Raise ValueError on the first number out of its bounds or name that its table lacks."""
+    values = flatten(cfg)
+    for bound in BOUNDS:
+        for key in (key for pattern in bound.keys for key in matching(values, pattern)):
+            holds = all(item is None or bound.holds(item) for item in _items(values[key]))
+            require(holds, key, values[key], bound.allowed)
+    for pattern, table in NAMES.items():
+        for key in matching(values, pattern):
+            for name in _items(values[key]):
+                _check_name(key, name, table)
+
+
+def _check_name(key: str, name: str, table: Mapping[str, Any]) -> None:
+    renamed = rename_value(key, name)
+    if name not in table and renamed in table:
+        raise ValueError(f"{key}: {name!r} was renamed; write {renamed!r}")
+    lookup(table, name, f"name in {key}:")
+
+
+def _items(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
