@@ -1,16 +1,19 @@
-"""The report: figures show the arrays they were given, the page is safe, complete and true."""
+"""The report: figures draw the given arrays; the page is safe, complete and true."""
 
 import json
 import re
+import runpy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from ups_jax.report import figures, page, plot_forecast, write_report
-from ups_jax.report.fields import nrmse, profiles
+from ups_jax.report import FIGURES, ReportData, Table, page, plot_forecast, write_report
+from ups_jax.report.curves import percentiles, plot_errors, plot_laws, plot_spectra
+from ups_jax.report.fields import nrmse, plot_profiles
 from ups_jax.report.style import LINE_STYLES, line_styles
+from ups_jax.types import GateVerdict
 
 TIMES = np.linspace(0, 2, 41)
 ERRORS = {"operator": 0.012, "solver": 0.013, "persistence": 1.4, "mean": 0.42}
@@ -18,8 +21,8 @@ SHAPE = {1: (64,), 2: (24, 32)}
 
 
 @dataclass(frozen=True)
-class Made:
-    """The fields of an evaluation's report, made by hand."""
+class Evaluation:
+    """The fields of an `evaluate.Report` that the report reads, without an evaluation."""
 
     scalars: dict
     curves: dict
@@ -32,7 +35,7 @@ class Made:
         ("mean", 0.425, float("nan"), None),
     )
     physics_columns: tuple = ("forecaster", "conservation_gap")
-    physics_rows: tuple = (("operator", 2.3e-4), ("mean", 0.0))
+    physics_rows: tuple = (("truth", 4e-8), ("operator", 2.3e-4), ("mean", 0.0))
 
 
 def waves(ndim, m, seed=0):
@@ -40,13 +43,13 @@ def waves(ndim, m, seed=0):
     rng = np.random.default_rng(seed)
     grids = np.meshgrid(*(np.arange(n) / n for n in SHAPE[ndim]), indexing="ij")
     t = TIMES.reshape(-1, *[1] * ndim)
-    made = []
+    trajectories = []
     for _ in range(m):
         phase, speed, amp = rng.uniform(0, 1), rng.uniform(0.1, 0.6), rng.uniform(0.6, 1.2)
         s = (sum(grids) + phase - speed * t) % 1.0 - 0.5
         sharp = 2 + 30 * np.minimum(t, 0.7)
-        made.append(amp * (-2 * s + np.tanh(sharp * s)) * np.exp(-0.4 * t) + 0.1)
-    return np.stack(made)[..., None]
+        trajectories.append(amp * (-2 * s + np.tanh(sharp * s)) * np.exp(-0.4 * t) + 0.1)
+    return np.stack(trajectories)[..., None]
 
 
 def make(ndim=1, n=60, diverged=False):
@@ -70,20 +73,20 @@ def make(ndim=1, n=60, diverged=False):
     curves["mean/law/mass"] = 0 * bands * TIMES
     curves["mean/law/energy"] = np.where(TIMES > 0, -0.4, 0) * bands
     if diverged:
-        curves["crps/nrmse"] = np.full((n, 40), 0.5)
-        curves["crps/nrmse"][: n * 3 // 4, 20:] = np.nan
+        curves["ensemble/nrmse"] = np.full((n, 40), 0.5)
+        curves["ensemble/nrmse"][: n * 3 // 4, 20:] = np.nan
         curves["ttc/nrmse"] = np.full((n, 40), 0.3)
         curves["ttc/nrmse"][:2, 5:] = np.inf
         curves["hybrid/nrmse"] = np.full((n, 40), np.nan)
-        curves["crps/spectrum"] = np.full(129, np.nan)
-        curves["crps/law/mass"] = np.where(TIMES < 1, 10.0 ** (6 * TIMES), np.inf) * bands
+        curves["ensemble/spectrum"] = np.full(129, np.nan)
+        curves["ensemble/law/mass"] = np.where(TIMES < 1, 10.0 ** (6 * TIMES), np.inf) * bands
     truth = waves(ndim, 1)
     noise = 0.03 * np.roll(np.gradient(truth, axis=2), 1, axis=2)
     examples = {"truth": truth, "operator": (truth + noise)[:, 1:]}
     examples["solver"] = (truth - 0.5 * noise)[:, 1:]
     scalars = {f"eval/{m}/nrmse": v for m, v in ERRORS.items()}
-    scalars |= {"eval/operator/p10/nrmse": 0.0101, "eval/truth/physics/conservation_gap": 4e-8}
-    return Made(scalars=scalars, curves=curves, examples=examples)
+    scalars |= {"eval/operator/p10/nrmse": 0.0101}
+    return Evaluation(scalars=scalars, curves=curves, examples=examples)
 
 
 def history(stages=("operator",)):
@@ -99,13 +102,15 @@ def history(stages=("operator",)):
     return rows
 
 
-def write(folder, evidence, **changes):
-    given = dict(
-        title="burgers <golden> & co", series=history(), config={"pde": {"name": "<b>burgers</b>"}},
+def write(folder, evaluation, *, series=None, extent=None, dpi=40, **changes):
+    series = history() if series is None else series
+    values = dict(
+        title="burgers <golden> & co", config={"pde": {"name": "<b>burgers</b>"}},
         facts=[("protocol", "P1 and P10 at 256 points"), ("data", 'regenerated "x" <script>')],
-        stage_columns=["stage", "steps", "seconds"], stage_rows=[["operator", 4000, 71.2]],
+        tables=[Table("Stage Summary", ["stage", "steps"], [["operator", 4000]])],
     )  # fmt: skip
-    return write_report(folder, evidence, **(given | changes))
+    data = ReportData(evaluation, series=series, extent=extent, dpi=dpi)
+    return write_report(folder, data, **(values | changes))
 
 
 def line(ax, label):
@@ -114,7 +119,7 @@ def line(ax, label):
 
 def test_error_figure_plots_the_percentiles_at_the_scored_times():
     curves = make().curves
-    p1, p10 = figures.error_over_time(curves, TIMES).axes
+    p1, p10 = plot_errors(curves, TIMES).axes
     for ax, key, times in ((p1, "solver/nrmse", TIMES[1:]), (p10, "solver/p10/nrmse", TIMES[10:])):
         np.testing.assert_allclose(line(ax, "solver").get_xdata(), times)
         np.testing.assert_allclose(line(ax, "solver").get_ydata(), np.median(curves[key], axis=0))
@@ -122,17 +127,17 @@ def test_error_figure_plots_the_percentiles_at_the_scored_times():
         assert band.y0 == pytest.approx(np.quantile(curves[key], 0.1, axis=0).min())
         assert band.y1 == pytest.approx(np.quantile(curves[key], 0.9, axis=0).max())
         assert ax.get_yscale() == "log"
-    assert len(figures.error_over_time({"mean/nrmse": np.ones((3, 40))}, TIMES).axes) == 1
+    assert len(plot_errors({"mean/nrmse": np.ones((3, 40))}, TIMES).axes) == 1
 
 
-def test_diverged_curves_are_told_from_whole_ones():
+def test_diverged_curves_are_marked():
     curves = make(diverged=True).curves
-    ax = figures.error_over_time(curves, TIMES).axes[0]
+    ax = plot_errors(curves, TIMES).axes[0]
     labels = " ".join(str(x.get_label()) for x in ax.lines)
-    assert "crps (diverged, from t = 1.05)" in labels
+    assert "ensemble (diverged, from t = 1.05)" in labels
     assert "ttc (2 of 60 samples diverged)" in labels
     assert "hybrid (diverged, from t = 0.05)" in labels
-    shown = np.asarray(line(ax, "crps").get_ydata(), float)
+    shown = np.asarray(line(ax, "ensemble").get_ydata(), float)
     assert np.isfinite(shown[:20]).all() and np.isnan(shown[20:]).all()
     assert [x for x in ax.lines if x.get_marker() == "x" and x.get_xdata()[0] == TIMES[20]]
     assert ax.get_ylim()[1] < 20
@@ -141,7 +146,7 @@ def test_diverged_curves_are_told_from_whole_ones():
 def test_the_legend_names_each_forecaster_of_any_panel_once():
     curves = {"mean/nrmse": np.ones((3, 40)), "mean/p10/nrmse": np.ones((3, 31))}
     curves |= {"ttc/p10/nrmse": np.full((3, 31), np.nan)}
-    (legend,) = figures.error_over_time(curves, TIMES).legends
+    (legend,) = plot_errors(curves, TIMES).legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert texts == ["mean", "ttc (diverged, from t = 0.5)"]
 
@@ -149,29 +154,29 @@ def test_the_legend_names_each_forecaster_of_any_panel_once():
 def test_percentiles_agree_with_numpy_and_count_infinite_errors_as_large():
     samples = np.random.default_rng(0).lognormal(size=(50, 7))
     expected = np.quantile(samples, [0.1, 0.5, 0.9], axis=0)
-    np.testing.assert_allclose(figures.percentiles(samples), expected)
+    np.testing.assert_allclose(percentiles(samples), expected)
     samples[::5, 3] = np.inf  # a fifth is lost: the 90th percentile is, the median is not
-    low, median, high = figures.percentiles(samples)
+    low, median, high = percentiles(samples)
     assert np.isnan(high[3]) and np.isfinite([low[3], median[3]]).all()
 
 
-def test_spectra_start_at_one_and_say_what_lies_below_the_frame():
+def test_spectra_start_at_one_and_name_what_lies_below_the_frame():
     curves = make(diverged=True).curves
-    ax = figures.spectra(curves, 2.0).axes[0]
+    ax = plot_spectra(curves, 2.0).axes[0]
     np.testing.assert_allclose(line(ax, "truth").get_xdata(), np.arange(1, 129))
     np.testing.assert_allclose(line(ax, "operator").get_ydata(), curves["operator/spectrum"][1:])
     assert ax.get_xscale() == ax.get_yscale() == "log"
     assert str(line(ax, "mean").get_label()) == "mean (no energy, below the frame)"
-    assert str(line(ax, "crps").get_label()) == "crps (diverged)"
+    assert str(line(ax, "ensemble").get_label()) == "ensemble (diverged)"
 
 
 def test_law_panels_plot_every_forecaster_and_the_truth():
     curves = make().curves
-    mass, energy = figures.conserved(curves, TIMES).axes
+    mass, energy = plot_laws(curves, TIMES).axes
     for ax, law in ((mass, "mass"), (energy, "energy")):
         for mode in ("truth", "operator", "mean"):
-            given = curves[f"{mode}/law/{law}"][1]
-            np.testing.assert_allclose(line(ax, mode).get_ydata(), given)
+            expected = curves[f"{mode}/law/{law}"][1]
+            np.testing.assert_allclose(line(ax, mode).get_ydata(), expected)
     assert mass.get_yscale() == "symlog" and energy.get_yscale() == "linear"
 
 
@@ -182,12 +187,12 @@ def test_forecast_panels_share_the_truths_scale_and_hold_the_fields(ndim):
     figure = plot_forecast(truth, pred, times=TIMES, extent=(1.0,) * ndim, title="a $b$ $c")
     images = [image for ax in figure.axes for image in ax.images]
     assert len(images) == (3 if ndim == 1 else 12)
-    each = len(images) // 3
+    count = len(images) // 3
     limits = [image.get_clim() for image in images]
-    assert set(limits[: 2 * each]) == {(truth.min(), truth.max())}
+    assert set(limits[: 2 * count]) == {(truth.min(), truth.max())}
     worst = np.abs(pred - truth).max()
-    assert set(limits[2 * each :]) == {(-worst, worst)}
-    shown = np.asarray(images[2 * each - 1].get_array())
+    assert set(limits[2 * count :]) == {(-worst, worst)}
+    shown = np.asarray(images[2 * count - 1].get_array())
     np.testing.assert_allclose(shown, pred[..., 0].T if ndim == 1 else pred[-1, ..., 0].T)
     assert "nRMSE 0.5" in figure.get_suptitle()
 
@@ -204,40 +209,41 @@ def test_forecast_of_a_diverged_field_and_of_several_channels():
     assert vars(figure)["_repr_png_"]().startswith(b"\x89PNG")
 
 
-def test_forecast_refuses_what_does_not_fit():
+def test_forecast_rejects_shapes_that_do_not_fit():
     truth = waves(1, 1)[0]
     with pytest.raises(ValueError, match=r"truth\[1:\]"):
         plot_forecast(truth, truth[1:])
-    with pytest.raises(ValueError, match="one time a frame"):
+    with pytest.raises(ValueError, match="expected one time a frame"):
         plot_forecast(truth, truth, times=TIMES[1:])
-    with pytest.raises(ValueError, match="one length a space axis"):
+    with pytest.raises(ValueError, match="expected one length a space axis"):
         plot_forecast(truth, truth, extent=(1.0, 1.0))
 
 
 def test_nrmse_and_profiles():
     truth = waves(1, 1)[0]
     assert nrmse(truth, 1.25 * truth) == pytest.approx(0.25)
-    figure = profiles(truth, {"operator": truth + 1}, times=TIMES, extent=(2.0,), title="x")
+    figure = plot_profiles(truth, {"operator": truth + 1}, times=TIMES, extent=(2.0,), title="x")
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["t = 0.65", "t = 1.35", "t = 2"]
     last = line(figure.axes[2], "operator")
     np.testing.assert_allclose(last.get_ydata(), truth[-1, :, 0] + 1)
     assert last.get_xdata()[0] == pytest.approx(1 / 64)
 
 
-def test_pens_differ_in_colour_or_dash_and_stay_with_the_forecaster():
-    given = line_styles([*LINE_STYLES, "mine", "yours"])
+def test_line_styles_differ_and_are_fixed_for_each_forecaster():
+    styles = line_styles([*LINE_STYLES, "mine", "yours"])
     assert (
-        given["operator"] == LINE_STYLES["operator"] == line_styles(["x", "operator"])["operator"]
+        styles["operator"] == LINE_STYLES["operator"] == line_styles(["x", "operator"])["operator"]
     )
-    assert len({str(pen.dash) for pen in given.values()}) >= len(given) - 1
-    assert len({(to_hex(pen.color), str(pen.dash)) for pen in given.values()}) == len(given)
+    assert len({str(style.dash) for style in styles.values()}) >= len(styles) - 1
+    pairs = {(to_hex(style.color), str(style.dash)) for style in styles.values()}
+    assert len(pairs) == len(styles)
 
 
 P1 = {"eval/operator/nrmse": 0.0138, "eval/mean/nrmse": 0.425, "eval/persistence/nrmse": 1.46}
 
 
 @pytest.mark.parametrize(
-    ("scalars", "said"),
+    ("scalars", "expected"),
     [
         (
             P1 | {"eval/solver/nrmse": 0.0141},
@@ -258,16 +264,18 @@ P1 = {"eval/operator/nrmse": 0.0138, "eval/mean/nrmse": 0.425, "eval/persistence
         ({}, "was not measured (P1)."),
     ],
 )  # fmt: skip
-def test_verdict_is_true(scalars, said):
-    sentence = page.verdict(scalars, grid=(256,))
-    assert said.replace("1.1e+02", "106") in sentence
+def test_verdict_is_true(scalars, expected):
+    sentence = page.forecast_verdict(scalars, grid=(256,))
+    assert expected.replace("1.1e+02", "106") in sentence
     assert sentence.startswith("The operator's test nRMSE ") and sentence.count("\n") == 0
 
 
 def test_a_baseline_is_not_compared_with_itself():
-    sentence = page.verdict(P1 | {"eval/solver/nrmse": 0.01}, ship="mean")
+    sentence = page.forecast_verdict(P1 | {"eval/solver/nrmse": 0.01}, selected="mean")
     assert "persistence" in sentence and "(mean" not in sentence
-    assert "cell solver" not in page.verdict({"eval/solver/nrmse": 0.01}, ship="solver")
+    assert "cell solver" not in page.forecast_verdict(
+        {"eval/solver/nrmse": 0.01}, selected="solver"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +284,7 @@ def written(tmp_path_factory):
     return write(folder, make(diverged=True), extent=(1.0,), dpi=60)
 
 
-def test_report_writes_every_figure_and_leaves_no_part_behind(written):
+def test_report_writes_every_figure_and_no_scratch_file(written):
     names = {path.name for path in (written.parent / "figures").iterdir()}
     assert names == {
         "error_over_time.png", "spectra.png", "conserved.png", "training.png",
@@ -308,34 +316,77 @@ def test_page_orders_verdict_tables_figures_and_details(written):
              "<summary>Configuration"]  # fmt: skip
     assert [text.index(mark) for mark in marks] == sorted(text.index(mark) for mark in marks)
     assert '<tr class="truth"><td>truth</td><td>4e-08</td></tr>' in text
-    assert '<tr class="ship"><td>operator</td><td>0.01376</td>' in text
+    assert '<tr class="selected"><td>operator</td><td>0.01376</td>' in text
     assert "<td>nan</td><td>&ndash;</td>" in text
 
 
-def test_physics_table_keeps_a_truth_it_already_has():
-    table = page.Table("Physics", ("forecaster", "gap"), [("truth", 1.0)])
-    assert page.with_truth(table, {"eval/truth/physics/gap": 2.0}) is table
+def test_the_page_leads_with_gates_and_champion(tmp_path):
+    titles = ("Ensemble Summary", "Gates", "Regressions", "Leaderboard")
+    data = ReportData(
+        replace(make(), curves={}, examples={}, labels=()),
+        gates=[GateVerdict("error", "err", "pass", 0.01, 0.02, 0.5, None, "err is 0.01")],
+        row={"name": "mine", "curves": {}},
+        champion={"id": "7", "name": "best", "metrics": {"err": 0.03}},
+        dpi=30,
+    )
+    tables = [Table(title, ["name"], [["value"]]) for title in titles]
+    text = write_report(tmp_path, data, title="", config={}, verdict="Yes.", tables=tables)
+    marks = ["<h1>", " Yes.</p>", "Evaluation Summary", 'id="gates"', "<h2>Gates", 'id="champion"',
+             "<h2>Regressions", "<h2>Leaderboard", "<h2>Physics", "<h2>Ensemble"]  # fmt: skip
+    places = [text.read_text().index(mark) for mark in marks]
+    assert places == sorted(places)
+    assert "<h2>Figures" not in text.read_text()
 
 
-def test_two_dimensional_and_empty_evidence_are_reported(tmp_path):
+MY_FIGURE = """
+from matplotlib.figure import Figure
+from ups_jax.report import FIGURES, ReportFigure, to_png
+
+def draw(data):
+    figure = Figure()
+    figure.subplots().plot(data.evaluation.curves["operator/nrmse"].mean(0))
+    return ReportFigure("mine", to_png(figure, data.dpi), "My caption.", "A curve.")
+
+FIGURES["mine"] = draw
+"""
+
+
+def test_a_file_outside_the_package_adds_a_figure(tmp_path):
+    (tmp_path / "my_figure.py").write_text(MY_FIGURE)
+    curves = {k: v for k, v in make().curves.items() if k in ("operator/nrmse", "truth/spectrum")}
+    evaluation = replace(make(), curves=curves, examples={}, labels=())
+    try:
+        runpy.run_path(str(tmp_path / "my_figure.py"))
+        path = write(tmp_path / "run", evaluation, series=[])
+        FIGURES["again"] = FIGURES["mine"]
+        with pytest.raises(ValueError, match="two figures of the report are named 'mine'"):
+            write(tmp_path / "twice", evaluation, series=[])
+    finally:
+        FIGURES.pop("mine", None), FIGURES.pop("again", None)
+    text = path.read_text()
+    assert text.index('id="spectra"') < text.index('id="mine"') < text.index("My caption.")
+    assert (path.parent / "figures" / "mine.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_dimensional_and_empty_evaluations_are_reported(tmp_path):
     write(tmp_path / "two", replace(make(2), curves={}), series=[], extent=(1.0, 1.0), dpi=40)
     names = {path.stem for path in (tmp_path / "two" / "figures").iterdir()}
     assert names == {"forecast_0"}
-    bare = Made(scalars={}, curves={}, examples={}, labels=(), rows=(), physics_rows=())
-    path = write(tmp_path / "bare", bare, series=[], facts=[], stage_rows=[])
+    bare = Evaluation(scalars={}, curves={}, examples={}, labels=(), rows=(), physics_rows=())
+    path = write(tmp_path / "bare", bare, series=[], facts=[], tables=[])
     assert "was not measured" in path.read_text() and "<img" not in path.read_text()
 
 
-def test_a_failed_write_leaves_the_old_page_and_no_part(tmp_path, monkeypatch):
-    evidence = replace(make(), curves={}, examples={}, labels=())
-    first = write(tmp_path, evidence, series=[]).read_bytes()
+def test_a_failed_write_leaves_the_old_page_and_no_scratch_file(tmp_path, monkeypatch):
+    evaluation = replace(make(), curves={}, examples={}, labels=())
+    first = write(tmp_path, evaluation, series=[]).read_bytes()
 
     def fail(source, target):
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        write(tmp_path, evidence, series=[], title="second")
+        write(tmp_path, evaluation, series=[], title="second")
     assert (tmp_path / "report.html").read_bytes() == first
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
 

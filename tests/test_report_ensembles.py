@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ups_jax.report import ensembles
+from ups_jax.report import ensembles, search
 from ups_jax.report.style import to_png
 
 TIMES = np.linspace(0, 2, 11)
@@ -23,9 +23,9 @@ def fronts(m, channels=1):
     return field[0], field[1:, 1:]
 
 
-def test_fan_shows_the_members_and_finds_the_front():
+def test_fan_draws_the_members_and_zooms_on_the_front():
     truth, members = fronts(9)
-    figure = ensembles.fan(truth, members, times=TIMES, extent=(1.0,), title="a $b$")
+    figure = ensembles.plot_fan(truth, members, times=TIMES, extent=(1.0,), title="a $b$")
     whole, zoom = np.asarray(figure.axes).reshape(2, 3)
     assert [ax.get_title(loc="left") for ax in whole] == ["t = 0.8", "t = 1.4", "t = 2"]
     np.testing.assert_allclose(line(whole[2], "truth").get_ydata(), truth[-1, :, 0])
@@ -37,38 +37,38 @@ def test_fan_shows_the_members_and_finds_the_front():
     widest = np.ptp(np.quantile(members[:, -1, :, 0], [0.05, 0.95], axis=0), axis=0).max()
     apart = [np.ptp(band[band[:, 0] == x, 1]) for x in np.unique(band[:, 0])]
     assert max(apart) == pytest.approx(widest)
-    same = ensembles.fan(truth[1:], members, times=TIMES[1:])
+    same = ensembles.plot_fan(truth[1:], members, times=TIMES[1:])
     np.testing.assert_allclose(line(same.axes[2], "truth").get_ydata(), truth[-1, :, 0])
 
 
 def test_fan_of_several_channels_and_of_a_diverged_member():
     truth, members = fronts(4, channels=2)
     members[1, 5:] = np.inf
-    figure = ensembles.fan(truth, members, times=TIMES)
+    figure = ensembles.plot_fan(truth, members, times=TIMES)
     assert len(figure.axes) == 12
     assert line(figure.axes[0], "mean").get_label() == "mean of 4 (diverged)"
     assert to_png(figure, 40).startswith(b"\x89PNG")
 
 
-def test_reliability_and_ranks_show_what_they_were_given():
-    figure = ensembles.reliability_diagram({"crps": LEVELS**2}, LEVELS)
-    np.testing.assert_allclose(line(figure.axes[0], "crps").get_ydata(), LEVELS**2)
-    shares = {"crps": np.array([0.5, 0.1, 0.4]), "mine": np.full(9, 1 / 9)}
-    figure = ensembles.rank_histograms(shares | {"ttc": np.full(5, np.nan)})
+def test_reliability_and_ranks_are_those_of_the_arrays():
+    figure = ensembles.plot_reliability({"ensemble": LEVELS**2}, LEVELS)
+    np.testing.assert_allclose(line(figure.axes[0], "ensemble").get_ydata(), LEVELS**2)
+    shares = {"ensemble": np.array([0.5, 0.1, 0.4]), "mine": np.full(9, 1 / 9)}
+    figure = ensembles.plot_rank_histograms(shares | {"ttc": np.full(5, np.nan)})
     heights = [patch.get_height() for patch in figure.axes[0].patches]
     np.testing.assert_allclose(heights, [1.5, 0.3, 1.2])
-    assert figure.axes[0].get_title(loc="left") == "crps\noutside: 90 % (nominal 66.7 %)"
+    assert figure.axes[0].get_title(loc="left") == "ensemble\noutside: 90 % (nominal 66.7 %)"
     np.testing.assert_allclose([p.get_height() for p in figure.axes[1].patches], 1)
     assert len(figure.axes) == 3 and to_png(figure, 40).startswith(b"\x89PNG")
 
 
-def test_spread_is_binned_by_count_and_what_is_not_finite_is_left_out():
+def test_spread_is_binned_by_count_without_values_not_finite():
     spread = np.exp(np.random.default_rng(1).normal(size=1200))
-    given = {"crps": (np.append(spread, [np.nan, 0.0]), np.append(2 * spread, [1.0, 1.0]))}
-    figure = ensembles.spread_against_error(given | {"ttc": (np.zeros(3), np.ones(3))})
+    given = {"ensemble": (np.append(spread, [np.nan, 0.0]), np.append(2 * spread, [1.0, 1.0]))}
+    figure = ensembles.plot_spread_error(given | {"ttc": (np.zeros(3), np.ones(3))})
     (ax,) = figure.axes
-    drawn = line(ax, "crps")
-    assert drawn.get_label() == "crps (ratio 0.5)"
+    drawn = line(ax, "ensemble")
+    assert drawn.get_label() == "ensemble (ratio 0.5)"
     bins = np.sqrt((np.sort(spread).reshape(12, 100) ** 2).mean(1))
     np.testing.assert_allclose(drawn.get_xdata(), bins)
     np.testing.assert_allclose(drawn.get_ydata(), 2 * bins)
@@ -80,7 +80,7 @@ def test_search_has_four_panels():
     error = rng.lognormal(size=50)
     cost = {"operator": (np.array([1]), np.array([0.02]))}
     cost |= {"search": (np.array([64, 8]), np.array([0.01, 0.015]))}
-    figure = ensembles.search_analysis(
+    figure = search.plot_search(
         cost,
         reward=-(error**3), error=error, chosen=np.array([0.5, 0.3, 0.2]),
         gains={"operator": np.linspace(0.2, -0.1, 9)}, times=TIMES[2:],
@@ -93,8 +93,8 @@ def test_search_has_four_panels():
     assert to_png(figure, 40).startswith(b"\x89PNG")
 
 
-def test_rank_correlation_by_hand():
-    assert ensembles.spearman(np.array([1, 2, 3, 4]), np.array([1, 3, 2, 9])) == pytest.approx(0.8)
-    ties = ensembles.spearman(np.array([1, 1, 2, 3]), np.array([4, 4, 8, 9]))
+def test_rank_correlation_of_known_ranks():
+    assert search.spearman(np.array([1, 2, 3, 4]), np.array([1, 3, 2, 9])) == pytest.approx(0.8)
+    ties = search.spearman(np.array([1, 1, 2, 3]), np.array([4, 4, 8, 9]))
     assert ties == pytest.approx(1)
-    assert np.isnan(ensembles.spearman(np.ones(3), np.arange(3)))
+    assert np.isnan(search.spearman(np.ones(3), np.arange(3)))

@@ -1,100 +1,170 @@
-"""Figures of ensembles and of search: is a spread honest, and what do more network calls buy?"""
+"""Calibration of ensembles, and their members at three times."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ups_jax.metrics import NOMINAL_LEVELS
+from ups_jax.report.curves import Curves, by_forecaster
+from ups_jax.report.data import ReportData, ReportFigure
 from ups_jax.report.style import (
-    TIME,
     LineStyle,
-    draw,
+    draw_curve,
+    finite_range,
     format_axes,
+    format_number,
     legend_below,
     line_styles,
     new_figure,
-    number,
+    padded_range,
     plain,
-    span,
+    three_frames,
+    to_png,
 )
 
-Curves = Mapping[str, np.ndarray]
 Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
-FANS = 3
-ZOOM = 1 / 12
-BINS = 12
+
+def reliability(data: ReportData) -> ReportFigure | None:
+    """Return the reliability diagram of every ensemble."""
+    if data.ensembles is None:
+        return None
+    observed = by_forecaster(data.ensembles.curves, "reliability")
+    return ReportFigure(
+        "reliability",
+        to_png(plot_reliability(observed, NOMINAL_LEVELS), data.dpi),
+        "Share of the truth within the members' central intervals: a calibrated ensemble follows "
+        "the diagonal; below it, the ensemble is overconfident.",
+        f"Observed against nominal coverage of {', '.join(observed)}.",
+    )
 
 
-def fan(
+def rank_histogram(data: ReportData) -> ReportFigure | None:
+    """Return the rank histogram of every ensemble."""
+    if data.ensembles is None:
+        return None
+    shares = by_forecaster(data.ensembles.curves, "rank")
+    return ReportFigure(
+        "rank_histogram",
+        to_png(plot_rank_histograms(shares), data.dpi),
+        "Rank of the truth among the members: uniform for a calibrated ensemble, raised at both "
+        "ends if the truth lies outside the members too often.",
+        f"Rank histograms of {', '.join(shares)}.",
+    )
+
+
+def spread_error(data: ReportData) -> ReportFigure | None:
+    """Return the figure of error against spread of every ensemble."""
+    if data.ensembles is None:
+        return None
+    both = by_forecaster(data.ensembles.curves, "spread_error")
+    pairs = {name: (spread, error) for name, (spread, error) in both.items()}
+    return ReportFigure(
+        "spread_error",
+        to_png(plot_spread_error(pairs), data.dpi),
+        "Error of the ensemble mean against the spread, in bins of equal count by spread; "
+        "a calibrated ensemble follows the diagonal.",
+        f"Error of the members' mean against their spread, of {', '.join(pairs)}.",
+    )
+
+
+def fan(data: ReportData) -> Iterator[ReportFigure]:
+    """Yield a fan for each ensemble, at the example of the largest spread; one space axis."""
+    examples = {} if data.ensembles is None else data.ensembles.examples
+    if data.ensembles is None or "truth" not in examples:
+        return
+    if examples["truth"].ndim != 4 or not len(examples["truth"]):
+        return
+    forecasters = by_forecaster(data.ensembles.curves, "reliability")
+    spread = [examples[name].var(1).mean((1, 2, 3)) for name in forecasters]
+    widest = int(np.argmax(np.nan_to_num(np.sum(spread, axis=0))))
+    for name in forecasters:
+        figure = plot_fan(
+            examples["truth"][widest],
+            examples[name][widest],
+            times=data.evaluation.times,
+            extent=data.extent,
+            forecaster=name,
+            title=f"{name}, test trajectory {widest}",
+        )
+        yield ReportFigure(
+            f"fan_{name}",
+            to_png(figure, data.dpi),
+            f"Members of {name}: central 50 and 90 % intervals, mean and truth; below, the region "
+            "of the largest spread.",
+            f"Fan of {name} at three times.",
+        )
+
+
+def plot_fan(
     truth: np.ndarray,
     members: np.ndarray,
     *,
     times: np.ndarray,
     extent: Sequence[float] | None = None,
-    mode: str = "diffusion",
+    forecaster: str = "diffusion",
     title: str = "",
 ) -> Figure:
-    """u(x) at three times: truth, members' mean and their central 50 and 90 %; one space axis.
+    """Plot truth, members' mean and their central 50 and 90 % at three times; one space axis.
 
-    truth: (t, x, c), members: (m, t, x, c), times: (t,); of a truth and times that hold the given
-    frame as well the last t count. Below each time a twelfth of the box around the largest spread.
-    extent: length of the box, without which x counts grid points. Two rows a channel.
+    truth: (t, x, c), members: (m, t, x, c), times: (t,); of a truth and times that include the
+    given frame the last t count. Below each time: a twelfth of the domain around the largest
+    spread. extent: length of the domain, without it x counts grid points. Two rows a channel.
     """
     steps, points, channels = members.shape[1:]
     truth, times = truth[-steps:], times[-steps:]
     label = f"mean of {len(members)}{'' if np.isfinite(members).all() else ' (diverged)'}"
     members = np.where(np.isfinite(members), members, np.nan)
-    ranks = np.quantile(members, [0.05, 0.25, 0.75, 0.95], axis=0)
-    layers = np.concatenate([ranks, [members.mean(axis=0), truth]])
-    frames = np.linspace(0, steps - 1, FANS + 1).round().astype(int)[1:]
+    quantiles = np.quantile(members, [0.05, 0.25, 0.75, 0.95], axis=0)
+    layers = np.concatenate([quantiles, [members.mean(axis=0), truth]])
+    frames, style = three_frames(steps), line_styles([forecaster])[forecaster]
     length = float(points if extent is None else extent[0])
     x = (np.arange(points) + 0.5) / points * length
     figure = new_figure(10.5, 0.8 + 4.8 * channels)
     figure.suptitle(plain(title), fontsize=11)
-    grid = figure.subplots(2 * channels, FANS, squeeze=False)
-    for row, column in np.ndindex(channels, FANS):
+    grid = figure.subplots(2 * channels, len(frames), squeeze=False)
+    for row, column in np.ndindex(channels, len(frames)):
         whole, zoom = grid[2 * row : 2 * row + 2, column]
-        shown = layers[:, frames[column], :, row]
-        near = _widest(shown[3] - shown[0])
-        _fan_panel(whole, x, shown, line_styles([mode])[mode], label)
-        _fan_panel(zoom, x[near], shown[:, near], line_styles([mode])[mode], label)
+        curves = layers[:, frames[column], :, row]
+        region = _widest_region(curves[3] - curves[0])
+        _fan_panel(whole, x, curves, style, label)
+        _fan_panel(zoom, x[region], curves[:, region], style, label)
         whole.axvspan(*zoom.get_xlim(), color="0.5", alpha=0.15, linewidth=0, zorder=0)
-        whole.set_ylim(*_roomy(truth[frames, :, row]))
+        whole.set_ylim(*padded_range(truth[frames, :, row]))
         format_axes(whole, title=f"t = {times[frames[column]]:.3g}")
-        format_axes(
-            zoom, "grid point x" if extent is None else "position x", title="largest spread"
-        )
+        xlabel = "grid point x" if extent is None else "position x"
+        format_axes(zoom, xlabel, title="largest spread")
     for i, ax in enumerate(grid[:, 0]):
         ax.set_ylabel("u" if channels == 1 else f"channel {i // 2}")
     legend_below(figure, grid[0])
     return figure
 
 
-def _fan_panel(ax: Axes, x: np.ndarray, layers: np.ndarray, pen: LineStyle, label: str) -> None:
-    """5, 25, 75 and 95 % of the members, their mean and the truth: layers (6, x) over x (x,)."""
+def _fan_panel(ax: Axes, x: np.ndarray, layers: np.ndarray, style: LineStyle, label: str) -> None:
+    """Draw 5, 25, 75, 95 % of the members, their mean and the truth: layers (6, x) over x (x,)."""
     low, inner, upper, high, mean, truth = layers
-    ax.fill_between(x, low, high, color=pen.color, alpha=0.25, linewidth=0, label="90 % band")
-    ax.fill_between(x, inner, upper, color=pen.color, alpha=0.4, linewidth=0, label="50 % band")
-    draw(ax, x, truth, line_styles(["truth"])["truth"]._replace(width=3.5), "truth")
-    draw(ax, x, mean, pen._replace(marker=""), label)
+    ax.fill_between(x, low, high, color=style.color, alpha=0.25, linewidth=0, label="90 % band")
+    ax.fill_between(x, inner, upper, color=style.color, alpha=0.4, linewidth=0, label="50 % band")
+    draw_curve(ax, x, truth, line_styles(["truth"])["truth"]._replace(width=3.5), "truth")
+    draw_curve(ax, x, mean, style._replace(marker=""), label)
     ax.set_xlim(x[0], x[-1])
 
 
-def _widest(spread: np.ndarray) -> slice:
-    """A twelfth of the points, within the box, around the largest spread (x,)."""
+def _widest_region(spread: np.ndarray) -> slice:
+    """Return a twelfth of the points around the largest spread (x,)."""
     points = len(spread)
-    size = min(points, max(7, round(points * ZOOM)))
+    size = min(points, max(7, round(points / 12)))
     start = int(np.argmax(np.nan_to_num(spread))) - size // 2
     start = min(max(start, 0), points - size)
     return slice(start, start + size)
 
 
-def reliability_diagram(observed: Curves, levels: Sequence[float]) -> Figure:
-    """Share of the truth within central intervals of the members against their nominal share.
+def plot_reliability(observed: Curves, levels: Sequence[float]) -> Figure:
+    """Plot the share of the truth within central intervals against their nominal probability.
 
-    observed: by forecaster, (levels,) as `metrics.reliability` gives; levels: from 0 to 1.
+    observed: by forecaster, (levels,) from `metrics.reliability`; levels: from 0 to 1.
     """
     figure = new_figure(7.2, 5.4)
     ax = figure.subplots()
@@ -102,32 +172,32 @@ def reliability_diagram(observed: Curves, levels: Sequence[float]) -> Figure:
     _diagonal(ax, 0.0, 1.0)
     ax.text(0.97, 0.03, "overconfident", ha="right", va="bottom", color="0.45", fontsize=9)
     ax.text(0.03, 0.97, "underconfident", ha="left", va="top", color="0.45", fontsize=9)
-    for mode, pen in line_styles(observed).items():
-        draw(ax, np.asarray(levels), observed[mode], pen, mode)
+    for name, style in line_styles(observed).items():
+        draw_curve(ax, np.asarray(levels), observed[name], style, name)
     legend_below(figure, [ax])
     return figure
 
 
-def rank_histograms(shares: Curves) -> Figure:
-    """How often the truth exceeds 0 to m members, a panel a forecaster, beside the uniform line.
+def plot_rank_histograms(shares: Curves) -> Figure:
+    """Plot how often the truth exceeds 0 to m members over the uniform share, a panel each.
 
-    shares: by forecaster, (m + 1,) as `metrics.rank_histogram` gives, averaged; m may differ.
-    Heights are relative to uniform. Valleys say overconfident, hills underconfident.
+    shares: by forecaster, (m + 1,) from `metrics.rank_histogram`, averaged; m may differ. A valley
+    means overconfidence, a hill underconfidence.
     """
     across = min(3, len(shares))
     down = -(-len(shares) // across)
     figure = new_figure(max(5.2, 3.4 * across), 0.4 + 2.8 * down)
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
-    for ax, (mode, pen) in zip(grid.ravel(), line_styles(shares).items(), strict=False):
-        m = len(shares[mode]) - 1
-        outside = number(100 * (shares[mode][0] + shares[mode][-1]))
-        ax.bar(np.arange(m + 1), (m + 1) * shares[mode], width=0.92, color=pen.color, alpha=0.75)
+    for ax, (name, style) in zip(grid.ravel(), line_styles(shares).items(), strict=False):
+        m = len(shares[name]) - 1
+        outside = format_number(100 * (shares[name][0] + shares[name][-1]))
+        ax.bar(np.arange(m + 1), (m + 1) * shares[name], width=0.92, color=style.color, alpha=0.75)
         ax.axhline(1, color="0.25", linestyle=(0, (5, 2)), linewidth=1)
         format_axes(ax, f"rank of the truth among {m} members")
+        nominal = format_number(200 / (m + 1))
         ax.set_title(
-            f"{plain(mode)}\noutside: {outside} % (nominal {number(200 / (m + 1))} %)",
-            fontsize=10, loc="left",
-        )  # fmt: skip
+            f"{plain(name)}\noutside: {outside} % (nominal {nominal} %)", fontsize=10, loc="left"
+        )
         ax.set_xlim(-0.7, m + 0.7)
         ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in grid.ravel()[len(shares) :]:
@@ -137,12 +207,12 @@ def rank_histograms(shares: Curves) -> Figure:
     return figure
 
 
-def spread_against_error(pairs: Pairs) -> Figure:
-    """Does a wide ensemble err more? Twelve bins of equal count by spread, both axes logarithmic.
+def plot_spread_error(pairs: Pairs) -> Figure:
+    """Plot RMS error against RMS spread in twelve bins of equal count by spread, on log axes.
 
-    pairs: by forecaster, spread and error (n,) each, one a sample and time: roots of the two
-    statistics of `metrics.spread_skill`. A dot is the RMS of a bin; the legend has the ratio of
-    the RMS of all. Pairs that are not finite, or of no spread, are left out.
+    pairs: by forecaster, spread and error (n,), a sample and time each: roots of the two
+    statistics of `metrics.spread_skill`. The legend has the ratio of the RMS of all. Pairs that are
+    not finite, or of no spread, are left out.
     """
     figure = new_figure(7.2, 5.8)
     ax = figure.subplots()
@@ -150,93 +220,30 @@ def spread_against_error(pairs: Pairs) -> Figure:
     ax.set_yscale("log")
     format_axes(ax, "spread of the members (RMS)", "error of their mean (RMS)")
     drawn = []
-    for mode, pen in line_styles(pairs).items():
-        spread, error = np.stack(pairs[mode])[:, _sound(*pairs[mode])]
+    for name, style in line_styles(pairs).items():
+        spread, error = np.stack(pairs[name])[:, _valid(*pairs[name])]
         if not spread.size:
             continue
-        order = np.array_split(np.argsort(spread), min(BINS, spread.size))
-        x, y = ([_rms(values[bin_]) for bin_ in order] for values in (spread, error))
-        ratio = number(_rms(spread) / _rms(error))
-        draw(ax, np.asarray(x), np.asarray(y), pen, f"{mode} (ratio {ratio})")
+        bins = np.array_split(np.argsort(spread), min(12, spread.size))
+        x, y = ([_rms(values[index]) for index in bins] for values in (spread, error))
+        ratio = format_number(_rms(spread) / _rms(error))
+        draw_curve(ax, np.asarray(x), np.asarray(y), style, f"{name} (ratio {ratio})")
         drawn += [x, y]
-    low, high = span(drawn, positive=True) or (0.1, 1.0)
+    low, high = finite_range(drawn, positive=True) or (0.1, 1.0)
     _diagonal(ax, low / 1.3, high * 1.3)
     legend_below(figure, [ax])
     return figure
 
 
-def search_analysis(
-    cost: Pairs,
-    *,
-    reward: np.ndarray,
-    error: np.ndarray,
-    chosen: np.ndarray,
-    gains: Curves,
-    times: np.ndarray,
-) -> Figure:
-    """What search at test time buys, in four panels.
-
-    cost: by setting (the search, its controls), network calls a step and nRMSE, (k,) each; reward,
-    error: of k candidates, (k,) each, a higher reward being better; chosen: share of the choices
-    that fell on each candidate, (candidates,); gains: by what search is compared with, the part of
-    that one's nRMSE which search saves, (t,) at times (t,).
-    """
-    figure = new_figure(9.6, 7.6)
-    (calls, rank), (choice, gain) = figure.subplots(2, 2)
-    _cost(calls, cost)
-    rank.set_yscale("log")
-    rank.plot(reward, error, ".", color="#56B4E9", markersize=6, alpha=0.6, markeredgewidth=0)
-    title = f"a candidate a dot; Spearman rank correlation {number(spearman(reward, error))}"
-    format_axes(rank, "reward (higher is better)", "error of the candidate", title)
-    index = np.arange(len(chosen))
-    choice.bar(index, 100 * chosen, color="#56B4E9", width=0.92)
-    choice.axhline(100 / len(chosen), color="0.25", linestyle=(0, (5, 2)), linewidth=1)
-    choice.xaxis.get_major_locator().set_params(integer=True)
-    format_axes(choice, "candidate", "share of choices (%)", "which is chosen; dashed: all alike")
-    gain.axhline(0, color="0.25", linestyle=(0, (5, 2)), linewidth=1)
-    for name, pen in line_styles(gains).items():
-        draw(gain, times, 100 * gains[name], pen, f"over {name}")
-    format_axes(gain, TIME, "nRMSE saved (%)", "gain of search; below 0: search is worse")
-    for ax in (calls, gain):
-        ax.legend(frameon=False, fontsize=8, handlelength=3.5)
-    return figure
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation of two arrays (n,), ties at their mean rank; nan where one is constant."""
-    ranks = []
-    for values in (a, b):
-        _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-        ranks.append((np.cumsum(count) - (count - 1) / 2)[place])
-    if min(np.ptp(r) for r in ranks) == 0:
-        return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
-def _roomy(values: np.ndarray) -> tuple[float, float]:
-    """Limits with a quarter of the values' span to spare on both sides."""
-    low, high = span([values]) or (0.0, 1.0)
-    room = 0.25 * (high - low) or 0.5
-    return low - room, high + room
-
-
-def _cost(ax: Axes, cost: Pairs) -> None:
-    for name, pen in line_styles(cost).items():
-        calls, error = map(np.asarray, cost[name])
-        order = np.argsort(calls)
-        draw(ax, calls[order], error[order], pen, name)
-    format_axes(ax, "network calls a step", "nRMSE", "error against compute")
-
-
 def _diagonal(ax: Axes, low: float, high: float) -> None:
-    """A square from low to high and the line on which both axes agree."""
+    """Draw the line of equal values, and make the axes square from low to high."""
     ax.plot([low, high], [low, high], color="0.25", linestyle=(0, (5, 2)), linewidth=1, zorder=1)
     ax.set_xlim(low, high)
     ax.set_ylim(low, high)
     ax.set_aspect("equal")
 
 
-def _sound(spread: np.ndarray, error: np.ndarray) -> np.ndarray:
+def _valid(spread: np.ndarray, error: np.ndarray) -> np.ndarray:
     return np.isfinite(spread) & np.isfinite(error) & (spread > 0)
 
 

@@ -4,11 +4,18 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-TRIVIAL = ("persistence", "mean")
+from ups_jax.files import write_bytes, write_text
+from ups_jax.report.data import ReportData, ReportFigure, Table
+from ups_jax.report.figures import draw_figures
+
+TRIVIAL_FORECASTERS = ("persistence", "mean")
+LEAD = ("gates", "Gates", "champion", "Regressions", "Leaderboard")
+"""Names of figures and titles of tables that directly follow the verdict and its table."""
 
 CSS = """
 :root { color-scheme: light; }
@@ -24,7 +31,7 @@ th, td { padding: .25rem .7rem; border-bottom: 1px solid #e2e2e2; text-align: ri
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid #888; }
-tr.ship td { font-weight: 600; background: #f3f7fa; }
+tr.selected td { font-weight: 600; background: #f3f7fa; }
 tr.truth td { font-style: italic; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; font-size: .92rem; }
 dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
@@ -34,64 +41,94 @@ pre { overflow-x: auto; font-size: .8rem; background: #f6f6f6; padding: .6rem; }
 """
 
 
-class ReportFigure(NamedTuple):
-    """A rendered figure: file name without ending, PNG bytes, caption, words for who cannot see."""
+def write_report(
+    workdir: Path,
+    data: ReportData,
+    *,
+    title: str,
+    config: Mapping[str, Any],
+    verdict: str = "",
+    facts: Sequence[tuple[str, str]] = (),
+    tables: Sequence[Table] = (),
+) -> Path:
+    """Write workdir/figures/*.png and, last, workdir/report.html; return the page's path.
 
-    name: str
-    png: bytes
-    caption: str
-    alt: str
+    verdict: sentences that follow the one on the selected forecaster; facts: names and values for
+    the top of the page; tables: those of LEAD follow the verdict, the others the figures. Every
+    file is replaced atomically.
+    """
+    figures = []
+    for figure in draw_figures(data):
+        write_bytes(Path(workdir) / "figures" / f"{figure.name}.png", figure.png)
+        figures.append(figure)
+    report = data.evaluation
+    truth = report.examples.get("truth")
+    grid = () if truth is None else truth.shape[2:-1]
+    sentence = forecast_verdict(report.scalars, selected=data.selected, grid=grid)
+    page = Path(workdir) / "report.html"
+    text = render(
+        title=title,
+        verdict=f"{sentence} {verdict}".strip(),
+        facts=facts,
+        figures=figures,
+        summary=Table("Evaluation Summary", report.columns, report.rows),
+        tables=[Table("Physics Diagnostics", report.physics_columns, report.physics_rows), *tables],
+        config=config,
+        selected=data.selected,
+    )
+    write_text(page, text)
+    return page
 
 
-class Table(NamedTuple):
-    """A table as it is logged: a title, its columns and its rows."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-
-
-def verdict(
-    scalars: Mapping[str, float | None], *, ship: str = "operator", grid: Sequence[int] = ()
+def forecast_verdict(
+    scalars: Mapping[str, float | None], *, selected: str = "operator", grid: Sequence[int] = ()
 ) -> str:
-    """One true sentence: the shipped mode's error against the best trivial one and the solver.
+    """Compare the selected forecaster's error, in one sentence, with the baselines' and solver's.
 
-    scalars: "eval/<mode>/nrmse" and "eval/<mode>/p10/nrmse"; grid: the solver's cells an axis.
+    scalars: "eval/<forecaster>/nrmse" and "eval/<forecaster>/p10/nrmse"; grid: the solver's cells
+    along each axis.
     """
 
-    def nrmse(mode: str) -> float | None:
-        value = scalars.get(f"eval/{mode}/nrmse")
+    def nrmse(name: str) -> float | None:
+        value = scalars.get(f"eval/{name}/nrmse")
         return None if value is None or not np.isfinite(value) else float(value)
 
-    rivals = {m: v for m in TRIVIAL if m != ship and (v := nrmse(m)) is not None}
-    best = min(rivals, key=lambda m: rivals[m]) if rivals else None
-    solver = nrmse("solver") if ship != "solver" else None
+    baselines = {
+        name: value
+        for name in TRIVIAL_FORECASTERS
+        if name != selected and (value := nrmse(name)) is not None
+    }
+    best = min(baselines, key=lambda name: baselines[name]) if baselines else None
+    solver = nrmse("solver") if selected != "solver" else None
     cells = " x ".join(map(str, grid))
-    who = f"the {cells}-cell solver" if cells else "the solver"
-    own = nrmse(ship)
-    if own is None:
-        found = f"eval/{ship}/nrmse" in scalars
-        beside = [f"{best} {rivals[best]:.3g}"] if best else []
-        beside += [f"{who} {solver:.3g}"] if solver is not None else []
-        line = "is not finite (P1): some forecasts diverged" if found else "was not measured (P1)"
-        return f"The {ship}'s test nRMSE {'; '.join([line, *beside])}."
-    p10 = scalars.get(f"eval/{ship}/p10/nrmse")
+    solver_name = f"the {cells}-cell solver" if cells else "the solver"
+    error = nrmse(selected)
+    if error is None:
+        measured = f"eval/{selected}/nrmse" in scalars
+        others = [f"{best} {baselines[best]:.3g}"] if best else []
+        others += [f"{solver_name} {solver:.3g}"] if solver is not None else []
+        line = (
+            "is not finite (P1): some forecasts diverged" if measured else "was not measured (P1)"
+        )
+        return f"The {selected}'s test nRMSE {'; '.join([line, *others])}."
+    p10 = scalars.get(f"eval/{selected}/p10/nrmse")
     later = f", {p10:.3g} on P10" if p10 is not None and np.isfinite(p10) else ""
     parts = []
     if best:
-        parts.append(_against_trivial(own, best, rivals[best]))
+        parts.append(_against_trivial(error, best, baselines[best]))
     if solver is not None:
-        parts.append(f"{_ratio(own, solver)} {who} ({solver:.3g})")
-    return f"The {ship}'s test nRMSE is {own:.3g} (P1{later})" + _joined(parts) + "."
+        parts.append(f"{_ratio(error, solver)} {solver_name} ({solver:.3g})")
+    comparison = f", {' and '.join(parts)}" if parts else ""
+    return f"The {selected}'s test nRMSE is {error:.3g} (P1{later}){comparison}."
 
 
-def _against_trivial(own: float, best: str, value: float) -> str:
+def _against_trivial(error: float, best: str, value: float) -> str:
     name = f"the best trivial predictor ({best}, {value:.3g})"
-    if own == value or (value > 0 and 0.95 < own / value < 1.05):
+    if error == value or (value > 0 and 0.95 < error / value < 1.05):
         return f"no better than {name}"
-    if own < value:
-        return f"{_ratio(value, own)} below {name}"
-    return f"worse than {name}: {_ratio(own, value)} its error"
+    if error < value:
+        return f"{_ratio(value, error)} below {name}"
+    return f"worse than {name}: {_ratio(error, value)} its error"
 
 
 def _ratio(value: float, unit: float) -> str:
@@ -101,45 +138,33 @@ def _ratio(value: float, unit: float) -> str:
     return f"{times:.0f}x" if times >= 10 else f"{times:.2g}x"
 
 
-def _joined(parts: Sequence[str]) -> str:
-    return f", {' and '.join(parts)}" if parts else ""
-
-
-def with_truth(table: Table, scalars: Mapping[str, float | None]) -> Table:
-    """A physics table in which the truth's own values stand, from "eval/truth/physics/<column>"."""
-    known = {str(row[0]) for row in table.rows if len(row)} | set(map(str, table.columns))
-    values = [scalars.get(f"eval/truth/physics/{column}") for column in table.columns[1:]]
-    if "truth" in known or all(value is None for value in values):
-        return table
-    return table._replace(rows=[["truth", *values], *table.rows])
-
-
 def render(
     *,
     title: str,
-    sentence: str,
-    ruling: str,
+    verdict: str,
     facts: Sequence[tuple[str, str]],
     summary: Table,
-    lead: Sequence[Table | ReportFigure],
-    plates: Sequence[ReportFigure],
+    figures: Sequence[ReportFigure],
     tables: Sequence[Table],
     config: Mapping[str, Any],
-    ship: str,
+    selected: str,
 ) -> str:
-    """The whole page as HTML that refers to nothing outside itself; every text is escaped."""
+    """Return the page as HTML that refers to nothing outside itself; every text is escaped."""
     pairs = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts)
     settings = json.dumps(config, indent=2, default=str)
+    drawn = {figure.name: _figure(figure) for figure in figures}
+    written = {table.title: _table(table, selected) for table in tables}
+    lead = [part for name in LEAD for part in (drawn.pop(name, ""), written.pop(name, ""))]
     body = [
         f"<h1>{_text(title)}</h1>",
-        f'<p class="verdict">{_text(sentence)}{_text(f" {ruling}" if ruling else "")}</p>',
-        _table(summary, ship),
-        *(_table(each, ship) if isinstance(each, Table) else _figure(each) for each in lead),
+        f'<p class="verdict">{_text(verdict)}</p>',
+        _table(summary, selected),
+        *lead,
         "<h2>Run</h2>" if facts else "",
         f"<dl>{pairs}</dl>" if facts else "",
-        "<h2>Figures</h2>" if plates else "",
-        *map(_figure, plates),
-        *(_table(table, ship) for table in tables),
+        "<h2>Figures</h2>" if drawn else "",
+        *drawn.values(),
+        *written.values(),
         f"<details><summary>Configuration</summary><pre>{_text(settings)}</pre></details>",
     ]
     return (
@@ -156,7 +181,7 @@ def _text(value: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A table cell: four significant digits, a dash for what is missing, nan and inf as such."""
+    """Format a table cell: four significant digits, a dash for None, nan and inf as they are."""
     if value is None:
         return "&ndash;"
     if isinstance(value, (float, np.floating)):
@@ -164,14 +189,14 @@ def _cell(value: Any) -> str:
     return _text(value)
 
 
-def _table(table: Table, ship: str) -> str:
+def _table(table: Table, selected: str) -> str:
     if not table.rows:
         return ""
     head = "".join(f'<th scope="col">{_text(column)}</th>' for column in table.columns)
     lines = []
     for row in table.rows:
         first = str(row[0]) if len(row) else ""
-        mark = {ship: ' class="ship"', "truth": ' class="truth"'}.get(first, "")
+        mark = {selected: ' class="selected"', "truth": ' class="truth"'}.get(first, "")
         lines.append(f"<tr{mark}>" + "".join(f"<td>{_cell(v)}</td>" for v in row) + "</tr>")
     return (
         f'<h2>{_text(table.title)}</h2>\n<div class="scroll"><table><thead><tr>{head}</tr></thead>'
@@ -179,10 +204,10 @@ def _table(table: Table, ship: str) -> str:
     )
 
 
-def _figure(plate: ReportFigure) -> str:
-    data = base64.b64encode(plate.png).decode("ascii")
+def _figure(figure: ReportFigure) -> str:
+    image = base64.b64encode(figure.png).decode("ascii")
     return (
-        f'<figure id="{_text(plate.name)}"><div class="scroll"><img alt="{_text(plate.alt)}" '
-        f'src="data:image/png;base64,{data}"></div>'
-        f"<figcaption>{_text(plate.caption)}</figcaption></figure>"
+        f'<figure id="{_text(figure.name)}"><div class="scroll"><img alt="{_text(figure.alt)}" '
+        f'src="data:image/png;base64,{image}"></div>'
+        f"<figcaption>{_text(figure.caption)}</figcaption></figure>"
     )

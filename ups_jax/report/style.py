@@ -1,4 +1,4 @@
-"""How every figure looks: a pen a forecaster, quiet axes, PNG bytes; no state of pyplot's."""
+"""Style of every figure: line styles by forecaster, axes, legends, PNG bytes; without pyplot."""
 
 import io
 from collections.abc import Iterable
@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 TIME = "time t (dimensionless)"
 HUGE = 1e150
+"""A magnitude from which a forecast counts as diverged."""
 
 
 class LineStyle(NamedTuple):
@@ -42,33 +45,33 @@ SPARE_STYLES = (
 )
 
 
-def line_styles(modes: Iterable[str]) -> dict[str, LineStyle]:
-    """A pen for each forecaster: fixed for the known ones, so that figures of two runs compare."""
-    modes = list(dict.fromkeys(modes))
-    strangers = [mode for mode in modes if mode not in LINE_STYLES]
-    spare = {mode: SPARE_STYLES[i % len(SPARE_STYLES)] for i, mode in enumerate(strangers)}
-    return {mode: spare.get(mode) or LINE_STYLES[mode] for mode in modes}
+def line_styles(names: Iterable[str]) -> dict[str, LineStyle]:
+    """Return a line style by forecaster; those of LINE_STYLES are the same in every figure."""
+    names = list(dict.fromkeys(names))
+    unknown = [name for name in names if name not in LINE_STYLES]
+    spare = {name: SPARE_STYLES[i % len(SPARE_STYLES)] for i, name in enumerate(unknown)}
+    return {name: spare.get(name) or LINE_STYLES[name] for name in names}
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib prints as it is: a dollar sign would start a formula."""
+    """Escape dollar signs, with which Matplotlib would start a formula."""
     return str(text).replace("$", r"\$")
 
 
-def number(value: float | None) -> str:
-    """Three significant digits; what is missing or not finite is said in words."""
+def format_number(value: float | None) -> str:
+    """Format a value with three significant digits; a missing or infinite one in words."""
     if value is None or np.isnan(value):
         return "not a number"
     return f"{value:.3g}" if np.isfinite(value) else "infinite"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that many inches, laid out without overlaps."""
+    """Return an empty figure, sizes in inches, whose layout avoids overlaps."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def format_axes(ax: Axes, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
-    """Label an axis pair and take away what carries no information."""
+    """Label the axes; remove the upper and right spines; draw a light grid."""
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.set_title(title, fontsize=10, loc="left")
@@ -77,29 +80,43 @@ def format_axes(ax: Axes, xlabel: str = "", ylabel: str = "", title: str = "") -
     ax.set_axisbelow(True)
 
 
-def draw(ax: Axes, x: np.ndarray, y: np.ndarray, pen: LineStyle, label: str) -> None:
-    """One curve; where it stops being finite, a cross stands on its last finite point."""
+def draw_curve(ax: Axes, x: np.ndarray, y: np.ndarray, style: LineStyle, label: str) -> None:
+    """Draw y over x; a cross marks the last finite point of a curve that diverges."""
     every = max(1, len(x) // 8)
-    below = 1.5 if pen.width > 3 else 2.5
+    zorder = 1.5 if style.width > 3 else 2.5
     ax.plot(
-        x, y, color=pen.color, linestyle=pen.dash, linewidth=pen.width, label=plain(label),
-        marker=pen.marker, markersize=4.5, markevery=(every // 2, every), zorder=below,
+        x, y, color=style.color, linestyle=style.dash, linewidth=style.width, label=plain(label),
+        marker=style.marker, markersize=4.5, markevery=(every // 2, every), zorder=zorder,
     )  # fmt: skip
     broken = np.flatnonzero(~np.isfinite(y))
     if broken.size and broken[0] > 0:
         end = broken[0] - 1
-        ax.plot(x[end], y[end], color=pen.color, marker="x", markersize=10, markeredgewidth=2.5)
+        ax.plot(x[end], y[end], color=style.color, marker="x", markersize=10, markeredgewidth=2.5)
 
 
-def span(values: Iterable[ArrayLike], *, positive: bool = False) -> tuple[float, float] | None:
-    """Smallest and largest finite (and positive) value of some arrays; None where there is none."""
+def finite_range(
+    values: Iterable[ArrayLike], *, positive: bool = False
+) -> tuple[float, float] | None:
+    """Return the smallest and largest finite (and positive) value of arrays; None without any."""
     flat = np.concatenate([np.zeros(0), *(np.ravel(np.asarray(v, float)) for v in values)])
     kept = flat[np.isfinite(flat) & (np.abs(flat) < HUGE) & ((flat > 0) | (not positive))]
     return (float(kept.min()), float(kept.max())) if kept.size else None
 
 
+def log_ticks(axis: Axis, low: float, high: float, *, most: int) -> None:
+    """Label at most `most` ticks of a log axis: decades, else 1, 2, 5 times them, else any."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    choices = [np.outer(decades, factors).ravel() for factors in ((1,), (1, 2, 5))]
+    choices.append(np.asarray(MaxNLocator(most).tick_values(low, high)))
+    visible = [ticks[(ticks >= low) & (ticks <= high)] for ticks in choices]
+    chosen = next((ticks for ticks in visible if ticks.size >= 3), max(visible, key=np.size))
+    axis.set_major_locator(FixedLocator(list(chosen[:: -(-chosen.size // most)])))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(lambda x, _: f"{x:g}")
+
+
 def legend_below(figure: Figure, panels: Iterable[Axes]) -> None:
-    """One legend under all panels, outside the data; a forecaster enters it once."""
+    """Add one legend under all panels, with one entry a forecaster."""
     entries = {}
     for ax in panels:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -115,7 +132,19 @@ def legend_below(figure: Figure, panels: Iterable[Axes]) -> None:
 
 
 def to_png(figure: Figure, dpi: int = 110) -> bytes:
-    """The figure as PNG bytes."""
+    """Render a figure as PNG bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
+
+
+def padded_range(values: np.ndarray) -> tuple[float, float]:
+    """Limits of an axis: the range of the values and a quarter of it on both sides."""
+    low, high = finite_range([values]) or (0.0, 1.0)
+    room = 0.25 * (high - low) or 0.5
+    return low - room, high + room
+
+
+def three_frames(count: int) -> np.ndarray:
+    """Indices of three evenly spaced frames of `count`, the last one included."""
+    return np.linspace(0, count - 1, 4).round().astype(int)[1:]
