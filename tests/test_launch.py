@@ -128,7 +128,7 @@ def test_sky_reads_the_task_of_every_cloud_and_no_typo(here, monkeypatch):
              text.replace("down: true", "down: false"), text.replace("accel", "acel"),
              "name: [unclosed"]  # fmt: skip
     monkeypatch.setenv("UPS_SKY", str(SKY))
-    found = sky.ask([*texts.items(), *(("runpod", each) for each in wrong)])
+    found = sky.read_tasks([*texts.items(), *(("runpod", each) for each in wrong)])
     for cloud, one in zip(texts, found, strict=False):
         assert one["read"].lower().startswith(cloud), one
         assert "'H100': 1" in one["read"] and "max_cost=$3.0" in one["read"]
@@ -146,14 +146,14 @@ def test_a_typo_is_two_lines_and_code_2(rich, capsys):
     said = capsys.readouterr().err
     assert told in said and len(said.splitlines()) <= 2
     ((cloud, text),) = json.loads((rich / "asked.json").read_text())
-    assert cloud == "runpod" and '  acelerator: "a"\n' in text
+    assert cloud == "runpod" and "  acelerator: a\n" in text
 
 
 def test_a_task_that_nobody_read_is_called_so(here, capsys):
     assert runner.main([*BASE, "--dry_run"]) == 0
     out = capsys.readouterr().out
     assert "not validated" in out and "\nvalidated" not in out
-    assert "a launch would be refused: SkyPilot's environment is missing" in out
+    assert "this prevents a launch: SkyPilot's environment is missing" in out
 
 
 # What is refused, before anything is billed.
@@ -163,16 +163,16 @@ def test_a_task_that_nobody_read_is_called_so(here, capsys):
     "argv, told",
     [
         (["--cloud=runpot"], "did you mean 'runpod'"),
-        (["--cloud=lambda", "--spot"], "lambda rents no spot boxes"),
-        (["--max_hours=0"], "--max_hours must be above 0"),
-        (["--workdir=/elsewhere"], "inside the checkout"),
+        (["--cloud=lambda", "--spot"], "lambda has no spot machines"),
+        (["--max_hours=0"], "it must be above 0"),
+        (["--workdir=/elsewhere"], "outside the checkout"),
         (["--config=../configs/burgers.py"], "no config file"),
         (["--sync=bucket"], "s3://BUCKET/PATH"),
-        (["--wandb_mode=offline"], "nothing would leave the box"),
-        (["--slurm", "--spot"], "takes no --spot"),
+        (["--wandb_mode=offline"], "no result would leave the machine"),
+        (["--slurm", "--spot"], "remove --spot"),
         (["--resource=disk_size"], "--resource KEY=VALUE"),
         (["--config.sed=1"], "did you mean 'seed'"),
-        (["--measured=none.json"], "no such file"),
+        (["--measured=none.json"], "does not exist"),
         (["--print_onstart"], "--repo URL"),
         (["--print_onstart", "--cloud=azure", REPO], "--shutdown_cmd"),
     ],
@@ -253,24 +253,21 @@ def test_the_bill_by_hand(here, capsys):
     assert runner.main(argv) == 0
     out = capsys.readouterr().out
     assert "3180 s measured on 2 CPU cores (summary.json)" in out
-    assert "bill: 1.00 h x $2.00 = $2.00; at most 3 h (--max_hours): $6.00" in out
+    assert "cost: 1.00 h x $2.00 = $2.00; at most 3 h (--max_hours): $6.00" in out
 
 
 def test_the_bill_says_what_it_does_not_know(here):
     asked = job_of("--cloud=aws")
-    assert "bill: unknown" in pricing.estimate(asked, price=None, measured=None)
+    assert "cost: unknown" in pricing.estimate(asked)
     asked = job_of("--max_hourly_cost=3")
-    told = pricing.estimate(asked, price=None, measured=None)
-    assert "as listed in" in told and "time: unknown" in told
-    assert "no box may be found" in pricing.estimate(
-        job_of("--max_hourly_cost=1"), price=None, measured=None
-    )
+    told = pricing.estimate(asked)
+    assert "list price" in told and "time: unknown" in told
+    assert "no machine may be available" in pricing.estimate(job_of("--max_hourly_cost=1"))
 
 
 def test_the_bill_reads_the_repository_s_own_measurements(here):
     (here / "benchmarks").symlink_to(ROOT / "benchmarks")
-    asked = job_of("--config=configs/burgers.py", "--max_hours=0.2")
-    told = pricing.estimate(asked, price=1, measured=None)
+    told = pricing.estimate(job_of("--config=configs/burgers.py", "--max_hours=0.2", "--price=1"))
     assert "benchmarks/results/burgers.json" in told and "over --max_hours" in told
 
 
@@ -364,7 +361,7 @@ END = ["vastai destroy instance 42 --api-key boxkey"]
 
 
 @pytest.mark.parametrize(
-    "form", [onstart.script, onstart.pack_workdir, lambda asked: task.task(asked)["run"]],
+    "form", [onstart.script, onstart.packed_script, lambda asked: task.task(asked)["run"]],
     ids=["plain", "packed", "sky"],
 )  # fmt: skip
 def test_a_run_that_succeeds_ends_the_box_once(box, form):
@@ -378,7 +375,7 @@ def test_a_run_that_succeeds_ends_the_box_once(box, form):
     assert [line.split()[1] for line in box.calls("git")] == ["clone", "-C"]
     assert 'launch: wandb_run.json { "id": "abcd1234", "url": null}' in out
     assert "launch: ended with code 0" in out
-    assert sky.SAID.search(out), "the launcher must understand it"
+    assert sky.STATUS_LINE.search(out), "the launcher must understand it"
     kept = {path.name for path in (box.here / "kept").iterdir()}
     assert kept == {"ups-burgers-smoke.started", "ups-burgers-smoke.tgz"}
 
@@ -447,7 +444,7 @@ def test_the_next_box_goes_on_from_what_the_last_one_kept(box):
     ended(box, box.start("crash"))
     (box.here / "home" / "ups_launch").rename(box.here / "gone")
     out, code = ended(box, box.start("success", UPS_DATA=str(box.here / "data")))
-    assert code == 0 and "goes on from" in out
+    assert code == 0 and "resumes from" in out
     (lines,) = (box.here / "home").rglob("metrics.jsonl")
     assert lines.read_text() == "step\nstep\n"
 
@@ -469,11 +466,11 @@ def test_results_are_kept_while_it_runs(box):
 
 
 def test_vast_takes_the_script_of_a_long_command(here):
-    many = [f"--config.fit.{stage}.lr=1e-3" for stage in ("operator", "diffusion", "crps")]
-    text = onstart.pack_workdir(
+    many = [f"--config.fit.{stage}.lr=1e-3" for stage in ("operator", "diffusion", "ensemble")]
+    text = onstart.packed_script(
         job_of("--cloud=vast", REPO, "--sync=s3://bucket/a/long/path", *many)
     )
-    assert len(text) <= onstart.LONGEST and text.startswith("#!/usr/bin/env bash\n")
+    assert len(text) <= onstart.VAST_LIMIT and text.startswith("#!/usr/bin/env bash\n")
 
 
 @pytest.mark.parametrize("sync", ["s3://b/p", "gs://b/p", "host:dir", "/mount"])
@@ -553,7 +550,7 @@ def test_without_slurm_nothing_is_queued(here, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "/nowhere")
     assert runner.main([*BASE, "--slurm"]) == 2
     said = capsys.readouterr().err
-    assert "no Slurm here" in said and len(said.splitlines()) <= 2
+    assert "has no Slurm" in said and len(said.splitlines()) <= 2
 
 
 def test_slurm_without_submitit_says_what_to_install(here, monkeypatch, capsys):

@@ -1,7 +1,8 @@
-"""What `runners/launch.py` does: rent a box that ends itself, or queue a job. It makes no run."""
+"""`launch`: rent a machine that ends itself, or submit a Slurm job. The run starts there."""
 
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,119 +14,117 @@ from ups_jax.files import write_json, write_text
 from ups_jax.jobs.launch import clouds, job, onstart, pricing, sky, slurm, task
 from ups_jax.jobs.launch.job import Job, LaunchOptions
 
+__all__ = ["Command", "Job", "LaunchOptions", "execute", "prepare"]
+
 RECORDS = Path("runs/launches")
 
 
 @dataclass(frozen=True)
 class Command:
-    """What would go where: `text` is the task's YAML or the script, `told` what is said of it."""
+    """A checked job: `text` is the task's YAML or the script, `problems` prevent its launch."""
 
     job: Job
     text: str
-    told: tuple[str, ...]
-    refusals: tuple[str, ...]
-    options: LaunchOptions
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
     stop: StopFlag
 
 
 def prepare(options: LaunchOptions, stop: StopFlag) -> Command:
-    """Check the config, the task, the keys and the right to rent. ValueError before any bill."""
+    """Check config, task, keys and credentials. ValueError before anything is billed."""
     config.load(options.config, options.overrides)
-    asked = job.from_options(options, os.environ)
-    text, told, refusals = "", [], []
+    new = job.from_options(options, os.environ)
+    text, notes, problems = "", [], []
     if options.print_onstart:
-        text = onstart.pack_workdir(asked) if asked.cloud == "vast" else onstart.script(asked)
-        told.append(f"keys that the box's environment must hold: {', '.join(asked.keys) or 'none'}")
+        text = onstart.packed_script(new) if new.cloud == "vast" else onstart.script(new)
+        notes.append(f"variables that the machine must have: {', '.join(new.keys) or 'none'}")
     elif options.slurm:
-        folder = RECORDS / asked.name
-        told.append(f"slurm: {' '.join(('python', *asked.command))}")
-        told.append(f"limit: {asked.max_hours:g} h, then requeued, {slurm.REQUEUES} times at most")
+        notes.append(f"slurm: {' '.join(('python', *new.command))}")
+        notes.append(f"limit: {options.max_hours:g} h, at most {slurm.REQUEUES} times requeued")
         if not options.dry_run:
-            slurm.executor(asked, folder)
+            slurm.make_executor(new, RECORDS / new.name)
     else:
-        text = task.to_yaml(task.task(asked))
-        told, refusals = _inspect(asked, text)
+        text = task.to_yaml(task.task(new))
+        try:
+            notes.append(f"validated: {sky.validate(new, text)}")
+        except sky.Missing as missing:
+            notes.append("not validated: SkyPilot's environment is missing")
+            problems.append(str(missing))
+        problems += _problems(new)
+        if not new.sync:
+            notes.append("warning: without --sync, checkpoints and report are lost at the end")
     if not options.slurm:
-        told.append(pricing.estimate(asked, price=options.price, measured=options.measured))
-    if asked.about.note and not options.slurm:
-        told.append(f"{asked.cloud}: {asked.about.note}")
-    if refusals and not (options.dry_run or options.print_onstart):
-        raise ValueError(refusals[0])
-    return Command(asked, text, tuple(told), tuple(refusals), options, stop)
+        notes.append(pricing.estimate(new))
+        notes += [f"{new.cloud}: {new.about.note}"] if new.about.note else []
+    if problems and not (options.dry_run or options.print_onstart):
+        raise ValueError(problems[0])
+    return Command(new, text, tuple(notes), tuple(problems), stop)
 
 
-def execute(plan: Command) -> int:
-    """Print what is asked for, or launch it -> exit code."""
-    options, out = plan.options, sys.stderr if plan.options.print_onstart else sys.stdout
-    if plan.text and (options.dry_run or options.print_onstart):
-        print(plan.text, end="")
-    for line in plan.told:
+def execute(command: Command) -> int:
+    """Print the task or the script, or launch the job -> exit code."""
+    options = command.job.options
+    out = sys.stderr if options.print_onstart else sys.stdout
+    if options.dry_run or options.print_onstart:
+        print(command.text, end="")
+    for line in command.notes:
         print(line, file=out)
-    for reason in plan.refusals:
-        print(f"a launch would be refused: {reason.splitlines()[0]}", file=out)
+    for problem in command.problems:
+        print(f"this prevents a launch: {problem.splitlines()[0]}", file=out)
     if options.print_onstart:
         return 0
     if options.dry_run:
         print("dry run: nothing was launched")
         return 0
-    return _submit_slurm(plan) if options.slurm else _launch_sky(plan)
+    return _submit_slurm(command.job) if options.slurm else _launch_sky(command)
 
 
-def _inspect(asked: Job, text: str) -> tuple[list[str], list[str]]:
-    """What is said of a task, and why it would not be launched."""
-    told, refusals = [], []
-    try:
-        told.append(f"validated: {sky.validate(asked, text)}")
-    except sky.Missing as missing:
-        told.append("not validated: SkyPilot's environment is missing")
-        refusals.append(str(missing))
-    refusals += [reason for reason in (clouds.refusal(asked.cloud, os.environ),) if reason]
-    lacking = [key for key in asked.keys if not os.environ.get(key)]
-    if lacking:
-        refusals.append(
-            f"{lacking[0]} is not in the environment, so the box could not report; nothing was"
-            " launched\nset it (it travels as a SkyPilot secret), or add --wandb_mode offline"
-        )
-    if not asked.sync:
-        told.append("warning: without --sync, checkpoints and report end with the box")
-    return told, refusals
+def _problems(new: Job) -> Iterator[str]:
+    if missing := clouds.missing_credentials(new.cloud):
+        yield missing
+    for key in new.keys:
+        if not os.environ.get(key):
+            yield (
+                f"{key} is not set, so the machine could not report; nothing was launched\n"
+                "set it (it travels as a SkyPilot secret), or add --wandb_mode offline"
+            )
 
 
-def _launch_sky(plan: Command) -> int:
-    asked, file = plan.job, RECORDS / f"{plan.job.name}.yaml"
-    write_text(file, plan.text)
+def _launch_sky(command: Command) -> int:
+    new, file = command.job, RECORDS / f"{command.job.name}.yaml"
+    write_text(file, command.text)
     record: dict[str, Any] = {
-        "name": asked.name,
-        "infra": asked.infra,
-        "gpus": asked.gpus,
-        "max_hours": asked.max_hours,
-        "command": ["python", *asked.command],
+        "name": new.name,
+        "infra": new.options.cloud,
+        "gpus": new.options.gpus,
+        "max_hours": new.options.max_hours,
+        "command": ["python", *new.command],
         "begun": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
-    def note(**found: Any) -> None:
-        record.update(found)
+    def note(**values: Any) -> None:
+        record.update(values)
         write_json(file.with_suffix(".json"), record)
-        if run := found.get("run"):
+        if run := values.get("run"):
             print(f"W&B run {run['id']}: {run['url'] or run['mode']}", flush=True)
 
-    by_hand = f"`{sky.find().with_name('sky')} down {asked.name}` ends the box by hand"
-    plan.stop.line = f"no longer followed; the box goes on and ends itself; {by_hand}"
+    remedy = f"`{sky.find().with_name('sky')} down {new.name}` ends the machine now"
+    command.stop.line = f"stopped following; the job continues, then its machine ends; {remedy}"
     note()
-    code = sky.launch(asked, file, note)
-    if plan.stop():
-        print(plan.stop.line, file=sys.stderr)
-        return plan.stop.code
+    code = sky.launch(new, file, note)
+    if command.stop():
+        print(command.stop.line, file=sys.stderr)
+        return command.stop.code
     if "code" not in record:
-        print(f"the box did not say how its job ended; {by_hand}", file=sys.stderr)
+        print(f"the machine did not report an exit code; {remedy}", file=sys.stderr)
     print(f"launch: {file.with_suffix('.json')}")
     return code
 
 
-def _submit_slurm(plan: Command) -> int:
-    asked, folder = plan.job, RECORDS / plan.job.name
-    number = slurm.submit(asked, folder)
-    write_json(folder / "launch.json", {"job": number, "command": ["python", *asked.command]})
+def _submit_slurm(new: Job) -> int:
+    folder = RECORDS / new.name
+    number = slurm.submit(new, folder)
+    write_json(folder / "launch.json", {"job": number, "command": ["python", *new.command]})
     print(f"job {number}: logs in {folder}")
-    print(f"W&B run: {Path(asked.workdir) / 'wandb_run.json'}, once the job has begun")
+    print(f"W&B run: {Path(new.workdir) / 'wandb_run.json'}, once the job has started")
     return 0

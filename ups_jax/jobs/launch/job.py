@@ -1,4 +1,4 @@
-"""One job for a rented box, as plain values: what runs there, on what, for how long, for whom."""
+"""A job for a rented machine or a cluster: the checked options, and what follows from them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,18 @@ from ups_jax.experiment.context import RunOptions, default_workdir
 from ups_jax.jobs.launch.clouds import CLOUDS, Cloud
 from ups_jax.registry import lookup
 
-RENTING = (
+PROGRAM = ("-m", "ups_jax")
+"""Words after `python` that start a run."""
+RENTAL_FLAGS = (
     "spot", "max_hourly_cost", "sync", "repo", "print_onstart", "shutdown_cmd", "price", "measured"
 )  # fmt: skip
-STORE_KEYS = (
+S3_KEYS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
     "AWS_ENDPOINT_URL",
     "AWS_DEFAULT_REGION",
 )
-"""What the store behind s3:// may ask for."""
-
-
-PROGRAM = ("-m", "ups_jax")
-"""Words after `python` that start a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +36,7 @@ class LaunchOptions(RunOptions):
     max_hourly_cost: float | None = None
     sync: str = ""
     repo: str = ""
+    """URL[#REF]; empty: SkyPilot sends the current folder."""
     resource: Sequence[str] = ()
     """KEY=VALUE pairs for SkyPilot or sbatch."""
     slurm: bool = False
@@ -51,92 +49,80 @@ class LaunchOptions(RunOptions):
 
 @dataclass(frozen=True)
 class Job:
-    """`command` follows `python`; `keys` are names of variables whose values no file may hold."""
+    """`command` follows `python`; `keys` are names of secret variables, never their values."""
 
+    options: LaunchOptions
     name: str
     command: tuple[str, ...]
     workdir: str
     cloud: str
-    infra: str
-    gpus: str | None
-    spot: bool
-    max_hours: float
-    max_hourly_cost: float | None
     sync: str
-    repo: str
-    ref: str
     keys: tuple[str, ...]
     resource: Mapping[str, str]
-    shutdown_cmd: str | None
 
     @property
     def about(self) -> Cloud:
-        """What is known of the cloud."""
+        """The entry of the job's cloud."""
         return CLOUDS[self.cloud]
 
 
 def from_options(options: LaunchOptions, environ: Mapping[str, str]) -> Job:
-    """The job that flags ask for. ValueError where they do not fit one another."""
+    """Return the job of checked options. ValueError if they contradict each other."""
     cloud = options.cloud.partition("/")[0]
-    about = lookup(CLOUDS, cloud, "cloud")
-    if options.spot and not about.spot:
-        raise ValueError(f"{cloud} rents no spot boxes; drop --spot")
-    if idle := [flag for flag in RENTING if options.slurm and getattr(options, flag)]:
-        raise ValueError(f"--slurm rents no box, so it takes no --{idle[0]}")
-    if options.max_hours <= 0:
-        raise ValueError(f"--max_hours must be above 0, got {options.max_hours:g}")
     workdir = str(options.workdir or default_workdir(options.config))
-    if not options.slurm:
-        for flag, path in (("config", options.config), ("workdir", workdir)):
-            if Path(path).is_absolute() or ".." in Path(path).parts:
-                raise ValueError(
-                    f"--{flag} {path} is no path inside the checkout, which is all that a box has"
-                )
     sync = options.sync.rstrip("/")
-    if sync and not re.match(r"s3://|gs://|/|[^/:]+:", sync):
-        raise ValueError(
-            f"--sync {sync}: give s3://BUCKET/PATH, gs://BUCKET/PATH, HOST:DIR or /MOUNT/DIR"
-        )
-    repo, _, ref = options.repo.partition("#")
     offline = (options.wandb_mode or environ.get("WANDB_MODE")) in ("offline", "disabled")
-    wanted = () if offline else ("WANDB_API_KEY",)
+    lookup(CLOUDS, cloud, "cloud")
+    _check(options, cloud, workdir, sync)
     if offline and not (sync or options.slurm):
         raise ValueError(
-            "nothing would leave the box: W&B is offline and --sync is missing\n"
-            "give --sync s3://BUCKET/PATH (gs://, HOST:DIR, /MOUNT/DIR), or go online"
+            "W&B is offline and --sync is missing, so no result would leave the machine\n"
+            "add --sync s3://BUCKET/PATH (gs://, HOST:DIR, /MOUNT/DIR), or go online"
         )
-    held = tuple(key for key in STORE_KEYS if sync.startswith("s3://") and environ.get(key))
+    keys = () if offline else ("WANDB_API_KEY",)
+    keys += tuple(key for key in S3_KEYS if sync.startswith("s3://") and environ.get(key))
     return Job(
+        options=options,
         name="ups-" + re.sub(r"[^a-z0-9]+", "-", Path(workdir).name.lower()).strip("-"),
         command=_command(options, workdir, "offline" if offline else "online"),
         workdir=workdir,
         cloud=cloud,
-        infra=options.cloud,
-        gpus=options.gpus,
-        spot=options.spot,
-        max_hours=options.max_hours,
-        max_hourly_cost=options.max_hourly_cost,
         sync=sync,
-        repo=repo,
-        ref=ref,
-        keys=wanted + held,
-        resource=dict(_pair(each) for each in options.resource),
-        shutdown_cmd=options.shutdown_cmd,
+        keys=keys,
+        resource=dict(_pair(text) for text in options.resource),
     )
 
 
-def _command(options: LaunchOptions, workdir: str, default: str) -> tuple[str, ...]:
-    """The runner's words. A box of a cloud knows no login, so it is told its W&B mode."""
-    mode = options.wandb_mode or (None if options.slurm else default)
-    flags = [flag for flag in ("restart", "fail_on_gate", "fail_on_regression")
-             if getattr(options, flag)]  # fmt: skip
+def _check(options: LaunchOptions, cloud: str, workdir: str, sync: str) -> None:
+    if options.spot and not CLOUDS[cloud].spot:
+        raise ValueError(f"{cloud} has no spot machines; remove --spot")
+    if unused := [flag for flag in RENTAL_FLAGS if options.slurm and getattr(options, flag)]:
+        raise ValueError(f"--slurm rents no machine; remove --{unused[0]}")
+    if options.max_hours <= 0:
+        raise ValueError(f"--max_hours is {options.max_hours:g}; it must be above 0")
+    for flag, path in (("config", options.config), ("workdir", workdir)):
+        if not options.slurm and (Path(path).is_absolute() or ".." in Path(path).parts):
+            raise ValueError(
+                f"--{flag} {path} is outside the checkout, which is all that the machine gets; "
+                "give a relative path without '..'"
+            )
+    if sync and not re.match(r"s3://|gs://|/|[^/:]+:", sync):
+        raise ValueError(
+            f"--sync is {sync}; write s3://BUCKET/PATH, gs://BUCKET/PATH, HOST:DIR or /MOUNT/DIR"
+        )
+
+
+def _command(options: LaunchOptions, workdir: str, default_mode: str) -> tuple[str, ...]:
+    """Words of the run. A rented machine has no W&B login, so its mode is always explicit."""
+    mode = options.wandb_mode or (None if options.slurm else default_mode)
+    flags = ("restart", "fail_on_gate", "fail_on_regression")
     return (
         *PROGRAM,
         f"--config={options.config}",
         *(f"--config.{key}={value}" for key, value in options.overrides.items()),
         f"--workdir={workdir}",
         *([f"--wandb_mode={mode}"] if mode else []),
-        *(f"--{flag}" for flag in flags),
+        *(f"--{flag}" for flag in flags if getattr(options, flag)),
     )
 
 

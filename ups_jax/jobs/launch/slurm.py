@@ -1,4 +1,4 @@
-"""A job on a Slurm cluster, by submitit: at its time limit it is requeued, and goes on."""
+"""A job on a Slurm cluster, through submitit: requeued at its time limit, then resumed."""
 
 import os
 import subprocess
@@ -11,26 +11,26 @@ from typing import Any
 from ups_jax.jobs.launch.job import Job
 
 REQUEUES = 20
-"""Times that a job may meet its time limit."""
+"""Highest number of time limits that a job may reach."""
 DELAY_S = 120
-"""Seconds before the limit at which Slurm warns; a checkpoint takes five at most."""
+"""Seconds before the limit at which Slurm sends a signal; a checkpoint takes at most five."""
 IGNORED_SIGNALS = 'trap "" USR2; exec "$@"'
-"""Slurm warns every process of a step; the runner is to hear SIGTERM alone."""
+"""Slurm signals every process of a step; the run must react to SIGTERM only."""
 
 
 @dataclass
 class Training:
-    """The runner as what submitit calls and, before a limit or a preemption, checkpoints."""
+    """The callable that submitit runs, and checkpoints before a limit or a preemption."""
 
     command: tuple[str, ...]
     root: str
     process: Any = None
 
     def __call__(self) -> int:
-        """Run it -> its exit code, 0 or that of a failed gate. CalledProcessError for others."""
+        """Run the command -> exit code 0 or 3 (a failed gate). CalledProcessError for others."""
         words = ["bash", "-c", IGNORED_SIGNALS, "run", sys.executable, *self.command]
         self.process = subprocess.Popen(words, cwd=self.root)
-        # No wait(): it holds a lock that `checkpoint`, called from a signal, would need.
+        # wait() would hold a lock that `checkpoint`, called from a signal handler, needs.
         while not self._over():
             time.sleep(0.2)
         code = self.process.wait()
@@ -39,23 +39,23 @@ class Training:
         return code
 
     def checkpoint(self) -> Any:
-        """Have the runner write its checkpoint and end -> the job that goes on from there."""
+        """Have the run write its checkpoint and end -> the job that resumes it."""
         from submitit.helpers import DelayedSubmission
 
         self.process.terminate()
-        asked = time.monotonic()
-        while not self._over() and time.monotonic() - asked < DELAY_S / 2:
+        started = time.monotonic()
+        while not self._over() and time.monotonic() - started < DELAY_S / 2:
             time.sleep(0.1)
-        again = tuple(word for word in self.command if word != "--restart")
-        return DelayedSubmission(Training(again, self.root))
+        command = tuple(word for word in self.command if word != "--restart")
+        return DelayedSubmission(Training(command, self.root))
 
     def _over(self) -> bool:
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.process.pid, flags) is not None
 
 
-def executor(job: Job, folder: Path, cluster: str = "slurm") -> Any:
-    """submitit's executor with the job's limits; `job.resource` holds further keys of sbatch."""
+def make_executor(job: Job, folder: Path, cluster: str = "slurm") -> Any:
+    """Return submitit's executor with the job's limits; `job.resource` adds keys of sbatch."""
     try:
         import submitit
     except ModuleNotFoundError as error:
@@ -66,19 +66,20 @@ def executor(job: Job, folder: Path, cluster: str = "slurm") -> Any:
         "slurm_signal_delay_s": DELAY_S,
         "slurm_additional_parameters": {"requeue": True, **job.resource},
     }
-    if job.gpus:
-        limits["slurm_gpus_per_node"] = job.gpus
+    if job.options.gpus:
+        limits["slurm_gpus_per_node"] = job.options.gpus
     try:
-        made = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=REQUEUES)
+        executor = submitit.AutoExecutor(folder, cluster=cluster, slurm_max_num_timeout=REQUEUES)
     except RuntimeError as error:
         raise ValueError(
-            f"no Slurm here: {error}\nsubmit from a login node, or rent: --cloud"
+            f"this machine has no Slurm: {error}\nsubmit from a login node, or use --cloud"
         ) from error
-    made.update_parameters(name=job.name, timeout_min=round(job.max_hours * 60), **limits)
-    return made
+    minutes = round(job.options.max_hours * 60)
+    executor.update_parameters(name=job.name, timeout_min=minutes, **limits)
+    return executor
 
 
 def submit(job: Job, folder: Path) -> str:
-    """Hand the job to Slurm -> its number. Keys reach it as the environment does, by sbatch."""
-    submitted = executor(job, folder).submit(Training(job.command, os.getcwd()))
+    """Submit the job -> its number. sbatch passes the environment on, with its keys."""
+    submitted = make_executor(job, folder).submit(Training(job.command, os.getcwd()))
     return submitted.job_id
