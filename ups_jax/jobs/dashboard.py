@@ -18,8 +18,8 @@ import jax.numpy as jnp
 
 from ups_jax import config
 from ups_jax.config import base
-from ups_jax.emulator import Emulator, build
-from ups_jax.experiment import schedule
+from ups_jax.emulator import Emulator
+from ups_jax.experiment.build import build
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.files import read_json, write_json
 from ups_jax.pde.base import PDE
@@ -34,7 +34,7 @@ GATES, WORSE = ("eval/gates/met", "eval/gates/failed"), "eval/regression/worse"
 RANK = "eval/leaderboard/rank"
 TABLES = ("Evaluation Summary", "Gates", "Leaderboard", "Regressions", "Stage Summary")
 PAGES = ("report", "leaderboard")
-FIGURES = ("gates", "champion", "training", "error_over_time", "spectra", "conserved")
+DASHBOARD_FIGURES = ("gates", "champion", "training", "error_over_time", "spectra", "conserved")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def series(emulator: Emulator, cfg: Any, stages: Sequence[str]) -> dict[str, str
     """Keys of the curves of each stage, in its order, and the key of each one's own x-axis."""
     axes, found = Schema(tuple(stages)).axes(), []
     for stage in stages:
-        judged = schedule.stage_of(emulator, cfg, stage).judged
+        judged = STAGES[stage].validate_by
         found += [f"{stage}/{metric}" for metric in ("loss", f"val_{judged}", "lr", "grad_norm")]
     return {key: axes[key] for key in found}
 
@@ -169,7 +169,7 @@ def _sections(curves: dict[str, str], physics: list[str], stages: Sequence[str])
     each = len(lines) // len(stages)
     tables = [wr.WeavePanelSummaryTable(table_name=table) for table in TABLES]
     pages = [wr.MediaBrowser(title=page, media_keys=[page]) for page in PAGES]
-    figures = [f"figures/{name}" for name in FIGURES]
+    figures = [f"figures/{name}" for name in DASHBOARD_FIGURES]
     seen = wr.MediaBrowser(title="figures", media_keys=figures, num_columns=2)
     return [
         section("Verdict", best, *map(bars, VERDICT), *judged, columns=4),
