@@ -15,12 +15,14 @@ SCRIPTS = [path for name in ("configs", "runners") for path in sorted((ROOT / na
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 ROWS = (
-    {"types", "registry", "sharding", "files", "arrays", "progress", "tables"},
+    {"types"},
+    {"registry", "sharding", "files", "arrays", "progress", "tables"},
     {"pde", "models", "diffusion", "search", "optim"},
     {"data", "physics", "metrics", "rewards"},
     {"emulator"},
-    {"train", "forecast", "stages", "flops"},
+    {"forecast", "stages", "flops"},
     {"evaluate"},
+    {"train"},
     {"config", "tracking", "leaderboard", "report"},
     {"experiment"},
     {"jobs"},

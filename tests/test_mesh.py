@@ -39,7 +39,7 @@ recipe = Recipe(
 
 
 def train(mesh, losses, params=params, key=jax.random.key(2), recipe=recipe, resume=None, **hooks):
-    stage = bind(STAGES["operator"], emulator, recipe)
+    stage = bind(STAGES["operator"], emulator, recipe.to_dict())
     hooks = Hooks(on_log=lambda step, row: losses.append(row["loss"]), **hooks)
     return fit(
         stage, params, data, key, recipe, augment=emulator.pde.symmetries, mesh=mesh, hooks=hooks,
