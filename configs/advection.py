@@ -1,4 +1,4 @@
-"""Linear transport, whose solution is known: one dimension, or two with `:2d`."""
+"""Linear advection with an exact solution: one dimension, or two with `:2d`."""
 
 from ml_collections import ConfigDict
 

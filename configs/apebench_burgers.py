@@ -1,4 +1,4 @@
-"""APEBench's `1d_diff_burgers` as published: 50 training trajectories, judged over 200 steps."""
+"""APEBench's `1d_diff_burgers` as published: 50 training trajectories, 200 evaluated steps."""
 
 from ml_collections import ConfigDict
 
@@ -8,10 +8,10 @@ VARIANTS = ("default", "constrained")
 
 
 def get_config(variant: str = "default") -> base.Config:
-    """`default`: our recipe. `constrained`: APEBench's own 10,000 one-step updates, no symmetries.
+    """`default`: our recipe. `constrained`: APEBench's 10,000 one-step updates, no symmetries.
 
-    The scenario has no validation split: ours are 30 initial conditions of another key. Judged by
-    `eval/operator/nrmse_gmean100`. Data come through exponax, the extra `pde`.
+    The scenario has no validation split: ours has 30 initial conditions of another key. The metric
+    is `eval/operator/nrmse_gmean100`. The data need exponax, the extra `pde`.
     """
     cfg = base.get_config()
     cfg.pde = ConfigDict(dict(name="apebench_burgers"))
@@ -19,12 +19,12 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.data.update(train_seed=0, val_seed=1, test_seed=773)
     spec = dict(name="resnet", width=32, blocks=2, dilations=(1, 2, 1, 2, 1), zero_mean=True)
     cfg.operator = ConfigDict(spec)
-    # Fronts are steep and steps short: what counts is many updates of a small stencil.
+    # Fronts are steep and steps short: a small stencil with many updates is most accurate.
     cfg.fit.operator.update(
         steps=26000, batch=8, lr=4e-3, warmup=500, steps_per_call=100, val_every=2600
     )
     cfg.fit.operator.update(unroll=(1, 2, 3), phase_fractions=(0.6, 0.25, 0.15), ema_decay=0.999)
-    # exponax is the truth here, on the same points: a solver's row would read zero.
+    # The data come from exponax on the same points, so the solver's error would be zero.
     cfg.eval.update(
         forecasters=("persistence", "mean", "operator"), batch=30, horizons=(0.9375, 1.875)
     )

@@ -1,64 +1,63 @@
-"""Burgers on 256 points and 41 frames: the golden run at Nu = .001, and its relatives."""
+"""Burgers on 256 points and 41 frames: the golden run at Nu = 0.001, and its variants."""
 
 from ml_collections import ConfigDict
 
 from ups_jax.config import base
 
-GENERATIVE = ("control", "diffusion", "student", "ensemble")
-MODES = ("control", "diffusion", "student", "ensemble", "ttc")
+LATER_STAGES = ("control", "diffusion", "student", "ensemble")
 ACCURACY = {"default": 0.012, "hybrid": 0.005, "nu0.01": 0.003, "nu0.1": 0.003, "joint": 0.025}
-"""Test nRMSE by variant, one and a half to three times what its recipe reached when last measured:
-seeds change it by a tenth, so a run beyond is a recipe that broke."""
+"""Upper limit on the test nRMSE by variant: 1.5 to 3 times the latest measurement of its recipe.
+Seeds change the nRMSE by a tenth, so a run above the limit has a broken recipe."""
 VARIANTS = ("default", "hybrid", "nu0.01", "nu0.1", "nu1", "joint", "full", "sparse", "smoke")
 
 
 def get_config(variant: str = "default") -> base.Config:
     """`default`: the golden run. `smoke`: the whole pipeline within a minute on two cores.
 
-    `hybrid`: a small network that corrects one interval of our own scheme on half the points.
-    `nu0.01`, `nu0.1`, `nu1`: other viscosities; `joint`: one network for .001, .01, .1 and 1.
-    `sparse`: the first frame seen at every 16th point, with noise: much of the truth is hidden.
+    `hybrid`: a small network corrects one interval of a coarse solver with half the points.
+    `nu0.01`, `nu0.1`, `nu1`: other viscosities; `joint`: one network for 0.001, 0.01, 0.1 and 1.
+    `sparse`: the first frame is observed at every 16th point, with noise.
     `full`: PDEBench's 10,000 trajectories on 1,024 points, for one GPU.
     """
     cfg = base.get_config()
     cfg.pde = ConfigDict(dict(name="burgers", nu=1e-3, points=256))
-    # Half of what the law draws is a drift: seen by who drifts along, less is left to learn.
+    # Half of the initial variance is a mean flow; the moving frame leaves less to learn.
     spec = dict(name="resnet", width=64, patch=2, blocks=3, galilean=True)
     cfg.operator = ConfigDict(dict(**spec, dilations=(1, 2, 4, 8, 2)))
-    # Many small updates: on two cores eight windows cost half of sixteen, and teach as much.
+    # Many small updates: on two cores, batches of 8 cost half of 16 and lower the loss as much.
     cfg.fit.operator.update(steps=20000, batch=8, warmup=500, steps_per_call=100, val_every=4000)
-    # Shocks form in the first frames, and a shock misplaced there stays misplaced; what errors do
-    # to a rollout is learnt from rollouts alone, so most seconds go to unrolled windows.
+    # Shocks form in the first frames, and a shock misplaced there stays misplaced: sample early
+    # windows more often. Error growth is learnt from rollouts only, so most of the time goes there.
     cfg.fit.operator.update(unroll=(1, 2, 4), phase_fractions=(0.32, 0.39, 0.29), start_bias=2.0)
-    # A shock is thinner than a saved point: own forecasts help to tell where it stands.
+    # A shock is thinner than the spacing of saved points: the forecast helps to locate it.
     cfg.eval.nudging_gain = 0.7
     _refine(cfg)
     if variant == "hybrid":
-        # 11 substeps on 128 cells keep the solver's own CFL number up to |u| = 2.6; at rest, the
-        # fastest of the training trajectories has 2.2.
+        # 11 substeps on 128 cells keep the solver's CFL number up to |u| = 2.6; in the frame moving
+        # with the mean flow, the training trajectories have |u| up to 2.2.
         spec = dict(name="resnet", width=32, blocks=2, dilations=(1, 2), patch=4, galilean=True)
         cfg.operator = ConfigDict(dict(**spec, base="solver", coarsen=2, substeps=11))
-        # It learns one interval in seconds, and what its own errors do to it in minutes.
+        # One interval is learnt in seconds, the growth of errors in minutes.
         cfg.fit.operator.update(steps=16000, warmup=300, val_every=2000)
         cfg.fit.operator.update(unroll=(1, 2, 4, 8), phase_fractions=(0.3, 0.25, 0.25, 0.2))
-        # From the smooth first frame it knows where a shock stands better than a frame can show.
+        # A forecast from the smooth first frame locates a shock better than a frame does.
         cfg.eval.nudging_gain = 0.0
     if variant.startswith("nu") or variant in ("joint", "full"):
-        # Resolved fields, or most of them: the last given frame says all.
+        # Most fields are resolved: the last given frame determines the state.
         cfg.eval.nudging_gain = 1.0
     if variant.startswith("nu"):
         cfg.pde.nu = float(variant.removeprefix("nu"))
         cfg.data.train = 2048
-        # Resolved fields keep their mean on the saved points too.
+        # Resolved fields conserve the mean on the saved points too.
         cfg.operator.zero_mean = True
         cfg.fit.operator.update(steps=12000, ema_decay=0.999)
     if variant in ("nu0.1", "nu1"):
-        # Smooth fields, and an interval that reaches across the box: few sites, far apart.
+        # Smooth fields, and an interval in which information crosses the domain: few, wide patches.
         cfg.operator.update(patch=8, dilations=(1, 2, 4))
         cfg.fit.operator.update(steps=16000)
     if variant == "joint":
         cfg.pde = ConfigDict(dict(name="burgers", nu=(1e-3, 1e-2, 1e-1, 1.0), points=256))
-        # At high Nu some fields decay to nothing, and would rule the loss.
+        # At high Nu some fields decay to zero; without a floor their relative errors dominate.
         cfg.fit.operator.update(lr=2e-3, loss_floor=0.01)
     if variant == "full":
         cfg.pde.points = 1024
@@ -81,7 +80,7 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.fit.operator.update(unroll=(1, 2), phase_fractions=(0.75, 0.25), start_bias=1.0)
         cfg.denoiser.update(width=16, patch=2)
         cfg.diffusion.steps = 3
-        for stage in GENERATIVE:
+        for stage in LATER_STAGES:
             cfg.fit[stage].update(steps=100, batch=16, warmup=10, steps_per_call=50, val_every=100)
             cfg.fit[stage].unroll = (1,)
         cfg.fit.diffusion.steps = 400
@@ -93,48 +92,48 @@ def get_config(variant: str = "default") -> base.Config:
 
 
 def _gates(variant: str, *, stages: tuple[str, ...]) -> dict[str, base.Config]:
-    """What a run has to keep; a miss is an alert, and exit code 3 with --fail_on_gate."""
+    """Return the gates; one that fails is an alert, and exit code 3 with --fail_on_gate."""
     gate, physics = base.gate, "eval/physics/{}".format
-    # A tenth of the mean's error (.41 at Nu = .001) is what seconds of training reach; at Nu = 1
-    # fields are all but their mean from the first frame on, and the smoke test learns for seconds.
+    # Seconds of training reach a tenth of the error of forecaster mean (0.41 at Nu = 0.001). At
+    # Nu = 1 fields are close to their mean from the first frame.
     ratio = {"nu1": 1.0, "smoke": 0.8, "sparse": 0.8}.get(variant, 0.1)
     gates = {
         "skill": gate("eval/nrmse", max_ratio=ratio, ratio_to="eval/mean/nrmse"),
-        # 1 % of the RMS: the golden run drifts by .0004, the saved points of the truth by .0001,
-        # since at Nu = .001 a shock between two points is in neither; a network that leaks, by .1.
-        # The smoke test's has seconds to learn it.
+        # 1 % of the RMS. The golden run has 0.0004, the truth 0.0001, because a shock between two
+        # saved points is in neither; a network that violates conservation has 0.1.
         "conservation": gate(physics("conservation_gap"), max=0.1 if variant == "smoke" else 0.01),
-        # Energy decays. 1e-3 of it in one interval is what the golden run gains never (5e-8 in the
-        # mean); a rollout that blows up passes it long before its error is seen.
+        # Energy decays. The golden run gains 5e-8 of it per interval on average and never 1e-3; a
+        # diverging rollout exceeds this limit long before its error grows.
         "energy": gate(physics("energy_growth"), max=1e-3),
-        # New extrema beyond 2 % of the range: overshoots at shocks; .0001 in the golden run.
+        # New extrema beyond 2 % of the range: overshoots at shocks. The golden run has 0.0001.
         "maximum_principle": gate(physics("max_principle_excess"), max=0.02),
-        # A jump at the seam that the truth (.0129: shocks cross it) lacks is a boundary unlearnt.
+        # Shocks cross the periodic seam, so the truth has a jump of 0.0129 there; a larger jump
+        # means that the boundary condition is not learnt.
         "boundary": gate(
             physics("boundary_jump"), max_ratio=1.5, ratio_to="eval/truth/physics/boundary_jump"
         ),
-        # The machine of the golden run has 24 GiB, and others run beside it; it takes 2.4.
+        # The golden run takes 2.4 GiB of a machine with 24 GiB.
         "memory": gate("memory/peak_mib", max=8192.0),
-        # Within three seed spreads (.0005 each) of the champion: more is no chance.
+        # Three standard deviations over seeds (0.0005 each) above the champion.
         "champion": gate("eval/nrmse", max_ratio=1.2),
     }
     if variant in ("default", "hybrid"):
-        # Half the error of a forecast without any small scale; the golden run's is .15 of it.
+        # Half the error of a forecast without small scales; the golden run has 0.15 of it.
         half = gate("eval/frmse_high", max_ratio=0.5, ratio_to="eval/mean/frmse_high")
         gates["small_scales"] = half
     if variant in ACCURACY:
         gates["accuracy"] = gate("eval/nrmse", max=ACCURACY[variant])
     if variant == "default":
-        # A time to error that nobody waits for is none: half an hour, verdict included, two cores.
+        # Upper limit on wall time, verdict included: 30 minutes on two cores.
         gates["seconds"] = gate("wall/verdict_s", max=1800.0)
     if "ensemble" in stages and variant != "smoke":
-        # Members that hold the truth in less than three of four 90 % intervals mislead.
+        # 90 % intervals that contain the truth in fewer than 75 % of cases are misleading.
         gates["coverage"] = gate("eval/ensemble/coverage_90", min=0.75)
     return gates
 
 
 def _uncertain(cfg: base.Config) -> None:
-    """Where the first frame decides: most windows begin there, and few updates do."""
+    """Set the recipe of a partly observed first frame: early windows, fewer updates."""
     cfg.fit.operator.update(steps=8000, val_every=2000, start_bias=4.0)
     cfg.fit.ensemble.update(steps=2000, start_bias=4.0)
     cfg.fit.control.start_bias = 4.0
@@ -144,23 +143,23 @@ def _uncertain(cfg: base.Config) -> None:
 
 
 def _refine(cfg: base.Config) -> None:
-    """What is trained after the operator: a denoiser of its residual, a student, an ensemble."""
-    cfg.stages = ("operator", *GENERATIVE)
-    cfg.eval.forecasters = ("persistence", "mean", "solver", "operator", *MODES)
+    """Set the stages after the operator: denoiser of its residual, student, ensemble, control."""
+    cfg.stages = ("operator", *LATER_STAGES)
+    cfg.eval.forecasters = ("persistence", "mean", "solver", "operator", *LATER_STAGES, "ttc")
     cfg.eval.select = "best"
     cfg.denoiser = ConfigDict(dict(name="resnet", width=48, patch=4, dilations=(1, 2, 4)))
-    # The student is asked for the likeliest residuals rather than for any: members stay close.
+    # A low temperature draws likely residuals: members stay close to each other.
     cfg.diffusion.update(steps=4, student_temperature=0.35)
-    # A little less noise than was learnt with: nearer members at hardly any less coverage.
+    # Slightly less noise than in training: less spread, at almost the same coverage.
     cfg.ensemble.temperature = 0.9
-    # Of all rewards the one that misleads least on validation: it mostly keeps the operator.
+    # The best reward on validation: it mostly keeps the operator's own continuation.
     cfg.search.rewards = ("energy",)
-    for stage in GENERATIVE:
+    for stage in LATER_STAGES:
         cfg.fit[stage].update(steps_per_call=50, unroll=(1,), phase_fractions=(1.0,))
     cfg.fit.diffusion.update(steps=10000, batch=16, lr=2e-3, steps_per_call=100, val_every=2500)
     cfg.fit.student.update(steps=2000, batch=16, lr=1e-3, warmup=100, val_every=1000)
     cfg.fit.student.num_rollouts = 256
-    # Members must err as rollouts do: long windows, and a small rate that forgets nothing.
+    # Spread must match the errors of rollouts: long windows, and a small rate for fine-tuning.
     for stage in ("ensemble", "control"):
         cfg.fit[stage].update(batch=8, lr=1e-4, warmup=50, unroll=(4,), start_bias=2.0)
     cfg.fit.ensemble.update(steps=1000, val_every=500)

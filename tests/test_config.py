@@ -554,8 +554,7 @@ def get_config():
 """
 
 
-def test_a_config_file_adds_a_stage_with_its_keys_and_imports_its_neighbours(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "STAGES", stages.STAGES)
+def test_a_config_file_adds_a_stage_with_its_keys_and_imports_its_neighbours(tmp_path):
     (tmp_path / "helper.py").write_text("WEIGHT = 0.5\n")
     try:
         cfg = load(written(tmp_path, MINE), {"fit.mine.steps": "1000", "fit.mine.weight": 0.2})
@@ -582,7 +581,7 @@ def test_every_number_has_bounds():
     numbers = {
         key
         for key, value in flatten(base.get_config()).items()
-        if key_specs(NAMES)[key].kind.element in (int, float)
+        if key_specs(NAMES)[key].type.element in (int, float)
     }
     bounded = {
         key

@@ -174,8 +174,8 @@ def _find(name: str) -> Path:
     if file.is_file():
         return file
     root = Path(base.__file__).parents[1]
-    shipped = [f for folder in (root, root.parent) for f in folder.glob("configs/[!_]*.py")]
-    named = {f.stem: f for f in reversed(shipped)}
+    files = [f for folder in (root.parent, root) for f in folder.glob("configs/[!_]*.py")]
+    named = {f.stem: f for f in files}
     if name in named:
         return named[name]
     near = sorted(str(f) for f in file.parent.glob("[!_]*.py"))

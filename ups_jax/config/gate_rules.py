@@ -1,4 +1,4 @@
-"""Rules of what judges a run: gates, regressions and the leaderboard, before anything is spent."""
+"""Rules of the gates, regression tests and leaderboard of a config."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ups_jax.registry import lookup
 from ups_jax.types import GATE_LIMITS
 
 WALL_KEYS = ("data_s", "compile_s", "train_s", "eval_s", "verdict_s")
-"""Seconds that are known when a run is judged; the report and the total come after."""
+"""Times that are known at the verdict; those of the report and of the run are not."""
 COUNT_METRICS = ("samples", "calls", "ms", "loss", "rank_correlation", "diversity", "plain_choices")
 """Values of an evaluation that no table of metrics holds: sizes, costs, analysis of the search."""
 KEY_PARTS = ("truth", "val", "selection", "physics", "p10", "paired", "analysis")
@@ -19,7 +19,7 @@ PERCENTILES = ("_median", "_p90")
 
 
 def check_gate_rules(cfg: Config) -> None:
-    """Raise ValueError on the first gate, metric or path that could not judge a run."""
+    """Raise ValueError on the first gate, metric or path that cannot be used for a verdict."""
     for name, gate in cfg.gates.items():
         if gate.metric:
             _gate(cfg, f"gates.{name}", gate)
@@ -31,7 +31,7 @@ def check_gate_rules(cfg: Config) -> None:
 
 
 def check_key(cfg: Config, where: str, key: str, *, remedy: str = "") -> None:
-    """Raise ValueError where no run of this config could have a summary key of that name."""
+    """Raise ValueError if no run of this config can have this summary key."""
     head, *parts, last = key.split("/") if "/" in key else (key, "")
     known = {"eval": (), "wall": WALL_KEYS, "memory": ("peak_mib",), "params": tuple(cfg.stages)}
     try:

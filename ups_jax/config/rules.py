@@ -1,4 +1,4 @@
-"""Rules between the keys of a config, checked before anything is compiled, simulated or logged."""
+"""Rules between the keys of a config, checked before any compilation, simulation or run."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ TOLERANCE = 1e-6
 
 
 def require_schema(schema: Any) -> None:
-    """Raise ValueError where a config was laid out for another version of the library."""
+    """Raise ValueError for a config that another version of the library wrote."""
     if schema != SCHEMA:
         raise ValueError(
             f"schema is {schema!r}, this version of ups_jax reads {SCHEMA}; "

@@ -1,4 +1,4 @@
-"""Which keys a config has: those of ups_jax/config/base.py, and the arguments of its factories."""
+"""Keys of a config: those of ups_jax/config/base.py, and the arguments of its factories."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -19,10 +19,10 @@ from ups_jax.registry import lookup, near_miss
 
 
 class KeySpec(NamedTuple):
-    """One key: its default and what values it takes."""
+    """One key: its default and its type."""
 
     default: Any
-    kind: KeyType
+    type: KeyType
 
 
 class FactorySection(NamedTuple):
@@ -78,9 +78,9 @@ def arguments(section: str, name: str) -> dict[str, KeySpec]:
         if argument.default is argument.empty or argument.name in spec.excluded:
             continue
         hint = None if argument.annotation is argument.empty else argument.annotation
-        kind = key_type_of(argument.default, hint)
-        default = kind.check(f"{section}.{argument.name}", argument.default)
-        specs[argument.name] = KeySpec(default, kind)
+        key_type = key_type_of(argument.default, hint)
+        default = key_type.check(f"{section}.{argument.name}", argument.default)
+        specs[argument.name] = KeySpec(default, key_type)
     extra = {key: KeySpec(value, key_type_of(value)) for key, (value, _) in spec.extra.items()}
     return specs | extra
 
@@ -129,7 +129,7 @@ def resolve(
         raise ValueError(f"{file}: {error}" if file else str(error)) from error
     for key, value in overrides.items():
         require_known(key, specs)
-        values[key] = specs[key].kind.read(key, value)
+        values[key] = specs[key].type.read(key, value)
     return _locked(values, specs)
 
 
@@ -150,7 +150,7 @@ def _checked(given: Mapping[str, Any], specs: Mapping[str, KeySpec]) -> dict[str
             raise ValueError(
                 f"{key} is missing; start the config from ups_jax.config.base.get_config()"
             )
-    return {key: specs[key].kind.check(key, value) for key, value in given.items()}
+    return {key: specs[key].type.check(key, value) for key, value in given.items()}
 
 
 def _locked(values: Mapping[str, Any], specs: Mapping[str, KeySpec]) -> Config:
@@ -160,7 +160,7 @@ def _locked(values: Mapping[str, Any], specs: Mapping[str, KeySpec]) -> Config:
         *path, leaf = key.split(".")
         section = reduce(lambda node, part: node.setdefault(part, {}), path, tree)
         value = values.get(key, spec.default)
-        typed = tuple if spec.kind.many else spec.kind.element
+        typed = tuple if spec.type.many else spec.type.element
         section[leaf] = FieldReference(None, field_type=typed) if value is None else value
     return ConfigDict(tree).lock()
 
@@ -172,7 +172,7 @@ def gates_of(values: Iterable[str]) -> list[str]:
 
 
 def require_known(key: str, known: Mapping[str, Any]) -> None:
-    """Raise ValueError with the closest known key, and the keys of the section it points into."""
+    """Raise ValueError with the closest known key and the keys of its section, unless known."""
     if key in known:
         return
     if (renamed := rename_key(key)) in known:
@@ -188,9 +188,9 @@ def require_known(key: str, known: Mapping[str, Any]) -> None:
 
 
 def _closest(key: str, known: list[str]) -> str:
-    """As `near_miss`: first in the key's own section, then by its last part anywhere."""
+    """Suggest as `near_miss`: a key of the same section, else one with the same last part."""
     parent, _, leaf = key.rpartition(".")
-    # Every run has stage operator: of the stages' keys, its are the likeliest.
+    # Of the stages' sections, prefer the one that every run has.
     ordered = sorted(known, key=lambda k: k.startswith("fit.operator."))
     inside: dict[str, str] = {}
     for section in dict.fromkeys((parent, key.partition(".")[0])):

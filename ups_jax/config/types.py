@@ -1,4 +1,4 @@
-"""What a config key takes: told by an annotation or a default, parsed from text or checked."""
+"""Type of a config key: derived from an annotation or a default; parses text, checks values."""
 
 import os
 import types
@@ -15,11 +15,11 @@ WORDS = {
 }
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 MAX_DIGITS = 30
-"""Most digits of a whole number written with an exponent: 1e999999999 must not fill the memory."""
+"""Limit on the digits of an integer: 1e999999999 would exhaust the memory."""
 
 
 class KeyType(NamedTuple):
-    """Values of one `element` type: alone (`one`), in a tuple (`many`), left out (`optional`)."""
+    """Values of one `element` type: single (`one`), in a tuple (`many`), or None (`optional`)."""
 
     element: type
     one: bool = True
@@ -27,13 +27,13 @@ class KeyType(NamedTuple):
     optional: bool = False
 
     def __str__(self) -> str:
-        """Words of an error message."""
+        """Describe the type for an error message."""
         one, many = WORDS[self.element]
         parts = [one] * self.one + [many] * self.many + ["none"] * self.optional
         return " or ".join(parts)
 
     def check(self, key: str, value: Any) -> Any:
-        """`value` in this kind's own types (lists as tuples, numpy as python), or ValueError."""
+        """Return `value` in Python's types, lists as tuples. Raises ValueError."""
         plain = _plain(value)
         if plain is None and self.optional:
             return None
@@ -46,7 +46,7 @@ class KeyType(NamedTuple):
         raise ValueError(f"{key} is {value!r}; it must be {self}")
 
     def parse(self, key: str, text: str) -> Any:
-        """The value that `text` from a command line stands for, or ValueError. `a,b` is a tuple."""
+        """Return the value of `text` from a command line; `a,b` is a tuple. Raises ValueError."""
         bare = text.strip()
         if self.optional and bare.lower() == "none":
             return None
@@ -62,17 +62,17 @@ class KeyType(NamedTuple):
         raise ValueError(f"{key} is {text!r}; it must be {self}")
 
     def read(self, key: str, value: Any) -> Any:
-        """Strings are parsed, as from a command line; any other value is checked as it is."""
+        """Parse a string, as from a command line; check any other value as it is."""
         return self.parse(key, value) if isinstance(value, str) else self.check(key, value)
 
 
 def key_type_of(default: Any, hint: Any = None) -> KeyType:
-    """Kind told by an annotation, or by the default where the annotation is no plain type.
+    """Return the type of an annotation, or of the default where the annotation is no plain type.
 
-    Raises TypeError where neither tells: the factory's author has to annotate.
+    Raises TypeError where neither has a type: the factory's author has to annotate.
     """
-    if (told := _annotated(hint)) is not None:
-        return told
+    if (annotated := _annotated(hint)) is not None:
+        return annotated
     if isinstance(default, list | tuple):
         return KeyType(type(default[0]) if default else str, one=False, many=True)
     if type(default) in WORDS:
@@ -85,23 +85,23 @@ def key_type_of(default: Any, hint: Any = None) -> KeyType:
 
 def _annotated(hint: Any) -> KeyType | None:
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    found, shapes = set(), set()
+    elements, shapes = set(), set()
     for part in parts:
         origin, args = get_origin(part), get_args(part)
         if part is type(None):
             shapes.add("optional")
         elif part in WORDS:
-            found.add(part)
+            elements.add(part)
             shapes.add("one")
         elif origin is Literal:
-            found.update(type(value) for value in args)
+            elements.update(type(value) for value in args)
             shapes.add("one")
         elif origin in (Sequence, tuple, list) and args:
-            found.update(arg for arg in args if arg is not Ellipsis)
+            elements.update(arg for arg in args if arg is not Ellipsis)
             shapes.add("many")
         else:
             return None
-    elements = {float} if found == {int, float} else found
+    elements = {float} if elements == {int, float} else elements
     if len(elements) != 1 or not elements <= WORDS.keys():
         return None
     return KeyType(elements.pop(), "one" in shapes, "many" in shapes, "optional" in shapes)
@@ -114,7 +114,7 @@ def _plain(value: Any) -> Any:
 
 
 def _as_exact(element: type, value: Any) -> Any:
-    """`value` as `element` without a change of its number; None where it is no such thing."""
+    """Return `value` as `element` if that keeps its number, else None."""
     if element in (bool, str) or isinstance(value, bool):
         return value if type(value) is element else None
     if not isinstance(value, int | float) or (isinstance(value, float) and not isfinite(value)):
