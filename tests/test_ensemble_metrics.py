@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ups_jax import metrics, physics
-from ups_jax.metrics import ENSEMBLE_METRICS, LEVELS, METRICS
+from ups_jax.metrics import ENSEMBLE_METRICS, METRICS, NOMINAL_LEVELS
 
 PAIRED = ("spread_skill", "coverage_50", "coverage_90", "inside")
 STATISTICS = {name: metric.per_sample for name, metric in ENSEMBLE_METRICS.items()} | {
@@ -61,7 +61,7 @@ def test_exchangeable_draws_are_calibrated_for_every_size(m):
     ranks = metrics.mean_over_samples(each["rank_histogram"])
     np.testing.assert_allclose(ranks, 1 / (m + 1), atol=error / 2)
     np.testing.assert_allclose(
-        metrics.mean_over_samples(each["reliability"]), LEVELS, atol=error / 2
+        metrics.mean_over_samples(each["reliability"]), NOMINAL_LEVELS, atol=error / 2
     )
 
 
@@ -71,7 +71,9 @@ def test_uniform_ranks_give_each_level_exactly():
             np.arange(m, dtype="f4")[None, :, None, None, None], (1, m, 1, m + 1, 1)
         )
         true = np.arange(-0.5, m)[None, None, :, None].astype("f4")
-        np.testing.assert_allclose(one("reliability", members, true)[0, 0], LEVELS, rtol=1e-6)
+        np.testing.assert_allclose(
+            one("reliability", members, true)[0, 0], NOMINAL_LEVELS, rtol=1e-6
+        )
         np.testing.assert_allclose(one("inside", members, true), (m - 1) / (m + 1), rtol=1e-6)
 
 
@@ -79,7 +81,7 @@ def test_collapsed_ensembles_are_overconfident_down_to_the_documented_floor():
     found = scores(statistics(*draws(8, spread=0.3), 1))
     assert found["spread_skill"] < 0.5 and found["inside"] < 0.5 and found["coverage_90"] < 0.8
     far = at(1, 2, 3, 4, 5, 6, 7, 8), at(100)[:, 0]
-    floors = np.maximum(0, 1 - 9 * (1 - np.asarray(LEVELS)) / 2)
+    floors = np.maximum(0, 1 - 9 * (1 - np.asarray(NOMINAL_LEVELS)) / 2)
     np.testing.assert_allclose(one("reliability", *far)[0, 0], floors, rtol=1e-5)
     np.testing.assert_array_equal(one("rank_histogram", *far)[0, 0], [0] * 8 + [1])
     assert one("inside", *far) == 0
@@ -203,9 +205,9 @@ def test_a_diverged_member_does_not_score_well():
 def test_errors_say_what_is_missing():
     members, true = draws(1, b=2)
     for name in (*PAIRED, "reliability", "spread_squared"):
-        with pytest.raises(ValueError, match="of 1 members: give at least 2"):
+        with pytest.raises(ValueError, match="of 1 members: expected at least 2"):
             STATISTICS[name](members, true, 1)
     for name in STATISTICS:
         for wrong in (members[:1], members[:, 0], members[..., :1], members[0, 0]):
-            with pytest.raises(ValueError, match="expected .b, m, t, .s, c. beside"):
+            with pytest.raises(ValueError, match="expected .b, m, t, .s, c. and"):
                 STATISTICS[name](wrong, true, 1)

@@ -59,11 +59,11 @@ def test_units_make_the_equation_that_the_docstring_states(pde):
 
 
 def test_other_grids_are_refused():
-    with pytest.raises(ValueError, match="solved on pde.points, 160"):
+    with pytest.raises(ValueError, match="must equal pde.points, 160"):
         PDES["apebench_burgers"](cells=(320,))
 
 
-def test_without_the_extra_the_remedy_is_told(monkeypatch):
+def test_without_the_extra_the_error_gives_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "exponax", None)
     with pytest.raises(ValueError, match=r"pip install 'ups_jax\[pde\]'"):
         PDES["apebench_burgers"]()

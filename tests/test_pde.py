@@ -152,12 +152,12 @@ def test_symmetries_commute_with_step(pde):
         assert moved
 
 
-def test_a_mirror_undoes_itself_and_commutes_with_step():
+def test_a_reflection_is_its_own_inverse_and_commutes_with_step():
     u, cond = problem(SMALL)
-    assert SMALL.mirror is not None and FLAT.mirror is None
-    np.testing.assert_array_equal(SMALL.mirror(SMALL.mirror(u)), u)
-    want = SMALL.mirror(step_of(u, cond, SMALL))
-    np.testing.assert_allclose(step_of(SMALL.mirror(u), cond, SMALL), want, atol=5e-6)
+    assert SMALL.reflection is not None and FLAT.reflection is None
+    np.testing.assert_array_equal(SMALL.reflection(SMALL.reflection(u)), u)
+    want = SMALL.reflection(step_of(u, cond, SMALL))
+    np.testing.assert_allclose(step_of(SMALL.reflection(u), cond, SMALL), want, atol=5e-6)
 
 
 def test_rollout_is_steps_and_repeat_is_its_last():
@@ -243,20 +243,24 @@ def test_residual_of_the_exact_solution_falls_with_dt():
     assert not jnp.any(SMALL.residual(still, still, np.ones((2, 1), np.float32)))
 
 
-def test_solving_at_rest_and_going_back_is_solving_where_one_stands():
+def test_solving_in_the_galilean_frame_equals_solving_in_the_fixed_frame():
     """Galilean invariance, up to the scheme's own error; leading axes are free."""
     pde = PDES["burgers"](nu=0.5, points=256)
     x = np.arange(256) / 256
     u = np.stack([c + np.sin(2 * np.pi * x) for c in (0.0, 0.9, -3.0)])[..., None].astype("f4")
     cond = np.full((3, 1), 0.5, np.float32)
-    still, back, _ = pde.at_rest(u)
-    assert float(jnp.abs(jnp.mean(still, 1)).max()) <= 0.5 / 256 / pde.dt + 1e-6
+    moving, from_frame, to_frame = pde.galilean_frame(u)
+    assert float(jnp.abs(jnp.mean(moving, 1)).max()) <= 0.5 / 256 / pde.dt + 1e-6
     step = jax.jit(pde.step)
-    here = step(u, cond)
-    np.testing.assert_allclose(back(step(still, cond)), here, atol=2e-3)
-    assert float(jnp.abs(here - u)[1:].max()) > 0.3
+    fixed = step(u, cond)
+    np.testing.assert_allclose(from_frame(step(moving, cond)), fixed, atol=2e-3)
+    np.testing.assert_allclose(to_frame(from_frame(fixed)), fixed, atol=1e-6)
+    assert float(jnp.abs(fixed - u)[1:].max()) > 0.3
     for i in range(3):
-        np.testing.assert_array_equal(pde.at_rest(u[i])[1](here[i]), back(here)[i])
+        alone = pde.galilean_frame(u[i])
+        np.testing.assert_array_equal(alone.u, moving[i])
+        np.testing.assert_array_equal(alone.from_frame(fixed[i]), from_frame(fixed)[i])
+        np.testing.assert_array_equal(alone.to_frame(fixed[i]), to_frame(fixed)[i])
 
 
 def test_compensated_sum_loses_nothing():
@@ -306,7 +310,7 @@ def test_a_coarse_march_keeps_means_and_leading_axes():
     line = jnp.arange(8.0)[:, None]
     np.testing.assert_allclose(fv.prolong(line, 2, -2)[2:-2, 0], np.arange(12) / 2 + 0.75)
     u, cond = problem(PLANE)
-    step = jax.jit(fv.coarse_march(PLANE.march, factor=2, substeps=4, points=PLANE.points))
+    step = jax.jit(fv.coarse_step(PLANE.march, factor=2, substeps=4, points=PLANE.points))
     whole = np.asarray(step(u, cond))
     np.testing.assert_allclose(whole.mean((2, 3)), u.mean((2, 3)), atol=1e-6)
     for at in np.ndindex(2, 2):
@@ -319,7 +323,7 @@ def test_a_coarse_march_takes_more_substeps_on_a_finer_grid():
     fine = jnp.asarray(fv.prolong(jnp.asarray(u), 4, -2))
     for size, factor in ((points, 1), (4 * points, 4)):
         given = fine if factor > 1 else jnp.asarray(u)
-        step = jax.jit(fv.coarse_march(SMALL.march, factor=2, substeps=9, points=(points,)))
+        step = jax.jit(fv.coarse_step(SMALL.march, factor=2, substeps=9, points=(points,)))
         march = jax.jit(SMALL.march, static_argnums=2)
         by_hand = fv.prolong(march(fv.restrict(given, 2, -2), cond, 9 * factor), 2, -2)
         assert given.shape[-2] == size

@@ -236,7 +236,7 @@ KURAMOTO = replace(ADVECTION, name="kuramoto", laws={"mass": ADVECTION.laws["mas
             ADVECTION,
             ["oleinik"],
             [1.0],
-            "reward 'oleinik' holds for convex fluxes, but pde 'advection' has convexity 0.0; "
+            "reward 'oleinik' needs a convex flux, but pde 'advection' has convexity 0.0; "
             "drop it from search.rewards",
         ),
         (BURGERS, ["energy"], [1.0, 2.0], "search.weights has 2 numbers for the 1 names"),

@@ -16,7 +16,7 @@ def rms(u: Array, ndim: int) -> Array:
 
 
 def safe_ratio(numerator: Array, denominator: Array) -> Array:
-    """Divide, with a denominator of zero replaced by the smallest normal number."""
+    """Divide; a denominator of zero is replaced by the smallest normal number."""
     tiny = jnp.finfo(denominator.dtype).tiny
     return numerator / jnp.where(denominator == 0, tiny, denominator)
 

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules from a spec."""
+"""AdamW on one flat vector, and learning-rate schedules."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,34 +12,34 @@ from ups_jax.sharding import Mesh, constrain_replicated
 from ups_jax.types import Array, Params
 
 PAD_MULTIPLE = 3072
-"""Lengths of which an optimiser's vectors are multiples: 2, 3, 4, 6, 8, ... devices can share."""
+"""Optimiser vectors are padded to multiples of this, divisible by common numbers of devices."""
 
 
 class Optimizer(NamedTuple):
-    """An optax chain, and its learning rate as a function of the update's number."""
+    """An optax chain and its learning rate as a function of the update number."""
 
     chain: optax.GradientTransformationExtraArgs
     lr: Callable[[Array | int], Array]
 
 
 def cosine(lr: float, steps: int, warmup: int) -> optax.Schedule:
-    """Linear warm-up, then half a cosine down to zero at `steps`."""
+    """Linear warm-up, then a cosine decay to zero at `steps`."""
     return optax.warmup_cosine_decay_schedule(0.0, lr, warmup, steps)
 
 
 def warmup_stable_decay(lr: float, steps: int, warmup: int) -> optax.Schedule:
-    """Linear warm-up, a plateau, and a linear fall over the last fifth of `steps`."""
-    fall = max(1, steps // 5)
+    """Linear warm-up, a plateau, and a linear decay over the last fifth of `steps`."""
+    decay = max(1, steps // 5)
     parts = [
         optax.linear_schedule(0.0, lr, warmup),
         optax.constant_schedule(lr),
-        optax.linear_schedule(lr, 0.0, fall),
+        optax.linear_schedule(lr, 0.0, decay),
     ]
-    return optax.join_schedules(parts, [warmup, max(warmup, steps - fall)])
+    return optax.join_schedules(parts, [warmup, max(warmup, steps - decay)])
 
 
 def constant(lr: float, steps: int, warmup: int) -> optax.Schedule:
-    """Linear warm-up, then the peak rate for ever."""
+    """Linear warm-up, then the peak rate."""
     return optax.join_schedules(
         [optax.linear_schedule(0.0, lr, warmup), optax.constant_schedule(lr)], [warmup]
     )
@@ -57,7 +57,7 @@ def adamw(
     weight_decay: float = 1e-5,
     clip_norm: float = 1.0,
 ) -> Optimizer:
-    """AdamW under a schedule, gradients clipped to a global norm. Good values: lr 1e-3 to 3e-3."""
+    """AdamW with a schedule and global-norm clipping. Good values: lr 1e-3 to 3e-3."""
     rate = lookup(LR_SCHEDULES, schedule, "schedule")(lr, steps, warmup)
     chain = optax.chain(
         optax.clip_by_global_norm(clip_norm),
@@ -67,27 +67,27 @@ def adamw(
 
 
 def flatten_padded(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    """`inner` on all parameters laid end to end: a dozen kernels in place of hundreds.
+    """Apply `inner` to all parameters as one vector: a dozen kernels instead of hundreds.
 
-    As `optax.flatten`, and filled up with noughts to a multiple of `WHOLE`, so that the devices of
-    a mesh, given to `update` as `mesh`, can share what the optimiser keeps.
+    Like `optax.flatten`, but padded with zeros to a multiple of `PAD_MULTIPLE`, so that the devices
+    of a mesh, passed to `update` as `mesh`, can shard the optimiser state.
     """
 
-    def lay(tree: Params) -> tuple[Array, Callable[[Array], Params]]:
-        flat, back = ravel_pytree(tree)
-        wide = jnp.pad(flat, (0, -flat.size % PAD_MULTIPLE))
-        return wide, lambda vector: back(vector[: flat.size])
+    def to_vector(tree: Params) -> tuple[Array, Callable[[Array], Params]]:
+        flat, unravel = ravel_pytree(tree)
+        padded = jnp.pad(flat, (0, -flat.size % PAD_MULTIPLE))
+        return padded, lambda vector: unravel(vector[: flat.size])
 
-    def start(params: Params) -> optax.OptState:
-        return inner.init(lay(params)[0])
+    def init(params: Params) -> optax.OptState:
+        return inner.init(to_vector(params)[0])
 
     def update(
         updates: Params, state: optax.OptState, params: Params, *, mesh: Mesh | None = None
     ) -> tuple[Params, optax.OptState]:
-        flat, back = lay(updates)
-        given = constrain_replicated(mesh, (flat, lay(params)[0]))
-        flat, state = inner.update(given[0], state, given[1])
-        # As a whole before it is cut: a cut through a share moves every piece.
-        return back(constrain_replicated(mesh, flat)), state  # pyright: ignore[reportArgumentType]
+        vector, to_tree = to_vector(updates)
+        inputs = constrain_replicated(mesh, (vector, to_vector(params)[0]))
+        vector, state = inner.update(inputs[0], state, inputs[1])
+        # Replicate before slicing: a slice of a sharded vector moves every shard.
+        return to_tree(constrain_replicated(mesh, vector)), state  # pyright: ignore[reportArgumentType]
 
-    return optax.GradientTransformationExtraArgs(start, update)  # pyright: ignore[reportArgumentType]
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]

@@ -1,6 +1,6 @@
-"""Scores of a transition from physics alone, never from the truth: what a search may go by.
+"""Rewards of a step for search, from physics alone and never from the truth.
 
-Every score is at most 0, which is best, and relative to the earlier frame's own scale.
+Every score is at most 0, which is best, and relative to the scale of the earlier frame.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,10 @@ from ups_jax.types import Array
 
 
 class Reward(NamedTuple):
-    """`score(pde, prev, next, cond)`: (..., *s, c) twice, (..., p) -> (...), and when it holds.
+    """A score and its requirements.
 
-    `needs` names the laws that a PDE must have, `convex` asks for a flux with `PDE.convexity`.
+    `score(pde, prev, next, cond)` maps two frames (..., *s, c) and cond (..., p) to (...). `needs`
+    names the laws that the PDE must have; `convex` requires `PDE.convexity` > 0.
     """
 
     score: Callable[[PDE, Array, Array, Array], Array]
@@ -27,39 +28,38 @@ class Reward(NamedTuple):
 
 
 def pde_residual(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
-    """Minus the RMS of the PDE's residual times dt over prev's RMS: (..., *s, c) -> (...).
+    """Minus the RMS of the PDE residual, times dt / RMS of prev: (..., *s, c) -> (...).
 
-    The true pair's own score is not zero but the truncation error of the trapezoid rule.
+    The score of true frames is minus the truncation error of the trapezoidal rule, not zero.
     """
-    parts = safe_ratio(rms(pde.residual(prev, next, cond), pde.ndim) * pde.dt, rms(prev, pde.ndim))
-    return -jnp.mean(parts, -1)
+    size = rms(pde.residual(prev, next, cond), pde.ndim) * pde.dt
+    return -jnp.mean(safe_ratio(size, rms(prev, pde.ndim)), -1)
 
 
 def energy(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
-    """Minus the growth of energy over prev's energy: (..., *s, c) -> (...)."""
+    """Minus the growth of energy, relative to prev: (..., *s, c) -> (...)."""
     return -_growth(pde, "energy", prev, next)
 
 
 def total_variation(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
-    """Minus the growth of total variation over prev's: (..., *s, c) -> (...). Harten (1983)."""
+    """Minus the growth of total variation, relative to prev: (...). Harten (1983)."""
     return -_growth(pde, "total_variation", prev, next)
 
 
 def maximum_principle(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
-    """Minus the larger excess over prev's extremes, over prev's span: (..., *s, c) -> (...)."""
+    """Minus the larger excess over the extremes of prev, relative to its range: (...)."""
     above, below = (_growth(pde, name, prev, next) for name in ("maximum", "minimum"))
     return -jnp.maximum(above, below)
 
 
 def oleinik(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
-    """Minus the rise beyond what a convex flux leaves, over prev's span: (..., x, c) -> (...).
+    """Minus the excess of the slope over Oleinik's bound, relative to prev: (..., x, c) -> (...).
 
-    Where u_x <= s, it is at most s / (1 + a s dt) one interval later, a the least f''; slopes are
-    forward differences. Their excess times dx is the height that a cell rises too far, which over
-    the span is a part of the field's range as in `maximum_principle`: noise scores the same on
-    every grid, and fields that hardly rise are not blown up, as they would be over s.
-    A jump upwards within one cell is steeper than its difference: the truth then scores down to
-    about -(dx / (a dt span))^2. Oleinik (1957); along the largest slope, d(u_x)/dt <= -a u_x^2.
+    If u_x <= s, then u_x <= s / (1 + a s dt) one interval later, with a the smallest f''; from
+    d(u_x)/dt <= -a u_x^2 along the largest slope. Slopes are forward differences. The excess times
+    dx is divided by the range of prev, as in `maximum_principle`, so that noise has the same score
+    on every grid; a division by s would amplify fields without rises. For an upward jump within
+    one cell, the score of the truth can reach about -(dx / (a dt range))^2. Oleinik (1957).
     """
     dx = pde.extent[0] / prev.shape[-2]
     before, after = (jnp.max(jnp.roll(u, -1, -2) - u, (-2, -1)) for u in (prev, next))
@@ -82,33 +82,34 @@ def weighted_reward(
 ) -> Callable[[Array, Array, Array], Array]:
     """Weighted sum of REWARDS as one function: prev, next (..., *s, c), cond (..., p) -> (...).
 
-    ValueError at once on no name, an unknown one, one that does not hold for the PDE, and on
-    weights that are not one a name, finite, at least 0 and somewhere above.
+    Raises ValueError if there is no name, a name is unknown or its requirements are not met, and
+    unless there is one finite, non-negative weight for each name, at least one of them positive.
     """
     if not names:
         raise ValueError(f"search.rewards is empty; name at least one of {', '.join(REWARDS)}")
     for name in names:
-        _require(pde, name, lookup(REWARDS, name, "reward"))
+        _check_requirements(pde, name, lookup(REWARDS, name, "reward"))
     if len(weights) != len(names):
         raise ValueError(
             f"search.weights has {len(weights)} numbers for the {len(names)} names of "
-            "search.rewards; give one each"
+            "search.rewards; give one for each name"
         )
     if not (all(isfinite(w) and w >= 0 for w in weights) and any(weights)):
         raise ValueError(
-            f"search.weights is {tuple(weights)}; finite numbers of at least 0, not all of them 0"
+            f"search.weights is {tuple(weights)}; expected finite numbers of at least 0, "
+            "not all of them 0"
         )
-    # A weight of zero times an infinite score would be no number.
-    used = [(w, REWARDS[name].score) for name, w in zip(names, weights, strict=True) if w]
+    # Zero times an infinite score would be NaN.
+    terms = [(w, REWARDS[name].score) for name, w in zip(names, weights, strict=True) if w]
 
-    def score(prev: Array, next: Array, cond: Array) -> Array:
-        parts = [w * one(pde, prev, next, cond) for w, one in used]
+    def reward(prev: Array, next: Array, cond: Array) -> Array:
+        parts = [w * score(pde, prev, next, cond) for w, score in terms]
         return sum(parts[1:], parts[0])
 
-    return score
+    return reward
 
 
-def _require(pde: PDE, name: str, reward: Reward) -> None:
+def _check_requirements(pde: PDE, name: str, reward: Reward) -> None:
     for law in reward.needs:
         if law not in pde.laws:
             raise ValueError(
@@ -117,12 +118,12 @@ def _require(pde: PDE, name: str, reward: Reward) -> None:
             )
     if reward.convex and not pde.convexity > 0:
         raise ValueError(
-            f"reward {name!r} holds for convex fluxes, but pde {pde.name!r} has convexity "
+            f"reward {name!r} needs a convex flux, but pde {pde.name!r} has convexity "
             f"{pde.convexity}; drop it from search.rewards"
         )
 
 
 def _growth(pde: PDE, name: str, prev: Array, next: Array) -> Array:
-    """How far a law's value grows, over the law's scale of prev: (..., *s, c) -> (...)."""
+    """Growth of a law's value over the law's scale of prev: (..., *s, c) -> (...)."""
     law = pde.laws[name]
     return safe_ratio(jnp.maximum(0.0, law.value(next) - law.value(prev)), law.scale(prev))

@@ -1,12 +1,12 @@
-"""Forecasts against the truth: a statistic of each sample, then one finishing reduction.
+"""Metrics of forecasts against the truth: a statistic of each sample, then a reduction.
 
-Statistics do not know their batch, so a scalar is the same however the samples were batched.
+A statistic depends on its own sample alone, so the reduced scalar does not depend on the batches.
 """
 
 from ups_jax.metrics.base import BANDS, Metric
 from ups_jax.metrics.ensemble import (
     ENSEMBLE_METRICS,
-    LEVELS,
+    NOMINAL_LEVELS,
     coverage,
     crps,
     envelope_coverage,
@@ -45,7 +45,7 @@ __all__ = [
     "BANDS",
     "CORRELATED",
     "ENSEMBLE_METRICS",
-    "LEVELS",
+    "NOMINAL_LEVELS",
     "METRICS",
     "Metric",
     "brmse",
@@ -84,7 +84,7 @@ SUFFIXES = ("_median", "_p90")
 
 
 def metric_of_key(key: str) -> Metric | None:
-    """Return the metric of a summary key such as "eval/operator/p10/nrmse_median@1", if it is one."""
+    """Return the metric of a summary key such as "eval/operator/p10/nrmse_median@1", or None."""
     name = key.rpartition("/")[2].partition("@")[0]
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)

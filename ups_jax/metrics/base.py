@@ -1,4 +1,4 @@
-"""Metrics: a statistic of each sample, one finishing reduction, and which values are better."""
+"""The metric: a statistic of each sample, a reduction over samples, and a direction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Literal
 from ups_jax.types import Array
 
 BANDS = {"low": (0, 4), "mid": (4, 12), "high": (12, None)}
-"""Whole wavenumbers of each spectral band, the upper one excluded."""
+"""Integer wavenumbers of each spectral band, without the upper limit."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`per_sample(pred, true, ndim)` -> (b, ...), and `reduce` over all samples -> scalar.
+    """A statistic `per_sample(pred, true, ndim)` -> (b, ...) and `reduce` of all samples -> scalar.
 
     Lower values are better, unless `higher_is_better` is set or an `ideal` value is given. A value
     in "frames" is multiplied by dt in reports. `label` names the metric in tables and figures.

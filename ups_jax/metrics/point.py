@@ -1,7 +1,8 @@
-"""One prediction against the truth: METRICS.
+"""Metrics of a deterministic forecast: METRICS.
 
-Channels are scored apart, then averaged. Shapes are (b, t, *s, c) with free leading axes for `b`.
-Definitions: PDEBench (Takamoto et al., 2022), appendix B, without its two quirks.
+Each channel is scored separately, then channels are averaged. Shapes are (b, t, *s, c) with free
+leading axes for `b`. Definitions follow PDEBench (Takamoto et al., 2022), appendix B, without the
+two deviations of its code that `pdebench_compat` reproduces.
 """
 
 from functools import partial
@@ -10,33 +11,31 @@ from math import prod
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.arrays import safe_ratio, spatial_axes
+from ups_jax.arrays import rms, safe_ratio, spatial_axes
 from ups_jax.metrics.base import BANDS, Metric
 from ups_jax.pde.base import wavenumber_shells
 from ups_jax.types import Array
 
 CORRELATED = 0.8
-"""Pearson correlation below which a forecast counts as lost."""
+"""Pearson correlation below which a forecast is decorrelated from the truth."""
 
 
 def nrmse(pred: Array, true: Array, ndim: int) -> Array:
-    """Error relative to the truth's RMS, per sample and time. (b, t, *s, c) -> (b, t).
+    """RMS error over the truth's RMS, per sample and time. (b, t, *s, c) -> (b, t).
 
-    Where the truth is zero everywhere the divisor is the smallest normal float.
+    If the truth is zero everywhere, the divisor is the smallest normal float.
     """
-    axes = spatial_axes(ndim)
-    size = jnp.sqrt(jnp.mean(jnp.square(true), axes))
-    return jnp.mean(safe_ratio(_rms(_error(pred, true), axes), size), -1)
+    return jnp.mean(safe_ratio(rms(_error(pred, true), ndim), rms(true, ndim)), -1)
 
 
 def per_sample_nrmse(pred: Array, true: Array, ndim: int) -> Array:
-    """Mean of `nrmse` over time, for medians and percentiles of a test set. -> (b,)."""
+    """Mean of `nrmse` over time, for medians and percentiles of a split. -> (b,)."""
     return jnp.mean(nrmse(pred, true, ndim), -1)
 
 
 def rmse(pred: Array, true: Array, ndim: int) -> Array:
     """Root mean square error in physical units, per sample and time. -> (b, t)."""
-    return jnp.mean(_rms(_error(pred, true), spatial_axes(ndim)), -1)
+    return jnp.mean(rms(_error(pred, true), ndim), -1)
 
 
 def mse(pred: Array, true: Array, ndim: int) -> Array:
@@ -50,9 +49,8 @@ def mae(pred: Array, true: Array, ndim: int) -> Array:
 
 
 def rel_l2(pred: Array, true: Array, ndim: int) -> Array:
-    """L2 norm of the error over that of the truth, both over space and time jointly. -> (b,)."""
-    axes = (-2 - ndim, *spatial_axes(ndim))
-    return jnp.mean(safe_ratio(_rms(_error(pred, true), axes), _rms(true, axes)), -1)
+    """L2 norm of the error over that of the truth, both jointly over space and time. -> (b,)."""
+    return jnp.mean(safe_ratio(rms(_error(pred, true), ndim + 1), rms(true, ndim + 1)), -1)
 
 
 def max_error(pred: Array, true: Array, ndim: int) -> Array:
@@ -61,14 +59,14 @@ def max_error(pred: Array, true: Array, ndim: int) -> Array:
 
 
 def mean_error_squared(pred: Array, true: Array, ndim: int) -> Array:
-    """Square of the error of the spatial mean, for `cRMSE`. -> (b, t, c)."""
+    """Squared error of the spatial mean, for `cRMSE`. -> (b, t, c)."""
     return jnp.square(jnp.mean(_error(pred, true), spatial_axes(ndim)))
 
 
 def brmse(pred: Array, true: Array, ndim: int) -> Array:
     """RMS error over the first and last slices along every space axis. -> (b, t).
 
-    In two dimensions all 2 (nx + ny) boundary points weigh the same, so corners count twice.
+    In two dimensions all 2 (nx + ny) boundary points have equal weight, so corners count twice.
     """
     squares = jnp.square(_error(pred, true))
     total, count = 0.0, 0
@@ -82,21 +80,20 @@ def brmse(pred: Array, true: Array, ndim: int) -> Array:
 def spectral_error_squared(
     pred: Array, true: Array, ndim: int, *, band: tuple[int, int | None]
 ) -> Array:
-    """Power of the error at each whole wavenumber k of a band, for `fRMSE`. -> (b, t, k, c).
+    """Power of the error at each integer wavenumber k of a band, for `fRMSE`. -> (b, t, k, c).
 
     Coefficients are divided by the number of points, and a wave and its conjugate count once, as in
-    `rfft`. In two dimensions a wavenumber is a ring k <= |k| < k + 1 whose powers are summed;
-    PDEBench does so over one quadrant, here it is the whole plane. A band beyond the grid has no
-    wavenumbers, and its `fRMSE` is NaN.
+    `rfft`. In two dimensions the power is summed over the ring k <= |k| < k + 1 of the whole plane;
+    PDEBench sums over one quadrant. A band beyond the grid is empty, and its `fRMSE` is NaN.
     """
     error = _error(pred, true)
     points = error.shape[-1 - ndim : -1]
     power = jnp.square(jnp.abs(jnp.fft.fftn(error, axes=spatial_axes(ndim)) / prod(points)))
     power = power.reshape(*power.shape[: -1 - ndim], -1, power.shape[-1])
     index = zip(np.indices(points), points, strict=True)
-    own_conjugate = np.all([2 * i % n == 0 for i, n in index], axis=0)
-    share = np.where(own_conjugate, 1.0, 0.5).reshape((1,) * (power.ndim - 2) + (-1, 1))
-    power = power * share.astype(power.dtype)
+    self_conjugate = np.all([2 * i % n == 0 for i, n in index], axis=0)
+    weight = np.where(self_conjugate, 1.0, 0.5).reshape((1,) * (power.ndim - 2) + (-1, 1))
+    power = power * weight.astype(power.dtype)
     shell, count = wavenumber_shells(points)
     rings = jnp.zeros((*power.shape[:-2], count, power.shape[-1]), power.dtype)
     return rings.at[..., shell.ravel(), :].add(power)[..., slice(*band), :]
@@ -105,75 +102,71 @@ def spectral_error_squared(
 def correlation(pred: Array, true: Array, ndim: int) -> Array:
     """Centred Pearson correlation over space, mean over channels. -> (b, t).
 
-    A field is constant when its deviation is within a few roundings of its RMS. Two constants are
-    correlated (1), a constant and a field that varies are not (0).
+    A field is constant if its deviation is within a few rounding errors of its RMS. Two constant
+    fields have correlation 1, a constant and a variable field 0.
     """
-    _check(pred, true)
+    _check_shapes(pred, true)
     axes = spatial_axes(ndim)
     p, q = (u - jnp.mean(u, axes, keepdims=True) for u in (pred, true))
-    size_p, size_q = _rms(p, axes), _rms(q, axes)
+    std_p, std_q = rms(p, ndim), rms(q, ndim)
     rounding = 4 * jnp.finfo(p.dtype).eps
-    flat_p, flat_q = size_p <= rounding * _rms(pred, axes), size_q <= rounding * _rms(true, axes)
+    flat_p, flat_q = std_p <= rounding * rms(pred, ndim), std_q <= rounding * rms(true, ndim)
     pearson = jnp.mean(
-        safe_ratio(p, jnp.expand_dims(size_p, axes)) * safe_ratio(q, jnp.expand_dims(size_q, axes)),
+        safe_ratio(p, jnp.expand_dims(std_p, axes)) * safe_ratio(q, jnp.expand_dims(std_q, axes)),
         axes,
     )
-    both = jnp.where(flat_p & flat_q, 1.0, 0.0)
-    return jnp.mean(jnp.where(flat_p | flat_q, both, pearson), -1)
+    of_constants = jnp.where(flat_p & flat_q, 1.0, 0.0)
+    return jnp.mean(jnp.where(flat_p | flat_q, of_constants, pearson), -1)
 
 
 def correlation_time(pred: Array, true: Array, ndim: int) -> Array:
-    """Frames after the given one until correlation is first below .8, NaN included. -> (b,).
+    """Number of the first frame with correlation below .8 or NaN, counted from 1. -> (b,).
 
-    Frame i of a forecast is i + 1 frames after the given one; never lost counts as all of them.
+    If there is no such frame, the value is the number of frames.
     """
-    lost = _decorrelated(pred, true, ndim)
-    first = jnp.argmax(lost, -1) + 1
-    return jnp.where(jnp.any(lost, -1), first, lost.shape[-1]).astype(float)
+    decorrelated = _decorrelated(pred, true, ndim)
+    first = jnp.argmax(decorrelated, -1) + 1
+    return jnp.where(jnp.any(decorrelated, -1), first, decorrelated.shape[-1]).astype(float)
 
 
 def correlation_censored(pred: Array, true: Array, ndim: int) -> Array:
-    """1 where correlation never falls below .8 within the forecast, else 0. -> (b,)."""
+    """1 if the correlation never falls below .8 within the forecast, else 0. -> (b,)."""
     return 1.0 - jnp.any(_decorrelated(pred, true, ndim), -1).astype(float)
 
 
 def root_over_samples(squares: Array) -> Array:
-    """Mean of the root of the sample mean: squares (n, ...) -> scalar; NaN where there are none."""
+    """Mean of the root of the sample mean: squares (n, ...) -> scalar; NaN if there are none."""
     if squares.size == 0:
         return jnp.full((), jnp.nan, squares.dtype)
     return jnp.mean(jnp.sqrt(jnp.mean(squares, 0)))
 
 
 def gmean_over_time(values: Array) -> Array:
-    """Geometric mean over the first 100 frames of the sample mean: (n, t) -> scalar. APEBench."""
+    """Geometric mean of the sample mean over the first 100 frames: (n, t) -> scalar. APEBench."""
     return jnp.exp(jnp.mean(jnp.log(jnp.mean(values[:, :100], 0))))
 
 
 def pdebench_compat(value: float, *, batches: int, frames: int = 41, context: int = 10) -> float:
-    """What PDEBench before October 2024 printed where the honest value is `value`.
+    """Convert a metric to the value that PDEBench's code before October 2024 reports.
 
-    Its sum over batches was divided by their number less one, and its mean over time counted the
-    copied context frames as exact. Raises ValueError below two batches.
+    That code divides the sum over batches by their number minus one, and its mean over time counts
+    the copied context frames as exact. Raises ValueError for fewer than two batches.
     """
     if batches < 2:
-        raise ValueError(f"batches is {batches}; PDEBench divides by batches - 1: give at least 2")
+        raise ValueError(f"batches is {batches}; expected at least 2: PDEBench divides by n - 1")
     return value * (frames - context) / frames * batches / (batches - 1)
 
 
 def _error(pred: Array, true: Array) -> Array:
-    _check(pred, true)
+    _check_shapes(pred, true)
     return pred - true
 
 
-def _check(pred: Array, true: Array) -> None:
+def _check_shapes(pred: Array, true: Array) -> None:
     if pred.shape != true.shape:
         raise ValueError(
-            f"prediction has shape {pred.shape}, truth {true.shape}; a metric compares equal shapes"
+            f"prediction has shape {pred.shape}, truth {true.shape}; expected equal shapes"
         )
-
-
-def _rms(u: Array, axes: tuple[int, ...]) -> Array:
-    return jnp.sqrt(jnp.mean(jnp.square(u), axes))
 
 
 def _decorrelated(pred: Array, true: Array, ndim: int) -> Array:
@@ -203,4 +196,4 @@ METRICS: dict[str, Metric] = {
         correlation_censored, jnp.mean, higher_is_better=True, label="never below .8"
     ),
 }
-"""Metrics of one forecast by their key in reports; to add one: a function and a line here."""
+"""Metrics of a deterministic forecast by report key. To add one, write a function and a line."""

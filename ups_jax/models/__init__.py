@@ -1,4 +1,4 @@
-"""Networks: the only room that knows Flax. A network is a factory and a line in these tables."""
+"""Networks, the only users of Flax. To add one, write a factory and a line of these tables."""
 
 from ups_jax.models import denoisers
 from ups_jax.models.functional import Network

@@ -1,9 +1,9 @@
-"""Networks that see a noisy residual, what it corrects, and how noisy it is.
+"""Denoisers: networks that estimate a clean residual from a noisy one.
 
-A factory takes `ndim`, `channels`, `context` (channels beside the noisy ones) and `features`
-(numbers that tell parameters and noise level) from the simulator; its other arguments are the keys
-of `cfg.denoiser`. A network maps x (..., *s, c), beside (..., *s, context), told (..., features) to
-(..., *s, c). Teacher and student are two sets of parameters of one such network.
+The emulator gives a factory `ndim`, `channels`, `context` (channels of the context fields) and
+`features` (number of features of the PDE parameters and sigma). Other arguments are the keys of
+`cfg.denoiser`. A network maps x (..., *s, c), context (..., *s, context) and features
+(..., features) to (..., *s, c). Teacher and student are two sets of parameters of one network.
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ def resnet(
     patch: int = 1,
     matmul: str = "float32",
 ) -> Network:
-    """The operators' dilated ResNet on noisy residual and context together. Good: a small one.
+    """The operators' dilated ResNet, applied to the noisy residual and the context.
 
-    It is called several times an interval, and has no more to find than where an error may lie.
+    A small network suffices: it is called several times an interval, for a small correction.
     """
     net = operators.resnet(
         ndim=ndim,
@@ -43,7 +43,7 @@ def resnet(
         matmul=matmul,
     )
 
-    def apply(params: Params, x: Array, beside: Array, told: Array) -> Array:
-        return net.apply(params, jnp.concatenate([x, beside], -1), told)
+    def apply(params: Params, x: Array, context: Array, features: Array) -> Array:
+        return net.apply(params, jnp.concatenate([x, context], -1), features)
 
     return Network(net.init, apply)

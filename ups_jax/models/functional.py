@@ -44,7 +44,7 @@ def functional(
 
     def apply(params: Params, *args: Any) -> Array:
         filled = jax.tree.map(lambda x: x, state)
-        nnx.replace_by_pure_dict(filled, _like(names, params))
+        nnx.replace_by_pure_dict(filled, _original_keys(names, params))
         return nnx.merge(graph, filled)(*args)  # pyright: ignore[reportCallIssue]
 
     return Network(init, apply, takes)
@@ -56,7 +56,7 @@ def _string_keys(tree: Any) -> Any:
     return {str(name): _string_keys(value) for name, value in tree.items()}
 
 
-def _like(names: Any, tree: Any) -> Any:
+def _original_keys(names: Any, tree: Any) -> Any:
     if not isinstance(names, dict):
         return tree
-    return {name: _like(value, tree[str(name)]) for name, value in names.items()}
+    return {name: _original_keys(value, tree[str(name)]) for name, value in names.items()}

@@ -13,7 +13,7 @@ from ups_jax.types import Array
 
 
 def taps(x: Array, *, size: int, dilation: int, ndim: int) -> Array:
-    """Periodic neighbourhoods gathered into channels: (..., *s, c) -> (..., *s, size^ndim c)."""
+    """Gather periodic neighbourhoods into channels: (..., *s, c) -> (..., *s, size^ndim c)."""
     reach = dilation * (size // 2)
     for axis in range(x.ndim - 1 - ndim, x.ndim - 1):
         n = x.shape[axis]
@@ -26,12 +26,12 @@ def taps(x: Array, *, size: int, dilation: int, ndim: int) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def cpu_conv(x: Array, kernel: Array, size: int, dilation: int, ndim: int) -> Array:
-    """Periodic convolution as a CPU likes it; `kernel` (size^ndim, c_in, c_out).
+    """Periodic convolution optimised for CPUs; `kernel` (size^ndim, c_in, c_out).
 
-    Alone it is `lax.conv`: in a rollout of batches 1.5 times faster than gathering. Under a
-    gradient it is one matrix product of gathered neighbourhoods: XLA runs the gradients of
-    `lax.conv` inside `scan` about ten times slower, and the transposed gather of autodiff twice as
-    slow as the two products written out below.
+    Without a gradient it is `lax.conv`, which makes batched rollouts 1.5 times faster than gathered
+    neighbourhoods. With a gradient it is a matrix product of gathered neighbourhoods. The gradient
+    of `lax.conv` inside `scan` is about ten times slower, and the autodiff transpose of the gather
+    is twice as slow as the two products below.
     """
     return native_conv(x, kernel, size, dilation, ndim)
 
@@ -43,18 +43,18 @@ def _conv_forward(x, kernel, size, dilation, ndim):
 
 def _conv_backward(size, dilation, ndim, saved, grad):
     x, kernel = saved
-    # Gathered once, the gradient's neighbourhoods serve both products.
+    # Both products use the gathered neighbourhoods of the gradient.
     wide = taps(grad, size=size, dilation=dilation, ndim=ndim)
     flipped = jnp.swapaxes(kernel[::-1], 1, 2)
     grad_x = wide @ flipped.reshape(-1, x.shape[-1])
-    # One product a core, summed after: XLA's CPU threads share those, not one long product.
-    share = gcd(prod(x.shape[:-1]), os.cpu_count() or 1)
-    pieces = jnp.einsum(
+    # One product for each core, then a sum: XLA's CPU threads do not split one long product.
+    parts = gcd(prod(x.shape[:-1]), os.cpu_count() or 1)
+    products = jnp.einsum(
         "bni,bnk->bik",
-        x.reshape(share, -1, x.shape[-1]),
-        wide.reshape(share, -1, wide.shape[-1]),
+        x.reshape(parts, -1, x.shape[-1]),
+        wide.reshape(parts, -1, wide.shape[-1]),
     )
-    taps_last = pieces.sum(0).reshape(x.shape[-1], -1, grad.shape[-1])
+    taps_last = products.sum(0).reshape(x.shape[-1], -1, grad.shape[-1])
     return grad_x, jnp.swapaxes(taps_last, 0, 1)[::-1]
 
 
@@ -62,12 +62,12 @@ cpu_conv.defvjp(_conv_forward, _conv_backward)
 
 
 def native_conv(x: Array, kernel: Array, size: int, dilation: int, ndim: int) -> Array:
-    """The same convolution through `lax.conv_general_dilated`, for accelerators."""
+    """Periodic convolution by `lax.conv_general_dilated`, for accelerators; like `cpu_conv`."""
     lead, space = x.shape[: x.ndim - 1 - ndim], x.shape[x.ndim - 1 - ndim :]
     reach = dilation * (size // 2)
     x = x.reshape(-1, *space)
     x = jnp.pad(x, [(0, 0), *[(reach, reach)] * ndim, (0, 0)], mode="wrap")
-    # `taps` gathers the first space axis innermost, so the kernel's tap axes stand reversed.
+    # `taps` gathers the first space axis innermost, so the kernel's tap axes are reversed.
     window = kernel.reshape(*(size,) * ndim, *kernel.shape[1:])
     window = jnp.transpose(window, (*reversed(range(ndim)), ndim, ndim + 1))
     letters = "xy"[:ndim]
@@ -83,7 +83,10 @@ def native_conv(x: Array, kernel: Array, size: int, dilation: int, ndim: int) ->
 
 
 def fold(x: Array, patch: int, ndim: int) -> Array:
-    """Space to depth: (..., *s, c) -> (..., *s / patch, patch^ndim c). ValueError on a bad fit."""
+    """Space to depth: (..., *s, c) -> (..., *s / patch, patch^ndim c).
+
+    Raises ValueError if `patch` does not divide the grid.
+    """
     lead, space, c = x.shape[: -1 - ndim], x.shape[-1 - ndim : -1], x.shape[-1]
     if any(n % patch for n in space):
         raise ValueError(f"operator.patch is {patch}; it must divide the grid, {space}")
@@ -104,7 +107,7 @@ def unfold(x: Array, patch: int, ndim: int) -> Array:
 
 
 class PeriodicConv(nnx.Module):
-    """Convolution that wraps around; `scale` multiplies the LeCun-normal initial kernel."""
+    """Periodic convolution; `scale` multiplies the LeCun-normal initial kernel."""
 
     def __init__(
         self,
@@ -118,7 +121,7 @@ class PeriodicConv(nnx.Module):
         matmul: str = "float32",
         rngs: nnx.Rngs,
     ):
-        """Odd `size` taps along each axis, `dilation` points apart, multiplied as `matmul` says."""
+        """Create odd `size` taps along each axis, `dilation` points apart; `matmul` is a dtype."""
         self.size, self.dilation, self.ndim, self.matmul = size, dilation, ndim, matmul
         shape = (size**ndim, c_in, c_out)
         std = scale / (size**ndim * c_in) ** 0.5
@@ -143,13 +146,13 @@ class SpectralConv(nnx.Module):
         self.kernel = nnx.Param(jax.random.normal(rngs.params(), shape) / (2 * c_in) ** 0.5)
 
     def __call__(self, x: Array) -> Array:
-        """(..., *s, c_in) -> (..., *s, c_out); ValueError where the grid has too few modes."""
+        """(..., *s, c_in) -> (..., *s, c_out). Raises ValueError if the grid has too few modes."""
         space = x.shape[-1 - self.ndim : -1]
         axes = spatial_axes(self.ndim)
         if min(space) // 2 + 1 < self.modes:
             raise ValueError(
-                f"operator.modes is {self.modes}, but a grid of {space} has only "
-                f"{min(space) // 2 + 1} along its shortest axis; lower operator.modes"
+                f"operator.modes is {self.modes}, but the shortest axis of the grid {space} has "
+                f"only {min(space) // 2 + 1} modes; lower operator.modes"
             )
         index = [
             jnp.concatenate([jnp.arange(self.modes), jnp.arange(n - self.modes + 1, n)])
@@ -171,17 +174,17 @@ class SpectralConv(nnx.Module):
 
 
 class Modulation(nnx.Module):
-    """Scale and shift of channels by the PDE's parameters; starts as identity. FiLM (2018)."""
+    """Scale and shift channels by the PDE parameters; initially the identity. FiLM (2018)."""
 
     def __init__(self, params: int, width: int, *, rngs: nnx.Rngs):
-        """`params` features in, two coefficients a channel out, through one hidden layer."""
+        """Map `params` features through one hidden layer to two coefficients a channel."""
         hidden = max(8, width // 2)
         self.first = nnx.Linear(params, hidden, rngs=rngs)
         self.last = nnx.Linear(hidden, 2 * width, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, x: Array, cond: Array) -> Array:
         """x (..., *s, width), cond (..., params) -> like x."""
-        both = self.last(nnx.gelu(self.first(cond)))
-        both = jnp.expand_dims(both, tuple(range(cond.ndim - 1, x.ndim - 1)))
-        scale, shift = jnp.split(both, 2, axis=-1)
+        coefficients = self.last(nnx.gelu(self.first(cond)))
+        coefficients = jnp.expand_dims(coefficients, tuple(range(cond.ndim - 1, x.ndim - 1)))
+        scale, shift = jnp.split(coefficients, 2, axis=-1)
         return x * (1 + scale) + shift

@@ -1,10 +1,9 @@
-"""One-step networks: normalised field and PDE features -> normalised increment over one interval.
+"""Operators: networks from normalised field and PDE features to the increment of one interval.
 
-Every factory takes `ndim`, `channels`, `params`, `inputs` (channels seen, where they are others
-than `channels`) and `noise` (channels of noise seen, if any) from the simulator; its other
-arguments are the keys of `cfg.operator`. A network maps u (..., *s, inputs), cond (..., p) and,
-where it takes noise, z (..., *s, noise) to (..., *s, c). But for the layer `noise`, the parameters
-of a network with noise are those of one without.
+The emulator gives a factory `ndim`, `channels`, `params`, `inputs` (input channels, if not
+`channels`) and `noise` (noise channels). Other arguments are the keys of `cfg.operator`. A network
+maps u (..., *s, inputs), cond (..., p) and, with noise channels, z (..., *s, noise) to
+(..., *s, c). Except for the layer `noise`, its parameters do not depend on `noise`.
 """
 
 from collections.abc import Sequence
@@ -18,9 +17,9 @@ from ups_jax.types import Array
 
 MATMULS = ("float32", "bfloat16")
 HEAD_SCALE = 1e-3
-"""Initial size of the last layer: untrained, the operator is persistence to a thousandth."""
+"""Initial scale of the last layer: the untrained operator is persistence to about 0.1 %."""
 NOISE_SCALE = 0.01
-"""Initial size of the layer that noise enters by: a tenth of what the field itself brings in."""
+"""Initial scale of the noise layer; that of the lift is 1."""
 
 
 class ResNet(nnx.Module):
@@ -41,14 +40,14 @@ class ResNet(nnx.Module):
         noise: int,
         rngs: nnx.Rngs,
     ):
-        """`blocks` residual blocks of a 3-wide convolution a dilation; 5-wide lift and head."""
+        """Create residual blocks with one 3-wide convolution a dilation; 5-wide lift and head."""
         self.patch, self.ndim = patch, ndim
-        sites = patch**ndim
-        self.lift = PeriodicConv(inputs * sites, width, ndim=ndim, size=5, rngs=rngs)
+        cells = patch**ndim
+        self.lift = PeriodicConv(inputs * cells, width, ndim=ndim, size=5, rngs=rngs)
         self.modulations = nnx.List(
             [Modulation(params, width, rngs=rngs) for _ in range(blocks if params else 0)]
         )
-        # He's factor for the activations; a block's last is damped, so that depth adds up to 1.
+        # He scaling; the last layer of a block is damped, so that the blocks' variances sum to 1.
         self.blocks = nnx.List(
             [
                 nnx.List(
@@ -69,11 +68,11 @@ class ResNet(nnx.Module):
             ]
         )
         self.head = PeriodicConv(
-            width, channels * sites, ndim=ndim, size=5, scale=HEAD_SCALE, rngs=rngs
+            width, channels * cells, ndim=ndim, size=5, scale=HEAD_SCALE, rngs=rngs
         )
         if noise:
             self.noise = PeriodicConv(
-                noise * sites, width, ndim=ndim, size=5, scale=NOISE_SCALE, rngs=rngs
+                noise * cells, width, ndim=ndim, size=5, scale=NOISE_SCALE, rngs=rngs
             )
 
     def __call__(self, u: Array, cond: Array, z: Array | None = None) -> Array:
@@ -90,7 +89,7 @@ class ResNet(nnx.Module):
 
 
 class FNO(nnx.Module):
-    """Fourier neural operator: spectral convolution beside a pointwise map. Li et al. (2021)."""
+    """Fourier neural operator: spectral convolution plus pointwise map. Li et al. (2021)."""
 
     def __init__(
         self,
@@ -105,7 +104,7 @@ class FNO(nnx.Module):
         noise: int,
         rngs: nnx.Rngs,
     ):
-        """`layers` layers of `width` channels that mix the lowest `modes` wavenumbers."""
+        """Create `layers` layers of `width` channels and the lowest `modes` wavenumbers."""
         self.lift = PeriodicConv(inputs, width, ndim=ndim, size=1, rngs=rngs)
         self.modulations = nnx.List(
             [Modulation(params, width, rngs=rngs) for _ in range(layers if params else 0)]
@@ -147,17 +146,18 @@ def resnet(
     inputs: int | None = None,
     noise: int = 0,
 ) -> Network:
-    """Dilated periodic ResNet. Good values: 2-3 blocks, width 32-64, a reach beyond the CFL's.
+    """Dilated periodic ResNet. Good values: 2-3 blocks, width 32-64.
 
-    `patch` neighbouring points an axis share one site of the network, which then is that much
-    shorter and may be wider at equal cost. `matmul` "bfloat16" rounds the operands of the blocks'
-    convolutions, for GPUs; parameters, residual additions, lift and head stay float32.
+    The receptive field should exceed the distance that information travels in one interval.
+    `patch` neighbouring points along each axis form one grid cell of the network, which may then be
+    wider at equal cost. `matmul` "bfloat16" rounds the operands of the blocks' convolutions, for
+    GPUs; parameters, residual additions, lift and head stay float32.
     """
     lookup(dict.fromkeys(MATMULS), matmul, "operator.matmul")
     if min(width, blocks, patch, *dilations) < 1 or not dilations:
         raise ValueError(
             f"operator: width {width}, blocks {blocks}, dilations {tuple(dilations)}, "
-            f"patch {patch}; each must be at least 1"
+            f"patch {patch}; expected one dilation or more, all values at least 1"
         )
 
     def build(rngs: nnx.Rngs) -> nnx.Module:
@@ -189,10 +189,10 @@ def fno(
     inputs: int | None = None,
     noise: int = 0,
 ) -> Network:
-    """Fourier neural operator; PDEBench's official size is 12 modes, width 20, 4 layers."""
+    """Fourier neural operator. PDEBench uses 12 modes, width 20, 4 layers."""
     if min(width, modes, layers) < 1:
         raise ValueError(
-            f"operator: width {width}, modes {modes}, layers {layers}; each must be at least 1"
+            f"operator: width {width}, modes {modes}, layers {layers}; expected all at least 1"
         )
 
     def build(rngs: nnx.Rngs) -> nnx.Module:

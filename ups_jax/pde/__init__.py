@@ -1,4 +1,4 @@
-"""Reference physics in pure JAX: a PDE is a file here and a line in this table."""
+"""Reference PDEs in JAX. To add one, write a factory `make(**kw) -> PDE` and a line of PDES."""
 
 from ups_jax.pde import advection, burgers, exponax, kuramoto
 

@@ -1,4 +1,4 @@
-"""Linear transport at constant velocity in one or two dimensions; its solution is a translation."""
+"""Linear advection at constant velocity in one or two dimensions: the solution is translated."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,13 +8,8 @@ import jax.numpy as jnp
 
 from ups_jax.arrays import spatial_axes
 from ups_jax.pde import finite_volume as fv
-from ups_jax.pde.base import PDE, grid, roll_symmetry, transport_laws
+from ups_jax.pde.base import PDE, grid_shape, random_translation, transport_laws
 from ups_jax.types import Array, Key
-
-CFL = 0.5
-STAGES = 4
-FASTEST = 50.0
-"""Largest velocity that the substep cap allows for."""
 
 
 def make(
@@ -29,15 +24,15 @@ def make(
     """u_t + v . grad u = 0 on a periodic box; `cond` is the velocity (p = number of space axes).
 
     Each component of v is uniform in `velocity`. Initial conditions are `modes` random sines of
-    wavenumber at most 4 along each axis. `points` and `cells` give one number or one an axis.
+    wavenumber at most 4 along each axis. `points` and `cells`: one number, or one for each axis.
     """
-    shape = grid(points, None, "pde.points")
+    shape = grid_shape(points, None, "pde.points")
     low, high = velocity
     ndim = len(shape)
     return PDE(
         name="advection",
         channels=("u",),
-        cells=grid(cells, len(shape), "data.cells"),
+        cells=grid_shape(cells, len(shape), "data.cells"),
         points=shape,
         extent=(length,) * ndim,
         dt=dt,
@@ -47,14 +42,14 @@ def make(
         step=partial(step, dt=dt, length=length),
         residual=partial(residual, dt=dt, length=length),
         march=partial(march, dt=dt, length=length),
-        symmetries=(roll_symmetry(ndim),),
+        symmetries=(random_translation(ndim),),
         laws=transport_laws(ndim),
         spec=dict(points=points, cells=cells, velocity=velocity, modes=modes, dt=dt, length=length),
     )
 
 
 def initial(key: Key, cond: Array, cells: tuple[int, ...], *, modes: int) -> Array:
-    """Sum of `modes` plane waves with random whole wavenumbers, amplitudes and phases: (*s, 1)."""
+    """Sum of `modes` plane waves with random integer wavenumbers, amplitudes, phases: (*s, 1)."""
     k_wave, k_amp, k_phase = jax.random.split(key, 3)
     axes = [(jnp.arange(n) + 0.5) / n for n in cells]
     x = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), -1)[..., None, :]
@@ -67,32 +62,32 @@ def initial(key: Key, cond: Array, cells: tuple[int, ...], *, modes: int) -> Arr
 
 
 def step(u: Array, cond: Array, *, dt: float, length: float) -> Array:
-    """Advance u (..., *s, 1) by dt by MUSCL-upwind finite volumes, substepped to the CFL limit."""
+    """Advance u (..., *s, 1) by dt with MUSCL-upwind finite volumes in CFL-limited substeps."""
     v = u[..., 0]
     rhs, speeds, dx = _transport(v, cond, length)
     rate = sum((jnp.abs(s) / d for s, d in zip(speeds, dx, strict=True)), jnp.zeros(()))
-    reach = CFL * (STAGES - 1)
-    count = fv.substeps(dt, rate / reach, cap=int(dt * FASTEST * len(dx) / min(dx) / reach) + 1)
+    cap = int(dt * fv.MAX_SPEED * len(dx) / min(dx) / fv.CFL) + 1
+    count = fv.substeps(dt, rate / fv.CFL, cap)
 
     def body(carry):
-        i, v, lost = carry
-        # A sample that is done gets no correction either, or its bits would hang on the batch.
+        i, v, error = carry
+        # A finished sample gets no correction: its bits must not depend on the batch.
         running = (i < count).astype(v.dtype)
-        moved = fv.ssp_increment(rhs, v, running * dt / count, STAGES)
-        return i + 1, *fv.compensated_add(v, running * lost, moved)
+        increment = fv.ssp_increment(rhs, v, running * dt / count)
+        return i + 1, *fv.compensated_add(v, running * error, increment)
 
-    most = jnp.max(count)
-    return jax.lax.while_loop(lambda c: c[0] < most, body, (0, v, jnp.zeros_like(v)))[1][..., None]
+    steps = jnp.max(count)
+    return jax.lax.while_loop(lambda c: c[0] < steps, body, (0, v, jnp.zeros_like(v)))[1][..., None]
 
 
 def march(u: Array, cond: Array, count: int, *, dt: float, length: float) -> Array:
-    """`step` in `count` equal substeps, without its compensation: has a gradient."""
+    """Advance like `step` in `count` equal substeps, uncompensated, so that a gradient exists."""
     v = u[..., 0]
     rhs, *_ = _transport(v, cond, length)
     h = jnp.asarray(dt / count, v.dtype)
 
     def body(v: Array, _: None) -> tuple[Array, None]:
-        return v + fv.ssp_increment(rhs, v, h, STAGES), None
+        return v + fv.ssp_increment(rhs, v, h), None
 
     return jax.lax.scan(body, v, None, length=count)[0][..., None]
 
@@ -100,7 +95,7 @@ def march(u: Array, cond: Array, count: int, *, dt: float, length: float) -> Arr
 def _transport(
     v: Array, cond: Array, length: float
 ) -> tuple[Callable[[Array], Array], list[Array], list[float]]:
-    """Right-hand side of v (..., *s), the speed along each axis, the cell widths."""
+    """Return the right-hand side for v (..., *s), the speeds along the axes, the cell widths."""
     ndim = cond.shape[-1]
     dx = [length / n for n in v.shape[-ndim:]]
     speeds = [cond[..., i].reshape(*cond.shape[:-1], *(1,) * ndim) for i in range(ndim)]
@@ -115,7 +110,7 @@ def _transport(
 
 
 def exact(u: Array, cond: Array, time: float, *, length: float) -> Array:
-    """Translate u (..., *s, c) by cond * time in Fourier space: exact for band-limited fields."""
+    """Translate u (..., *s, c) by cond * time in Fourier space; exact for band-limited fields."""
     ndim = cond.shape[-1]
     axes = spatial_axes(ndim)
     angle = jnp.zeros(())
@@ -128,7 +123,7 @@ def exact(u: Array, cond: Array, time: float, *, length: float) -> Array:
 
 
 def residual(prev: Array, next: Array, cond: Array, *, dt: float, length: float) -> Array:
-    """Balance of a frame pair by the trapezoid rule in time, central in space: (..., *s, 1)."""
+    """Balance of two frames: trapezoidal rule in time, central in space. -> (..., *s, 1)."""
     ndim = cond.shape[-1]
 
     def divergence(u: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What a PDE is to the rest of the library: a value made of functions, and time as combinators."""
+"""The PDE as a frozen dataclass of functions, combinators in time, and the laws of transport."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,28 +8,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import spatial_axes
 from ups_jax.types import Array, Key
 
 Step = Callable[[Array, Array], Array]
 
 
 class GalileanFrame(NamedTuple):
-    """A field `u` (..., *s, c) in a moving frame, and the ways `back` and there one `dt` later."""
+    """A field `u` (..., *s, c) in a moving frame.
+
+    One `dt` later, `to_frame` maps a field into this frame and `from_frame` maps it back.
+    """
 
     u: Array
-    back: Callable[[Array], Array]
-    there: Callable[[Array], Array]
-
-
-ToFrame = Callable[[Array], GalileanFrame]
+    from_frame: Callable[[Array], Array]
+    to_frame: Callable[[Array], Array]
 
 
 class Law(NamedTuple):
-    """A functional of the field that the PDE constrains, and the name of its violation.
+    """A functional of the field that the PDE constrains, and the metric of its violation.
 
-    `value` and `scale`: (..., *s, c) -> (...). `conserved` functionals keep the given frame's
-    value, `decaying` ones never grow from one frame to the next, `bounded` ones never exceed the
-    given frame's value. Violations are divided by `scale` of the given frame.
+    `value` and `scale`: (..., *s, c) -> (...). A "conserved" functional keeps its initial value, a
+    "decaying" one never grows from frame to frame, a "bounded" one never exceeds its initial value.
+    Violations are divided by `scale` of the initial frame.
     """
 
     value: Callable[[Array], Array]
@@ -39,24 +40,25 @@ class Law(NamedTuple):
 
 
 def sample_keys(key: Key, i: Array) -> tuple[Key, Key]:
-    """Keys of sample i's parameters and initial condition: of no other sample's number."""
+    """Return the keys of sample i for its parameters and its initial condition."""
     k_cond, k_initial = jax.random.split(jax.random.fold_in(key, i))
     return k_cond, k_initial
 
 
 @dataclass(frozen=True, eq=False)
 class PDE:
-    """A PDE on a periodic box, with the solver that makes its data. Static under `jit`.
+    """A PDE on a periodic box and its solver. Static under `jit`.
 
-    `step` advances one saved interval `dt` on the grid it is given, whatever its size; `march`
-    does so in a given number of equal substeps, stable or not, and has a gradient;
-    `initial` draws an initial condition on any grid of `cells`; `residual` is the pointwise flux
-    balance of a frame pair; `sample_keys` deals sample i of a split its two keys, of its parameters
-    and of its initial condition; `features` maps parameters to what a network should see of them.
-    `mirror` is an exact symmetry of fields (..., *s, c) that undoes itself, at all parameters.
-    `at_rest` is the frame in which a field's mean hardly moves, where the PDE allows such a change.
-    `convexity` is the least f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, 0 for all others.
-    `spec` holds the arguments of the factory: with `name`, the identity of the value.
+    `step` advances a field by one interval `dt` on any grid. `march` does so in a given number of
+    equal substeps, whether they are stable or not, and is differentiable. `initial` draws an
+    initial condition on a grid of `cells`, `sample_cond` draws PDE parameters, and `sample_keys`
+    derives the two keys of sample i. `residual` is the pointwise balance of two frames one `dt`
+    apart. `features` maps PDE parameters to network inputs. `symmetries` are random
+    transformations of a window and its parameters that commute with the solver. `reflection` is a
+    symmetry of fields (..., *s, c) that is its own inverse, at all parameters. `galilean_frame`
+    gives the frame that moves with a field's mean, for Galilean-invariant PDEs. `convexity` is the
+    smallest f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, and 0 for all others. `spec`
+    contains the arguments of the factory; with `name` it identifies the PDE.
     """
 
     name: str
@@ -74,8 +76,8 @@ class PDE:
     features: Callable[[Array], Array] = lambda cond: cond
     sample_keys: Callable[[Key, Array], tuple[Key, Key]] = sample_keys
     symmetries: tuple[Callable[[Key, Array, Array], tuple[Array, Array]], ...] = ()
-    mirror: Callable[[Array], Array] | None = None
-    at_rest: ToFrame | None = None
+    reflection: Callable[[Array], Array] | None = None
+    galilean_frame: Callable[[Array], GalileanFrame] | None = None
     convexity: float = 0.0
     laws: Mapping[str, Law] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
@@ -86,8 +88,11 @@ class PDE:
         return len(self.points)
 
 
-def grid(points: int | Sequence[int], ndim: int | None, name: str) -> tuple[int, ...]:
-    """Points along each axis from one number or several; ValueError unless `ndim` of them fit."""
+def grid_shape(points: int | Sequence[int], ndim: int | None, name: str) -> tuple[int, ...]:
+    """Return the points along each axis from one number or one number an axis.
+
+    Raises ValueError unless there are `ndim` axes (one or two for None) of at least 4 points.
+    """
     sizes = (points,) if isinstance(points, int) else tuple(int(n) for n in points)
     if (len(sizes) not in (1, 2) if ndim is None else len(sizes) != ndim) or min(sizes) < 4:
         wanted = "one or two axes" if ndim is None else f"{ndim} axes" if ndim > 1 else "one axis"
@@ -96,7 +101,7 @@ def grid(points: int | Sequence[int], ndim: int | None, name: str) -> tuple[int,
 
 
 def rollout(step: Step, n: int) -> Callable[[Array, Array], Array]:
-    """Turn a step into `n`: u (..., *s, c), cond (..., p) -> (..., n, *s, c), u itself left out."""
+    """Repeat a step and keep its `n` frames: u (..., *s, c), cond (..., p) -> (..., n, *s, c)."""
 
     def run(u: Array, cond: Array) -> Array:
         def body(u: Array, _: None) -> tuple[Array, Array]:
@@ -110,7 +115,7 @@ def rollout(step: Step, n: int) -> Callable[[Array, Array], Array]:
 
 
 def repeat_step(step: Step, n: int) -> Step:
-    """Turn a step into one that goes `n` times as far."""
+    """Repeat a step `n` times and keep the last frame."""
 
     def run(u: Array, cond: Array) -> Array:
         return jax.lax.fori_loop(0, n, lambda _, u: step(u, cond), u)
@@ -118,11 +123,11 @@ def repeat_step(step: Step, n: int) -> Step:
     return run
 
 
-def roll_symmetry(ndim: int) -> Callable[[Key, Array, Array], tuple[Array, Array]]:
-    """Translation by whole grid points: a symmetry of every autonomous PDE on a periodic box."""
+def random_translation(ndim: int) -> Callable[[Key, Array, Array], tuple[Array, Array]]:
+    """Return a random translation by grid points: a symmetry of homogeneous periodic PDEs."""
 
     def translate(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
-        """Shift one window u (t, *s, c) by the same random number of points in every frame."""
+        """Shift all frames of one window u (t, *s, c) by the same random number of points."""
         shape = u.shape[-1 - ndim : -1]
         shifts = [
             jax.random.randint(k, (), 0, n)
@@ -136,9 +141,9 @@ def roll_symmetry(ndim: int) -> Callable[[Key, Array, Array], tuple[Array, Array
 
 
 def wavenumber_shells(points: tuple[int, ...]) -> tuple[np.ndarray, int]:
-    """Whole radial wavenumber (*s) of every coefficient of `fftn`, and how many there are.
+    """Return the integer radial wavenumber (*s) of each `fftn` coefficient, and their number.
 
-    A wavenumber is a ring k <= |k| < k + 1, counted in whole periods of each axis.
+    In two dimensions a wavenumber is a ring k <= |k| < k + 1, in periods of each axis.
     """
     waves = [np.fft.fftfreq(n, 1 / n) for n in points]
     squares = sum(wave**2 for wave in np.meshgrid(*waves, indexing="ij"))
@@ -148,22 +153,22 @@ def wavenumber_shells(points: tuple[int, ...]) -> tuple[np.ndarray, int]:
 
 def spatial_mean(u: Array, ndim: int) -> Array:
     """Mean over space and channels: (..., *s, c) -> (...)."""
-    axes = tuple(range(-1 - ndim, 0))
+    axes = (*spatial_axes(ndim), -1)
     first = jnp.mean(u, axes, keepdims=True)
-    # A plain float32 mean of a thousand cells is wrong by 1e-6, the drift that is looked for.
+    # A plain float32 mean of 1000 cells has an error of 1e-6, the drift that must be detected.
     return jnp.squeeze(first, axes) + jnp.mean(u - first, axes)
 
 
 def total_variation(u: Array, ndim: int) -> Array:
-    """Sum of absolute differences between neighbours, seam included: (..., *s, c) -> (...)."""
-    axes = tuple(range(-1 - ndim, 0))
-    parts = [jnp.sum(jnp.abs(u - jnp.roll(u, 1, axis)), axis=axes) for axis in axes[:-1]]
+    """Sum of absolute differences between periodic neighbours: (..., *s, c) -> (...)."""
+    space = spatial_axes(ndim)
+    parts = [jnp.sum(jnp.abs(u - jnp.roll(u, 1, axis)), (*space, -1)) for axis in space]
     return sum(parts[1:], parts[0])
 
 
 def transport_laws(ndim: int) -> dict[str, Law]:
-    """Laws of scalar conservation laws: mass, energy, total variation, maximum principle."""
-    axes = tuple(range(-1 - ndim, 0))
+    """Laws of scalar transport: mass, energy, total variation, maximum principle."""
+    axes = (*spatial_axes(ndim), -1)
 
     def rms(u: Array) -> Array:
         return jnp.sqrt(spatial_mean(u**2, ndim))

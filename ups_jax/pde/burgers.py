@@ -1,4 +1,4 @@
-"""One-dimensional viscous Burgers with PDEBench's convention and initial-condition law."""
+"""Viscous Burgers equation in one dimension, with PDEBench's viscosity and initial conditions."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,14 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax.pde import finite_volume as fv
-from ups_jax.pde.base import PDE, GalileanFrame, grid, roll_symmetry, transport_laws
+from ups_jax.pde.base import PDE, GalileanFrame, grid_shape, random_translation, transport_laws
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key
-
-CFL = 0.5
-STAGES = 4
-FASTEST = 50.0
-"""Largest |u| that the substep cap allows for; the initial-condition law stays below 4."""
 
 
 def make(
@@ -26,31 +21,32 @@ def make(
     length: float = 1.0,
     limiter: str = "mc",
 ) -> PDE:
-    """u_t + (u^2/2)_x = (nu/pi) u_xx on a periodic interval. `cond` is (nu,), PDEBench's number.
+    """u_t + (u^2/2)_x = (nu/pi) u_xx on a periodic interval. `cond` is (nu,), as in PDEBench.
 
-    Several values of `nu` are drawn with equal chance. Data come from `cells` cells, of which
-    `points` are kept; `limiter` is a name of `finite_volume.LIMITERS`. PDEBench (2022), app. D.2.
+    Several values of `nu` are drawn with equal probability. The solver uses `cells` cells, the data
+    keep `points` of them; `limiter` is a name of `finite_volume.LIMITERS`. PDEBench (2022), D.2.
     """
     values = jnp.atleast_1d(jnp.asarray(nu, jnp.float32))
     if values.size == 0 or not bool(jnp.all(values > 0)):
         raise ValueError(f"pde.nu is {nu}; every viscosity must be positive")
+    solver = dict(dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter"))
     return PDE(
         name="burgers",
         channels=("u",),
-        cells=grid(cells, 1, "data.cells"),
-        points=grid(points, 1, "pde.points"),
+        cells=grid_shape(cells, 1, "data.cells"),
+        points=grid_shape(points, 1, "pde.points"),
         extent=(length,),
         dt=dt,
         params=("nu",),
         initial=partial(initial, length=length),
         sample_cond=lambda key: jax.random.choice(key, values, (1,)),
-        step=partial(step, dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter")),
+        step=partial(step, **solver),
         residual=partial(residual, dt=dt, length=length),
-        march=partial(march, dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter")),
+        march=partial(march, **solver),
         features=jnp.log10,
-        symmetries=(roll_symmetry(1), reflect),
-        mirror=mirror,
-        at_rest=partial(at_rest, dt=dt, length=length),
+        symmetries=(random_translation(1), random_reflection),
+        reflection=reflection,
+        galilean_frame=partial(galilean_frame, dt=dt, length=length),
         convexity=1.0,
         laws=transport_laws(1),
         spec=dict(nu=nu, points=points, cells=cells, dt=dt, length=length, limiter=limiter),
@@ -58,10 +54,10 @@ def make(
 
 
 def initial(key: Key, cond: Array, cells: tuple[int, ...], *, length: float) -> Array:
-    """PDEBench's law: two of four sine modes, then at times |u|, a sign, a window. -> (*s, 1).
+    """PDEBench's initial condition: two of four sine modes, random |u|, sign, window. -> (*s, 1).
 
-    A mode drawn twice doubles its wavenumber; one not drawn adds a constant, so means are not
-    zero. Wavenumbers refer to the distance between the first and the last cell centre.
+    A mode drawn twice has twice its wavenumber. A mode not drawn adds a constant, so the mean is
+    not zero. Wavenumbers refer to the distance between the first and the last cell centre.
     """
     (n,) = cells
     k_mode, k_amp, k_phase, k_abs, k_sign, k_win, k_left, k_right = jax.random.split(key, 8)
@@ -84,40 +80,41 @@ def initial(key: Key, cond: Array, cells: tuple[int, ...], *, length: float) -> 
 def step(u: Array, cond: Array, *, dt: float, length: float, limiter) -> Array:
     """Advance u (..., x, 1) by dt: Strang splitting of MUSCL-Godunov transport and exact diffusion.
 
-    Each sample takes as many substeps as its own speed asks for; those that are done stand still
-    (their substep is zero long) while the slowest of the batch finishes.
+    The number of substeps depends on the speed of each sample. A finished sample takes substeps of
+    length zero until the last sample of the batch finishes.
     """
     v = u[..., 0]
     n = v.shape[-1]
     dx = length / n
-    reach = CFL * (STAGES - 1) * dx
-    count = fv.substeps(dt, jnp.max(jnp.abs(v), -1, keepdims=True) / reach, cap=_cap(dt, reach))
+    reach = fv.CFL * dx
+    cap = int(dt * fv.MAX_SPEED / reach) + 1
+    count = fv.substeps(dt, jnp.max(jnp.abs(v), -1, keepdims=True) / reach, cap)
     h = dt / count
     rhs, half, full = _splitting(v, cond, h, dx, limiter)
 
     def body(carry):
-        i, v, lost = carry
+        i, v, error = carry
+        # A finished sample gets no correction: its bits must not depend on the batch.
         running = (i < count).astype(v.dtype)
-        # A sample that is done gets no correction either, or its bits would hang on the batch.
-        moved = fv.ssp_increment(rhs, v, running * h, STAGES)
-        v, lost = fv.compensated_add(v, running * lost, moved)
+        increment = fv.ssp_increment(rhs, v, running * h)
+        v, error = fv.compensated_add(v, running * error, increment)
         growth = running * jnp.where(i + 1 < count, full, half)
-        return i + 1, *fv.compensated_add(v, lost, fv.diffusion_increment(v, growth))
+        return i + 1, *fv.compensated_add(v, error, fv.diffusion_increment(v, growth))
 
     start = fv.compensated_add(v, jnp.zeros_like(v), fv.diffusion_increment(v, half))
-    most = jnp.max(count)
-    v = jax.lax.while_loop(lambda carry: carry[0] < most, body, (0, *start))[1]
+    steps = jnp.max(count)
+    v = jax.lax.while_loop(lambda carry: carry[0] < steps, body, (0, *start))[1]
     return v[..., None]
 
 
 def march(u: Array, cond: Array, count: int, *, dt: float, length: float, limiter) -> Array:
-    """`step` in `count` equal substeps, without its compensation: has a gradient."""
+    """Advance like `step` in `count` equal substeps, uncompensated, so that a gradient exists."""
     v = u[..., 0]
     h = jnp.asarray(dt / count, v.dtype)
     rhs, half, full = _splitting(v, cond, h, length / v.shape[-1], limiter)
 
     def body(v: Array, growth: Array) -> tuple[Array, None]:
-        v = v + fv.ssp_increment(rhs, v, h, STAGES)
+        v = v + fv.ssp_increment(rhs, v, h)
         return v + fv.diffusion_increment(v, growth), None
 
     v = v + fv.diffusion_increment(v, half)
@@ -128,7 +125,7 @@ def march(u: Array, cond: Array, count: int, *, dt: float, length: float, limite
 def _splitting(
     v: Array, cond: Array, h: Array, dx: float, limiter
 ) -> tuple[Callable[[Array], Array], Array, Array]:
-    """Transport's right-hand side for v (..., x), diffusion's growth over h / 2 and over h."""
+    """Return the transport right-hand side for v (..., x), diffusion growth over h / 2 and h."""
     symbol = fv.laplacian_symbol(v.shape[-1], dx, v.dtype)
     decay = cond[..., :1] / jnp.pi * symbol.reshape((1,) * (v.ndim - 1) + (-1,))
 
@@ -138,12 +135,8 @@ def _splitting(
     return rhs, jnp.expm1(0.5 * h * decay), jnp.expm1(h * decay)
 
 
-def _cap(dt: float, reach: float) -> int:
-    return int(dt * FASTEST / reach) + 1
-
-
 def residual(prev: Array, next: Array, cond: Array, *, dt: float, length: float) -> Array:
-    """Flux balance of a frame pair by the trapezoid rule in time, central in space. (..., x, 1)."""
+    """Flux balance of two frames: trapezoidal rule in time, central in space. -> (..., x, 1)."""
     dx = length / prev.shape[-2]
     nu = cond[..., None, :1] / jnp.pi
 
@@ -155,32 +148,32 @@ def residual(prev: Array, next: Array, cond: Array, *, dt: float, length: float)
     return (next - prev) / dt + 0.5 * (divergence(prev) + divergence(next))
 
 
-def at_rest(u: Array, *, dt: float, length: float) -> GalileanFrame:
-    """u (..., x, 1) seen by who moves with its mean, and the ways to and fro one interval later.
+def galilean_frame(u: Array, *, dt: float, length: float) -> GalileanFrame:
+    """Return u (..., x, 1) in the frame moving with its mean (Galilean invariance).
 
-    Galilean invariance: where u(x, t) is a solution, so is u(x - c t, t) + c. The speed c is
-    rounded to whole points an interval, so that no field is ever interpolated.
+    If u(x, t) is a solution, so is u(x - c t, t) + c. The speed c is rounded to an integer number
+    of points per interval, so that no field is interpolated.
     """
     n = u.shape[-2]
     point = length / n / dt
     count = jnp.round(jnp.mean(u, -2, keepdims=True) / point)
-    here = jnp.arange(n).reshape((1,) * (u.ndim - 2) + (n, 1))
-    moved = count.astype(int)
+    index = jnp.arange(n).reshape((1,) * (u.ndim - 2) + (n, 1))
+    shift = count.astype(int)
 
-    def back(v: Array) -> Array:
-        return jnp.take_along_axis(v, (here - moved) % n, -2) + count * point
+    def from_frame(v: Array) -> Array:
+        return jnp.take_along_axis(v, (index - shift) % n, -2) + count * point
 
-    def there(v: Array) -> Array:
-        return jnp.take_along_axis(v, (here + moved) % n, -2) - count * point
+    def to_frame(v: Array) -> Array:
+        return jnp.take_along_axis(v, (index + shift) % n, -2) - count * point
 
-    return GalileanFrame(u - count * point, back, there)
-
-
-def reflect(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
-    """(x, u) -> (-x, -u) with even chance, the same for every frame of one window (t, x, 1)."""
-    return jnp.where(jax.random.bernoulli(key), mirror(u), u), cond
+    return GalileanFrame(u - count * point, from_frame, to_frame)
 
 
-def mirror(u: Array) -> Array:
-    """(x, u) -> (-x, -u) of a field (..., x, 1)."""
+def random_reflection(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
+    """Reflect all frames of one window (t, x, 1) with probability one half."""
+    return jnp.where(jax.random.bernoulli(key), reflection(u), u), cond
+
+
+def reflection(u: Array) -> Array:
+    """Map (x, u) -> (-x, -u) for a field (..., x, 1)."""
     return -jnp.flip(u, -2)

@@ -1,20 +1,27 @@
-"""Finite volumes on periodic grids: limited slopes, fluxes, SSP Runge-Kutta, exact diffusion."""
+"""Finite volumes on periodic grids: slope limiters, fluxes, SSP Runge-Kutta, exact diffusion."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from ups_jax.arrays import spatial_axes
 from ups_jax.types import Array
+
+RK_STAGES = 4
+CFL = 0.5 * (RK_STAGES - 1)
+"""CFL number of a substep: half of the limit of the SSP Runge-Kutta method."""
+MAX_SPEED = 50.0
+"""Largest speed for which the number of substeps is not capped; Burgers data stay below 4."""
 
 
 def minmod(a: Array, b: Array) -> Array:
-    """Smaller of two slopes of equal sign, else zero: the most diffusive TVD limiter."""
+    """Smaller of two slopes of equal sign, else zero; the most diffusive TVD limiter."""
     return jnp.maximum(0.0, jnp.minimum(a, b)) + jnp.minimum(0.0, jnp.maximum(a, b))
 
 
 def monotonized_central(a: Array, b: Array) -> Array:
-    """Central slope limited to twice either one-sided slope: sharper. van Leer (1977)."""
+    """Central slope, limited to twice either one-sided slope; less diffusive. van Leer (1977)."""
     centre = 0.5 * (a + b)
     rising = jnp.minimum(jnp.minimum(2 * a, 2 * b), centre)
     falling = jnp.maximum(jnp.maximum(2 * a, 2 * b), centre)
@@ -27,7 +34,7 @@ LIMITERS = {"minmod": minmod, "mc": monotonized_central}
 def face_states(
     u: Array, limiter: Callable[[Array, Array], Array], axis: int
 ) -> tuple[Array, Array]:
-    """MUSCL states at the n+1 faces of n cells along `axis`: left of each face, right of it."""
+    """MUSCL states left and right of each of the n+1 faces of n cells along `axis`."""
     n = u.shape[axis]
 
     def part(v: Array, start: int, stop: int) -> Array:
@@ -47,7 +54,7 @@ def flux_difference(
     limiter: Callable[[Array, Array], Array] = monotonized_central,
     axis: int = -1,
 ) -> Array:
-    """F_{i+1/2} - F_{i-1/2} of a numerical flux of MUSCL states along `axis`; same shape as u."""
+    """F_{i+1/2} - F_{i-1/2} along `axis`, the numerical flux taken of MUSCL states; like u."""
     face = flux(*face_states(u, limiter, axis))
     n, at = u.shape[axis], axis % u.ndim
     return jax.lax.slice_in_dim(face, 1, n + 1, axis=at) - jax.lax.slice_in_dim(face, 0, n, axis=at)
@@ -59,14 +66,14 @@ def godunov_burgers(left: Array, right: Array) -> Array:
 
 
 def restrict(u: Array, factor: int, axis: int) -> Array:
-    """Mean over every `factor` cells along `axis`."""
+    """Average each group of `factor` cells along `axis`."""
     at = axis % u.ndim
     parts = (*u.shape[:at], u.shape[at] // factor, factor, *u.shape[at + 1 :])
     return jnp.mean(u.reshape(parts), at + 1)
 
 
 def prolong(u: Array, factor: int, axis: int) -> Array:
-    """`factor` cells for every one along `axis`, on its limited slope: keeps the mean of each."""
+    """Split each cell along `axis` into `factor` cells on its limited slope; keeps cell means."""
     at = axis % u.ndim
     ahead = jnp.roll(u, -1, at) - u
     slope = jnp.expand_dims(monotonized_central(jnp.roll(ahead, 1, at), ahead), at + 1)
@@ -76,24 +83,24 @@ def prolong(u: Array, factor: int, axis: int) -> Array:
     return fine.reshape(*u.shape[:at], u.shape[at] * factor, *u.shape[at + 1 :])
 
 
-def coarse_march(
+def coarse_step(
     march: Callable[[Array, Array, int], Array],
     *,
     factor: int,
     substeps: int,
     points: tuple[int, ...],
 ) -> Callable[[Array, Array], Array]:
-    """A cheap step: u (..., *s, c) averaged to a grid `factor` coarser, marched, refined again.
+    """Return a step of u (..., *s, c) that restricts to a coarser grid, marches and prolongs.
 
-    It takes `substeps` on `points`, and on a finer grid as many more as the CFL limit asks for.
+    It takes `substeps` on a grid of `points`; on finer grids their number grows with the CFL limit.
     """
-    axes = range(-1 - len(points), -1)
+    axes = spatial_axes(len(points))
 
     def step(u: Array, cond: Array) -> Array:
-        finer = max(-(-u.shape[axis] // points[axis + 1]) for axis in axes)
+        refinement = max(-(-u.shape[axis] // points[axis + 1]) for axis in axes)
         for axis in axes:
             u = restrict(u, factor, axis)
-        u = march(u, cond, substeps * finer)
+        u = march(u, cond, substeps * refinement)
         for axis in axes:
             u = prolong(u, factor, axis)
         return u
@@ -102,45 +109,45 @@ def coarse_march(
 
 
 def upwind(velocity: Array) -> Callable[[Array, Array], Array]:
-    """Exact Riemann flux of linear transport at `velocity`, which broadcasts against the states."""
+    """Exact Riemann flux of linear advection; `velocity` broadcasts against the states."""
     return lambda left, right: jnp.where(velocity > 0, velocity * left, velocity * right)
 
 
-def ssp_increment(rhs: Callable[[Array], Array], u: Array, dt: Array, stages: int) -> Array:
-    """u(t + dt) - u(t) by the optimal second-order SSP Runge-Kutta method of `stages` stages.
+def ssp_increment(rhs: Callable[[Array], Array], u: Array, dt: Array) -> Array:
+    """u(t + dt) - u(t) by the optimal second-order SSP Runge-Kutta method of `RK_STAGES` stages.
 
-    `dt` broadcasts against u and may reach `stages - 1` times the forward-Euler limit. Written as
-    a sum of right-hand sides, so that it inherits their exact telescoping. Ketcheson (2008), eq. 3.
+    `dt` broadcasts against u; its limit is `RK_STAGES - 1` times that of forward Euler. The
+    increment is a sum of right-hand sides, so it telescopes exactly. Ketcheson (2008), eq. 3.
     """
     total = rhs(u)
-    for _ in range(stages - 1):
-        total = total + rhs(u + dt / (stages - 1) * total)
-    return dt / stages * total
+    for _ in range(RK_STAGES - 1):
+        total = total + rhs(u + dt / (RK_STAGES - 1) * total)
+    return dt / RK_STAGES * total
 
 
 def laplacian_symbol(cells: int, dx: float, dtype: jnp.dtype) -> Array:
-    """Fourier symbol (cells // 2 + 1,) of the three-point Laplacian, at most zero."""
+    """Fourier symbol (cells // 2 + 1,) of the three-point Laplacian; it is never positive."""
     angle = jnp.pi * jnp.arange(cells // 2 + 1, dtype=dtype) / cells
     return -((2.0 / dx * jnp.sin(angle)) ** 2)
 
 
 def diffusion_increment(u: Array, growth: Array) -> Array:
-    """Change of u (..., n) under exact diffusion, `growth` = expm1(nu dt symbol) (..., n // 2 + 1).
+    """Increment of u (..., n) by exact diffusion; `growth` = expm1(nu dt symbol) (..., n // 2 + 1).
 
-    The three-point Laplacian is exponentiated, not the continuous one: its kernel is positive, so
-    the maximum principle holds at any dt, and the mean's factor is zero exactly.
+    The symbol is that of the three-point Laplacian. Its kernel is positive, so the maximum
+    principle holds at any dt, and the mean is conserved exactly.
     """
     return jnp.fft.irfft(jnp.fft.rfft(u) * growth, n=u.shape[-1])
 
 
-def compensated_add(u: Array, lost: Array, increment: Array) -> tuple[Array, Array]:
-    """u + increment, and the rounding error to take off next time. Kahan (1965)."""
-    want = increment - lost
-    new = u + want
-    return new, (new - u) - want
+def compensated_add(u: Array, error: Array, increment: Array) -> tuple[Array, Array]:
+    """Return u + increment - error and the new rounding error. Compensated sum, Kahan (1965)."""
+    corrected = increment - error
+    total = u + corrected
+    return total, (total - u) - corrected
 
 
 def substeps(dt: float, rate: Array, cap: int) -> Array:
-    """Whole substeps, each at most 1 / rate long, 1 to `cap`; `cap` where rate is not finite."""
-    wanted = jnp.where(jnp.isfinite(rate), jnp.ceil(dt * rate), cap)
-    return jnp.clip(wanted, 1, cap)
+    """Number of equal substeps of dt, each at most 1 / rate: 1 to `cap`, `cap` for inf and NaN."""
+    count = jnp.where(jnp.isfinite(rate), jnp.ceil(dt * rate), cap)
+    return jnp.clip(count, 1, cap)
