@@ -62,25 +62,19 @@ def load_pdebench(
         dx = _spacing(_dataset(file, "x-coordinate", path), points, path, spare=0)
         dt = _spacing(_dataset(file, "t-coordinate", path), frames, path, spare=1)
         nu = _viscosity(file, tensor, path, nu)
-        shape = ((frames - 1) // time_stride + 1, points // space_stride, *tensor.shape[3:])
-        shape = (len(chosen), *(shape if len(shape) == 3 else (*shape, 1)))
-
-        def selection() -> Iterator[tuple[slice, np.ndarray]]:
-            for rows, part in _blocks(tensor, chosen, path):
-                block = part[:, ::time_stride, ::space_stride].astype(np.float32)
-                check_finite(block, np.asarray(chosen)[rows], path)
-                yield rows, block.reshape(len(block), *shape[1:])
-
+        shape = (len(chosen), (frames - 1) // time_stride + 1, points // space_stride)
+        shape += tensor.shape[3:] or (1,)
+        blocks = _read_blocks(tensor, chosen, time_stride, space_stride, path)
         u: Any
         if stream:
             digits = file_hash(path).rpartition(" ")[2]
             suffix = f"{chosen.start}-{chosen.stop}-{chosen.step}-{time_stride}-{space_stride}"
-            name = f"{path.stem}-{digits}-{suffix}.f32"
-            u = copy_to_disk(name, shape, (block for _, block in selection()))
+            u = copy_to_disk(f"{path.stem}-{digits}-{suffix}.f32", shape, blocks)
         else:
-            u = np.empty(shape, np.float32)
-            for rows, block in selection():
-                u[rows] = block
+            u, first = np.empty(shape, np.float32), 0
+            for block in blocks:
+                u[first : first + len(block)] = block
+                first += len(block)
     channels = ("u",) if u.shape[-1] == 1 else ()
     cond = np.full((len(u), 1), nu, np.float32)
     return Trajectories(
@@ -155,8 +149,10 @@ def _viscosity(file: h5py.File, tensor: h5py.Dataset, path: Path, given: float |
     return nu
 
 
-def _blocks(tensor: h5py.Dataset, chosen: range, path: Path) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield rows of the result and their samples, by contiguous reads of `READ_BYTES`."""
+def _read_blocks(
+    tensor: h5py.Dataset, chosen: range, time_stride: int, space_stride: int, path: Path
+) -> Iterator[np.ndarray]:
+    """Yield subsampled blocks (m, t, x, c) float32, by contiguous reads of `READ_BYTES`."""
     size = max(1, READ_BYTES // max(1, tensor.nbytes // tensor.shape[0]))
     per_read = max(1, (size - 1) // chosen.step + 1)
     for first in range(0, len(chosen), per_read):
@@ -168,7 +164,9 @@ def _blocks(tensor: h5py.Dataset, chosen: range, path: Path) -> Iterator[tuple[s
                 f"{path}: samples {part[0]} to {part[-1]} cannot be read ({_line(error)}); "
                 "the file is damaged, download it again"
             ) from error
-        yield slice(first, first + len(part)), block[:: chosen.step]
+        block = block[:: chosen.step, ::time_stride, ::space_stride].astype(np.float32)
+        check_finite(block, np.asarray(part), path)
+        yield block if block.ndim == 4 else block[..., None]
 
 
 def check_strides(
