@@ -1,4 +1,4 @@
-"""Sweeps: rates side by side as if alone, trials that are not repeated, pruned, and one winner."""
+"""Sweeps: parallel rates equal separate runs; trials resume, are pruned, and have one winner."""
 
 import json
 import os
@@ -66,27 +66,27 @@ def test_a_factor_in_a_row_is_that_learning_rate_alone(task):  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["operator.width="], "has no values"),
-        (["operator.width=4,4"], "given once"),
-        (["operator.width=8:4"], "LOW below HIGH"),
+        (["operator.width=4,4"], "each value once"),
+        (["operator.width=8:4"], "with LOW below HIGH"),
         (["operator.widht=4,8"], "did you mean 'operator.width'"),
         (["operator.width=4:8"], "add --trials"),
         (["fit.operator.lr=1e-3,x"], "could not convert"),
     ],
 )
-def test_mistakes_are_told_before_anything_runs(tmp_path, capsys, words, said):
+def test_bad_input_is_an_error_before_anything_runs(tmp_path, capsys, words, message):
     argv = ["--config=configs/burgers.py:smoke", f"--workdir={tmp_path / 'w'}"]
     assert sweep.main([*argv, *(f"--sweep={word}" for word in words)]) == 2
-    told = capsys.readouterr().err
-    assert said in told and len(told.splitlines()) <= 2 and not (tmp_path / "w").exists()
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) <= 2 and not (tmp_path / "w").exists()
 
 
-def test_values_with_commas_are_parted_by_a_bar():
-    found = parse(["fit.operator.unroll=1,2|1,4", "operator.width=4:8:log"])
-    assert found.lists == {"fit.operator.unroll": ["1,2", "1,4"]}
-    assert found.ranges["operator.width"] == (4.0, 8.0, True)
+def test_a_bar_separates_values_with_commas():
+    space = parse(["fit.operator.unroll=1,2|1,4", "operator.width=4:8:log"])
+    assert space.lists == {"fit.operator.unroll": ["1,2", "1,4"]}
+    assert space.ranges["operator.width"] == (4.0, 8.0, True)
 
 
 def trials(base, values, *more):
@@ -105,21 +105,21 @@ def run_sweep(argv, program):
     return cli.run_main(options, sweeps.prepare, sweeps.execute)
 
 
-def test_a_cut_study_goes_on_prunes_and_enters_its_winner_alone(tmp_path, capsys, monkeypatch):
+def test_an_interrupted_study_resumes_prunes_and_enters_one_winner(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     values = "2,4,6,8,64"
     assert trials(tmp_path, values) == 1 and "code 7" in capsys.readouterr().err
     started = tmp_path / "s" / "started.txt"
     assert started.read_text().split() == ["2", "4", "6", "8"]
     assert trials(tmp_path, values) == 0
-    told = capsys.readouterr()
-    assert "trial 4: pruned" in told.err and "winner: trial-0001 (w4)" in told.out
+    captured = capsys.readouterr()
+    assert "trial 4: pruned" in captured.err and "winner: trial-0001 (w4)" in captured.out
     assert trials(tmp_path, values) == 0
-    # Width 8, which was cut, began twice; what had finished did not.
+    # Width 8 was interrupted and started twice; finished trials did not restart.
     assert started.read_text().split() == ["2", "4", "6", "8", "8", "64"]
-    common = read(tmp_path / "leaderboard.jsonl")
-    assert [row["id"] for row in common.runs] == ["w4"] and common.events[0]["id"] == "w4"
-    assert common.runs[0]["report"] == "s/trial-0001/report.html"
+    board = read(tmp_path / "leaderboard.jsonl")
+    assert [row["id"] for row in board.runs] == ["w4"] and board.events[0]["id"] == "w4"
+    assert board.runs[0]["report"] == "s/trial-0001/report.html"
     assert trials(tmp_path, "2,4") == 2
 
 
@@ -131,7 +131,7 @@ sys.exit(run_sweep(sys.argv[2:], (sys.executable, sys.argv[1])))
 """
 
 
-def test_a_parent_that_is_stopped_or_killed_leaves_no_trial_to_run_twice(tmp_path):
+def test_no_trial_runs_twice_if_the_parent_is_stopped_or_killed(tmp_path):
     fake, started = tmp_path / "fake.py", tmp_path / "s" / "started.txt"
     fake.write_text(FAKE)
     argv = ["--config=configs/burgers.py:smoke", f"--workdir={tmp_path / 's'}"]
@@ -158,14 +158,14 @@ def test_a_parent_that_is_stopped_or_killed_leaves_no_trial_to_run_twice(tmp_pat
     parent.kill()
     parent.communicate()
     parent = begin(4, 0)
-    told = parent.communicate(timeout=30)[1]
-    assert parent.returncode == 0 and "process 7 on here still works in trial-0001" in told
-    # The fake would have ended at once, had two of them been in one folder.
+    err = parent.communicate(timeout=30)[1]
+    assert parent.returncode == 0 and "process 7 on here still runs trial-0001" in err
+    # The lock of the fake fails if two of them run in one folder.
     assert started.read_text().split() == ["4", "64", "64", "64"]
     assert (tmp_path / "s" / "trial-0001" / "summary.json").exists()
 
 
-def test_a_range_is_searched_by_as_many_trials_as_are_asked_for(tmp_path, capsys):
+def test_a_range_gets_the_requested_number_of_trials(tmp_path, capsys):
     assert trials(tmp_path, "11:60", "--trials=3") == 0
     assert trials(tmp_path, "11:60", "--trials=4") == 0
     widths = [int(x) for x in (tmp_path / "s" / "started.txt").read_text().split()]
@@ -173,7 +173,7 @@ def test_a_range_is_searched_by_as_many_trials_as_are_asked_for(tmp_path, capsys
     assert f"(w{min(widths)})" in capsys.readouterr().out
 
 
-def test_without_optuna_it_says_what_to_install(tmp_path, capsys, monkeypatch):
+def test_without_optuna_the_error_names_the_extra(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert trials(tmp_path, "2,4") == 2
     assert "pip install 'ups_jax[sweep]'" in capsys.readouterr().err
@@ -188,7 +188,7 @@ def test_rates_are_one_run_with_a_table_of_variants(tmp_path):
     assert "<h2>Variants" in page
     cfg = json.loads((tmp_path / "w" / "config.json").read_text())
     assert cfg["sweep"]["lr_factors"] == pytest.approx([1.0, 1e33, 3.0])
-    # The rate that diverged is told of as such, and takes no other with it.
+    # The diverged rate has no errors in its row, and does not affect the others.
     rows = json.loads((tmp_path / "w" / "tables" / "variants.json").read_text())["rows"]
     assert [row[1] for row in rows] == [3e-3, 1e-3, 1e30] and rows[2][2:] == [None, None]
     assert all(0 < row[2] < 2 for row in rows[:2])

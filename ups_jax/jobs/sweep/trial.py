@@ -1,14 +1,14 @@
-"""One trial: a run in a process of its own, followed by what it writes, stopped by SIGTERM."""
+"""One trial: a run in a separate process, followed through its files, stopped by SIGTERM."""
 
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-RUNNER = (sys.executable, "-m", "ups_jax")
+PROGRAM = (sys.executable, "-m", "ups_jax")
 POLL_S = 0.2
 
 
@@ -20,40 +20,40 @@ def follow(
     prune: Callable[[int, float], bool],
     stop: Callable[[], bool],
 ) -> tuple[int, bool]:
-    """Exit code of a run, and whether `prune` (of step, validation error) had it stopped.
+    """Return the exit code of a run, and if `prune` (of step, validation error) ended it.
 
-    Where `stop()` answers yes it is asked to save and end as well.
+    If `stop()` becomes true, the run writes its checkpoint and ends as well.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    told, pruned, asked = 0, False, False
+    seen, pruned, stopped = 0, False, False
     with log.open("a") as out:
-        # A group of its own: Ctrl-C at the terminal reaches the parent, which passes it on.
-        child = subprocess.Popen(
+        # In a new session Ctrl-C reaches only the parent, which forwards it.
+        process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
         try:
-            while child.poll() is None:
+            while process.poll() is None:
                 points = validations(metrics)
-                for step, value in points[told:]:
-                    pruned = pruned or prune(step, value)
-                told = len(points)
-                if (pruned or stop()) and not asked:
-                    child.send_signal(signal.SIGTERM)
-                    asked = True
+                for step, error in points[seen:]:
+                    pruned = pruned or prune(step, error)
+                seen = len(points)
+                if (pruned or stop()) and not stopped:
+                    process.send_signal(signal.SIGTERM)
+                    stopped = True
                 time.sleep(POLL_S)
         finally:
-            if child.poll() is None:
-                child.send_signal(signal.SIGTERM)
-                child.wait()
-    # What it wrote since the last look is still told: later trials are judged by it.
-    for step, value in validations(metrics)[told:]:
-        prune(step, value)
-    return child.returncode, pruned
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait()
+    # Later trials are compared with the last points too.
+    for step, error in validations(metrics)[seen:]:
+        prune(step, error)
+    return process.returncode, pruned
 
 
 def validations(metrics: Path) -> list[tuple[int, float]]:
-    """(step, validation error) of stage operator, of whole lines only."""
-    held = metrics.read_bytes() if metrics.exists() else b""
-    rows: list[Mapping] = [json.loads(x) for x in held[: held.rfind(b"\n") + 1].splitlines()]
+    """Return (step, validation error) of stage operator, from complete lines only."""
+    content = metrics.read_bytes() if metrics.exists() else b""
+    rows = [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
     key = "operator/val_nrmse"
     return [(row["operator/step"], row[key]) for row in rows if row.get(key) is not None]
