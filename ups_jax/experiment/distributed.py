@@ -46,7 +46,7 @@ def initialize(options: RunOptions) -> None:
         return
     # JAX would replace the SIGTERM handler of `signals`.
     jax.config.update("jax_enable_preemption_service", False)
-    timeouts = {
+    timeouts: dict[str, Any] = {
         "initialization_timeout": options.wait_s,
         "heartbeat_timeout_seconds": SILENCE_S,
         "shutdown_timeout_seconds": SILENCE_S,
