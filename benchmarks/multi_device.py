@@ -124,7 +124,8 @@ def work(told):
     import ups_jax as ups
     from ups_jax import optim, sharding
     from ups_jax.data import simulate
-    from ups_jax.emulator import build, fit_statistics
+    from ups_jax.emulator import fit_statistics
+    from ups_jax.experiment.build import build
     from ups_jax.experiment.datasets import split_key
     from ups_jax.stages import STAGES
     from ups_jax.train import fit
@@ -183,7 +184,8 @@ def size(shape):
 def parameters(cfg):
     """Parameters of the golden operator."""
     import ups_jax as ups
-    from ups_jax.emulator import build, num_params
+    from ups_jax.emulator import num_params
+    from ups_jax.experiment.build import build
 
     emulator = build(cfg)
     like = jax.eval_shape(lambda: ups.init(emulator, jax.random.key(0)))
@@ -192,7 +194,7 @@ def parameters(cfg):
 
 def model(traffic):
     """Milliseconds of an update on many GPUs with the golden batch on each: compute, then send."""
-    from ups_jax.emulator import build
+    from ups_jax.experiment.build import build
     from ups_jax.experiment import schedule
 
     cfg = golden()

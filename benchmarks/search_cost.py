@@ -77,15 +77,15 @@ def calls_alone(emulator, mode, params, u, cond):
         return u + 0.1 * emulator.operator.apply(params["operator"], u, spread(told, lead))
 
     def noisy(wide):
-        z = jnp.zeros((*wide.shape[:-1], emulator.noise))
+        z = jnp.zeros((*wide.shape[:-1], emulator.noise_channels))
         many = spread(told, copies)
-        return wide + 0.1 * emulator.others["crps"].apply(params["crps"], wide, many, z)
+        return wide + 0.1 * emulator.networks["crps"].apply(params["crps"], wide, many, z)
 
     def denoised(name, wide, beside):
         told_all = jnp.concatenate(
             [spread(told, copies), jnp.zeros((len(wide), EMBEDDING_SIZE))], -1
         )
-        return wide + 0.1 * emulator.others[name].apply(params[name], wide, beside, told_all)
+        return wide + 0.1 * emulator.networks[name].apply(params[name], wide, beside, told_all)
 
     def body(state, _):
         u, wide = state

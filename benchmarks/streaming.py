@@ -26,7 +26,8 @@ from record import RESULTS, write
 import ups_jax as ups
 from ups_jax import optim
 from ups_jax.data import DiskFields, simulate
-from ups_jax.emulator import build, fit_statistics
+from ups_jax.emulator import fit_statistics
+from ups_jax.experiment.build import build
 from ups_jax.experiment.datasets import split_key
 from ups_jax.stages import STAGES
 from ups_jax.train import fit

@@ -10,7 +10,8 @@ import pytest
 import ups_jax as ups
 from ups_jax import flops, stages
 from ups_jax.config import load
-from ups_jax.emulator import add_residual, build, residual_target, step
+from ups_jax.emulator import add_residual, residual_target, step
+from ups_jax.experiment.build import build
 from ups_jax.evaluate import ensemble_validator, loss_validator
 from ups_jax.evaluate.beam_search import analyze_search, rank_correlation
 from ups_jax.evaluate.ensembles import evaluate_ensembles
@@ -52,7 +53,7 @@ def draw(task, mode, key=3, rows=slice(None), **options):
     )
 
 
-DRAWN = [mode for mode in FORECASTERS if FORECASTERS[mode].draws]
+DRAWN = [mode for mode in FORECASTERS if FORECASTERS[mode].stochastic]
 
 
 @pytest.mark.parametrize("mode", DRAWN)

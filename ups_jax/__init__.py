@@ -1,25 +1,66 @@
 """Neural PDE operators, diffusion refinement and physics metrics in JAX.
 
-Importing this loads no W&B, Orbax, Matplotlib or config library: what needs them is loaded when it
-is first asked for.
+Importing this module loads no W&B, Orbax, Matplotlib or config library; names that need one load
+it on first use.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ups_jax.data import load_pdebench, simulate
-from ups_jax.emulator import build, init
-from ups_jax.evaluate import evaluate
-from ups_jax.forecast import forecast
+from ups_jax.data import Splits, load_pdebench, simulate, simulate_splits
+from ups_jax.emulator import Emulator, base_step, init, num_params, step
+from ups_jax.evaluate import Report, evaluate
+from ups_jax.forecast import FORECASTERS, Forecast, Forecaster, forecast
+from ups_jax.metrics import ENSEMBLE_METRICS, METRICS, Metric
+from ups_jax.models import DENOISERS, OPERATORS, Network
+from ups_jax.pde import PDES
+from ups_jax.pde.base import PDE
+from ups_jax.rewards import REWARDS
 from ups_jax.search import beam_search
-from ups_jax.types import Trajectories
+from ups_jax.stages import STAGES
+from ups_jax.train import Hooks, Recipe, Validation, train
+from ups_jax.types import Stage, Trajectories
 
 if TYPE_CHECKING:
     from ups_jax.config import load as load_config
-    from ups_jax.experiment.workdir import load
-    from ups_jax.report import plot_forecast
+    from ups_jax.experiment.build import build
+    from ups_jax.experiment.trained import load, save
+    from ups_jax.report import FIGURES, plot_forecast
+
+LAZY = {
+    "FIGURES": "ups_jax.report",
+    "build": "ups_jax.experiment.build",
+    "load": "ups_jax.experiment.trained",
+    "load_config": "ups_jax.config",
+    "plot_forecast": "ups_jax.report",
+    "save": "ups_jax.experiment.trained",
+}
+"""Names that bring a heavy library with them, and their modules."""
 
 __all__ = [
+    "DENOISERS",
+    "ENSEMBLE_METRICS",
+    "FIGURES",
+    "FORECASTERS",
+    "METRICS",
+    "OPERATORS",
+    "PDE",
+    "PDES",
+    "REWARDS",
+    "STAGES",
+    "Emulator",
+    "Forecast",
+    "Forecaster",
+    "Hooks",
+    "Metric",
+    "Network",
+    "Recipe",
+    "Report",
+    "Splits",
+    "Stage",
     "Trajectories",
+    "Validation",
+    "base_step",
     "beam_search",
     "build",
     "evaluate",
@@ -28,23 +69,23 @@ __all__ = [
     "load",
     "load_config",
     "load_pdebench",
+    "num_params",
     "plot_forecast",
+    "save",
     "simulate",
+    "simulate_splits",
+    "step",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the names that bring a heavy library with them."""
-    if name == "load":
-        from ups_jax.experiment.workdir import load
+    """Load a name of LAZY on first use."""
+    if name not in LAZY:
+        raise AttributeError(f"module 'ups_jax' has no attribute {name!r}")
+    return getattr(import_module(LAZY[name]), "load" if name == "load_config" else name)
 
-        return load
-    if name == "load_config":
-        from ups_jax.config import load
 
-        return load
-    if name == "plot_forecast":
-        from ups_jax.report import plot_forecast
-
-        return plot_forecast
-    raise AttributeError(f"module 'ups_jax' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    """List the public names, those loaded on first use included."""
+    return [*__all__, "__doc__"]

@@ -12,10 +12,10 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from ups_jax.emulator import Emulator, init
-from ups_jax.types import Array, Stage
+from ups_jax.types import Array, BoundStage
 
 
-def update_flops(emulator: Emulator, stage: Stage, *, batch: int, unroll: int) -> float:
+def update_flops(emulator: Emulator, stage: BoundStage, *, batch: int, unroll: int) -> float:
     """FLOPs of loss and gradient of one batch of windows, without the optimizer's update."""
     pde = emulator.pde
     params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
@@ -26,7 +26,7 @@ def update_flops(emulator: Emulator, stage: Stage, *, batch: int, unroll: int) -
     def loss(trained: Any, frozen: Any, windows: Any) -> Array:
         return stage.loss({**frozen, **trained}, windows, jax.random.key(0))[0]
 
-    trained = {name: params[name] for name in stage.trains}
+    trained = {stage.name: params[stage.name]}
     return flops(jax.grad(loss), trained, params, windows)
 
 

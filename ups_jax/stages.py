@@ -1,8 +1,10 @@
-"""What can be trained: a stage is which parameters, and a loss. It knows no successor."""
+"""Training stages: each names its network, its loss, and the stages that come before it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from inspect import signature
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from ups_jax.arrays import spatial_axes
 from ups_jax.emulator import Denoiser, Emulator, residual_target, step
 from ups_jax.pde.base import rollout
 from ups_jax.registry import lookup
-from ups_jax.types import Array, Key, Params, Stage, Trajectories
+from ups_jax.types import Array, BoundStage, Key, Params, Stage, Trajectories
 
 EPS = 1e-12
 ROLLOUT_BATCH = 16
@@ -55,173 +57,130 @@ def crps_loss(members: Array, true: Array, ndim: int, loss_floor: Array | float 
     return jnp.mean((skill - apart / (m * (m - 1))) / size)
 
 
-def operator(emulator: Emulator, *, loss: str = "nrmse", loss_floor: float = 0.0) -> Stage:
-    """The operator on its own rollouts: the mean over the window's steps of the chosen loss.
+def unrolled_loss(
+    emulator: Emulator,
+    params: Params,
+    batch: Batch,
+    key: Key,
+    *,
+    model: str,
+    loss: str = "nrmse",
+    loss_floor: float = 0.0,
+) -> tuple[Array, dict[str, Array]]:
+    """Mean over a window's steps of the loss of a network's own rollout.
 
     `loss_floor` is that of `nrmse_loss`, in standard deviations of what the operator sees.
     """
-    return _unrolled_stage(emulator, "operator", loss=loss, loss_floor=loss_floor)
-
-
-def control(emulator: Emulator, *, loss: str = "nrmse", loss_floor: float = 0.0) -> Stage:
-    """A copy of the operator, trained on as it was: what other stages have to be better than."""
-    return _unrolled_stage(
-        emulator,
-        "control",
-        loss=loss,
-        loss_floor=loss_floor,
-        prepare=_init_from_operator("control"),
-    )
-
-
-def _unrolled_stage(
-    emulator: Emulator, name: str, *, loss: str, loss_floor: float, **rest
-) -> Stage:
     measure = lookup(LOSSES, loss, "loss")
-
-    def rolled_loss(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
-        u, total = batch["u"][:, 0], jnp.zeros(())
-        unroll, least = batch["u"].shape[1] - 1, loss_floor * params["stats"]["std"].reshape(1, -1)
-        # Unrolled in Python: on a CPU 1.3 to 1.4 times faster than a scan inside the loss.
-        for i in range(unroll):
-            u = step(emulator, params, u, batch["cond"], model=name)
-            total = total + measure(u, batch["u"][:, i + 1], emulator.pde.ndim, least)
-        return total / unroll, {}
-
-    return Stage(name=name, trains=(name,), loss=rolled_loss, **rest)
+    u, total = batch["u"][:, 0], jnp.zeros(())
+    unroll, floor = batch["u"].shape[1] - 1, loss_floor * params["stats"]["std"].reshape(1, -1)
+    # Unrolled in Python: on a CPU 1.3 to 1.4 times faster than a scan inside the loss.
+    for i in range(unroll):
+        u = step(emulator, params, u, batch["cond"], model=model)
+        total = total + measure(u, batch["u"][:, i + 1], emulator.pde.ndim, floor)
+    return total / unroll, {}
 
 
-def ensemble(emulator: Emulator, *, members: int = 2, loss_floor: float = 0.0) -> Stage:
-    """The operator with a noise input, fine-tuned on the fair CRPS of a few members' rollouts.
-
-    It starts as the operator, to which the noise adds a little. Every step has noise of its own.
-    """
-
-    def rolled_loss(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
-        u, cond = batch["u"], jnp.broadcast_to(batch["cond"], (members, *batch["cond"].shape))
-        unroll, least = u.shape[1] - 1, loss_floor * params["stats"]["std"].reshape(1, -1)
-        now, total = jnp.broadcast_to(u[:, 0], (members, *u[:, 0].shape)), jnp.zeros(())
-        for i, k in enumerate(jax.random.split(key, unroll)):
-            z = jax.random.normal(k, (*now.shape[:-1], emulator.noise))
-            now = step(emulator, params, now, cond, z, model="ensemble")
-            total = total + crps_loss(now, u[:, i + 1], emulator.pde.ndim, least)
-        return total / unroll, {}
-
-    return Stage(
-        "ensemble",
-        ("ensemble",),
-        rolled_loss,
-        prepare=_init_from_operator("ensemble"),
-        judged="crps",
-    )
+def ensemble_loss(
+    emulator: Emulator,
+    params: Params,
+    batch: Batch,
+    key: Key,
+    *,
+    model: str = "ensemble",
+    members: int = 2,
+    loss_floor: float = 0.0,
+) -> tuple[Array, dict[str, Array]]:
+    """Mean over a window's steps of the fair CRPS of a few members, with fresh noise each step."""
+    u, cond = batch["u"], jnp.broadcast_to(batch["cond"], (members, *batch["cond"].shape))
+    unroll, floor = u.shape[1] - 1, loss_floor * params["stats"]["std"].reshape(1, -1)
+    state, total = jnp.broadcast_to(u[:, 0], (members, *u[:, 0].shape)), jnp.zeros(())
+    for i, k in enumerate(jax.random.split(key, unroll)):
+        z = jax.random.normal(k, (*state.shape[:-1], emulator.noise_channels))
+        state = step(emulator, params, state, cond, z, model=model)
+        total = total + crps_loss(state, u[:, i + 1], emulator.pde.ndim, floor)
+    return total / unroll, {}
 
 
-def diffusion(emulator: Emulator, *, num_rollouts: int = 1024) -> Stage:
-    """A denoiser of what the operator lacks, in its own rollouts or in single steps.
-
-    It learns from what `visited` makes of the first `num_rollouts` trajectories.
-    """
+def denoising_loss(
+    emulator: Emulator, params: Params, batch: Batch, key: Key
+) -> tuple[Array, dict[str, Array]]:
+    """Denoising loss of the operator's residual."""
     assert emulator.diffusion is not None
-    noise = emulator.diffusion.noise
+    target, (network,) = _residual_target(emulator, params, batch, models=("diffusion",))
+    denoise = noising.precondition(network)
+    loss = noising.denoising_loss(denoise, target, key, noise=emulator.diffusion.noise)
+    return jnp.mean(loss), {}
 
-    def denoising(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
-        lack, (network,) = _residual_target(emulator, params, batch, models=("diffusion",))
-        denoise = noising.precondition(network)
-        return jnp.mean(noising.denoising_loss(denoise, lack, key, noise=noise)), {}
 
-    def scale(params: Params, batch: Batch, key: Key) -> Params:
-        """The residual's deviation over training windows, about zero."""
-        stats = {**params["stats"], "residual_std": jnp.ones(len(emulator.pde.channels))}
-        lack, _ = _residual_target(emulator, {**params, "stats": stats}, batch, models=())
-        std = jnp.sqrt(jnp.mean(lack**2, tuple(range(lack.ndim - 1))))
-        return {**params, "stats": {**stats, "residual_std": jnp.where(std > 0, std, 1.0)}}
-
-    return Stage(
-        "diffusion",
-        ("diffusion",),
-        denoising,
-        data=partial(rollout_dataset, emulator, count=num_rollouts),
-        fields=2,
-        prepare=scale,
-        judged="loss",
+def distillation_loss(
+    emulator: Emulator, params: Params, batch: Batch, key: Key
+) -> tuple[Array, dict[str, Array]]:
+    """Distance of a student's few calls from the end of its teacher's sampling path."""
+    spec = emulator.diffusion
+    assert spec is not None
+    models = ("student", "diffusion")
+    target, (student, teacher) = _residual_target(emulator, params, batch, models=models)
+    loss = noising.distillation_loss(
+        noising.consistency_precondition(student, sigma_min=spec.noise.sigma_min),
+        noising.precondition(teacher),
+        target,
+        key,
+        noise=spec.noise,
+        calls=spec.student_steps,
+        steps=spec.steps,
     )
+    return jnp.mean(loss), {}
 
 
-def student(emulator: Emulator, *, num_rollouts: int = 1024) -> Stage:
-    """A student that jumps in a few calls to where its teacher's whole way from noise ends."""
-    assert emulator.diffusion is not None
-    noise, calls, steps = (
-        emulator.diffusion.noise,
-        emulator.diffusion.student_steps,
-        emulator.diffusion.steps,
-    )
+def fit_residual_std(emulator: Emulator, params: Params, batch: Batch, key: Key) -> Params:
+    """Set the residual's deviation about zero, over training windows."""
+    stats = {**params["stats"], "residual_std": jnp.ones(len(emulator.pde.channels))}
+    target, _ = _residual_target(emulator, {**params, "stats": stats}, batch, models=())
+    std = jnp.sqrt(jnp.mean(target**2, tuple(range(target.ndim - 1))))
+    return {**params, "stats": {**stats, "residual_std": jnp.where(std > 0, std, 1.0)}}
 
-    def matching(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
-        lack, (student, teacher) = _residual_target(
-            emulator, params, batch, models=("student", "diffusion")
-        )
-        loss = noising.distillation_loss(
-            noising.consistency_precondition(student, sigma_min=noise.sigma_min),
-            noising.precondition(teacher),
-            lack,
-            key,
-            noise=noise,
-            calls=calls,
-            steps=steps,
-        )
-        return jnp.mean(loss), {}
 
-    def begin(params: Params, batch: Batch, key: Key) -> Params:
-        return {**params, "student": params["diffusion"]}
-
-    return Stage(
-        "student",
-        ("student",),
-        matching,
-        data=partial(rollout_dataset, emulator, count=num_rollouts),
-        fields=2,
-        prepare=begin,
-        judged="loss",
-    )
+def copy_teacher(emulator: Emulator, params: Params, batch: Batch, key: Key) -> Params:
+    """Start the student as its teacher."""
+    return {**params, "student": params["diffusion"]}
 
 
 def rollout_dataset(
-    emulator: Emulator, params: Params, data: Trajectories, *, count: int
+    emulator: Emulator, params: Params, data: Trajectories, *, num_rollouts: int = 1024
 ) -> Trajectories:
-    """The operator's forecasts of the first `count` trajectories; after them, the truth.
+    """Return forecasts of the first trajectories, and the truth behind them in the channels.
 
-    They are its rollouts, or, where residuals are fed back, single steps from true frames.
+    Forecasts are the operator's rollouts or, for autoregressive residuals, single steps from true
+    frames.
     """
     assert emulator.diffusion is not None
-    feedback = emulator.diffusion.autoregressive
+    single_steps = emulator.diffusion.autoregressive
 
     @jax.jit
     def roll(params: Params, u: Array, cond: Array) -> Array:
-        if feedback:
-            return step(
-                emulator,
-                params,
-                u[:, :-1],
-                jnp.broadcast_to(cond[:, None], (*u[:, :-1].shape[:2], cond.shape[1])),
-            )
+        if single_steps:
+            start = u[:, :-1]
+            conds = jnp.broadcast_to(cond[:, None], (*start.shape[:2], cond.shape[1]))
+            return step(emulator, params, start, conds)
         return rollout(partial(step, emulator, params), u.shape[1] - 1)(u[:, 0], cond)
 
-    some, parts = data.take(slice(count)), []
-    for i in range(0, len(some), ROLLOUT_BATCH):
-        index = np.minimum(np.arange(i, i + ROLLOUT_BATCH), len(some) - 1)
-        batch = some.take(index)
+    subset, parts = data.take(slice(num_rollouts)), []
+    for i in range(0, len(subset), ROLLOUT_BATCH):
+        index = np.minimum(np.arange(i, i + ROLLOUT_BATCH), len(subset) - 1)
+        batch = subset.take(index)
         u = np.asarray(batch.u)
         rolled = np.asarray(roll(params, jnp.asarray(u), jnp.asarray(batch.cond)))
-        both = np.concatenate([np.concatenate([u[:, :1], rolled], 1), u], -1)
-        parts.append(both[: len(some) - i])
+        pair = np.concatenate([np.concatenate([u[:, :1], rolled], 1), u], -1)
+        parts.append(pair[: len(subset) - i])
     names = tuple(f"{kind} {name}" for kind in ("rolled", "true") for name in data.channels)
-    return replace(some, u=np.concatenate(parts), channels=names)
+    return replace(subset, u=np.concatenate(parts), channels=names)
 
 
 def _residual_target(
     emulator: Emulator, params: Params, batch: Batch, *, models: tuple[str, ...]
 ) -> tuple[Array, tuple[Denoiser, ...]]:
-    """The residual at the end of windows (b, 2, *s, 2 c) of `visited`, and networks for it."""
+    """Return the residual at the end of windows (b, 2, *s, 2 c) of `rollout_dataset`, and networks."""
     channels = len(emulator.pde.channels)
     rolled, true = batch["u"][..., :channels], batch["u"][..., channels:]
     assert emulator.diffusion is not None
@@ -231,19 +190,73 @@ def _residual_target(
     )
 
 
-def _init_from_operator(name: str) -> Callable[[Params, Batch, Key], Params]:
-    """Start as the operator does; layers that it lacks keep their own start."""
+def _init_from_operator(name: str) -> Callable[..., Params]:
+    """Start as the operator; layers that it lacks keep their own initial values."""
 
-    def prepare(params: Params, batch: Batch, key: Key) -> Params:
+    def prepare(emulator: Emulator, params: Params, batch: Batch, key: Key) -> Params:
         return {**params, name: {**params[name], **params["operator"]}}
 
     return prepare
 
 
-STAGES: dict[str, Callable[..., Stage]] = {
-    "operator": operator,
-    "control": control,
-    "diffusion": diffusion,
-    "student": student,
-    "ensemble": ensemble,
+def bind(stage: Stage, emulator: Emulator, settings: Mapping[str, Any]) -> BoundStage:
+    """Bind a stage to an emulator, and its keyword arguments to the settings of the same name."""
+
+    def bound(function: Callable[..., Any]) -> Callable[..., Any]:
+        parameters = signature(function).parameters.values()
+        names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in settings]
+        return partial(function, emulator, **{name: settings[name] for name in names})
+
+    optional = {"data": stage.data, "prepare": stage.prepare}
+    functions = {name: bound(f) for name, f in optional.items() if f is not None}
+    return BoundStage(
+        stage.name,
+        bound(stage.loss),
+        fields=stage.fields,
+        validate_by=stage.validate_by,
+        **functions,
+    )
+
+
+SINGLE_STEPS = {"unroll": (1,), "phase_fractions": (1.0,)}
+STAGES: dict[str, Stage] = {
+    "operator": Stage("operator", partial(unrolled_loss, model="operator")),
+    # A copy of the operator, trained for as many FLOPs as another stage: what that must beat.
+    "control": Stage(
+        "control",
+        partial(unrolled_loss, model="control"),
+        after=("operator",),
+        prepare=_init_from_operator("control"),
+    ),
+    "diffusion": Stage(
+        "diffusion",
+        denoising_loss,
+        network="denoiser",
+        after=("operator",),
+        data=rollout_dataset,
+        prepare=fit_residual_std,
+        fields=2,
+        validate_by="loss",
+        defaults=SINGLE_STEPS,
+    ),
+    "student": Stage(
+        "student",
+        distillation_loss,
+        network="denoiser",
+        after=("operator", "diffusion"),
+        data=rollout_dataset,
+        prepare=copy_teacher,
+        fields=2,
+        validate_by="loss",
+        defaults=SINGLE_STEPS,
+        series="distill",
+    ),
+    "ensemble": Stage(
+        "ensemble",
+        ensemble_loss,
+        network="stochastic",
+        after=("operator",),
+        prepare=_init_from_operator("ensemble"),
+        validate_by="crps",
+    ),
 }

@@ -125,28 +125,50 @@ class Trajectories:
         )
 
 
-def _unchanged(params: Params, batch: Mapping[str, Array], key: Key) -> Params:
-    return params
+class BoundStage(NamedTuple):
+    """A stage bound to an emulator and a recipe: functions of parameters, data and keys alone."""
+
+    name: str
+    loss: LossFn
+    data: Callable[[Params, Trajectories], Trajectories] = lambda params, data: data
+    prepare: Callable[[Params, Mapping[str, Array], Key], Params] = lambda params, batch, key: (
+        params
+    )
+    fields: int = 1
+    validate_by: Literal["nrmse", "crps", "loss"] = "nrmse"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One thing to learn: which entries of the parameters it trains, and by what loss.
+    """A training stage: one network, its loss, its starting point, and how validation selects.
 
-    `data` makes what it learns from of a split, where that is not the split itself; then `fields`
-    of them lie beside each other in the channels. `prepare` makes
-    its starting point from what was learnt before and a batch of training windows. `judged` is what
-    validation picks its parameters by: the error of a rollout, an ensemble's CRPS, or the loss
-    itself on windows of the validation split.
+    `network` builds the entry `name` of the parameters: "operator", "stochastic" (an operator with
+    noise channels), "denoiser", or a function of the PDE; None trains an entry that exists.
+    `loss(emulator, params, batch, key)` -> scalar, scalars to log, with `batch` windows u
+    (b, 1 + unroll, *s, c) and cond (b, p). `data(emulator, params, trajectories)` derives training
+    data with `fields` fields side by side in the channels; `prepare(emulator, params, batch, key)`
+    derives initial parameters. Keyword arguments of these functions are filled with the recipe
+    values of the same name. `validate_by` is the nRMSE of `forecaster`, its ensemble CRPS, or the
+    loss itself. `after` names the stages that must be trained before, `defaults` overrides keys of
+    the stage's config section, `series` names its training series.
     """
 
     name: str
-    trains: tuple[str, ...]
-    loss: LossFn
-    data: Callable[[Params, Trajectories], Trajectories] = lambda params, data: data
+    loss: Callable[..., tuple[Array, dict[str, Array]]]
+    network: str | Callable[[Any], Any] | None = "operator"
+    after: tuple[str, ...] = ()
+    data: Callable[..., Trajectories] | None = None
+    prepare: Callable[..., Params] | None = None
     fields: int = 1
-    prepare: Callable[[Params, Mapping[str, Array], Key], Params] = _unchanged
-    judged: Literal["nrmse", "crps", "loss"] = "nrmse"
+    validate_by: Literal["nrmse", "crps", "loss"] = "nrmse"
+    forecaster: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    series: str = ""
+
+    def __post_init__(self) -> None:
+        """Name the forecaster and the series after the stage where they have no other name."""
+        object.__setattr__(self, "forecaster", self.forecaster or self.name)
+        object.__setattr__(self, "series", self.series or self.name)
 
 
 PASS, FAIL, NO_BASELINE = "pass", "fail", "no baseline"

@@ -1,32 +1,39 @@
-"""A simulator: the PDE and the networks that stand for it, as static functions."""
+"""Emulators: a PDE and the networks that advance it, as static functions."""
 
-from ups_jax.emulator.build import build
-from ups_jax.emulator.steps import (
-    Denoiser,
+from ups_jax.emulator.base import (
+    BASE_STEPS,
+    BaseStep,
     DiffusionSpec,
     Emulator,
     SearchSpec,
-    add_residual,
-    fit_statistics,
+    base_step,
     identity_stats,
     init,
+    network_sizes,
     num_params,
+)
+from ups_jax.emulator.steps import (
+    Denoiser,
+    add_residual,
+    fit_statistics,
     residual_target,
     step,
 )
 
 __all__ = [
+    "BASE_STEPS",
+    "BaseStep",
     "Denoiser",
     "DiffusionSpec",
-    "SearchSpec",
     "Emulator",
-    "build",
-    "num_params",
+    "SearchSpec",
+    "add_residual",
+    "base_step",
+    "fit_statistics",
     "identity_stats",
     "init",
-    "step",
-    "step",
-    "add_residual",
+    "network_sizes",
+    "num_params",
     "residual_target",
-    "fit_statistics",
+    "step",
 ]

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.emulator import Emulator, SearchSpec
-from ups_jax.evaluate.summarize import Stats
-from ups_jax.evaluate.timing import condition_of, milliseconds
+from ups_jax.evaluate.batches import Stats, map_batches
+from ups_jax.evaluate.summarize import reduce_metrics
+from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast
 from ups_jax.forecast.beam_search import propose_candidates, search_calls, search_forecast
 from ups_jax.metrics import METRICS, nrmse
-from ups_jax.sharding import Mesh, replicate, shard_batch, to_host
-from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
+from ups_jax.sharding import Mesh
+from ups_jax.types import Array, Key, Params, Trajectories
 
 COLUMNS = ["forecaster", "calls a step", "nRMSE", "below mean-of-B", "what it is"]
 ROW_NOTES = {
@@ -65,28 +66,18 @@ def analyze_search(
     spec = emulator.search
     assert spec is not None
     score = jax.jit(partial(_score, emulator, spec, "control" in params))
-    params, key = replicate(mesh, (params, key))
-    parts = []
-    for begin in range(0, len(data), batch):
-        if stop():
-            raise Interrupted("analysis of the search")
-        index = np.arange(begin, min(begin + batch, len(data)))
-        padded = np.pad(index, (0, batch - len(index)), mode="edge")
-        u, cond = shard_batch(mesh, (data.u[padded], condition_of(data)[padded]))
-        found = to_host(mesh, score(params, u, cond, jax.random.fold_in(key, begin)))
-        parts.append(jax.tree.map(lambda x, m=index.size: x[:m], found))
-        progress(begin + index.size, len(data))
-    joined: dict[str, Any] = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    keys = partial(jax.random.fold_in, key)
+    joined: dict[str, Any] = map_batches(
+        score, params, data, keys, batch=batch, mesh=mesh, stop=stop, progress=progress,
+        name="analysis of the search",
+    )  # fmt: skip
     errors = {name: joined["nrmse"][name] for name in ROW_NOTES if name in joined["nrmse"]}
     mean = {name: float(np.mean(error)) for name, error in errors.items()}
     ms = milliseconds(emulator, params, data, key, mode="ttc", batch=batch, mesh=mesh, stop=stop)
     told = joined["rank"][np.isfinite(joined["rank"])]
     rank = float(told.mean()) if told.size else float("nan")
-    scalars = {
-        f"eval/ttc/{name}": float(metric.reduce(jnp.asarray(joined["metrics"][name])))
-        * (data.dt if metric.unit == "frames" else 1.0)
-        for name, metric in METRICS.items()
-    }
+    reduced = reduce_metrics(joined["metrics"], METRICS, data.dt)
+    scalars: dict[str, float] = {f"eval/ttc/{name}": value for name, value in reduced.items()}
     steps = data.u.shape[1] - 1
     scalars |= {"eval/ttc/ms": ms, "eval/ttc/samples": len(data)}
     scalars["eval/ttc/calls"] = search_calls(emulator) * steps

@@ -6,23 +6,22 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.emulator import Emulator
-from ups_jax.evaluate.summarize import Stats
-from ups_jax.evaluate.timing import condition_of, milliseconds
+from ups_jax.evaluate.batches import Stats, map_batches
+from ups_jax.evaluate.summarize import reduce_metrics
+from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, calls_per_step
 from ups_jax.metrics import (
     ENSEMBLE_METRICS,
     METRICS,
-    Metric,
     rank_histogram,
     reliability,
     spread_skill,
 )
-from ups_jax.sharding import Mesh, replicate, shard_batch, to_host
-from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
+from ups_jax.sharding import Mesh
+from ups_jax.types import Array, Key, Params, Trajectories
 
 SHOWN = ("nrmse", "member_nrmse", "mae", "crps", "spread_skill", "coverage_50", "coverage_90")
 SHOWN += ("inside", "correlation_time", "spectrum_log_error_high", "samples", "calls", "ms")
@@ -72,29 +71,20 @@ def evaluate_ensembles(
         **{m: {"members": members, **o} for m, o in modes.items()},
     }
     score = jax.jit(partial(_score, emulator, runs, tuple(modes)))
-    params, key = replicate(mesh, (params, key))
-    parts, paths = [], []
-    for begin in range(0, len(data), batch):
-        if stop():
-            raise Interrupted("evaluation of ensembles")
-        index = np.arange(begin, min(begin + batch, len(data)))
-        padded = np.pad(index, (0, batch - len(index)), mode="edge")
-        u, cond = shard_batch(mesh, (data.u[padded], condition_of(data)[padded]))
-        found = to_host(mesh, score(params, u, cond, jax.random.fold_in(key, begin)))
-        parts.append(_first(found[0], len(index)))
-        paths.append(_first(found[1], len(index)))
-        progress(begin + len(index), len(data))
-    joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    kept = jax.tree.map(lambda *x: np.concatenate(x)[:examples], *paths)
+    shared: dict[str, Any] = dict(batch=batch, mesh=mesh, stop=stop)
+    keys = partial(jax.random.fold_in, key)
+    joined, paths = map_batches(
+        score, params, data, keys, progress=progress, name="evaluation of ensembles", **shared
+    )
+    kept = jax.tree.map(lambda x: x[:examples], paths)
     scalars: dict[str, float] = {}
     for mode, options in runs.items():
         prefix = f"eval/{mode}/paired/"
-        scalars |= _scalars(prefix, joined[mode], data)
-        scalars[f"{prefix}samples"] = len(data)
-        took = partial(
-            milliseconds, emulator, params, data, key, mode=mode, batch=batch, mesh=mesh, stop=stop
-        )
-        scalars[f"{prefix}ms"] = took(**options)
+        known = {k: m for k, m in (METRICS | ENSEMBLE_METRICS).items() if k in joined[mode]}
+        reduced = reduce_metrics(joined[mode], known, data.dt)
+        scalars |= {f"{prefix}{name}": value for name, value in reduced.items()}
+        ms = milliseconds(emulator, params, data, key, mode=mode, **shared, **options)
+        scalars |= {f"{prefix}samples": len(data), f"{prefix}ms": ms}
         scalars[f"{prefix}calls"] = calls_per_step(emulator, mode, **options) * (
             data.u.shape[1] - 1
         )
@@ -139,20 +129,6 @@ def _score(
         }
         stats[mode] = point | own | shapes
     return stats, kept
-
-
-def _first(tree: Any, count: int) -> Any:
-    return jax.tree.map(lambda x: x[:count], tree)
-
-
-def _scalars(prefix: str, stats: Stats, data: Trajectories) -> dict[str, float]:
-    out = {}
-    for name, value in stats.items():
-        metric: Metric | None = METRICS.get(name) or ENSEMBLE_METRICS.get(name)
-        if metric is not None:
-            unit = data.dt if metric.unit == "frames" else 1.0
-            out[prefix + name] = float(metric.reduce(jnp.asarray(value))) * unit
-    return out
 
 
 def _curves(mode: str, stats: Stats) -> Stats:

@@ -1,4 +1,4 @@
-"""What a forecast costs in time."""
+"""Wall time of a forecast."""
 
 import time
 from collections.abc import Callable
@@ -8,13 +8,14 @@ import jax
 import numpy as np
 
 from ups_jax.emulator import Emulator
+from ups_jax.evaluate.batches import cond_of
 from ups_jax.forecast import forecast
 from ups_jax.sharding import Mesh, any_process, replicate, shard_batch
-from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
+from ups_jax.types import Interrupted, Key, Params, Trajectories
 
 REPEATS = 3
 MAX_SECONDS = 2.0
-"""Seconds of timed rollouts after which another would hardly steady their median."""
+"""Seconds of timed rollouts after which no further one is started."""
 
 
 def milliseconds(
@@ -29,24 +30,18 @@ def milliseconds(
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> float:
-    """Median wall milliseconds a trajectory of a warm, batched P1 rollout, all members together.
+    """Return the median wall milliseconds a trajectory of a warm, batched P1 rollout.
 
-    Of three rollouts, or of fewer where they take seconds.
+    All members count; the median is over three rollouts, or fewer where they take seconds.
     """
-    u0, cond = shard_batch(mesh, (data.u[:batch, 0], condition_of(data)[:batch]))
+    u0, cond = shard_batch(mesh, (data.u[:batch, 0], cond_of(data)[:batch]))
     params, key = replicate(mesh, (params, key))
     steps, times = data.u.shape[1] - 1, []
     while len(times) <= REPEATS and not any_process(mesh, sum(times[1:]) >= MAX_SECONDS):
         if stop():
             raise Interrupted("evaluation")
         began = time.perf_counter()
-        found = forecast(emulator, params, u0, cond, key, steps=steps, mode=mode, **options)
-        jax.block_until_ready(found.u)
+        result = forecast(emulator, params, u0, cond, key, steps=steps, mode=mode, **options)
+        jax.block_until_ready(result.u)
         times.append(time.perf_counter() - began)
     return float(np.median(times[1:])) * 1e3 / len(u0)
-
-
-def condition_of(data: Trajectories) -> Array | np.ndarray:
-    """The parameters of each trajectory, which `Trajectories` fills in where there are none."""
-    assert data.cond is not None
-    return data.cond

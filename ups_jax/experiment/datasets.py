@@ -1,26 +1,32 @@
-"""The three splits of a run, simulated or from a file, checked before anything is spent."""
+"""Splits of a run, simulated or from a file, checked before any training."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from ups_jax.data import check_disjoint, content_hash, load, observe, simulate, split
+from ups_jax.data import (
+    SPLIT_NAMES,
+    check_disjoint,
+    content_hash,
+    load,
+    observe,
+    simulate_splits,
+    split,
+)
+from ups_jax.data import split_key as key_of_split
 from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
 from ups_jax.types import Key, Trajectories
 
-SPLIT_NAMES = ("train", "val", "test")
 PDEBENCH_STRIDES = (4, 5)
 """From 1,024 points and 201 frames to 256 points and 41 frames."""
 
 
-@dataclass(frozen=True)
-class Splits:
-    """Training, validation and test trajectories, and what is recorded of them."""
+class Splits(NamedTuple):
+    """Training, validation and test trajectories, and their origin, hashes and sample numbers."""
 
     train: Trajectories
     val: Trajectories
@@ -36,22 +42,37 @@ def load_splits(
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[str, int, int], None] = lambda label, done, total: None,
 ) -> Splits:
-    """Splits of a config. ValueError on data that are broken, overlap or do not fit the PDE."""
-    parts = _from_file(cfg, pde) if cfg.data.path else _simulated(cfg, pde, mesh, stop, progress)
-    ids = {name: [int(i) for i in index] for name, (_, index) in parts.items()}
-    made = {name: data for name, (data, _) in parts.items()}
-    check_disjoint(made)
-    made = {name: apply_observation(cfg, name, data) for name, data in made.items()}
+    """Return the splits of a config. Raises ValueError if they overlap or do not fit the PDE."""
+    spec = cfg.data
+    if spec.path:
+        parts, ids = _from_file(cfg, pde)
+        check_disjoint(parts)
+    else:
+        parts = simulate_splits(
+            pde,
+            train=spec.train,
+            val=spec.val,
+            test=spec.test,
+            steps=spec.steps,
+            eval_steps=spec.eval_steps,
+            seed=spec.seed,
+            key_seeds={name: spec[f"{name}_seed"] for name in SPLIT_NAMES},
+            mesh=mesh,
+            stop=stop,
+            progress=progress,
+        )._asdict()
+        ids = {name: range(len(data)) for name, data in parts.items()}
+    parts = {name: apply_observation(cfg, name, data) for name, data in parts.items()}
     record = {
-        "origin": made["train"].origin,
-        "hash": {name: content_hash(data) for name, data in made.items()},
-        "ids": ids,
+        "origin": parts["train"].origin,
+        "hash": {name: content_hash(data) for name, data in parts.items()},
+        "ids": {name: [int(i) for i in index] for name, index in ids.items()},
     }
-    return Splits(**made, record=record)
+    return Splits(**parts, record=record)
 
 
 def apply_observation(cfg: Any, name: str, data: Trajectories) -> Trajectories:
-    """The split as forecasts see it, where its first frames are seen at few points alone."""
+    """Return a split whose first frames are observed at few points, if the config says so."""
     if cfg.data.observed_stride is None:
         return data
     seed = 3 * cfg.data.seed + SPLIT_NAMES.index(name)
@@ -60,45 +81,30 @@ def apply_observation(cfg: Any, name: str, data: Trajectories) -> Trajectories:
 
 
 def eval_steps(cfg: Any) -> int:
-    """Saved intervals of validation and test trajectories."""
+    """Return the saved intervals of validation and test trajectories."""
     return cfg.data.steps if cfg.data.eval_steps is None else cfg.data.eval_steps
 
 
 def split_key(cfg: Any, name: str) -> Key:
-    """Key of a simulated split: of its own, so that none changes with another's size."""
-    if (own := cfg.data[f"{name}_seed"]) is not None:
-        return jax.random.key(own)
-    return jax.random.fold_in(jax.random.key(cfg.data.seed), SPLIT_NAMES.index(name))
+    """Return the key of a simulated split of a config."""
+    return key_of_split(name, seed=cfg.data.seed, key_seed=cfg.data[f"{name}_seed"])
 
 
-def _simulated(cfg, pde, mesh, stop, progress) -> dict[str, tuple[Trajectories, Any]]:
-    parts = {}
-    for name in SPLIT_NAMES:
-        n = cfg.data[name]
-        data = simulate(
-            pde,
-            split_key(cfg, name),
-            n=n,
-            steps=cfg.data.steps if name == "train" else eval_steps(cfg),
-            mesh=mesh,
-            stop=stop,
-            progress=lambda done, total, name=name: progress(f"simulate {name}", done, total),
-        )
-        parts[name] = (data, range(n))
-    return parts
-
-
-def _from_file(cfg, pde) -> dict[str, tuple[Trajectories, Any]]:
+def _from_file(cfg: Any, pde: PDE) -> tuple[dict[str, Trajectories], dict[str, Any]]:
     spec, data = cfg.data, from_file(cfg, pde)
     index = split(len(data), seed=spec.seed, train=spec.train, val=spec.val, test=spec.test)
     parts = {name: data.take(index[name]) for name in SPLIT_NAMES}
-    # Training windows may be read from disk; what is judged on is rolled out again and again.
-    whole = {name: replace(parts[name], u=np.asarray(parts[name].u)) for name in ("val", "test")}
-    return {name: (part, index[name]) for name, part in (parts | whole).items()}
+    # Training windows may be read from disk; evaluation rolls out the other splits repeatedly.
+    for name in ("val", "test"):
+        parts[name] = replace(parts[name], u=np.asarray(parts[name].u))
+    return parts, index
 
 
 def from_file(cfg: Any, pde: PDE) -> Trajectories:
-    """All trajectories of `data.path`, thinned by its strides. ValueError where they do not fit."""
+    """Return all trajectories of `data.path`, subsampled by its strides.
+
+    Raises ValueError where they do not fit the config.
+    """
     spec = cfg.data
     space, frames = (1, 1) if Path(spec.path).suffix == ".npz" else PDEBENCH_STRIDES
     data = load(
@@ -113,30 +119,21 @@ def from_file(cfg: Any, pde: PDE) -> Trajectories:
 
 
 def _check_matches_config(data: Trajectories, cfg: Any, pde: PDE) -> None:
-    """A file must be what the config says it is, down to the time between frames."""
+    """Raise ValueError on the first property of a file that differs from the config."""
     assert data.cond is not None
     points = data.points[0] if len(data.points) == 1 else ",".join(map(str, data.points))
+    steps, params = data.u.shape[1] - 1, data.cond.shape[1]
     checks = (
         ("points", data.points, pde.points, f"--config.pde.points={points}"),
         ("channels", len(data.channels), len(pde.channels), "another pde.name"),
-        ("parameters", data.cond.shape[1], len(pde.params), "a `cond` array of that width"),
-        (
-            "steps",
-            data.u.shape[1] - 1,
-            eval_steps(cfg),
-            f"--config.data.steps={data.u.shape[1] - 1}",
-        ),
+        ("parameters", params, len(pde.params), "a `cond` array of that width"),
+        ("steps", steps, eval_steps(cfg), f"--config.data.steps={steps}"),
         ("dt", float(data.dt), float(pde.dt), f"--config.pde.dt={data.dt:g}"),
-        (
-            "extent",
-            tuple(data.extent),
-            tuple(pde.extent),
-            f"--config.pde.length={data.extent[0]:g}",
-        ),
+        ("extent", data.extent, pde.extent, f"--config.pde.length={data.extent[0]:g}"),
     )
-    for name, got, wanted, remedy in checks:
-        if np.shape(got) != np.shape(wanted) or not np.allclose(got, wanted, rtol=1e-5):
+    for name, actual, expected, remedy in checks:
+        if np.shape(actual) != np.shape(expected) or not np.allclose(actual, expected, rtol=1e-5):
             raise ValueError(
-                f"{cfg.data.path} has {name} {got} after its strides, the config says {wanted}; "
-                f"use {remedy}"
+                f"{cfg.data.path} has {name} {actual} after its strides, the config says "
+                f"{expected}; use {remedy}"
             )

@@ -71,7 +71,9 @@ def _drawn(cfg: Any, emulator: Emulator) -> int:
     """
     members, modes = cfg.ensemble.members, cfg.eval.forecasters
     each = [
-        calls_per_step(emulator, mode, members=members) for mode in modes if FORECASTERS[mode].draws
+        calls_per_step(emulator, mode, members=members)
+        for mode in modes
+        if FORECASTERS[mode].stochastic
     ]
     searched = (
         4 * calls_per_step(emulator, "ttc") * cfg.search.num_trajectories if "ttc" in modes else 0

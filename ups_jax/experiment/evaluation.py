@@ -1,41 +1,26 @@
-"""The evaluation of a run on its test split, and its tables for a terminal."""
+"""Evaluation of a run on its test split, the selection of a forecaster, and the terminal's tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
 import numpy as np
 
-from ups_jax.evaluate import Report, evaluate, per_sample_nrmse, summarize
+from ups_jax.evaluate import Report, evaluate, merge_seeds, per_sample_nrmse, selected_scalars
 from ups_jax.evaluate.beam_search import SearchAnalysis, analyze_search
 from ups_jax.evaluate.ensembles import Ensembles, evaluate_ensembles
-from ups_jax.evaluate.seeds import merge_seeds
 from ups_jax.experiment.context import RunContext
 from ups_jax.forecast import FORECASTERS, calls_per_step
-from ups_jax.progress import format_table, select_columns
-from ups_jax.types import Interrupted, Params, Trajectories
+from ups_jax.tables import format_table, select_columns
+from ups_jax.types import Params, Trajectories
 
 SELECT_BEST = "best"
 """Value of `eval.select` that leaves the choice to validation."""
 SEARCH = "ttc"
 CONTROLS = ("operator", "control")
-SHOWN = {
-    "forecaster": "forecaster",
-    "protocol": "protocol",
-    "nrmse": "nRMSE",
-    "nrmse_median": "median",
-    "nrmse_p90": "p90",
-    "mae": "MAE",
-    "rel_l2": "relL2",
-    "correlation_time": "corr. time",
-    "samples": "samples",
-    "parameters": "parameters",
-    "calls": "calls",
-    "ms": "ms/rollout",
-}
-SHOWN_ENSEMBLES = {
+ENSEMBLE_COLUMNS = {
     "forecaster": "forecaster",
     "nrmse": "nRMSE",
     "member_nrmse": "a member's",
@@ -48,240 +33,207 @@ SHOWN_ENSEMBLES = {
     "calls": "calls",
     "ms": "ms/rollout",
 }
+"""Columns of the ensembles' table in a terminal, with their titles."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known of a run's networks: the report, what ships, ensembles and search if any."""
+    """Results of a run's networks: report, selected forecaster, ensembles and search if any."""
 
     report: Report
-    ship: str
+    selected: str
     ensembles: Ensembles | None = None
     search: SearchAnalysis | None = None
 
 
 def select_model(
-    plan: RunContext, params: Params, val: Trajectories
+    context: RunContext, params: Params, val: Trajectories
 ) -> tuple[str, dict[str, float]]:
-    """The mode that ships, and P1 errors on validation of all that compete for it.
+    """Return the selected forecaster, and the P1 errors on validation of all candidates.
 
-    Learned modes of the table compete, but for the control, the teacher of a student, and the
-    search, which has an analysis of its own.
+    Candidates are the learned forecasters that declare themselves `selectable`.
     """
-    spec, emulator = plan.cfg.eval, plan.emulator
+    spec, emulator = context.cfg.eval, context.emulator
     if spec.select != SELECT_BEST:
         return spec.select, {}
-    apart = {"control", SEARCH} | ({"diffusion"} if "student" in spec.forecasters else set())
-    rivals = [m for m in spec.forecasters if FORECASTERS[m].models and m not in apart]
-    rivals.sort(key=lambda mode: (FORECASTERS[mode].draws, calls_per_step(emulator, mode)))
-    few, found = val.take(slice(spec.selection_trajectories)), {}
-    for mode in rivals:
-        own = _forecast_options(plan.cfg, mode)
-        each = per_sample_nrmse(
-            emulator, params, few, batch=spec.batch, mode=mode, **_run_options(plan), **own
-        )
-        if each is None:
-            raise Interrupted("the choice of what ships")
-        found[mode] = each
-    return one_standard_error(found), {mode: float(each.mean()) for mode, each in found.items()}
+    names = tuple(spec.forecasters)
+    learned = [m for m in names if FORECASTERS[m].stages and FORECASTERS[m].selectable(names)]
+    learned.sort(key=lambda mode: (FORECASTERS[mode].stochastic, calls_per_step(emulator, mode)))
+    subset = val.take(slice(spec.selection_trajectories))
+    errors = {mode: _validation_errors(context, params, subset, mode) for mode in learned}
+    means = {mode: float(error.mean()) for mode, error in errors.items()}
+    return one_standard_error(errors), means
 
 
-def validation_error(plan: RunContext, params: Params, val: Trajectories, ship: str) -> float:
-    """P1 nRMSE of what ships on the whole validation split: what runs are ranked by."""
-    own = _forecast_options(plan.cfg, ship)
-    batch = plan.cfg.eval.batch
-    each = per_sample_nrmse(
-        plan.emulator, params, val, batch=batch, mode=ship, **_run_options(plan), **own
+def validation_error(
+    context: RunContext, params: Params, val: Trajectories, selected: str
+) -> float:
+    """Return the selected forecaster's P1 nRMSE on the whole validation split."""
+    return float(_validation_errors(context, params, val, selected).mean())
+
+
+def _validation_errors(
+    context: RunContext, params: Params, val: Trajectories, mode: str
+) -> np.ndarray:
+    options = _forecast_options(context, mode)
+    batch = context.cfg.eval.batch
+    return per_sample_nrmse(
+        context.emulator, params, val, mode=mode, batch=batch, **_run_options(context), **options
     )
-    if each is None:
-        raise Interrupted("the validation of what ships")
-    return float(each.mean())
 
 
 def one_standard_error(errors: Mapping[str, np.ndarray]) -> str:
-    """Of modes in order of their cost, with errors (n,) on the same samples, the one to ship.
+    """Select among forecasters in order of cost, with errors (n,) on the same samples.
 
-    The cheapest that is within one standard error of the best, their errors taken in pairs, and
-    not worse than the cheapest of all: what more calls buy must be seen above the samples' noise.
-    The one-standard-error rule; Breiman et al. (1984).
+    A paired one-standard-error rule selects the cheapest whose error does not exceed the best's by
+    more than sampling noise, and that is not worse than the cheapest of all. Breiman et al. (1984).
     """
-    mean = {mode: each.mean() for mode, each in errors.items()}
+    mean = {mode: error.mean() for mode, error in errors.items()}
     best, first = min(mean, key=lambda mode: mean[mode]), next(iter(errors))
 
-    def level(mode: str) -> bool:
+    def as_good(mode: str) -> bool:
         if not np.isfinite(mean[mode]):
             return False
-        apart = errors[mode] - errors[best]
-        doubt = apart.std(ddof=1) / np.sqrt(apart.size) if apart.size > 1 else 0.0
-        return bool(apart.mean() <= doubt)
+        excess = errors[mode] - errors[best]
+        noise = excess.std(ddof=1) / np.sqrt(excess.size) if excess.size > 1 else 0.0
+        return bool(excess.mean() <= noise)
 
     allowed = [mode for mode in errors if mean[mode] <= mean[first]]
-    return next((mode for mode in allowed if level(mode)), best)
+    return next((mode for mode in allowed if as_good(mode)), best)
 
 
 def evaluate_run(
-    plan: RunContext, networks: list[Params], chosen: int, ship: str, test: Trajectories
+    context: RunContext, networks: list[Params], index: int, selected: str, test: Trajectories
 ) -> Evaluation:
-    """All forecasters on the test split, those that draw on its first samples.
+    """Evaluate all forecasters on the test split; stochastic ones on its first samples.
 
-    With several seeds, mean and spread of the learned ones stand beside the shipped network's.
+    The network `index` is that of the run; seeds add a mean and a spread. A selected forecaster is
+    evaluated on the whole split. Raises Interrupted.
     """
-    cfg, params = plan.cfg, networks[chosen]
-    drawn = [mode for mode in cfg.eval.forecasters if FORECASTERS[mode].draws]
-    single = [mode for mode in cfg.eval.forecasters if mode not in (*drawn, SEARCH)]
-    look = partial(evaluate_test, plan, test=test)
-    report = look(params, modes=single)
-    learned = [mode for mode in single if FORECASTERS[mode].models]
+    cfg, params = context.cfg, networks[index]
+    single = [m for m in cfg.eval.forecasters if m != SEARCH and not FORECASTERS[m].stochastic]
+    stochastic = [m for m in cfg.eval.forecasters if FORECASTERS[m].stochastic]
+    run = partial(evaluate_test, context, test=test)
+    report = run(params, forecasters=single)
+    learned = [mode for mode in single if FORECASTERS[mode].stages]
     if len(networks) > 1 and learned:
-        report = merge_seeds(report, [look(each, modes=learned) for each in networks])
-    ensembles = _ensembles(plan, params, drawn, single, test) if drawn else None
-    searched = _analyze_search(plan, params, test) if SEARCH in cfg.eval.forecasters else None
-    # Members are dear: after several given frames they are drawn where that is asked for alone.
-    context = test.u.shape[1] if cfg.eval.protocol == "p1" else cfg.eval.context_frames
-    whole = look(params, modes=[ship], context=context) if ship not in single else None
-    found = _joined(report, ensembles, searched, whole, cfg, params)
-    shipped = summarize.selected_scalars(found.scalars, ship, cfg.eval.protocol)
-    return Evaluation(replace(found, scalars=found.scalars | shipped), ship, ensembles, searched)
+        seeds = [run(network, forecasters=learned) for network in networks]
+        report = merge_seeds(report, seeds)
+    ensembles = _ensembles(context, params, stochastic, single, test) if stochastic else None
+    search = _analyze_search(context, params, test) if SEARCH in cfg.eval.forecasters else None
+    parts = [_partial_report(report, part) for part in (ensembles, search) if part is not None]
+    if selected not in single:
+        # Members cost calls: after several given frames they run only where the protocol needs it.
+        frames = test.u.shape[1] if cfg.eval.protocol == "p1" else cfg.eval.context_frames
+        parts.append(run(params, forecasters=[selected], context_frames=frames))
+    report = reduce(lambda a, b: a | b, parts, report)
+    order = tuple(mode for mode in cfg.eval.forecasters if mode in report.forecasters)
+    chosen = selected_scalars(report.scalars, selected, cfg.eval.protocol)
+    report = replace(report, forecasters=order, scalars=report.scalars | chosen)
+    report = report.with_examples(test, selected, cfg.eval.num_figures)
+    return Evaluation(report, selected, ensembles, search)
+
+
+def _partial_report(report: Report, part: Ensembles | SearchAnalysis) -> Report:
+    """Return the scalars of forecasters that ran on the first samples, as a report."""
+    scalars = dict(part.scalars)
+    for key, value in part.scalars.items():
+        # Results on paired samples are all that is known of a stochastic forecaster.
+        if "/paired/" in key and FORECASTERS[key.split("/")[1]].stochastic:
+            scalars[key.replace("/paired/", "/")] = value
+    names = tuple(dict.fromkeys(key.split("/")[1] for key in scalars))
+    return replace(report, scalars=scalars, forecasters=names, curves={}, compile_s=0.0)
 
 
 def _ensembles(
-    plan: RunContext,
+    context: RunContext,
     params: Params,
-    drawn: Sequence[str],
+    stochastic: Sequence[str],
     single: Sequence[str],
     test: Trajectories,
 ) -> Ensembles:
-    cfg = plan.cfg
+    cfg = context.cfg
     return evaluate_ensembles(
-        plan.emulator,
+        context.emulator,
         params,
         test.take(slice(cfg.ensemble.num_trajectories)),
         jax.random.key(cfg.seed + 2),
-        modes={mode: _forecast_options(cfg, mode) for mode in drawn},
+        modes={mode: _forecast_options(context, mode) for mode in stochastic},
         members=cfg.ensemble.members,
         controls=[mode for mode in CONTROLS if mode in single],
         batch=min(cfg.eval.batch, cfg.ensemble.num_trajectories, len(test)),
         examples=cfg.eval.num_figures,
-        **_run_options(plan),
-        progress=lambda done, total: plan.bar("ensembles", done, total),
+        **_run_options(context),
+        progress=lambda done, total: context.bar("ensembles", done, total),
     )
 
 
-def _analyze_search(plan: RunContext, params: Params, test: Trajectories) -> SearchAnalysis:
-    cfg = plan.cfg
+def _analyze_search(context: RunContext, params: Params, test: Trajectories) -> SearchAnalysis:
+    cfg = context.cfg
     return analyze_search(
-        plan.emulator,
+        context.emulator,
         params,
         test.take(slice(cfg.search.num_trajectories)),
         jax.random.key(cfg.seed + 3),
         batch=min(cfg.eval.batch, cfg.search.num_trajectories, len(test)),
-        **_run_options(plan),
-        progress=lambda done, total: plan.bar("search", done, total),
+        **_run_options(context),
+        progress=lambda done, total: context.bar("search", done, total),
     )
 
 
 def evaluate_test(
-    plan: RunContext,
+    context: RunContext,
     params: Params,
     *,
     test: Trajectories,
-    modes: Sequence[str],
-    context: int | None = None,
+    forecasters: Sequence[str],
+    context_frames: int | None = None,
 ) -> Report:
-    """Evaluate `modes` on a test split as the config's `eval` section says."""
-    cfg, spec = plan.cfg, plan.cfg.eval
+    """Evaluate forecasters on a test split with the settings of the config's `eval` section."""
+    cfg, spec = context.cfg, context.cfg.eval
     return evaluate(
-        plan.emulator,
+        context.emulator,
         params,
         test,
         jax.random.key(cfg.seed + 1),
-        modes=modes,
-        ship=spec.select if spec.select in modes else modes[-1],
+        forecasters=forecasters,
+        selected=spec.select if spec.select in forecasters else forecasters[-1],
         protocol=spec.protocol,
-        context=context or spec.context_frames,
-        nudging=spec.nudging_gain,
+        context_frames=context_frames or spec.context_frames,
+        nudging_gain=spec.nudging_gain,
         horizons=spec.horizons,
-        batch=min(spec.batch, len(test)),
-        examples=spec.num_figures,
-        options={mode: _forecast_options(cfg, mode) for mode in modes},
-        **_run_options(plan),
-        progress=lambda done, total: plan.bar("evaluate", done, total),
+        batch=spec.batch,
+        num_figures=spec.num_figures,
+        options={mode: _forecast_options(context, mode) for mode in forecasters},
+        **_run_options(context),
+        progress=lambda done, total: context.bar("evaluate", done, total),
     )
 
 
-def format_evaluation(judged: Evaluation) -> str:
-    """The evaluation as aligned text for a terminal."""
-    report, told = judged.report, []
-    if judged.ensembles is not None:
-        found = judged.ensembles
-        title = f"members: {found.members}, on the first {_samples(found)} test trajectories"
-        told = [
-            "",
-            title,
-            format_table(*select_columns(found.columns, found.rows, SHOWN_ENSEMBLES)),
-        ]
-    if judged.search is not None:
-        told += ["", judged.search.verdict, format_table(judged.search.columns, judged.search.rows)]
-    return "\n".join([format_table(*select_columns(report.columns, report.rows, SHOWN)), *told])
-
-
-def _run_options(plan: RunContext) -> dict[str, Any]:
-    """What every evaluation is told beside its subject: on which devices, and what may end it."""
-    return {"mesh": plan.mesh, "stop": plan.stop}
-
-
-def _samples(found: Ensembles) -> int:
-    return int(found.rows[0][found.columns.index("samples")])
-
-
-def _forecast_options(cfg: Any, mode: str) -> Mapping[str, Any]:
-    """What the config says of a forecaster that draws."""
-    if not FORECASTERS[mode].draws:
-        return {}
-    temperature = {
-        "ensemble": cfg.ensemble.temperature,
-        "diffusion": cfg.diffusion.temperature,
-        "student": cfg.diffusion.student_temperature,
-    }
-    options = {"members": cfg.ensemble.members, "temperature": temperature[mode]}
-    # Members about one rollout have no frame of their own.
-    own = mode == "ensemble" or cfg.diffusion.autoregressive
-    return options | ({"antithetic": True} if cfg.ensemble.antithetic and own else {})
-
-
-def _joined(
-    report: Report,
-    ensembles: Ensembles | None,
-    searched: SearchAnalysis | None,
-    whole: Report | None,
-    cfg: Any,
-    params: Params,
-) -> Report:
-    """The report with a row for each mode that saw few samples, or all of them where it ships."""
-    scalars = dict(report.scalars)
+def format_evaluation(evaluation: Evaluation) -> str:
+    """Return the evaluation as aligned text for a terminal."""
+    parts, ensembles, search = [evaluation.report.table()], evaluation.ensembles, evaluation.search
     if ensembles is not None:
-        scalars |= ensembles.scalars
-        # What was measured on paired samples is all that is known of a mode that draws.
-        for key, value in ensembles.scalars.items():
-            mode = key.split("/")[1]
-            if FORECASTERS[mode].draws:
-                scalars[key.replace("/paired/", "/")] = value
-    scalars |= searched.scalars if searched else {}
-    scalars |= whole.scalars if whole else {}
-    dear = [mode for mode in cfg.eval.forecasters if f"eval/{mode}/nrmse" not in report.scalars]
-    _, rows = summarize.summary(scalars, dear, {"p1": 0}, cfg.eval.horizons, params)
-    found = replace(report, scalars=scalars, rows=[*report.rows, *rows])
-    if whole is None:
-        return found
-    predictions = report.predictions | whole.predictions
-    examples = {mode: paths[whole.chosen] for mode, paths in predictions.items()}
-    return replace(
-        found,
-        examples=examples | {"truth": whole.examples["truth"]},
-        labels=whole.labels,
-        chosen=whole.chosen,
-        physics_rows=[*report.physics_rows, *whole.physics_rows[1:]],
-        curves=report.curves | whole.curves,
-        predictions=predictions,
-        compile_s=report.compile_s + whole.compile_s,
-    )
+        samples = int(ensembles.rows[0][ensembles.columns.index("samples")])
+        columns, rows = select_columns(ensembles.columns, ensembles.rows, ENSEMBLE_COLUMNS)
+        title = f"members: {ensembles.members}, on the first {samples} test trajectories"
+        parts += ["", title, format_table(columns, rows)]
+    if search is not None:
+        parts += ["", search.verdict, format_table(search.columns, search.rows)]
+    return "\n".join(parts)
+
+
+def _run_options(context: RunContext) -> dict[str, Any]:
+    """Return what every evaluation of a run shares: its devices, and its stop flag."""
+    return {"mesh": context.mesh, "stop": context.stop}
+
+
+def _forecast_options(context: RunContext, mode: str) -> dict[str, Any]:
+    """Return a forecaster's options from the config keys that it declares."""
+    forecaster, options = FORECASTERS[mode], {}
+    for option, key in forecaster.settings.items():
+        section, _, leaf = key.partition(".")
+        options[option] = context.cfg[section][leaf]
+    if not (options.get("antithetic") and forecaster.own_rollouts(context.emulator)):
+        options.pop("antithetic", None)
+    return options

@@ -1,4 +1,4 @@
-"""One run from its config to its report, in order. Every runner calls it."""
+"""One run from its config to its report, in order."""
 
 import os
 import platform
@@ -14,11 +14,12 @@ import numpy as np
 
 from ups_jax import config, sharding, tracking
 from ups_jax.data import save_predictions
-from ups_jax.emulator import build, fit_statistics, num_params
+from ups_jax.emulator import fit_statistics, num_params
 from ups_jax.experiment import distributed, dry_run, environment, schedule, training, verdict
-from ups_jax.experiment import workdir as store
+from ups_jax.experiment import workdir as folder
 from ups_jax.experiment.artifacts import STAGE_COLUMNS, publish
-from ups_jax.experiment.context import RunContext, RunOptions, default_workdir
+from ups_jax.experiment.build import build
+from ups_jax.experiment.context import ResumeState, RunContext, RunOptions, default_workdir
 from ups_jax.experiment.datasets import Splits, load_splits
 from ups_jax.experiment.evaluation import (
     Evaluation,
@@ -28,231 +29,262 @@ from ups_jax.experiment.evaluation import (
     validation_error,
 )
 from ups_jax.experiment.signals import StopFlag
+from ups_jax.experiment.trained import save_params
 from ups_jax.files import write_json, write_text
 from ups_jax.progress import ProgressBar
+from ups_jax.stages import STAGES
 from ups_jax.types import Interrupted, Params
 
 Row = list[Any]
-SHARED_OPTIONS = ("restart", "dry_run")
-"""Options that every process of a run must agree on."""
 
 
 def prepare(options: RunOptions, stop: StopFlag) -> RunContext:
-    """Validate the config, look at the workdir, get the data. Bad input is a ValueError."""
+    """Check the config and the workdir, load the data. Raises ValueError on bad input."""
     with distributed.exit_on_lost_process(_resume_command()):
-        return _prepare(options, stop)
+        context = _context(options, stop)
+        if not options.dry_run:
+            _admit(context, stop)
+        return context
 
 
-def _prepare(options: RunOptions, stop: StopFlag) -> RunContext:
+def _context(options: RunOptions, stop: StopFlag) -> RunContext:
+    """Return the context of a run whose config is valid and the same on every process."""
     began = time.monotonic()
     environment.enable_compilation_cache()
     distributed.initialize(options)
     cfg = distributed.all_succeed(lambda: config.load(options.config, options.overrides))
-    same = [
-        config.fingerprint(cfg),
-        *cfg.mesh.items(),
-        *((k, getattr(options, k)) for k in SHARED_OPTIONS),
-    ]
-    distributed.require_equal(
-        "config", str(same), "start all with the same command, but for --process"
-    )
-    emulator = build(cfg)
-    bar = ProgressBar(on=cfg.log.progress and distributed.is_primary())
-    grid = sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
-    for stage in cfg.stages:
-        sharding.require_divides(f"fit.{stage}.batch", cfg.fit[stage].batch, grid)
-    sharding.require_divides("eval.batch", cfg.eval.batch, grid)
-    workdir = options.workdir or default_workdir(options.config)
-    plan = RunContext(
-        cfg, emulator, workdir, options, distributed.shared_stop(stop), began, bar, grid
-    )
-    if options.dry_run:
-        return plan
+    shared = [config.fingerprint(cfg), *cfg.mesh.items(), options.restart, options.dry_run]
+    remedy = "start all with the same command, except for --process_id"
+    distributed.require_equal("config", str(shared), remedy)
+    mesh = sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
+    batches = {f"fit.{stage}.batch": cfg.fit[stage].batch for stage in cfg.stages}
+    for key, batch in (batches | {"eval.batch": cfg.eval.batch}).items():
+        sharding.require_divides(key, batch, mesh)
     no_gates = not any(gate.metric for gate in cfg.gates.values())
-    if options.fail_on_gate and no_gates and distributed.is_primary():
-        print("warning: --fail_on_gate: the config has no gates to judge by", file=sys.stderr)
-    if not options.restart and distributed.broadcast_from_primary(
-        lambda: store.is_finished_run(plan.workdir, cfg)
-    ):
-        return plan
-    stop.line = f"stopped; go on with: {_resume_command()}"
-    with ExitStack() as unless_prepared:
-        distributed.broadcast_from_primary(lambda: _lock_workdir(plan, unless_prepared))
-        plan.splits = distributed.all_succeed(
-            lambda: load_splits(cfg, emulator.pde, mesh=grid, stop=stop, progress=bar), stop
+    if options.fail_on_gate and no_gates:
+        _print_once("warning: --fail_on_gate: the config has no gates", sys.stderr)
+    return RunContext(
+        cfg,
+        build(cfg),
+        options.workdir or default_workdir(options.config),
+        options,
+        distributed.shared_stop(stop),
+        began,
+        ProgressBar(on=cfg.log.progress and distributed.is_primary()),
+        mesh,
+    )
+
+
+def _admit(context: RunContext, stop: StopFlag) -> None:
+    """Lock the workdir, load the data and the checkpoints; leave the data out of a finished run.
+
+    The primary process decides: once for the workdir, and once for its checkpoints, which must
+    match the data.
+    """
+    cfg, options, workdir = context.cfg, context.options, context.workdir
+    stop.line = f"interrupted; resume with: {_resume_command()}"
+    with ExitStack() as until_admitted:
+
+        def reserve() -> bool:
+            if not options.restart and folder.is_finished_run(workdir, cfg):
+                return False
+            until_admitted.enter_context(folder.lock(workdir))
+            return True
+
+        def open_workdir() -> ResumeState:
+            folder.create(workdir, cfg, restart=options.restart)
+            return training.load_checkpoints(context)
+
+        if not distributed.broadcast_from_primary(reserve):
+            return
+        context.splits = distributed.all_succeed(
+            lambda: load_splits(
+                cfg, context.emulator.pde, mesh=context.mesh, stop=stop, progress=context.bar
+            ),
+            stop,
         )
-        found = str(plan.splits.record["hash"])
-        distributed.require_equal("data", found, "share a data cache (UPS_DATA), or one file")
-        plan.wall["data_s"] = time.monotonic() - began
-        distributed.broadcast_from_primary(
-            lambda: store.create(plan.workdir, cfg, restart=options.restart)
-        )
-        plan.resumed = distributed.broadcast_from_primary(lambda: training.load_checkpoints(plan))
-        plan.lock = unless_prepared.pop_all()
-    return plan
+        data_hash = str(context.splits.record["hash"])
+        distributed.require_equal("data", data_hash, "share a data cache (UPS_DATA), or one file")
+        context.wall["data_s"] = time.monotonic() - context.began
+        context.resumed = distributed.broadcast_from_primary(open_workdir)
+        context.lock = until_admitted.pop_all()
 
 
-def _lock_workdir(plan: RunContext, until: ExitStack) -> None:
-    """Let no other process work in the folder of the run."""
-    until.enter_context(store.lock(plan.workdir))
-
-
-def execute(plan: RunContext) -> int:
-    """Train, evaluate and report what was prepared -> exit code."""
-    if plan.options.dry_run:
-        _print_once(dry_run.describe(plan.cfg, plan.emulator))
+def execute(context: RunContext) -> int:
+    """Train, evaluate and report -> exit code."""
+    if context.options.dry_run:
+        _print_once(dry_run.describe(context.cfg, context.emulator))
         return 0
-    if plan.splits is None:
-        return _print_results(plan)
-    with (
-        plan.lock,
-        _open(plan) as run,
-        distributed.exit_on_lost_process(_resume_command(), run.finish),
-    ):
+    if context.splits is None:
+        return _print_results(context)
+    lost = distributed.exit_on_lost_process
+    with context.lock, _open(context) as run, lost(_resume_command(), run.finish):
         try:
-            _run(plan, plan.splits, run)
+            _run(context, context.splits, run)
         except Interrupted as where:
-            if plan.stop.code == 143:
+            if context.stop.code == 143:
                 run.mark_preempting()
-            plan.bar.close()
-            _print_once(f"stopped in {where}; go on with: {_resume_command()}", sys.stderr)
-            run.finish(plan.stop.code)
-            return plan.stop.code
+            context.bar.close()
+            _print_once(f"stopped in {where}; resume with: {_resume_command()}", sys.stderr)
+            run.finish(context.stop.code)
+            return context.stop.code
         except FloatingPointError as error:
             run.alert("diverged", str(error), "ERROR")
             run.finish(4)
             raise
-        return _print_results(plan)
+        return _print_results(context)
 
 
-def _open(plan: RunContext) -> tracking.RunRecord:
-    """The one run, which the first process tells W&B of; the others keep theirs to themselves."""
-    schema = tracking.Schema(stages=tuple(plan.cfg.stages))
+def _open(context: RunContext) -> tracking.RunRecord:
+    """Open the run's record: with files and W&B on the primary process, in memory on others."""
+    schema = tracking.Schema(stages=tuple(STAGES[name].series for name in context.cfg.stages))
     if not distributed.is_primary():
         return tracking.RunRecord(schema)
     return tracking.start(
-        config.to_dict(plan.cfg),
-        plan.workdir,
+        config.to_dict(context.cfg),
+        context.workdir,
         schema=schema,
-        mode=plan.options.wandb_mode,
-        resume_offset=plan.resumed.offset,
+        mode=context.options.wandb_mode,
+        resume_offset=context.resumed.offset,
     )
 
 
-def _print_results(plan: RunContext) -> int:
-    """Say what a finished folder holds -> exit code."""
+def _print_results(context: RunContext) -> int:
+    """Print the results of a finished workdir -> exit code."""
+    workdir = context.workdir
     if distributed.is_primary():
-        print(store.read_text(plan.workdir / "table.txt"))
-        print(f"report: {plan.workdir / 'report.html'}")
-    return distributed.broadcast_from_primary(lambda: verdict.exit_code(plan.workdir, plan.options))
+        print(folder.read_text(workdir / "table.txt"))
+        print(f"report: {workdir / 'report.html'}")
+    return distributed.broadcast_from_primary(lambda: verdict.exit_code(workdir, context.options))
 
 
-def _run(plan: RunContext, splits: Splits, run: tracking.RunRecord) -> None:
-    """The stages of one run, in the order of the contract; `summary.json` comes last."""
-    cfg, workdir, wall = plan.cfg, plan.workdir, plan.wall
-    wall.update(plan.resumed.wall)
-    run.update_config(_metadata(cfg, splits))
+def _run(context: RunContext, splits: Splits, run: tracking.RunRecord) -> None:
+    """Run the stages and the evaluation, in the order of the contract; the summary comes last."""
+    workdir, wall = context.workdir, context.wall
+    wall.update(context.resumed.wall)
+    run.update_config(_metadata(context.cfg, splits))
     if distributed.is_primary():
         write_json(workdir / "splits.json", splits.record)
-        verdict.baseline(plan, splits, run.id)
-        training.warn_about_machine(plan.resumed)
-    networks, chosen, stages = _train(plan, splits, run)
-    params = networks[chosen]
+        verdict.baseline(context, splits, run.id)
+        training.warn_about_machine(context.resumed)
+    networks, index, stages = _train(context, splits, run)
+    params = networks[index]
     if distributed.is_primary():
-        store.save_params(workdir, params)
+        save_params(workdir, params)
     began = time.monotonic()
-    ship, rivals = select_model(plan, params, splits.val)
-    run.update_config({"ship": ship})
-    run.log_eval_summary({f"selection/{mode}/nrmse": value for mode, value in rivals.items()})
-    known = stages[0][STAGE_COLUMNS.index("validation")] if ship == "operator" else None
-    value = validation_error(plan, params, splits.val, ship) if known is None else known
-    run.log_eval_summary({"val/nrmse": value})
-    judged = evaluate_run(plan, networks, chosen, ship, splits.test)
-    report = judged.report
+    selected, candidates = select_model(context, params, splits.val)
+    run.update_config({"selected": selected})
+    run.log_eval_summary({f"selection/{mode}/nrmse": error for mode, error in candidates.items()})
+    error = stages[0][STAGE_COLUMNS.index("validation")] if selected == "operator" else None
+    if error is None:
+        error = validation_error(context, params, splits.val, selected)
+    run.log_eval_summary({"val/nrmse": error})
+    evaluation = evaluate_run(context, networks, index, selected, splits.test)
+    report = evaluation.report
     run.log_eval_summary({key.removeprefix("eval/"): v for key, v in report.scalars.items()})
     wall["compile_s"] += report.compile_s
     wall["eval_s"] = time.monotonic() - began - report.compile_s
     if distributed.is_primary():
-        _record(plan, splits, params, judged, stages, run)
+        _record(context, splits, params, evaluation, stages, run)
 
 
 def _record(
-    plan: RunContext,
+    context: RunContext,
     splits: Splits,
     params: Params,
-    judged: Evaluation,
+    evaluation: Evaluation,
     stages: list[Row],
     run: tracking.RunRecord,
 ) -> None:
-    """What the first process does alone: predictions, verdict, leaderboard, report, summary."""
-    cfg, workdir, wall, report = plan.cfg, plan.workdir, plan.wall, judged.report
-    if cfg.eval.save_predictions:
+    """Write predictions, verdict, leaderboard, report and summary, on the primary process."""
+    workdir, wall, report = context.workdir, context.wall, evaluation.report
+    if context.cfg.eval.save_predictions:
         save_predictions(workdir / "predictions.npz", report.predictions, truth=splits.test)
-    wall["verdict_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - plan.began
+    wall["verdict_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - context.began
     run.log_eval_summary(wall, prefix="wall")
     run.log_eval_summary({"peak_mib": environment.peak_mib()}, prefix="memory")
-    before = verdict.baseline(plan, splits, run.id)
-    ruled = verdict.judge(
-        plan, splits, run, before,
-        selected=judged.ship, curves=report.curves, times=report.times, spread=_spread(stages),
-    )  # fmt: skip
-    verdict.log_verdict(ruled, run)
+    before = verdict.baseline(context, splits, run.id)
+    run_verdict = verdict.judge(
+        context,
+        splits,
+        run,
+        before,
+        selected=evaluation.selected,
+        curves=report.curves,
+        times=report.times,
+        spread=_seeds_spread(stages),
+    )
+    verdict.log_verdict(run_verdict, run)
     began = time.monotonic()
-    publish(plan, splits, params, judged, ruled, stages, run)
+    publish(context, splits, params, evaluation, run_verdict, stages, run)
     wall["report_s"] = time.monotonic() - began
     wall["total_s"] = wall["verdict_s"] + wall["report_s"]
     run.log_eval_summary(wall, prefix="wall")
-    write_text(workdir / "table.txt", f"{format_evaluation(judged)}\n\n{verdict.sentence(ruled)}\n")
-    run.finish(verdict.exit_code(workdir, plan.options))
+    text = f"{format_evaluation(evaluation)}\n\n{verdict.sentence(run_verdict)}\n"
+    write_text(workdir / "table.txt", text)
+    run.finish(verdict.exit_code(workdir, context.options))
     run.write_summary()
 
 
-def _spread(stages: list[Row]) -> float | None:
-    """Of the operator's validation error, over the seeds of this run."""
+def _seeds_spread(stages: list[Row]) -> float | None:
+    """Return the deviation of the operator's validation error over the seeds of this run."""
     return stages[0][STAGE_COLUMNS.index("spread over seeds")] if stages else None
 
 
 def _train(
-    plan: RunContext, splits: Splits, run: tracking.RunRecord
+    context: RunContext, splits: Splits, run: tracking.RunRecord
 ) -> tuple[list[Params], int, list[Row]]:
-    """Every stage in turn -> each seed's network, the one to ship, a row of "Stage Summary" each.
+    """Train every stage -> each seed's network, the selected index, rows of "Stage Summary".
 
-    The seed of the operator with the lowest validation error ships, with what came of it; of
-    compared learning rates that one alone goes on.
+    The seed with the lowest validation error of the operator is selected; of compared learning
+    rates only the best one trains the later stages.
     """
-    cfg, wall, rows, chosen = plan.cfg, plan.wall, [], 0
-    params = training.init_params(plan.emulator, cfg, fit_statistics(plan.emulator, splits.train))
+    cfg, emulator, wall, rows, index = context.cfg, context.emulator, context.wall, [], 0
+    params = training.init_params(emulator, cfg, fit_statistics(emulator, splits.train))
     for name in cfg.stages:
-        fitted = training.run_stage(name, params, plan, splits, run)
-        params, at = fitted.best, fitted.progress
-        measure = schedule.stage_of(plan.emulator, cfg, name).judged
+        result = training.run_stage(name, params, context, splits, run)
+        params, progress = result.best, result.progress
         if name == "operator":
-            chosen = int(np.argmin(at.best_value))
-            params, plan.variants = (
-                training.best_variant(params, cfg, chosen),
-                training.variants(cfg, at),
-            )
-        size, value = num_params(params[name]) // cfg.num_seeds, at.best_value[chosen]
-        spread = float(np.std(at.best_value, ddof=1)) if cfg.num_seeds > 1 else None
-        updates = sum(steps for steps, _ in schedule.phases_of(plan.emulator, cfg, name))
-        flop = schedule.training_flops(plan.emulator, cfg, name) / 1e12
-        told = [at.best_step[chosen], measure, value, spread, flop, at.train_s, at.compile_s]
-        rows.append([name, size, updates, cfg.num_seeds, *told])
-        run.log_eval_summary({f"val/{name}/{measure}": value})
+            index = int(np.argmin(progress.best_value))
+            params = training.best_variant(params, cfg, index)
+            context.variants = training.variants(cfg, progress)
+        rows.append(_stage_row(context, name, params, progress, index))
+        _, size, *_, measure, error = rows[-1][:7]
+        run.log_eval_summary({f"val/{name}/{measure}": error})
         run.log_eval_summary({name: size}, prefix="params")
-        wall["train_s"] = wall.get("train_s", 0.0) + at.train_s
-        wall["compile_s"] = wall.get("compile_s", 0.0) + at.compile_s
-        if plan.variants:
-            chosen = 0
-    return training.unstack_networks(params, cfg), chosen, rows
+        wall["train_s"] = wall.get("train_s", 0.0) + progress.train_s
+        wall["compile_s"] = wall.get("compile_s", 0.0) + progress.compile_s
+        if context.variants:
+            index = 0
+    return training.unstack_networks(params, cfg), index, rows
+
+
+def _stage_row(
+    context: RunContext, name: str, params: Params, progress: training.Progress, index: int
+) -> Row:
+    """Return a row of "Stage Summary", as STAGE_COLUMNS names it."""
+    cfg, emulator, best = context.cfg, context.emulator, progress.best_value
+    return [
+        name,
+        num_params(params[name]) // cfg.num_seeds,
+        schedule.recipe_of(emulator, cfg, name).steps,
+        cfg.num_seeds,
+        progress.best_step[index],
+        STAGES[name].validate_by,
+        best[index],
+        float(np.std(best, ddof=1)) if cfg.num_seeds > 1 else None,
+        schedule.training_flops(emulator, cfg, name) / 1e12,
+        progress.train_s,
+        progress.compile_s,
+    ]
 
 
 def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
-    """What describes the run and is no metric: goes to W&B's config and metadata.json."""
-    unit = jax.devices()[0]
+    """Return what describes the run and is no metric, for W&B's config and metadata.json."""
+    device = jax.devices()[0]
     return {
         "eval_samples": len(splits.test),
-        "gpu_name": unit.device_kind if unit.platform != "cpu" else "none (cpu)",
+        "gpu_name": device.device_kind if device.platform != "cpu" else "none (cpu)",
         "data_origin": splits.record["origin"],
         "data_hash": splits.record["hash"],
         "fingerprint": config.fingerprint(cfg),
@@ -263,16 +295,14 @@ def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
 
 
 def _git_sha() -> str | None:
-    """Commit of the library's own checkout, None outside one."""
-    here = Path(__file__).parent
-    asked = subprocess.run(
-        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return asked.stdout.strip() or None
+    """Return the commit of the library's checkout, None outside one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None
 
 
 def _print_once(text: str, file: TextIO | None = None) -> None:
-    """Print, once for all processes."""
+    """Print on the primary process."""
     if distributed.is_primary():
         print(text, file=file)
 

@@ -1,4 +1,4 @@
-"""A finished run looked at again: another evaluation, added to the same W&B run."""
+"""Another evaluation of a finished run, added to the same W&B run."""
 
 import dataclasses
 from pathlib import Path
@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from ups_jax import sharding, tracking
+from ups_jax.config.renames import rename_forecaster
 from ups_jax.data import save_predictions, simulate
-from ups_jax.emulator import build
 from ups_jax.evaluate import Report
 from ups_jax.experiment import environment, workdir
+from ups_jax.experiment.build import build
 from ups_jax.experiment.context import RunContext, RunOptions
 from ups_jax.experiment.datasets import (
     apply_observation,
@@ -21,10 +22,13 @@ from ups_jax.experiment.datasets import (
 )
 from ups_jax.experiment.evaluation import SELECT_BEST, evaluate_run, format_evaluation
 from ups_jax.experiment.signals import StopFlag
+from ups_jax.experiment.trained import load
 from ups_jax.files import read_json, write_json
+from ups_jax.forecast import FORECASTERS
 from ups_jax.pde.base import PDE
 from ups_jax.progress import ProgressBar
 from ups_jax.registry import lookup
+from ups_jax.stages import STAGES
 from ups_jax.types import Params, Trajectories
 
 CHANGED_EVAL_KEYS = ("forecasters", "horizons", "select")
@@ -50,9 +54,9 @@ class EvaluateOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A trained model, the trajectories to evaluate it on, and the changes to its config."""
+    """A trained emulator, the trajectories to evaluate it on, and the changes to its config."""
 
-    plan: RunContext
+    context: RunContext
     params: Params
     test: Trajectories
     changed: dict[str, Any]
@@ -60,12 +64,12 @@ class Command:
 
 
 def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
-    """Load the model and its test data; ValueError where either is missing or does not fit."""
+    """Load the emulator and its test data. Raises ValueError if either is missing or unfit."""
     environment.enable_compilation_cache()
-    emulator, params, cfg = workdir.load(options.workdir)
+    emulator, params, cfg = load(options.workdir)
     if not workdir.is_finished(options.workdir):
         raise ValueError(
-            f"{options.workdir} is not finished; the command that began it goes on with it"
+            f"{options.workdir} is not finished; rerun its training command to resume it"
         )
     changed = _config_changes(options, cfg, emulator.pde)
     with cfg.unlocked():
@@ -75,61 +79,68 @@ def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
             cfg.pde.points = changed["points"]
         if "data" in changed:
             cfg.data.path = changed["data"]
-    emulator = build(cfg)
-    bar = ProgressBar(on=cfg.log.progress)
-    grid = sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
-    run_options = RunOptions(config="", workdir=options.workdir, wandb_mode=options.wandb_mode)
-    plan = RunContext(cfg, emulator, options.workdir, run_options, stop, 0.0, bar, grid)
-    test = from_file(cfg, emulator.pde) if options.data else _test_data(plan)
-    return Command(plan, params, test, changed, options.save_predictions)
+    context = RunContext(
+        cfg,
+        build(cfg),
+        options.workdir,
+        RunOptions(config="", workdir=options.workdir, wandb_mode=options.wandb_mode),
+        stop,
+        0.0,
+        ProgressBar(on=cfg.log.progress),
+        sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp),
+    )
+    test = from_file(cfg, context.emulator.pde) if options.data else _test_data(context)
+    return Command(context, params, test, changed, options.save_predictions)
 
 
-def execute(visit: Command) -> int:
+def execute(command: Command) -> int:
     """Evaluate, write `evaluation.json`, add summary and tables to the run -> exit code."""
-    plan = visit.plan
-    judged = evaluate_run(plan, [visit.params], 0, _selected(plan), visit.test)
-    report = judged.report
+    context, folder = command.context, command.context.workdir
+    selected = _selected(context)
+    evaluation = evaluate_run(context, [command.params], 0, selected, command.test)
+    report = evaluation.report
     record = {
-        "changed": visit.changed,
-        "origin": visit.test.origin,
-        "samples": len(visit.test),
+        "changed": command.changed,
+        "origin": command.test.origin,
+        "samples": len(command.test),
         "scalars": {k: v if np.isfinite(v) else None for k, v in report.scalars.items()},
     }
-    write_json(plan.workdir / "evaluation.json", record)
-    if visit.save_predictions:
-        save_predictions(visit.save_predictions, report.predictions, truth=visit.test)
-    schema = tracking.Schema(stages=tuple(plan.cfg.stages))
-    with tracking.reopen(plan.workdir, schema=schema, mode=plan.options.wandb_mode) as run:
-        _log_evaluation(run, report, visit.changed)
-    print(format_evaluation(judged))
-    print(f"report: {plan.workdir / 'evaluation.json'}")
+    write_json(folder / "evaluation.json", record)
+    if command.save_predictions:
+        save_predictions(command.save_predictions, report.predictions, truth=command.test)
+    schema = tracking.Schema(stages=tuple(STAGES[name].series for name in context.cfg.stages))
+    with tracking.reopen(folder, schema=schema, mode=context.options.wandb_mode) as run:
+        _log_evaluation(run, report, command.changed)
+    print(format_evaluation(evaluation))
+    print(f"report: {folder / 'evaluation.json'}")
     return 0
 
 
-def _selected(plan: RunContext) -> str:
-    """What the run shipped, where that is among the modes asked for; else the last of them."""
-    spec, record = plan.cfg.eval, plan.workdir / "metadata.json"
-    ship = read_json(record, {}).get("ship") if spec.select == SELECT_BEST else spec.select
-    return ship if ship in spec.forecasters else spec.forecasters[-1]
+def _selected(context: RunContext) -> str:
+    """Return the run's selected forecaster, or the last one if it is not evaluated here."""
+    spec, selected = context.cfg.eval, context.cfg.eval.select
+    if selected == SELECT_BEST:
+        metadata = read_json(context.workdir / "metadata.json", {})
+        # Runs before schema 3 name it "ship", by its old name.
+        selected = metadata.get("selected") or rename_forecaster(metadata.get("ship") or "")
+    return selected if selected in spec.forecasters else spec.forecasters[-1]
 
 
 def _log_evaluation(run: tracking.RunRecord, report: Report, changed: dict[str, Any]) -> None:
-    """Under `eval/` where nothing differs from the run's own evaluation, else under `again/`.
+    """Log under `eval/` if nothing differs from the run's own evaluation, else under `reeval/`.
 
-    Milliseconds stay those of the run: they would differ, and `summary.json` is not touched.
+    Milliseconds of an unchanged evaluation stay those of the run, as in its `summary.json`.
     """
     scalars = {key.removeprefix("eval/"): value for key, value in report.scalars.items()}
     scalars = {key: value for key, value in scalars.items() if changed or not key.endswith("ms")}
-    run.log_eval_summary(scalars, prefix="again" if changed else "eval")
-    suffix = " (again)" if changed else ""
+    run.log_eval_summary(scalars, prefix="reeval" if changed else "eval")
+    suffix = " (reevaluated)" if changed else ""
     run.log_table(f"Evaluation Summary{suffix}", report.columns, report.rows)
     run.log_table(f"Physics Diagnostics{suffix}", report.physics_columns, report.physics_rows)
 
 
 def _config_changes(options: EvaluateOptions, cfg: Any, pde: PDE) -> dict[str, Any]:
-    """What the flags ask for beside the config, as config values."""
-    from ups_jax.forecast import FORECASTERS
-
+    """Return the config values that the options change."""
     changed: dict[str, Any] = {}
     if options.forecasters:
         names = tuple(options.forecasters.split(","))
@@ -154,17 +165,17 @@ def _config_changes(options: EvaluateOptions, cfg: Any, pde: PDE) -> dict[str, A
     return changed
 
 
-def _test_data(plan: RunContext) -> Trajectories:
-    """Return the run's test split, simulated again if it has no data file."""
-    cfg, pde = plan.cfg, plan.emulator.pde
+def _test_data(context: RunContext) -> Trajectories:
+    """Return the run's test split, simulated at the config's resolution and horizon."""
+    cfg, pde = context.cfg, context.emulator.pde
     if cfg.data.path:
-        return load_splits(cfg, pde, stop=plan.stop).test
+        return load_splits(cfg, pde, stop=context.stop).test
     data = simulate(
         pde,
         split_key(cfg, "test"),
         n=cfg.data.test,
         steps=eval_steps(cfg),
-        stop=plan.stop,
-        progress=lambda done, total: plan.bar("simulate test", done, total),
+        stop=context.stop,
+        progress=lambda done, total: context.bar("simulate test", done, total),
     )
     return apply_observation(cfg, "test", data)

@@ -1,59 +1,52 @@
-"""Stages and update schedules that a config describes."""
+"""Stages and recipes that a config describes, and their cost."""
 
+from dataclasses import replace
 from functools import cache
-from inspect import signature
 from typing import Any
 
-from ups_jax import config
 from ups_jax.emulator import Emulator
 from ups_jax.flops import update_flops
 from ups_jax.registry import lookup
-from ups_jax.stages import STAGES
-from ups_jax.types import Stage
-
-Phases = tuple[tuple[int, int], ...]
-
-
-def stage_of(emulator: Emulator, cfg: Any, name: str) -> Stage:
-    """Build a stage with the keys of its config section that its factory accepts."""
-    return lookup(STAGES, name, "stage")(emulator, **dict(_settings(cfg, name)))
+from ups_jax.stages import STAGES, bind
+from ups_jax.train import Recipe
+from ups_jax.types import BoundStage
 
 
-def _settings(cfg: Any, name: str) -> tuple[tuple[str, Any], ...]:
-    spec = cfg.fit[name]
-    return tuple((key, spec[key]) for key in signature(STAGES[name]).parameters if key in spec)
+def stage_of(emulator: Emulator, cfg: Any, name: str) -> BoundStage:
+    """Return a stage bound to the emulator and the stage's config section."""
+    return bind(lookup(STAGES, name, "stage"), emulator, Recipe.of_section(cfg.fit[name]).to_dict())
 
 
-def phases_of(emulator: Emulator, cfg: Any, name: str) -> Phases:
-    """Return (updates, unroll) of each phase of a stage.
+def recipe_of(emulator: Emulator, cfg: Any, name: str) -> Recipe:
+    """Return the recipe of a stage.
 
-    With `fit.<name>.match` set, the total number of updates costs as many FLOPs as that stage.
+    With `fit.<name>.match_flops_of` set, its updates cost as many FLOPs as that stage.
     """
-    spec = cfg.fit[name]
-    if spec.match_flops_of is None:
-        return config.phases(spec, spec.steps)
-    shares = zip(spec.phase_fractions, spec.unroll, strict=True)
-    mean = sum(share * _update_flops(emulator, cfg, name, unroll) for share, unroll in shares)
-    steps = (
-        round(training_flops(emulator, cfg, spec.match_flops_of) / mean / spec.steps_per_call)
-        * spec.steps_per_call
-    )
-    return config.phases(spec, max(steps, spec.steps_per_call * len(spec.unroll)))
+    recipe = Recipe.of_section(cfg.fit[name])
+    if recipe.match_flops_of is None:
+        return recipe
+    fractions = zip(cfg.fit[name].phase_fractions, recipe.unroll, strict=True)
+    mean = sum(share * _update_flops(emulator, cfg, name, unroll) for share, unroll in fractions)
+    call = recipe.steps_per_call
+    steps = round(training_flops(emulator, cfg, recipe.match_flops_of) / mean / call) * call
+    return replace(recipe, steps=max(steps, call * len(recipe.unroll)))
 
 
 def training_flops(emulator: Emulator, cfg: Any, name: str) -> float:
-    """FLOPs of a whole stage of one network."""
-    phases = phases_of(emulator, cfg, name)
+    """Return the FLOPs of a whole stage of one network."""
+    phases = recipe_of(emulator, cfg, name).phases()
     return sum(steps * _update_flops(emulator, cfg, name, unroll) for steps, unroll in phases)
 
 
 def _update_flops(emulator: Emulator, cfg: Any, name: str, unroll: int) -> float:
-    return _traced(emulator, name, _settings(cfg, name), cfg.fit[name].batch, unroll)
+    settings = tuple(sorted(cfg.fit[name].to_dict().items(), key=lambda item: item[0]))
+    return _traced(emulator, name, settings, unroll)
 
 
 @cache
 def _traced(
-    emulator: Emulator, name: str, settings: tuple[tuple[str, Any], ...], batch: int, unroll: int
+    emulator: Emulator, name: str, settings: tuple[tuple[str, Any], ...], unroll: int
 ) -> float:
-    stage = STAGES[name](emulator, **dict(settings))
-    return update_flops(emulator, stage, batch=batch, unroll=unroll)
+    recipe = Recipe.of_section(dict(settings))
+    stage = bind(STAGES[name], emulator, recipe.to_dict())
+    return update_flops(emulator, stage, batch=recipe.batch, unroll=unroll)

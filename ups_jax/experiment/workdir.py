@@ -8,15 +8,8 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-import jax
-import numpy as np
-
 from ups_jax import config
-from ups_jax.emulator import Emulator, init
-from ups_jax.experiment.build import build
-from ups_jax.experiment.checkpoint import Checkpoints
 from ups_jax.files import scratch_files, write_json
-from ups_jax.types import Params
 
 
 def read_text(path: Path) -> str:
@@ -128,34 +121,3 @@ def _move_aside(workdir: Path) -> None:
     while target.exists():
         target, number = workdir.with_name(f"{workdir.name}.{run_id}.{number}"), number + 1
     workdir.rename(target)
-
-
-def save_params(workdir: Path, params: Params) -> None:
-    """Write the selected parameters and their statistics to `ckpt/selected`."""
-    with Checkpoints(workdir / "ckpt" / "selected") as checkpoints:
-        checkpoints.save(params, {"schema": config.SCHEMA})
-
-
-def load(workdir: str | Path) -> tuple[Emulator, Params, Any]:
-    """Load a trained emulator, its parameters and its config. Raises ValueError on other folders.
-
-    The networks are built from the run's own config, and the arrays must fit them.
-    """
-    workdir = Path(workdir)
-    record = workdir / "config.json"
-    if not record.exists():
-        raise ValueError(f"{workdir} holds no run: config.json is missing; train one first")
-    cfg = config.from_dict(json.loads(read_text(record)))
-    emulator = build(cfg)
-    # Runs before schema 3 have the parameters in the second folder.
-    folders = [workdir.joinpath(*name.split(".")) for name in ("ckpt.selected", "ckpt.shipped")]
-    folder = next((folder for folder in folders if folder.is_dir()), None)
-    if folder is None:
-        raise ValueError(f"{workdir} is not fully trained; rerun its training command to resume it")
-    like = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
-    with Checkpoints(folder) as checkpoints:
-        number = checkpoints.latest()
-        if number is None:
-            raise ValueError(f"{folder} holds no checkpoint; train again")
-        params = checkpoints.restore(number, like).tree
-    return emulator, jax.tree.map(np.asarray, params), cfg

@@ -25,42 +25,67 @@ __all__ = [
     "require_trained",
 ]
 
-COMPILED_STEPS = ("members", "calls", "levels", "beams", "candidates")
+COUNT_OPTIONS = ("members", "calls", "levels", "beams", "candidates")
 """Options that are whole numbers of at least one."""
 
+
+def _never(forecasters: tuple[str, ...]) -> bool:
+    return False
+
+
+def _autoregressive(emulator: Emulator) -> bool:
+    return emulator.diffusion is not None and emulator.diffusion.autoregressive
+
+
+MEMBERS = {"members": "ensemble.members", "antithetic": "ensemble.antithetic"}
 FORECASTERS: dict[str, Forecaster] = {
-    "control": Forecaster(
-        deterministic.control, ("control",), "learned; the operator trained on", one_call
+    "persistence": Forecaster(deterministic.persistence, note="the given frame"),
+    "mean": Forecaster(deterministic.mean, note="spatial mean of the given frame"),
+    "solver": Forecaster(
+        deterministic.solver, note="the scheme of regenerated data, on the evaluation grid"
     ),
-    "ensemble": Forecaster(
-        ensembles.ensemble,
-        ("ensemble",),
-        "learned; mean of members",
-        ensembles.ensemble_calls,
-        draws=True,
+    "operator": Forecaster(deterministic.operator, ("operator",), "learned", one_call),
+    "control": Forecaster(
+        deterministic.control,
+        ("control",),
+        "learned; the operator trained on",
+        one_call,
+        selectable=_never,
     ),
     "diffusion": Forecaster(
         ensembles.diffusion,
         ("operator", "diffusion"),
         "learned; mean of members",
         ensembles.teacher_calls,
-        draws=True,
+        stochastic=True,
+        settings={**MEMBERS, "temperature": "diffusion.temperature"},
+        own_rollouts=_autoregressive,
+        # A teacher is not selected where its cheaper student is in use.
+        selectable=lambda forecasters: "student" not in forecasters,
     ),
     "student": Forecaster(
         ensembles.student,
         ("operator", "student"),
         "learned; mean of members",
         ensembles.student_calls,
-        draws=True,
+        stochastic=True,
+        settings={**MEMBERS, "temperature": "diffusion.student_temperature"},
+        own_rollouts=_autoregressive,
     ),
-    "mean": Forecaster(deterministic.mean, note="spatial mean of the given frame"),
-    "operator": Forecaster(deterministic.operator, ("operator",), "learned", one_call),
-    "persistence": Forecaster(deterministic.persistence, note="the given frame"),
-    "solver": Forecaster(
-        deterministic.solver, note="the scheme of regenerated data, on the evaluation grid"
+    "ensemble": Forecaster(
+        ensembles.ensemble,
+        ("ensemble",),
+        "learned; mean of members",
+        ensembles.ensemble_calls,
+        stochastic=True,
+        settings={**MEMBERS, "temperature": "ensemble.temperature"},
     ),
     "ttc": Forecaster(
-        beam_search.ttc, ("operator",), "learned; searched by physics", beam_search.search_calls
+        beam_search.ttc,
+        ("operator",),
+        "learned; test-time search by physics",
+        beam_search.search_calls,
+        selectable=_never,
     ),
 }
 
@@ -124,7 +149,7 @@ def calls_per_step(
 
 def require_trained(mode: str, trained: Mapping[str, Any]) -> None:
     """Refuse a mode whose networks are not among those `trained`, by stage."""
-    missing = [model for model in FORECASTERS[mode].models if model not in trained]
+    missing = [model for model in FORECASTERS[mode].stages if model not in trained]
     if missing:
         raise ValueError(
             f"forecaster {mode!r} needs stage {missing[0]!r}, which was not trained; "
@@ -143,7 +168,7 @@ def _check_options(mode: str, options: Mapping[str, Any]) -> None:
             lookup(SAMPLERS, value, "sampler")
         elif name == "temperature" and not value >= 0:
             raise ValueError(f"temperature is {value}; noise is scaled by a number of at least 0")
-        elif name in COMPILED_STEPS and value is not None and value < 1:
+        elif name in COUNT_OPTIONS and value is not None and value < 1:
             raise ValueError(f"{name} is {value}; {mode} needs at least one")
 
 

@@ -1,6 +1,7 @@
-"""What a forecaster is, and what it returns."""
+"""Forecast and Forecaster types."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ups_jax.emulator import Emulator
@@ -15,20 +16,28 @@ class Forecast(NamedTuple):
     log: Mapping[str, Array] | None = None
 
 
-class Forecaster(NamedTuple):
-    """`run(emulator, params, u0, cond, key, steps=..., **options)`, its networks, a word on kinship.
+@dataclass(frozen=True)
+class Forecaster:
+    """A function that continues a field in time, and what it needs.
 
-    `models` are entries of the parameters, and names of the stages that train them; `calls`
-    counts the network calls of one step, all members together; `draws` tells that it has members.
+    `run(emulator, params, u0, cond, key, steps=..., **options)` -> Forecast. `stages` train the
+    networks that it uses, by their entries of the parameters. `calls(emulator, members)` counts
+    the network calls of one step, of all members together. A `stochastic` forecaster has members.
+    `settings` maps its options to config keys: {"temperature": "ensemble.temperature"}.
+    `own_rollouts(emulator)` is whether each member is a rollout of its own, as antithetic pairs must
+    be; `selectable(forecasters)` is whether validation may select it among the forecasters in use.
     """
 
     run: Callable[..., Forecast]
-    models: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
     note: str = ""
     calls: Callable[[Emulator, int], int] = lambda emulator, members: 0
-    draws: bool = False
+    stochastic: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+    selectable: Callable[[tuple[str, ...]], bool] = lambda forecasters: True
+    own_rollouts: Callable[[Emulator], bool] = lambda emulator: True
 
 
 def one_call(emulator: Emulator, members: int) -> int:
-    """One call a step."""
+    """Return the calls of a forecaster that calls one network a step."""
     return 1

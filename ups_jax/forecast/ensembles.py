@@ -97,7 +97,7 @@ def ensemble_step(
     """One interval by the operator with a noise input."""
 
     def draw(u: Array, cond: Array, key: Key) -> Array:
-        z = temperature * jax.random.normal(key, (*u.shape[:-1], emulator.noise))
+        z = temperature * jax.random.normal(key, (*u.shape[:-1], emulator.noise_channels))
         return step(emulator, params, u, cond, z, model="ensemble")
 
     return draw
@@ -239,9 +239,9 @@ def member_rollouts(
 
 def _mirror(emulator: Emulator, wanted: bool) -> Callable[[Array], Array] | None:
     """The PDE's mirror image, where it is wanted. ValueError where the PDE has none."""
-    if wanted and emulator.pde.mirror is None:
+    if wanted and emulator.pde.reflection is None:
         raise ValueError(f"{emulator.pde.name} has no mirror image; leave `antithetic` out")
-    return emulator.pde.mirror if wanted else None
+    return emulator.pde.reflection if wanted else None
 
 
 def _summarize_members(paths: Array) -> Forecast:

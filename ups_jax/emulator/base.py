@@ -1,0 +1,192 @@
+"""Emulator of a PDE: its networks as static functions, and their initial parameters."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ups_jax.diffusion import NoiseSchedule
+from ups_jax.models import OPERATORS, Network
+from ups_jax.pde.base import PDE
+from ups_jax.pde.finite_volume import coarse_step
+from ups_jax.registry import lookup
+from ups_jax.types import Array, Key, Params
+
+BaseStep = Callable[[Array, Array], Array]
+BASE_STEPS = ("persistence", "solver")
+
+
+class DiffusionSpec(NamedTuple):
+    """Diffusion of the operator's residual: noise schedule, teacher's sampler, student's calls.
+
+    With `autoregressive` a residual is that of a single step from a true frame, and each member's
+    rollout continues from its own samples. Without, a residual is that of the operator's rollout,
+    and members are samples around that rollout.
+    """
+
+    noise: NoiseSchedule
+    sampler: str
+    steps: int
+    student_steps: int
+    autoregressive: bool = False
+
+
+class SearchSpec(NamedTuple):
+    """Settings of test-time search: source of candidates, sizes, and the reward.
+
+    The noise of candidates is scaled from `temperature_start` to `temperature_end` by a name of
+    `search.TEMPERATURE_SCHEDULES`; `cost` is the number of network calls of a candidate;
+    `reward(prev, next, cond)` (..., *s, c) twice, (..., p) -> (...).
+    """
+
+    source: str
+    beams: int
+    candidates: int
+    lookahead: int
+    discount: float
+    temperature_schedule: str
+    temperature_start: float
+    temperature_end: float
+    cost: int
+    reward: Callable[[Array, Array, Array], Array]
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Emulator:
+    """Static functions of one task; parameters are separate, as `stats` and one entry a network.
+
+    The operator adds its increment to the field or, in a hybrid, to `base(u, cond)`: a cheap solver
+    step, which it also receives as input. With `galilean` it sees fields in the frame moving with
+    their mean. With `zero_mean` increments lose their spatial mean: for data that conserve it.
+    `networks` are those of the stages after the operator's, by stage: operators, with
+    `noise_channels` of noise where they are stochastic, or denoisers of the operator's residual.
+    """
+
+    pde: PDE
+    operator: Network
+    zero_mean: bool
+    galilean: bool
+    base: BaseStep | None
+    networks: Mapping[str, Network]
+    noise_channels: int
+    diffusion: DiffusionSpec | None
+    search: SearchSpec | None
+    spec: Mapping[str, Any]
+
+    def __init__(
+        self,
+        pde: PDE,
+        operator: Network | Callable[..., Network],
+        *,
+        zero_mean: bool = False,
+        galilean: bool = False,
+        base: BaseStep | str | None = None,
+        coarsen: int = 1,
+        substeps: int = 1,
+        networks: Mapping[str, Network] | None = None,
+        noise_channels: int = 1,
+        diffusion: DiffusionSpec | None = None,
+        search: SearchSpec | None = None,
+        spec: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        """Build from a network, or from a factory of OPERATORS and its `options`.
+
+        `base` is a step, or a name of BASE_STEPS with `coarsen` and `substeps` as in `base_step`.
+        `spec` holds the sections of a config that builds the same emulator, which `save` needs; it
+        is derived where a factory of OPERATORS is given. Raises ValueError where the PDE has no
+        Galilean frame, or a network does not fit its grid.
+        """
+        if galilean and pde.galilean_frame is None:
+            raise ValueError(
+                f"galilean is true, but pde {pde.name!r} has no Galilean frame; set it to false"
+            )
+        frame = dict(zero_mean=zero_mean, galilean=galilean)
+        if isinstance(base, str):
+            step = base_step(pde, base, coarsen=coarsen, substeps=substeps)
+            frame |= dict(base=base, coarsen=coarsen, substeps=substeps)
+            base = step
+        if not isinstance(operator, Network):
+            names = [name for name, make in OPERATORS.items() if make is operator]
+            if spec is None and names:
+                spec = {"operator": {"name": names[0], **options, **frame}}
+            operator = operator(**network_sizes(pde, base), **options)
+        elif options:
+            raise ValueError(f"unknown arguments {sorted(options)}; a Network takes no options")
+        values = (pde, operator, zero_mean, galilean, base, dict(networks or {}), noise_channels)
+        values = (*values, diffusion, search, dict(spec or {}))
+        for name, value in zip(self.__dataclass_fields__, values, strict=True):
+            object.__setattr__(self, name, value)
+        _check_shapes(self)
+
+
+def network_sizes(pde: PDE, base: BaseStep | None) -> dict[str, int]:
+    """Return the arguments of an operator's factory that the PDE and the base step fix."""
+    channels = len(pde.channels)
+    sizes = dict(ndim=pde.ndim, channels=channels, params=len(pde.params))
+    return sizes | ({} if base is None else {"inputs": 2 * channels})
+
+
+def _check_shapes(emulator: Emulator) -> None:
+    """Trace one step of the operator on the PDE's grid, without computing it."""
+    from ups_jax.emulator.steps import step
+
+    pde = emulator.pde
+    u = jax.ShapeDtypeStruct((*pde.points, len(pde.channels)), np.float32)
+    cond = jax.ShapeDtypeStruct((len(pde.params),), np.float32)
+    jax.eval_shape(
+        lambda u, cond: step(emulator, init(emulator, jax.random.key(0)), u, cond), u, cond
+    )
+
+
+def base_step(pde: PDE, name: str, *, coarsen: int = 1, substeps: int = 1) -> BaseStep | None:
+    """Return the step that an operator corrects: None for persistence, else a coarse solver step.
+
+    `coarsen` is the number of points a cell of the solver's grid. Raises ValueError on an unknown
+    name, a PDE without an interval solver, and numbers that do not divide the grid.
+    """
+    lookup(dict.fromkeys(BASE_STEPS), name, "operator.base")
+    if name == "persistence":
+        return None
+    if pde.march is None:
+        raise ValueError(
+            f"operator.base is 'solver', but pde {pde.name!r} has no interval solver; "
+            "use 'persistence'"
+        )
+    if min(coarsen, substeps) < 1 or any(n % coarsen or n // coarsen < 4 for n in pde.points):
+        raise ValueError(
+            f"operator.coarsen is {coarsen} and operator.substeps {substeps}; both must be at "
+            f"least 1, and coarsen must divide pde.points {pde.points} into 4 cells or more"
+        )
+    return coarse_step(pde.march, factor=coarsen, substeps=substeps, points=pde.points)
+
+
+def identity_stats(emulator: Emulator) -> Params:
+    """Return statistics that leave fields, parameters and residuals unchanged."""
+    c, p = len(emulator.pde.channels), len(emulator.pde.params)
+    names = ["std", "increment_std"] + ["residual_std"] * bool(emulator.diffusion)
+    stats = {"mean": np.zeros(c, np.float32), **{n: np.ones(c, np.float32) for n in names}}
+    # Orbax cannot save an array without elements.
+    cond = {"cond_mean": np.zeros(p, np.float32), "cond_std": np.ones(p, np.float32)} if p else {}
+    return stats | cond
+
+
+def init(emulator: Emulator, key: Key, stats: Mapping[str, Any] | None = None) -> Params:
+    """Return initial parameters of every network, with `stats` of the training split if given."""
+    chosen = identity_stats(emulator) | dict(stats or {})
+    return {
+        "stats": jax.tree.map(jnp.asarray, chosen),
+        "operator": emulator.operator.init(key),
+        **{
+            name: network.init(jax.random.fold_in(key, i))
+            for i, (name, network) in enumerate(emulator.networks.items())
+        },
+    }
+
+
+def num_params(tree: Any) -> int:
+    """Return the number of scalars in a tree of arrays."""
+    return sum(int(np.size(x)) for x in jax.tree.leaves(tree))

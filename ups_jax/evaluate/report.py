@@ -1,0 +1,177 @@
+"""Result of an evaluation: scalars by summary key, arrays for figures, and tables derived from them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+
+from ups_jax.evaluate.batches import Stats
+from ups_jax.forecast import FORECASTERS
+from ups_jax.tables import format_table, select_columns
+from ups_jax.types import Trajectories
+
+COUNTS = ("samples", "calls")
+TERMINAL_COLUMNS = {
+    "forecaster": "forecaster",
+    "protocol": "protocol",
+    "nrmse": "nRMSE",
+    "nrmse_median": "median",
+    "nrmse_p90": "p90",
+    "mae": "MAE",
+    "rel_l2": "relL2",
+    "correlation_time": "corr. time",
+    "samples": "samples",
+    "parameters": "parameters",
+    "calls": "calls",
+    "ms": "ms/rollout",
+}
+"""Columns of the table in a terminal, with their titles."""
+EXAMPLES = (("median", 0.5), ("90th percentile", 0.9), ("worst", 1.0), ("best", 0.0))
+"""Quantiles of the error at which example trajectories are shown, in order."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scalars of the forecasters by summary key, and arrays for the figures.
+
+    `curves` holds "<mode>[/p10]/nrmse" (n, t), "<mode>/spectrum" (k,) at the last frame and
+    "<mode>/law/<law>" (3, t + 1), the 10th, 50th and 90th percentile of a law's drift;
+    `predictions` every P1 forecast (n, t, *s, c); `examples` "truth" (m, t + 1, *s, c) and
+    "<mode>" (m, t, *s, c) of the samples `chosen`. Reports of one split combine with `|`.
+    """
+
+    scalars: dict[str, float]
+    forecasters: tuple[str, ...]
+    parameters: Mapping[str, int]
+    protocols: tuple[str, ...]
+    horizons: tuple[float, ...]
+    times: np.ndarray
+    curves: Stats = field(default_factory=dict)
+    predictions: Stats = field(default_factory=dict)
+    examples: Stats = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    chosen: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    num_seeds: int = 1
+    compile_s: float = 0.0
+
+    def __or__(self, other: Self) -> Self:
+        """Return the union; where both have a value, the other's counts."""
+        return replace(
+            self,
+            scalars=self.scalars | other.scalars,
+            forecasters=tuple(dict.fromkeys((*self.forecasters, *other.forecasters))),
+            parameters={**self.parameters, **other.parameters},
+            curves=self.curves | other.curves,
+            predictions=self.predictions | other.predictions,
+            compile_s=self.compile_s + other.compile_s,
+        )
+
+    def with_examples(self, data: Trajectories, selected: str, count: int) -> Self:
+        """Return the report with examples at quantiles of the selected forecaster's P1 error."""
+        errors = self.curves[f"{selected}/nrmse"].mean(1)
+        order = np.argsort(np.nan_to_num(errors, nan=np.inf))
+        wanted = EXAMPLES[:count]
+        chosen = np.array([order[round(q * (len(order) - 1))] for _, q in wanted], int)
+        predictions = {mode: paths[chosen] for mode, paths in self.predictions.items()}
+        labels = [f"{name} sample ({i})" for (name, _), i in zip(wanted, chosen, strict=True)]
+        examples = {"truth": np.asarray(data.u[chosen]), **predictions}
+        return replace(self, examples=examples, labels=labels, chosen=chosen)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of "Evaluation Summary"."""
+        return [
+            "forecaster",
+            "protocol",
+            *self._metrics(),
+            "parameters",
+            *COUNTS,
+            "ms",
+            "what it is",
+        ]
+
+    @property
+    def rows(self) -> list[list[Any]]:
+        """Rows of "Evaluation Summary": each protocol, each forecaster, then seeds."""
+        rows, seeds = [], []
+        for protocol in self.protocols:
+            for mode in self.forecasters:
+                prefix = prefix_of(mode, protocol)
+                if f"{prefix}nrmse" not in self.scalars:
+                    continue
+                note = FORECASTERS[mode].note
+                rows.append([mode, protocol, *self._row(mode, prefix), note])
+                seeds += [
+                    [title, protocol, *self._row(mode, prefix, suffix), note]
+                    for title, suffix in self._seed_rows(f"{prefix}nrmse", mode)
+                ]
+        return rows + seeds
+
+    @property
+    def physics_columns(self) -> list[str]:
+        """Columns of "Physics Diagnostics"."""
+        return ["forecaster", *self._diagnostics()]
+
+    @property
+    def physics_rows(self) -> list[list[Any]]:
+        """Rows of "Physics Diagnostics": the truth, each forecaster, then seeds."""
+        names, rows, seeds = self._diagnostics(), [], []
+        for mode in ("truth", *self.forecasters):
+            keys = [f"eval/{mode}/physics/{name}" for name in names]
+            if not keys or keys[0] not in self.scalars:
+                continue
+            rows.append([mode, *(self.scalars[key] for key in keys)])
+            seeds += [
+                [title, *(self.scalars.get(key + suffix) for key in keys)]
+                for title, suffix in self._seed_rows(keys[0], mode)
+            ]
+        return rows + seeds
+
+    def table(self) -> str:
+        """Return the evaluation as aligned text."""
+        return format_table(*select_columns(self.columns, self.rows, TERMINAL_COLUMNS))
+
+    def _metrics(self) -> list[str]:
+        horizons = [f"nrmse@{h:g}" for h in self.horizons]
+        names = ["nrmse", "nrmse_median", "nrmse_p90", *horizons, "rmse", "mae", "rel_l2", "crmse"]
+        return [*names, "max_error", "correlation_time", "correlation_censored"]
+
+    def _diagnostics(self) -> list[str]:
+        start = "eval/truth/physics/"
+        return [key.removeprefix(start) for key in self.scalars if key.startswith(start)]
+
+    def _row(self, mode: str, prefix: str, suffix: str = "") -> list[Any]:
+        values = [self.scalars.get(f"{prefix}{name}{suffix}") for name in self._metrics()]
+        counts = [int(self.scalars[f"eval/{mode}/{name}"]) for name in COUNTS]
+        ms = self.scalars.get(f"eval/{mode}/ms{suffix}")
+        return [*values, self.parameters.get(mode, 0), *counts, ms]
+
+    def _seed_rows(self, key: str, mode: str) -> list[tuple[str, str]]:
+        if f"{key}_seeds_mean" not in self.scalars:
+            return []
+        kinds = (("mean", "_seeds_mean"), ("spread", "_seeds_std"))
+        return [(f"{mode}, {kind} of {self.num_seeds} seeds", suffix) for kind, suffix in kinds]
+
+
+def prefix_of(mode: str, protocol: str) -> str:
+    """Return the start of a forecaster's summary keys under a protocol."""
+    return f"eval/{mode}/" if protocol == "p1" else f"eval/{mode}/{protocol}/"
+
+
+def merge_seeds(report: Report, networks: Sequence[Report]) -> Report:
+    """Add the mean and the sample deviation over networks, of each of their scalars.
+
+    `<key>_seeds_mean` and `<key>_seeds_std`; medians, percentiles, calls and milliseconds are the
+    selected network's alone. Raises ValueError below two networks.
+    """
+    if len(networks) < 2:
+        raise ValueError(f"got {len(networks)} network; a spread over seeds needs at least two")
+    scalars = dict(report.scalars)
+    for key in networks[0].scalars:
+        if key.startswith("eval/truth/") or key.endswith(("/ms", "/calls", "_median", "_p90")):
+            continue
+        values = [network.scalars[key] for network in networks]
+        scalars[f"{key}_seeds_mean"] = float(np.mean(values))
+        scalars[f"{key}_seeds_std"] = float(np.std(values, ddof=1))
+    return replace(report, scalars=scalars, num_seeds=len(networks))

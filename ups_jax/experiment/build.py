@@ -1,0 +1,172 @@
+"""Emulator that a loaded config describes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ups_jax import diffusion, rewards, search
+from ups_jax.emulator import (
+    BASE_STEPS,
+    DiffusionSpec,
+    Emulator,
+    SearchSpec,
+    add_residual,
+    base_step,
+    init,
+    network_sizes,
+    step,
+)
+from ups_jax.forecast import FORECASTERS
+from ups_jax.forecast.beam_search import PROPOSALS
+from ups_jax.models import DENOISERS, OPERATORS, Network
+from ups_jax.pde import PDES
+from ups_jax.pde.base import PDE
+from ups_jax.registry import lookup
+from ups_jax.stages import STAGES
+from ups_jax.types import Array
+
+BUILDER_KEYS = ("name", "zero_mean", "galilean", "base", "coarsen", "substeps")
+"""Keys of `cfg.operator` that are no arguments of its factory."""
+
+
+def build(cfg: Any) -> Emulator:
+    """Return the emulator that a loaded config describes, with the networks of its stages.
+
+    Raises ValueError on an unknown name or argument, and on a network that does not fit the PDE.
+    """
+    pde = build_pde(cfg)
+    spec = dict(cfg.operator)
+    if cfg.ensemble.antithetic and pde.reflection is None:
+        raise ValueError(
+            f"ensemble.antithetic is true, but pde {pde.name!r} has no reflection; set it to false"
+        )
+    base = base_step(
+        pde,
+        spec.get("base", BASE_STEPS[0]),
+        coarsen=spec.get("coarsen", 1),
+        substeps=spec.get("substeps", 1),
+    )
+    make_operator = lookup(OPERATORS, spec["name"], "operator")
+    options = {key: value for key, value in spec.items() if key not in BUILDER_KEYS}
+
+    def operator(noise: int = 0) -> Network:
+        return make_operator(**network_sizes(pde, base), noise=noise, **options)
+
+    emulator = Emulator(
+        pde,
+        operator(),
+        zero_mean=spec.get("zero_mean", False),
+        galilean=spec.get("galilean", False),
+        base=base,
+        networks=_networks(cfg, pde, operator),
+        noise_channels=cfg.ensemble.noise_channels,
+        diffusion=_diffusion(cfg),
+        search=_search(cfg, pde),
+        spec=cfg.to_dict(),
+    )
+    _check_denoiser(emulator)
+    return emulator
+
+
+def build_pde(cfg: Any) -> PDE:
+    """Return the PDE that a loaded config describes."""
+    args = dict(cfg.pde)
+    make = lookup(PDES, args.pop("name"), "pde")
+    return make(**args, cells=tuple(cfg.data.cells))
+
+
+def _networks(cfg: Any, pde: PDE, operator: Callable[[int], Network]) -> dict[str, Network]:
+    """Return the network of every stage after the operator's, by stage."""
+
+    def stochastic() -> Network:
+        network = operator(cfg.ensemble.noise_channels)
+        if "noise" not in network.takes:
+            raise ValueError(
+                f"operator {cfg.operator.name!r} ignores noise, so an ensemble would have no "
+                "spread; use another operator, or declare takes={'noise'} in its Network"
+            )
+        return network
+
+    def denoiser() -> Network:
+        spec = dict(cfg.denoiser)
+        channels = len(pde.channels)
+        return lookup(DENOISERS, spec.pop("name"), "denoiser")(
+            ndim=pde.ndim,
+            channels=channels,
+            context=2 * channels,
+            features=len(pde.params) + diffusion.EMBEDDING_SIZE,
+            **spec,
+        )
+
+    makers = {"operator": lambda: operator(0), "stochastic": stochastic, "denoiser": denoiser}
+    networks = {}
+    for name in cfg.stages:
+        kind = lookup(STAGES, name, "stage").network
+        if name != "operator" and kind is not None:
+            make = lookup(makers, kind, "kind of network") if isinstance(kind, str) else None
+            networks[name] = make() if make else kind(pde)  # pyright: ignore[reportCallIssue]
+    return networks
+
+
+def _diffusion(cfg: Any) -> DiffusionSpec | None:
+    """Return the diffusion settings, if a stage uses a denoiser."""
+    spec = cfg.diffusion
+    if not any(STAGES[name].network == "denoiser" for name in cfg.stages):
+        return None
+    make = lookup(diffusion.NOISE_SCHEDULES, spec.noise, "noise")
+    lookup(diffusion.SAMPLERS, spec.sampler, "sampler")
+    noise = make(sigma_min=spec.sigma_min, sigma_max=spec.sigma_max)
+    return DiffusionSpec(noise, spec.sampler, spec.steps, spec.student_steps, spec.autoregressive)
+
+
+def _search(cfg: Any, pde: PDE) -> SearchSpec | None:
+    """Return the settings of forecaster `ttc`, if the source of its candidates is trained."""
+    spec = cfg.search
+    lookup(PROPOSALS, spec.source, "search.source")
+    if any(stage not in cfg.stages for stage in FORECASTERS[spec.source].stages):
+        return None
+    cost = cfg.diffusion.student_steps if spec.source == "student" else 1
+    candidates = spec.candidates
+    if spec.calls_per_step is not None:
+        candidates = search.max_candidates(
+            spec.calls_per_step, beams=spec.beams, lookahead=spec.lookahead, cost=cost
+        )
+    search.calls_per_step(spec.beams, candidates, spec.lookahead, cost=cost)
+    search.temperatures(
+        spec.temperature_schedule,
+        steps=1,
+        start=spec.temperature_start,
+        end=spec.temperature_end,
+    )
+    return SearchSpec(
+        spec.source,
+        spec.beams,
+        candidates,
+        spec.lookahead,
+        spec.discount,
+        spec.temperature_schedule,
+        spec.temperature_start,
+        spec.temperature_end,
+        cost,
+        rewards.weighted_reward(pde, spec.rewards, spec.weights),
+    )
+
+
+def _check_denoiser(emulator: Emulator) -> None:
+    """Trace one denoised step on the PDE's grid, without computing it."""
+    if "diffusion" not in emulator.networks:
+        return
+    pde = emulator.pde
+
+    def once(u: Array, cond: Array) -> Array:
+        params = init(emulator, jax.random.key(0))
+        u_next = step(emulator, params, u, cond)
+        sigma = diffusion.sigma_embedding(u.mean())
+        return add_residual(
+            emulator, params, u, u_next, cond, lambda net: net(u, sigma), model="diffusion"
+        )
+
+    u = jax.ShapeDtypeStruct((*pde.points, len(pde.channels)), np.float32)
+    jax.eval_shape(once, u, jax.ShapeDtypeStruct((len(pde.params),), np.float32))

@@ -1,0 +1,91 @@
+"""Trained emulators on disk: saved from Python, or by a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ups_jax import config
+from ups_jax.config import base
+from ups_jax.config.renames import RENAMED_SCHEMA, STAGE_RENAMES
+from ups_jax.emulator import Emulator, init
+from ups_jax.experiment.build import build
+from ups_jax.experiment.checkpoint import Checkpoints
+from ups_jax.experiment.workdir import read_text
+from ups_jax.files import write_json
+from ups_jax.pde import PDES
+from ups_jax.types import Params
+
+FOLDERS = ("ckpt/selected", "ckpt/shipped")
+"""Folders of the selected parameters: today's, and that of runs before schema 3."""
+
+
+def save(folder: str | Path, emulator: Emulator, params: Params) -> Path:
+    """Write an emulator and its parameters to a folder that `load` reads; return the folder.
+
+    Raises ValueError on a folder that is not empty, and on an emulator whose PDE or operator is
+    not in PDES or OPERATORS: register it there, under a name.
+    """
+    folder = Path(folder).expanduser()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is not empty; name another folder")
+    cfg = _config_of(emulator)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", config.to_dict(cfg))
+    save_params(folder, params)
+    return folder
+
+
+def save_params(folder: Path, params: Params) -> None:
+    """Write the selected parameters, and the statistics among them."""
+    with Checkpoints(folder / FOLDERS[0]) as checkpoints:
+        checkpoints.save(params, {"schema": config.SCHEMA})
+
+
+def load(folder: str | Path) -> tuple[Emulator, Params, Any]:
+    """Return a trained emulator, its parameters and its config, from a run or from `save`.
+
+    Raises ValueError on a folder without a config or parameters, and on parameters that do not fit.
+    """
+    folder = Path(folder).expanduser()
+    record = folder / "config.json"
+    if not record.exists():
+        raise ValueError(f"{folder} holds no run: config.json is missing; train one first")
+    saved = json.loads(read_text(record))
+    cfg = config.from_dict(saved)
+    emulator = build(cfg)
+    found = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
+    if found is None:
+        raise ValueError(f"{folder} is not fully trained; rerun its training command to resume it")
+    names = STAGE_RENAMES if saved.get("schema") == RENAMED_SCHEMA else {}
+    old_names = {new: old for old, new in names.items()}
+    example = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
+    example = {old_names.get(name, name): value for name, value in example.items()}
+    with Checkpoints(found) as checkpoints:
+        number = checkpoints.latest()
+        if number is None:
+            raise ValueError(f"{found} holds no checkpoint; train again")
+        tree = checkpoints.restore(number, example).tree
+    params = {names.get(name, name): value for name, value in tree.items()}
+    return emulator, jax.tree.map(np.asarray, params), cfg
+
+
+def _config_of(emulator: Emulator) -> Any:
+    """Return the config that builds an emulator."""
+    if "schema" in emulator.spec:
+        return config.from_dict(emulator.spec)
+    pde, operator = emulator.pde, emulator.spec.get("operator")
+    if operator is None:
+        raise ValueError(
+            "the operator's factory is not in ups_jax.OPERATORS, so a folder could not name it; "
+            "add it there before building the emulator"
+        )
+    if pde.name not in PDES:
+        raise ValueError(f"pde {pde.name!r} is not in ups_jax.PDES; add its factory there")
+    arguments = {key: value for key, value in pde.spec.items() if key != "cells"}
+    sections = config.to_dict(base.get_config())
+    sections |= {"pde": {"name": pde.name, **arguments}, "operator": operator}
+    sections["data"]["cells"] = pde.cells
+    return config.from_dict(sections)

@@ -1,0 +1,193 @@
+"""Training: one loop (`fit`), one stage (`train_stage`), and the public `train`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+
+from ups_jax.data import draw_windows
+from ups_jax.emulator import Emulator, fit_statistics, init
+from ups_jax.evaluate import ensemble_validator, loss_validator, validator
+from ups_jax.progress import ProgressBar
+from ups_jax.registry import lookup
+from ups_jax.sharding import Mesh
+from ups_jax.stages import STAGES, bind
+from ups_jax.train.loop import (
+    FitResult,
+    Hooks,
+    Progress,
+    TrainSnapshot,
+    Validate,
+    fit,
+    init_state,
+    init_states,
+)
+from ups_jax.train.recipe import Phases, Recipe
+from ups_jax.train.updates import TrainState, run_updates
+from ups_jax.types import Array, BoundStage, Key, Params, Trajectories
+
+__all__ = [
+    "FitResult",
+    "Hooks",
+    "Phases",
+    "Progress",
+    "Recipe",
+    "TrainSnapshot",
+    "TrainState",
+    "Validation",
+    "fit",
+    "init_state",
+    "init_states",
+    "run_updates",
+    "train",
+    "train_stage",
+]
+
+PREPARE_WINDOWS = 256
+"""Training windows from which a stage derives its initial parameters."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Settings of validation: trajectories a batch, and the ensemble of a stage scored by CRPS."""
+
+    batch: int = 16
+    members: int = 8
+    antithetic: bool = False
+    num_trajectories: int = 128
+
+
+def train(
+    emulator: Emulator,
+    data: Trajectories,
+    val: Trajectories,
+    recipe: Recipe = Recipe(),
+    *,
+    key: Key,
+    stage: str = "operator",
+    params: Params | None = None,
+    validation: Validation = Validation(),
+    mesh: Mesh | None = None,
+    hooks: Hooks = Hooks(),
+    progress: bool = True,
+) -> Params:
+    """Train one stage and return the parameters with the lowest validation error.
+
+    `params` are those of the stages before; without them, networks and statistics of the training
+    split are initialized. Numbers equal those of a run whose seed makes the same key. Raises
+    ValueError where an earlier stage is missing, FloatingPointError where training diverges.
+    """
+    params = params or init(emulator, key, fit_statistics(emulator, data))
+    bar = ProgressBar(on=progress)
+    show = ("loss", f"val_{lookup(STAGES, stage, 'stage').validate_by}")
+    last: dict[str, float] = {}
+
+    def on_log(step: int, row: Mapping[str, float]) -> None:
+        last.update({name: value for name, value in row.items() if name in show})
+        bar(stage, step, recipe.steps, **last)
+        hooks.on_log(step, row)
+
+    result = train_stage(
+        stage, emulator, params, data, val, recipe, key,
+        validation=validation, mesh=mesh, hooks=replace(hooks, on_log=on_log),
+    )  # fmt: skip
+    return result.best
+
+
+def train_stage(
+    name: str,
+    emulator: Emulator,
+    params: Params,
+    data: Trajectories,
+    val: Trajectories,
+    recipe: Recipe,
+    key: Key,
+    *,
+    validation: Validation = Validation(),
+    lr_factors: Array | None = None,
+    mesh: Mesh | None = None,
+    hooks: Hooks = Hooks(),
+    resume: TrainSnapshot | None = None,
+) -> FitResult:
+    """Train a stage on a split, selected on another; the key is that of the whole run.
+
+    A row of keys trains that many networks side by side, as `fit` does; `params` are then stacked.
+    Raises ValueError on an unknown stage and on parameters that lack an earlier one.
+    """
+    stage = lookup(STAGES, name, "stage")
+    missing = [other for other in (*stage.after, name) if other not in params]
+    if missing:
+        raise ValueError(
+            f"stage {name!r} needs {missing[0]!r} among the parameters {sorted(params)}; "
+            "build the emulator with that stage, and train it first"
+        )
+    bound = bind(stage, emulator, recipe.to_dict())
+    number, run_key = list(STAGES).index(name) + 1, key[0] if key.ndim else key
+    stage_key = _maybe_vmap(lambda k: jax.random.fold_in(k, number), key)
+    data, val = bound.data(params, data), bound.data(params, val)
+    return fit(
+        bound,
+        _prepare(bound, params, data, recipe, run_key, stacked=bool(key.ndim)),
+        data,
+        stage_key,
+        recipe,
+        augment=emulator.pde.symmetries if recipe.augment else (),
+        lr_factors=lr_factors,
+        validate=_validator(bound, emulator, val, recipe, validation, mesh=mesh, stop=hooks.stop),
+        mesh=mesh,
+        hooks=hooks,
+        resume=resume,
+    )
+
+
+def _prepare(
+    stage: BoundStage,
+    params: Params,
+    data: Trajectories,
+    recipe: Recipe,
+    key: Key,
+    *,
+    stacked: bool,
+) -> Params:
+    """Return a stage's initial parameters, from those before it and some training windows."""
+    k_window, k_start = jax.random.split(key)
+    u, cond = draw_windows(
+        k_window,
+        data,
+        batch=PREPARE_WINDOWS,
+        length=max(recipe.unroll) + 1,
+        start_bias=recipe.start_bias,
+    )
+
+    def begin(params: Params) -> Params:
+        return stage.prepare(params, {"u": u, "cond": cond}, k_start)
+
+    return jax.jit(jax.vmap(begin) if stacked else begin)(params)
+
+
+def _validator(
+    stage: BoundStage,
+    emulator: Emulator,
+    val: Trajectories,
+    recipe: Recipe,
+    spec: Validation,
+    **options: Any,
+) -> Validate:
+    """Return the validation error that selects a stage's parameters."""
+    if stage.validate_by == "loss":
+        unroll, bias = max(recipe.unroll), recipe.start_bias
+        return loss_validator(
+            stage, val, batch=recipe.batch, unroll=unroll, start_bias=bias, **options
+        )
+    options |= dict(mode=STAGES[stage.name].forecaster, batch=spec.batch)
+    if stage.validate_by == "crps":
+        # As many members as evaluation uses: the fair CRPS of two is unbiased but too noisy.
+        options |= dict(members=spec.members)
+        options |= dict(antithetic=True) if spec.antithetic else {}
+        return ensemble_validator(emulator, val.take(slice(spec.num_trajectories)), **options)
+    return validator(emulator, val, **options)
+
+
+def _maybe_vmap(function: Callable[[Key], Any], key: Key) -> Any:
+    return jax.vmap(function)(key) if key.ndim else function(key)

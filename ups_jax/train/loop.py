@@ -1,0 +1,292 @@
+"""The training loop: calls of several optimizer updates each, on data that live on the device."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ups_jax.data import DiskFields, sample_windows, window_loader
+from ups_jax.optim import Optimizer
+from ups_jax.sharding import (
+    Mesh,
+    any_process,
+    device_put,
+    fsdp_shardings,
+    replicate,
+    replicated,
+)
+from ups_jax.train.recipe import Recipe
+from ups_jax.train.updates import Augment, TrainState, run_updates
+from ups_jax.types import Array, BoundStage, Interrupted, Key, Params, Trajectories
+
+Validate = Callable[[Params], float]
+"""Validation error of one network's parameters; raises Interrupted if stopped."""
+
+
+class Progress(NamedTuple):
+    """Best validation step and value of each network, and the seconds spent so far.
+
+    `pending` is the row of a call whose validation was interrupted; it is logged after validation.
+    """
+
+    best_step: Sequence[int] = ()
+    best_value: Sequence[float] = ()
+    train_s: float = 0.0
+    compile_s: float = 0.0
+    pending: Mapping[str, float] | None = None
+
+
+class TrainSnapshot(NamedTuple):
+    """A stage in training: its state, the EMA with the best validation error, its progress."""
+
+    state: TrainState
+    best: Params
+    progress: Progress
+
+
+class FitResult(NamedTuple):
+    """Parameters after training: `best` is the EMA of lowest validation error, `last` the newest."""
+
+    best: Params
+    last: Params
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Callbacks of a training loop.
+
+    `on_log(step, row)` runs after every call, `on_save(snapshot)` before every compilation, after
+    every validation, every `save_every_s` seconds and before an interruption. When `stop()` is
+    true, the loop saves and raises Interrupted; of several processes all must answer alike.
+    """
+
+    on_log: Callable[[int, Mapping[str, float]], None] = lambda step, row: None
+    on_save: Callable[[TrainSnapshot], None] = lambda snapshot: None
+    stop: Callable[[], bool] = lambda: False
+    save_every_s: float = 20.0
+
+
+def init_state(name: str, params: Params, opt: Optimizer) -> TrainSnapshot:
+    """Return the state before the first update; averages are copies, since the state is donated."""
+    trained, ema, best = ({name: jax.tree.map(jnp.array, params[name])} for _ in range(3))
+    state = TrainState(jnp.zeros((), jnp.int32), trained, ema, opt.chain.init(trained))
+    return TrainSnapshot(state, best, Progress())
+
+
+def init_states(name: str, params: Params, opt: Optimizer) -> TrainSnapshot:
+    """Return `init_state` of stacked networks."""
+    state, best = jax.vmap(lambda params: init_state(name, params, opt)[:2])(params)
+    return TrainSnapshot(state, best, Progress())
+
+
+def fit(
+    stage: BoundStage,
+    params: Params,
+    data: Trajectories,
+    key: Key,
+    recipe: Recipe,
+    *,
+    augment: Sequence[Augment] = (),
+    lr_factors: Array | None = None,
+    validate: Validate | None = None,
+    mesh: Mesh | None = None,
+    hooks: Hooks = Hooks(),
+    resume: TrainSnapshot | None = None,
+) -> FitResult:
+    """Train the entry `stage.name` of `params` through the phases of a recipe.
+
+    A row of keys (m,) trains m networks side by side: every array of `params` and of the result
+    has that leading axis, and the log holds means over networks, with `<name>_std`. `lr_factors`
+    (m,) multiply the learning rate of each; networks that diverge are then left out of the log.
+    The devices of a `mesh` share every batch, and over its axis `fsdp` the parameters. `validate`
+    selects the EMA of each network; without it the last one is returned. Raises
+    FloatingPointError, after logging and saving, on a loss that is not finite, and Interrupted.
+    """
+    loop = _Loop(stage, params, data, key, recipe, augment, lr_factors, validate, mesh, hooks)
+    return loop.run(resume)
+
+
+class _Loop:
+    """One training run: what is fixed, the state, and the compiled call of the current phase."""
+
+    def __init__(
+        self, stage, params, data, key, recipe, augment, lr_factors, validate, mesh, hooks
+    ) -> None:
+        self.stage, self.recipe, self.hooks, self.mesh = stage, recipe, hooks, mesh
+        self.data, self.augment, self.validate = data, tuple(augment), validate
+        self.init_params, self.networks = params, key.shape
+        frozen = {name: value for name, value in params.items() if name != stage.name}
+        # Windows are read by the host from a disk, and by each process of several for itself.
+        self.host_windows = isinstance(data.u, DiskFields) or (
+            mesh is not None and mesh.is_multi_process
+        )
+        fields = () if self.host_windows else (jnp.asarray(data.u), jnp.asarray(data.cond))
+        factors = () if lr_factors is None else (lr_factors,)
+        self.fields, self.frozen, self.key, self.factors = replicate(
+            mesh, (fields, frozen, key, factors)
+        )
+        self.opt = recipe.optimizer()
+        self.phases = recipe.phases()
+        self.ends = [int(end) for end in np.cumsum([steps for steps, _ in self.phases])]
+        self.saved_at, self.saved_step = time.monotonic(), -1
+        self.call, self.loader, self.unroll, self.places = None, None, 0, None
+
+    def run(self, resume: TrainSnapshot | None) -> FitResult:
+        begin = init_states if self.networks else init_state
+        state, best, self.progress = resume or begin(self.stage.name, self.init_params, self.opt)
+        if self.mesh is not None:
+            self.places = fsdp_shardings(self.mesh, state, lead=len(self.networks))
+            state, best = device_put((state, best), (self.places, self.places.ema))
+        self.state, self.best = state, best
+        self.step = int(np.ravel(state.step)[0])
+        if self.progress.pending is not None:
+            self.finish_call(dict(self.progress.pending))
+        while self.step < self.ends[-1]:
+            if self.hooks.stop():
+                self.interrupt()
+            phase = int(np.searchsorted(self.ends, self.step, side="right"))
+            if self.phases[phase][1] != self.unroll:
+                self.compile(self.phases[phase][1])
+            self.finish_call(self.advance())
+        if self.loader:
+            self.loader.close()
+        selected = {**self.frozen, **(self.best if self.validate else self.state.ema)}
+        return FitResult(selected, {**self.frozen, **self.state.params}, self.progress)
+
+    def compile(self, unroll: int) -> None:
+        """Compile the call of a phase, after a save: a compilation cannot be interrupted."""
+        if self.saved_step != self.step:
+            self.save()
+        began, self.unroll = time.monotonic(), unroll
+        recipe, many = self.recipe, bool(self.networks)
+        windows: dict[str, Any] = dict(
+            batch=recipe.batch, length=unroll + 1, start_bias=recipe.start_bias
+        )
+        draw = None if self.host_windows else partial(sample_windows, **windows)
+        run = partial(
+            run_updates, self.stage.loss, self.opt, self.augment, recipe.steps_per_call, draw,
+            recipe.ema_decay, self.mesh,
+        )  # fmt: skip
+        fields = 0 if self.host_windows else None
+        axes = (0, 0, fields, fields, 0, *(0 for _ in self.factors))
+        run = jax.vmap(run, in_axes=axes) if many else run
+        if self.host_windows:
+            self.loader = window_loader(
+                self.loader, self.data, self.key,
+                steps_per_call=recipe.steps_per_call, mesh=self.mesh, **windows,
+            )  # fmt: skip
+            self.fields = self.loader(self.step)
+        out: dict[str, Any] = {}
+        if self.mesh is not None:
+            out["out_shardings"] = (self.places, replicated(self.mesh))
+        jitted = jax.jit(run, donate_argnums=0, **out)
+        self.call = jitted.lower(
+            self.state, self.frozen, *self.fields, self.key, *self.factors
+        ).compile()
+        self.add_time("compile_s", time.monotonic() - began)
+
+    def advance(self) -> dict[str, float]:
+        """Run one call and return its row of the log."""
+        assert self.call is not None
+        began = time.monotonic()
+        fields = self.loader(self.step) if self.loader else self.fields
+        self.state, means = self.call(self.state, self.frozen, *fields, self.key, *self.factors)
+        row: dict[str, float] = {}
+        for name, values in jax.device_get(means).items():
+            row |= _row_entries(name, values, finite_only=bool(self.factors))
+        seconds = time.monotonic() - began
+        self.add_time("train_s", seconds)
+        self.step += self.recipe.steps_per_call
+        speed = self.recipe.steps_per_call / seconds
+        return {**row, "unroll": self.unroll, "steps_per_s": speed}
+
+    def finish_call(self, row: dict[str, float]) -> None:
+        """Validate if that is due, then log the row and save."""
+        every = self.recipe.val_every
+        due = self.step == self.ends[-1] or bool(every) and self.step % every == 0
+        if due and self.validate:
+            try:
+                values = _validate_networks(
+                    self.validate, {**self.frozen, **self.state.ema}, self.networks
+                )
+            except Interrupted:
+                self.progress = self.progress._replace(pending=row)
+                self.interrupt()
+            name = f"val_{self.stage.validate_by}"
+            row = {**row, **_row_entries(name, values, finite_only=bool(self.factors))}
+            self.best, self.progress = _update_best(
+                self.best, self.state.ema, self.progress, values, self.step
+            )
+        self.progress = self.progress._replace(pending=None)
+        self.hooks.on_log(self.step, row)
+        if not np.isfinite(row["loss"]):
+            self.save()
+            name, first = self.stage.name, self.step - self.recipe.steps_per_call
+            raise FloatingPointError(
+                f"{name}: loss is {row['loss']} within steps [{first}, {self.step}]; "
+                f"lower fit.{name}.lr"
+            )
+        elapsed = time.monotonic() - self.saved_at
+        if due or any_process(self.mesh, elapsed > self.hooks.save_every_s):
+            self.save()
+
+    def save(self) -> None:
+        self.hooks.on_save(TrainSnapshot(self.state, self.best, self.progress))
+        self.saved_at, self.saved_step = time.monotonic(), self.step
+
+    def interrupt(self) -> NoReturn:
+        self.save()
+        raise Interrupted(f"{self.stage.name}, step {self.step}")
+
+    def add_time(self, name: str, seconds: float) -> None:
+        total = getattr(self.progress, name) + seconds
+        self.progress = self.progress._replace(**{name: total})
+
+
+def _validate_networks(validate: Validate, params: Params, networks: tuple[int, ...]) -> np.ndarray:
+    """Return the validation error of every network, in the shape of the keys."""
+    if not networks:
+        return np.asarray(validate(params))
+    errors = [validate(jax.tree.map(lambda x, i=i: x[i], params)) for i in range(networks[0])]
+    return np.asarray(errors)
+
+
+def _update_best(
+    best: Params, ema: Params, progress: Progress, values: np.ndarray, step: int
+) -> tuple[Params, Progress]:
+    """Take the EMA of those networks whose error is their lowest so far."""
+    errors = values.ravel()
+    lowest = np.asarray(progress.best_value or [np.inf] * errors.size)
+    lower = errors < lowest
+    mask = lower.reshape(values.shape)
+
+    def pick(new: Array, old: Array) -> Array:
+        return jnp.where(mask.reshape(*mask.shape, *(1,) * (new.ndim - mask.ndim)), new, old)
+
+    best_step = np.where(lower, step, progress.best_step or -1)
+    progress = progress._replace(
+        best_step=tuple(best_step.tolist()),
+        best_value=tuple(np.where(lower, errors, lowest).tolist()),
+    )
+    return jax.tree.map(pick, ema, best), progress
+
+
+def _row_entries(name: str, values: np.ndarray, *, finite_only: bool) -> dict[str, float]:
+    """Return a row's entries of one quantity: its value, or mean and deviation over networks.
+
+    `finite_only` leaves out networks whose value is not finite, unless all are.
+    """
+    if not np.ndim(values):
+        return {name: float(values)}
+    finite = np.isfinite(values)
+    values = values[finite] if finite_only and finite.any() else values
+    row = {name: float(np.mean(values))}
+    if name != "lr":
+        row[f"{name}_std"] = float(np.std(values, ddof=min(1, values.size - 1)))
+    return row

@@ -1,0 +1,76 @@
+"""Optimizer updates of one call: a scan over windows, with the average of the parameters."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ups_jax.data import update_keys
+from ups_jax.optim import Optimizer
+from ups_jax.sharding import Mesh, constrain_batch, constrain_replicated
+from ups_jax.types import Array, Key, Params
+
+Augment = Callable[[Key, Array, Array], tuple[Array, Array]]
+
+
+class TrainState(NamedTuple):
+    """State that an update changes: updates done, trained parameters, their EMA, optax's state."""
+
+    step: Array
+    params: Params
+    ema: Params
+    opt: Any
+
+
+def run_updates(
+    loss: Callable[..., Any],
+    opt: Optimizer,
+    augment: tuple[Augment, ...],
+    steps: int,
+    draw: Callable[..., tuple[Array, Array]] | None,
+    decay: float,
+    mesh: Mesh | None,
+    state: TrainState,
+    frozen: Params,
+    u: Array,
+    cond: Array,
+    key: Key,
+    lr_factor: Array | None = None,
+) -> tuple[TrainState, dict[str, Array]]:
+    """Run `steps` updates in one scan -> state, and means of the log's quantities over them.
+
+    `draw` samples windows from u and cond; without it, these hold one batch an update. Update i
+    uses a key of its own number.
+    """
+
+    def update(
+        state: TrainState, window: tuple[Array, Array] | None
+    ) -> tuple[TrainState, dict[str, Array]]:
+        k_window, k_augment, k_loss = update_keys(key, state.step)
+        batch_u, batch_cond = draw(k_window, u, cond) if draw else window  # pyright: ignore[reportGeneralTypeIssues]
+        for i, symmetry in enumerate(augment):
+            keys = jax.random.split(jax.random.fold_in(k_augment, i), len(batch_u))
+            batch_u, batch_cond = jax.vmap(symmetry)(keys, batch_u, batch_cond)
+        batch = constrain_batch(mesh, {"u": batch_u, "cond": batch_cond})
+
+        def objective(trained: Params) -> tuple[Array, dict[str, Array]]:
+            return loss({**frozen, **trained}, batch, k_loss)
+
+        params = constrain_replicated(mesh, state.params)
+        (value, extra), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        grads = constrain_replicated(mesh, grads)
+        updates, opt_state = opt.chain.update(grads, state.opt, params, mesh=mesh)
+        if lr_factor is not None:
+            updates = jax.tree.map(lambda change: lr_factor * change, updates)
+        trained: Params = optax.apply_updates(params, constrain_replicated(mesh, updates))  # pyright: ignore[reportAssignmentType]
+        done = state.step + 1
+        weight = jnp.minimum(decay, (1 + done) / (10 + done))
+        average = jax.tree.map(lambda a, b: weight * a + (1 - weight) * b, state.ema, trained)
+        row = {"loss": value, "grad_norm": optax.tree.norm(grads), **extra}
+        return TrainState(done, trained, average, opt_state), row
+
+    state, rows = jax.lax.scan(update, state, None if draw else (u, cond), length=steps)
+    means = {name: jnp.mean(value) for name, value in rows.items()}
+    return state, {**means, "lr": opt.lr(state.step - 1)}
