@@ -1,4 +1,4 @@
-"""Data: what is simulated, what is read, how it is split, scaled and drawn."""
+"""Data: simulation, files, splits, statistics and windows."""
 
 import dataclasses
 import json
@@ -67,7 +67,7 @@ def seventy():
     return simulate(BURGERS, jax.random.key(3), n=70, steps=STEPS, cache=False)
 
 
-def test_sample_depends_on_key_and_number_alone(seventy):
+def test_a_sample_depends_on_key_and_number_only(seventy):
     few = simulate(BURGERS, jax.random.key(3), n=3, steps=STEPS, cache=False)
     many = simulate(BURGERS, jax.random.key(3), n=520, steps=STEPS, cache=False)
     more = simulate(BURGERS, jax.random.key(3), n=514, steps=STEPS, cache=False)
@@ -80,7 +80,7 @@ def test_sample_depends_on_key_and_number_alone(seventy):
     assert not np.any(other.u[:, 0] == few.u[:, 0])
 
 
-def test_frames_are_the_solver_s_own_and_native_cells_keep_their_mean(seventy):
+def test_frames_are_those_of_the_solver_and_native_cells_keep_their_mean(seventy):
     """Frame 0 is the initial condition, frame t+1 is `step` of frame t, on cells, thinned."""
     keys = jax.random.split(jax.random.fold_in(jax.random.key(3), 5))
     cond = BURGERS.sample_cond(keys[0])
@@ -115,15 +115,16 @@ def test_two_dimensions_are_thinned_along_both_axes():
 
 
 def test_progress_counts_up_in_the_calling_thread_and_stop_interrupts(tmp_path):
-    seen = []
-    simulate(TOY, jax.random.key(0), n=70, steps=2, cache=False, progress=lambda *a: seen.append(a))
-    assert [n for _, n in seen] == [70] * 3 and sorted(seen) == seen and seen[-1] == (70, 70)
-    asked = iter([False, True, True, True])
+    calls = []
+    report = lambda done, n: calls.append((done, n))  # noqa: E731
+    simulate(TOY, jax.random.key(0), n=70, steps=2, cache=False, progress=report)
+    assert [n for _, n in calls] == [70] * 3 and sorted(calls) == calls and calls[-1] == (70, 70)
+    stops = iter([False, True, True, True])
     with pytest.raises(Interrupted):
-        simulate(TOY, jax.random.key(0), n=2000, steps=2, cache=tmp_path, stop=lambda: next(asked))
+        simulate(TOY, jax.random.key(0), n=2000, steps=2, cache=tmp_path, stop=lambda: next(stops))
 
 
-# --- simulation: guards
+# --- simulation: checks of the output
 
 
 @pytest.mark.parametrize(
@@ -134,13 +135,13 @@ def test_progress_counts_up_in_the_calling_thread_and_stop_interrupts(tmp_path):
         (lambda u, cond: u.at[..., 1, :].add(1e-3), r"sample \d breaks .*'energy' \(decaying\)"),
     ],
 )
-def test_guard_names_the_law_and_the_sample(step, message):
-    """The last fault is at a cell between the saved points: laws are judged on native cells."""
+def test_a_violation_is_refused_with_the_law_and_the_sample(step, message):
+    """The last fault is at a cell between saved points: laws are checked on native cells."""
     with pytest.raises(ValueError, match=message):
         simulate(toy(step=step), jax.random.key(0), n=2, steps=2, cache=False)
 
 
-def test_sizes_that_do_not_fit():
+def test_invalid_sizes_are_refused():
     with pytest.raises(ValueError, match="32 cells cannot be thinned to 12 points"):
         simulate(toy(points=(12,)), jax.random.key(0), n=1, steps=1, cache=False)
     with pytest.raises(ValueError, match="n is 0"):
@@ -152,7 +153,7 @@ def test_sizes_that_do_not_fit():
 # --- simulation: cache
 
 
-def test_cache_gives_the_same_bits_and_serves_smaller_sets(tmp_path, capfd):
+def test_the_cache_returns_the_same_bits_also_for_fewer_samples(tmp_path, capfd):
     pde, key = TOY, jax.random.key(0)
     plain = simulate(pde, key, n=40, steps=2, cache=False)
     made = simulate(pde, key, n=40, steps=2, cache=tmp_path)
@@ -169,7 +170,7 @@ def test_cache_gives_the_same_bits_and_serves_smaller_sets(tmp_path, capfd):
     assert file.stat().st_mtime_ns != stamp and not capfd.readouterr().err
 
 
-def test_cache_knows_the_program_the_key_and_the_steps(tmp_path):
+def test_the_cache_depends_on_program_key_and_steps(tmp_path):
     key = jax.random.key(0)
     simulate(TOY, key, n=2, steps=2, cache=tmp_path)
     simulate(TOY, key, n=2, steps=2, cache=tmp_path)
@@ -180,21 +181,21 @@ def test_cache_knows_the_program_the_key_and_the_steps(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-@pytest.mark.parametrize("how", ["cut", "flipped", "empty", "other"])
-def test_damaged_cache_is_found_and_made_again(tmp_path, capfd, how):
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
+def test_a_damaged_cache_is_replaced(tmp_path, capfd, damage):
     pde, key = TOY, jax.random.key(0)
     plain = simulate(pde, key, n=4, steps=2, cache=tmp_path)
     (file,) = tmp_path.rglob("*.npz")
     content = bytearray(file.read_bytes())
-    if how == "flipped":
+    if damage == "flipped":
         with np.load(file) as arrays:
             kept = dict(arrays)
         kept["u"][1, 1] += 1e-3
         np.savez(file, **kept)
-    elif how == "other":
+    elif damage == "other":
         np.savez(file, u=np.zeros(3))
     else:
-        file.write_bytes(content[: len(content) // 2] if how == "cut" else b"")
+        file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
     again = simulate(pde, key, n=4, steps=2, cache=tmp_path)
     np.testing.assert_array_equal(again.u, plain.u)
     lines = capfd.readouterr().err.splitlines()
@@ -204,7 +205,7 @@ def test_damaged_cache_is_found_and_made_again(tmp_path, capfd, how):
     assert [f.name for f in file.parent.iterdir()] == [file.name]
 
 
-def test_cache_that_cannot_be_written_costs_one_line(tmp_path, monkeypatch, capfd):
+def test_a_read_only_cache_gives_one_warning(tmp_path, monkeypatch, capfd):
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("UPS_DATA", str(blocked))
@@ -240,7 +241,7 @@ def official(tmp_path):
     return write_pdebench(tmp_path / "1D_Burgers_Sols_Nu0.01.hdf5", u, nu=0.01), u
 
 
-def test_official_file_is_read_as_it_stands(official):
+def test_an_official_file_is_read_unchanged(official):
     path, u = official
     data = load_pdebench(path)
     np.testing.assert_array_equal(data.u, u[..., None])
@@ -310,7 +311,7 @@ U = np.zeros((4, 5, 8), np.float32)
 
 
 @pytest.mark.parametrize(
-    ("u", "written", "asked", "message"),
+    ("u", "written", "arguments", "message"),
     [
         (U, dict(leave_out=("tensor",)), {}, "no dataset 'tensor'.*found t-coordinate, x-coord"),
         (U, dict(leave_out=("x-coordinate",)), {}, "no dataset 'x-coordinate'"),
@@ -331,13 +332,13 @@ U = np.zeros((4, 5, 8), np.float32)
         (np.where(np.arange(4)[:, None, None] > 0, np.inf, U), {}, {}, "sample 1 holds NaN or inf"),
     ],
 )
-def test_files_that_do_not_fit_are_refused(tmp_path, u, written, asked, message):
+def test_invalid_files_are_refused(tmp_path, u, written, arguments, message):
     path = write_pdebench(tmp_path / "a.h5", u, **written)
     with pytest.raises(ValueError, match=message):
-        load_pdebench(path, **asked)
+        load_pdebench(path, **arguments)
 
 
-def test_fault_outside_the_samples_asked_for_is_left_alone(tmp_path):
+def test_a_fault_outside_the_selected_samples_is_ignored(tmp_path):
     u = np.zeros((4, 5, 8))
     u[3] = np.nan
     path = write_pdebench(tmp_path / "a.h5", u)
@@ -389,7 +390,7 @@ def test_npz_round_trip(tmp_path, shape):
     assert [f.name for f in tmp_path.iterdir()] == ["a.npz"]
 
 
-def test_npz_of_others_needs_only_u(tmp_path):
+def test_a_foreign_npz_file_needs_only_u(tmp_path):
     np.savez(tmp_path / "a.npz", u=np.ones((2, 3, 4, 1)))
     data = load(tmp_path / "a.npz", nu=0.5)
     assert data.u.dtype == np.float32 and data.dt == 1.0 and data.channels == ("u0",)
@@ -410,7 +411,7 @@ def test_npz_of_others_needs_only_u(tmp_path):
         (dict(u=np.array([None, "x"], object)), "plain arrays"),
     ],
 )
-def test_npz_that_does_not_fit_is_refused(tmp_path, arrays, message):
+def test_an_invalid_npz_file_is_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ValueError, match=message) as error:
         load_npz(tmp_path / "a.npz")
@@ -432,7 +433,7 @@ def test_npz_missing_or_damaged(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".h5", ".hdf5"])
-def test_predictions_are_kept_beside_the_truth(tmp_path, suffix):
+def test_predictions_are_saved_with_the_truth(tmp_path, suffix):
     truth = random_trajectories(channels=("u",))
     predictions = {"operator": jnp.asarray(truth.u[:, 1:]), "mean": truth.u[:, 2:]}
     path = tmp_path / "new" / f"predictions{suffix}"
@@ -493,7 +494,7 @@ def test_split_of_too_few_is_refused():
         split(100, seed=0, train=10, val=0, test=10)
 
 
-def test_leaks_are_caught_also_between_viscosities():
+def test_shared_initial_conditions_are_refused_also_between_viscosities():
     train, test = random_trajectories(seed=0), random_trajectories(seed=1)
     check_disjoint({"train": train, "test": test})
     planted = np.array(test.u)
@@ -505,7 +506,7 @@ def test_leaks_are_caught_also_between_viscosities():
     check_disjoint({"train": twice, "test": test})
 
 
-def test_hashes_see_content_only():
+def test_hashes_depend_on_content_only():
     data = random_trajectories()
     assert initial_hashes(jnp.asarray(data.u)) == initial_hashes(data.u)
     assert initial_hashes(-0.0 * np.ones((1, 1, 4, 1))) == initial_hashes(np.zeros((1, 2, 4, 1)))
@@ -520,7 +521,7 @@ def test_hashes_see_content_only():
 # --- scales and windows
 
 
-def test_normalizer_by_hand():
+def test_normalizer_statistics_of_a_small_array():
     """Two samples, two frames, two points: channel 0 is 1..8, channel 1 is constant."""
     u = np.stack([np.arange(1, 9), np.full(8, 0.1)], -1).reshape(2, 2, 2, 2).astype(np.float32)
     data = Trajectories(u, np.array([[1e-3], [1e-1]], np.float32))
@@ -572,13 +573,13 @@ def test_windows_are_contiguous_and_reach_both_ends(shape):
 
     windows, drawn = jax.device_get(draw(jax.random.key(0)))
     assert windows.shape == (20, 8, length, *shape, 1) and drawn.shape == (20, 8, 1)
-    seen = set()
+    drawn_starts = set()
     for window, c in zip(windows.reshape(160, length, *shape, 1), drawn.reshape(160), strict=True):
         i, start = divmod(round(float(window.reshape(-1)[0])), 100)
         np.testing.assert_array_equal(window, u[i, start : start + length])
         assert float(c) == i
-        seen.add((i, start))
-    assert seen == {(i, s) for i in range(n) for s in range(t - length + 1)}
+        drawn_starts.add((i, start))
+    assert drawn_starts == {(i, s) for i in range(n) for s in range(t - length + 1)}
 
 
 def test_windows_longer_than_the_trajectories_are_refused():

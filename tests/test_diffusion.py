@@ -1,4 +1,4 @@
-"""Noise and its removal, on residuals whose law is known."""
+"""Diffusion on residuals with a known distribution."""
 
 from functools import partial
 
@@ -8,27 +8,24 @@ import numpy as np
 import pytest
 
 from ups_jax import diffusion
+from ups_jax.arrays import expand_like
 from ups_jax.flops import flops
 
 EDM = diffusion.edm(sigma_min=0.01, sigma_max=80.0)
 FLOW = diffusion.flow(sigma_min=0.01, sigma_max=80.0)
 SCALE = jnp.linspace(0.3, 2.0, 8).reshape(1, 8, 1)
-"""Deviation of a Gaussian residual at each of eight points: it depends on where one is."""
+"""Deviation of a Gaussian residual at each of eight points: it varies in space."""
 PEAK, WIDTH = 1.5, 0.2
-
-
-def beside(sigma, x):
-    return sigma.reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def of_gaussian(x, sigma):
     """The clean field expected of a noisy Gaussian one of deviation SCALE."""
-    return x * SCALE**2 / (SCALE**2 + beside(sigma, x) ** 2)
+    return x * SCALE**2 / (SCALE**2 + expand_like(sigma, x) ** 2)
 
 
 def of_two_peaks(x, sigma):
-    """The same of an even mixture of two narrow Gaussians at plus and minus PEAK."""
-    variance = WIDTH**2 + beside(sigma, x) ** 2
+    """The clean field expected of an even mixture of narrow Gaussians at plus and minus PEAK."""
+    variance = WIDTH**2 + expand_like(sigma, x) ** 2
     upper = jax.nn.sigmoid(2 * PEAK * x / variance)
     centre = PEAK * (2 * upper - 1)
     return centre + (x - centre) * WIDTH**2 / variance
@@ -49,20 +46,20 @@ def test_samples_have_the_mean_and_the_deviation_of_each_point(sampler, noise):
     np.testing.assert_allclose(x.std(0)[:, 0] / SCALE[0, :, 0], 1, atol=0.06)
 
 
-def test_one_order_more_is_closer_at_equal_steps():
-    """Against the exact end of the probability flow, x0 * s / sqrt(s^2 + largest^2)."""
+def test_heun_is_more_accurate_than_euler_at_equal_steps():
+    """Against the exact end of the probability flow, x0 * s / sqrt(s^2 + sigma_max^2)."""
     k_noise, _ = jax.random.split(jax.random.key(0))
     start = EDM.sigma_max * jax.random.normal(k_noise, (64, 8, 1))
     exact = start * SCALE / jnp.sqrt(SCALE**2 + EDM.sigma_max**2)
-    off = {
+    error = {
         name: float(jnp.mean(jnp.abs(draw(of_gaussian, (64, 8, 1), sampler=name) - exact)))
         for name in ("euler", "heun")
     }
-    assert off["heun"] < 0.2 * off["euler"] < 0.1
+    assert error["heun"] < 0.2 * error["euler"] < 0.1
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "stochastic"])
-def test_samples_stand_on_both_peaks_and_hardly_between(sampler):
+def test_samples_of_a_mixture_lie_on_both_peaks(sampler):
     # A first-order method narrows the peaks: they need more steps.
     steps = 160 if sampler == "euler" else 40
     x = np.asarray(draw(of_two_peaks, (2000, 4, 1), sampler=sampler, steps=steps)).ravel()
@@ -76,18 +73,18 @@ def test_samples_stand_on_both_peaks_and_hardly_between(sampler):
 def test_the_loss_of_the_best_denoiser_is_the_analytic_one(noise):
     k_clean, k_loss, k_level = jax.random.split(jax.random.key(1), 3)
     clean = SCALE * jax.random.normal(k_clean, (20000, 8, 1))
-    found = diffusion.denoising_loss(of_gaussian, clean, k_loss, noise=noise)
+    loss = diffusion.denoising_loss(of_gaussian, clean, k_loss, noise=noise)
     s2 = noise.sample_sigma(k_level, (20000, 1, 1)) ** 2
     least = jnp.mean(SCALE**2 * (1 + s2) / (SCALE**2 + s2))
-    assert float(jnp.mean(found)) == pytest.approx(float(least), rel=0.03)
+    assert float(jnp.mean(loss)) == pytest.approx(float(least), rel=0.03)
     worse = diffusion.denoising_loss(
         lambda x, sigma: 1.1 * of_gaussian(x, sigma), clean, k_loss, noise=noise
     )
-    assert jnp.mean(worse) > 1.005 * jnp.mean(found)
+    assert jnp.mean(worse) > 1.005 * jnp.mean(loss)
 
 
 @pytest.mark.parametrize("noise", [EDM, FLOW], ids=["edm", "flow"])
-def test_levels_fall_from_the_top_to_the_smallest_and_then_to_zero(noise):
+def test_levels_decrease_from_sigma_max_to_sigma_min_and_then_to_zero(noise):
     levels = np.asarray(noise.sigmas(noise.sigma_max, 6))
     assert levels.shape == (7,) and np.all(np.diff(levels) < 0)
     assert levels[0] == pytest.approx(80.0, rel=1e-4) and levels[-1] == 0
@@ -96,7 +93,7 @@ def test_levels_fall_from_the_top_to_the_smallest_and_then_to_zero(noise):
     assert drawn.min() >= 0.0099 and drawn.max() <= 80.01
 
 
-def test_a_sampler_calls_its_network_as_often_as_it_says():
+def test_a_sampler_makes_the_declared_number_of_network_calls():
     matrix = jnp.eye(256)
 
     def denoise(x, sigma):
@@ -114,7 +111,7 @@ def network(x, features):
     return jnp.sin(3 * x) + features[:, :1, None]
 
 
-def test_at_the_smallest_level_a_student_changes_nothing():
+def test_a_student_is_the_identity_at_sigma_min():
     x = jax.random.normal(jax.random.key(0), (5, 8, 1))
     student = diffusion.consistency_precondition(network, sigma_min=0.01)
     np.testing.assert_array_equal(student(x, jnp.full(5, 0.01)), x)
@@ -122,27 +119,27 @@ def test_at_the_smallest_level_a_student_changes_nothing():
 
 
 def test_preconditioned_inputs_and_targets_have_a_deviation_of_one():
-    """What the network sees, and what it should say, for clean fields of deviation one."""
+    """The input of the network and its target, for clean fields of deviation one."""
     k_clean, k_noise = jax.random.split(jax.random.key(0))
     clean, z = (jax.random.normal(k, (4000, 8, 1)) for k in (k_clean, k_noise))
     for sigma in (0.05, 1.0, 40.0):
-        seen = []
+        inputs = []
         noisy = clean + sigma * z
-        zero = diffusion.precondition(lambda x, f, seen=seen: seen.append(x) or jnp.zeros_like(x))
+        zero = diffusion.precondition(lambda x, f, log=inputs: log.append(x) or jnp.zeros_like(x))
         one = diffusion.precondition(lambda x, f: jnp.ones_like(x))
         kept = zero(noisy, jnp.full(4000, sigma))
         size = one(noisy, jnp.full(4000, sigma)) - kept
-        assert float(seen[0].std()) == pytest.approx(1, abs=0.02)
+        assert float(inputs[0].std()) == pytest.approx(1, abs=0.02)
         assert float(((clean - kept) / size).std()) == pytest.approx(1, abs=0.02)
 
 
 def exact_jump(x, sigma):
-    """Where the Gaussian's probability flow ends."""
-    return x * SCALE / jnp.sqrt(SCALE**2 + beside(sigma, x) ** 2)
+    """The end of the Gaussian's probability flow."""
+    return x * SCALE / jnp.sqrt(SCALE**2 + expand_like(sigma, x) ** 2)
 
 
 @pytest.mark.parametrize("calls", [1, 2])
-def test_a_perfect_student_draws_from_the_law_in_few_calls(calls):
+def test_a_perfect_student_samples_the_distribution_in_few_calls(calls):
     z = jax.random.normal(jax.random.key(2), (4000, 8, 1))
     key = jax.random.key(3)
     x = diffusion.consistency_sample(exact_jump, z, key, noise=EDM, calls=calls)
@@ -152,7 +149,7 @@ def test_a_perfect_student_draws_from_the_law_in_few_calls(calls):
     )
 
 
-def test_distillation_asks_for_the_teachers_end_and_punishes_a_collapse():
+def test_distillation_is_zero_at_the_teachers_sample_and_large_at_a_collapse():
     k_clean, k_loss = jax.random.split(jax.random.key(4))
     clean = SCALE * jax.random.normal(k_clean, (512, 8, 1))
 
@@ -182,6 +179,6 @@ def test_no_gradient_reaches_the_teacher():
     assert abs(student) > 1e-3 and teacher == 0
 
 
-def test_an_unknown_sampler_is_named_with_those_there_are():
+def test_an_unknown_sampler_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown sampler 'huen'; did you mean 'heun'.*euler"):
         draw(of_gaussian, (2, 8, 1), sampler="huen")

@@ -1,3 +1,5 @@
+"""Beam search: plain rollouts, exhaustive search, lookahead, budgets and schedules."""
+
 import itertools
 from functools import partial
 
@@ -27,7 +29,7 @@ def scalars(*values):
 
 
 def tree(u, key, t, k=3):
-    """Every sequence of choices leads to a number of its own: u -> k u + candidate."""
+    """Every sequence of choices leads to a different number: u -> k u + candidate."""
     return k * u[:, :, None] + jnp.arange(k, dtype=u.dtype).reshape(1, 1, k, 1, 1)
 
 
@@ -36,7 +38,7 @@ def _play(prizes, beams, discount):
     def reward(prev, next, t):
         start, end = (u[..., 0, 0].astype(int) for u in (prev, next))
         prize = jax.vmap(lambda row, i: row[i])(prizes[:, t], end)
-        # Only a beam's own start leads to its ends.
+        # A path is rewarded only if its last step starts from its own previous number.
         return jnp.where(start == end // 3, prize, jnp.nan)
 
     u0 = jnp.zeros((len(prizes), 1, 1))
@@ -109,16 +111,16 @@ def best(prizes, discount):
 
 
 @pytest.mark.parametrize("discount", [1.0, 0.6])
-def test_a_beam_that_holds_everything_finds_the_best_of_all_sequences(discount):
+def test_a_beam_of_all_sequences_finds_the_best(discount):
     wide = play(LOTTERY, beams=9, discount=discount)
-    found = [best(prizes, discount) for prizes in LOTTERY]
-    assert [tuple(row) for row in wide.log["choice"]] == [choices for choices, _ in found]
-    np.testing.assert_allclose(wide.log["score"], [score for _, score in found], rtol=1e-5)
+    optimum = [best(prizes, discount) for prizes in LOTTERY]
+    assert [tuple(row) for row in wide.log["choice"]] == [choices for choices, _ in optimum]
+    np.testing.assert_allclose(wide.log["score"], [score for _, score in optimum], rtol=1e-5)
     weights = discount ** np.arange(STEPS)
     np.testing.assert_allclose(wide.log["reward"] @ weights, wide.log["score"], rtol=1e-5)
 
 
-def test_the_lottery_is_no_easy_game():
+def test_a_greedy_search_of_the_lottery_is_suboptimal():
     """A greedy search misses the best of most samples, and a discount changes it in some."""
     greedy = play(LOTTERY, beams=1)
     best_of_all = [best(prizes, 1.0) for prizes in LOTTERY]
@@ -127,7 +129,7 @@ def test_the_lottery_is_no_easy_game():
 
 
 @pytest.mark.parametrize("beams", [1, 2, 9])
-def test_a_path_is_what_its_choices_lead_to(beams):
+def test_the_path_follows_from_its_choices(beams):
     out = play(LOTTERY, beams=beams)
     assert len(np.unique(out.log["choice"])) == 3
     end = np.zeros(5, int)
@@ -147,7 +149,7 @@ def smooth(prev, next, t):
     return -jnp.mean(jnp.abs(next - 0.5), tuple(range(3, next.ndim)))
 
 
-def test_samples_do_not_touch_one_another():
+def test_samples_are_searched_independently():
     u0 = jax.random.normal(jax.random.key(1), (5, 4, 3, 2))
     order = np.array([3, 0, 4, 2, 1])
     kw = dict(steps=5, beams=3, candidates=4, lookahead=1, advance=lambda u, t: 0.9 * u)
@@ -180,11 +182,11 @@ def test_copies_of_the_start_do_not_fill_the_beam():
     assert out.log["diversity"][0, 0] == 0.5  # beams 0 and 1
 
 
-def test_beams_that_nothing_fills_yet_are_never_returned():
-    """Nine beams for three continuations: the six dead ones would win by never being charged."""
+def test_empty_beams_are_never_returned():
+    """Nine beams for three continuations: the six empty ones have no cost and must not win."""
     out = play(listed(*STEPS * [[-1, -2, -3]])[None], beams=9)
     assert out.path.tolist() == [[0, 0, 0]] and out.log["score"] == -3
-    # Living beams 0 1 2, then all nine; the last time those nine of 27 that were charged least.
+    # Active are beams 0 1 2, then all nine, then the nine of 27 with the smallest cost.
     spread = [np.std(range(3)), np.std(range(9))]
     np.testing.assert_allclose(out.log["diversity"][0, :2], spread, rtol=1e-6)
     assert np.isfinite(out.log["diversity"]).all()
@@ -210,7 +212,7 @@ def test_the_plain_operator_wins_ties():
 
 
 @pytest.mark.parametrize("beams", [1, 2])
-def test_a_reward_that_is_no_number_is_never_chosen(beams):
+def test_a_reward_that_is_not_finite_is_never_selected(beams):
     cases = [
         listed([bad, -9, bad], [-1, bad, -3], [bad, bad, -4]) for bad in (np.nan, np.inf, -np.inf)
     ]
@@ -221,17 +223,17 @@ def test_a_reward_that_is_no_number_is_never_chosen(beams):
 
 
 @pytest.mark.parametrize("beams", [1, 2, 9])
-def test_where_no_reward_is_a_number_the_plain_operator_goes_on(beams):
-    """For that step and that sample only, in all its beams, at no gain and no loss."""
-    lost = listed([-5, -1, -7], 3 * [np.nan], [-4, -4, -3])
-    sound = listed([-5, -1, -7], [-2, -1, -2], [-4, -4, -3])
-    out = play(np.stack([lost, sound]), beams=beams)
+def test_without_a_finite_reward_the_plain_operator_is_selected(beams):
+    """For that step and sample only, in all beams, without a change of the scores."""
+    invalid = listed([-5, -1, -7], 3 * [np.nan], [-4, -4, -3])
+    valid = listed([-5, -1, -7], [-2, -1, -2], [-4, -4, -3])
+    out = play(np.stack([invalid, valid]), beams=beams)
     assert out.log["choice"].tolist() == [[1, 0, 2], [1, 1, 2]]
     assert out.log["score"].tolist() == [-4, -5]
     assert np.isnan(out.log["reward"][0, 1]) and np.isfinite(out.log["diversity"]).all()
 
 
-def test_all_beams_outlive_a_step_without_rewards_and_none_a_step_of_its_own():
+def test_beams_are_kept_if_no_reward_of_a_sample_is_finite_and_dropped_if_others_are():
     prizes = np.stack([listed([-5, -1, -7], [-2, -2, -2], [-4, -4, -3])] * 2)
     prizes[0, 1] = np.nan
     prizes[0, 2, 1] = 100  # below the second best of the first step
@@ -241,7 +243,7 @@ def test_all_beams_outlive_a_step_without_rewards_and_none_a_step_of_its_own():
     assert out.log["score"].tolist() == [95, -10]
 
 
-def test_a_field_that_blew_up_stays_out_of_the_spread():
+def test_diverged_fields_do_not_enter_the_diversity():
     def propose(u, key, t):
         return tree(u, key, t).at[:, :, 1].set(jnp.nan)
 
@@ -252,7 +254,7 @@ def test_a_field_that_blew_up_stays_out_of_the_spread():
     np.testing.assert_allclose(out.log["diversity"], [[1, np.std([0, 2, 6, 8])]], rtol=1e-6)
 
 
-def test_looking_ahead_avoids_a_trap():
+def test_lookahead_avoids_a_trap():
     """Candidate 1 pays 1 at once, and costs each sample something one and two steps later."""
     costs = jnp.array([[0.0, 4, 0], [0, 0, 3], [0, 0, 8]])
 
@@ -278,8 +280,8 @@ def test_looking_ahead_avoids_a_trap():
     assert first[2] == [0, 1, 0]  # 1 - 3 / 4 > 0, 1 - 8 / 4 < 0
 
 
-def test_a_look_ahead_ranks_but_is_not_scored():
-    """A beam's score is its own discounted rewards, each at its own time."""
+def test_lookahead_ranks_but_is_not_scored():
+    """The score of a beam is the discounted sum of its immediate rewards."""
 
     def reward(prev, next, t):
         return next[..., 0, 0] - prev[..., 0, 0] + 10.0 * t
@@ -290,8 +292,8 @@ def test_a_look_ahead_ranks_but_is_not_scored():
     np.testing.assert_allclose(out.log["score"], [2 + 0.5 * 14 + 0.25 * 28], rtol=1e-6)
 
 
-def test_the_future_is_seen_at_its_own_times():
-    """At time 0 a look ahead judges times 1 and 2, at which alone u grows and counts."""
+def test_lookahead_steps_have_their_own_times():
+    """At time 0 the lookahead evaluates times 1 and 2, when u grows and is rewarded."""
 
     def reward(prev, next, t):
         return jnp.where(t == 1, -next, jnp.where(t == 2, next, -9 * next))[..., 0, 0]
@@ -305,7 +307,7 @@ def test_the_future_is_seen_at_its_own_times():
     assert out.log["reward"] == -27
 
 
-def test_a_budget_is_spent_but_not_exceeded():
+def test_the_largest_number_of_candidates_within_a_budget():
     assert calls_per_step(2, 4) == 8  # every candidate one call
     assert calls_per_step(2, 4, 3) == 8 + 24
     assert calls_per_step(2, 4, 3, cost=5) == 2 * (1 + 3 * 5 + 4 * 3)
@@ -356,7 +358,7 @@ def test_fields_of_another_kind_or_shape_are_refused():
         beam_search(noisy, lambda *a: jnp.mean(a[1]), jnp.zeros((1, 6, 1)), KEY, **kw)
 
 
-def test_schedules_by_hand():
+def test_values_of_the_schedules():
     want = {"constant": [2, 2, 2], "linear": [2, 1.25, 0.5], "geometric": [2, 1, 0.5]}
     assert set(want) == set(TEMPERATURE_SCHEDULES)
     for name, values in want.items():
@@ -376,7 +378,7 @@ def test_schedules_by_hand():
         (("geometric", 3, 1.0, 0.0), "a geometric schedule never reaches 0"),
     ],
 )
-def test_schedules_refuse(args, message):
+def test_invalid_schedules_are_refused(args, message):
     name, steps, start, end = args
     with pytest.raises(ValueError, match=message):
         temperatures(name, steps=steps, start=start, end=end)
