@@ -14,8 +14,7 @@ import pytest
 
 from runners import fast_to_sota, sweep
 from runs import ROOT, TINY, stored
-from test_train import run, same, settings, task  # noqa: F401
-from ups_jax import optim, stages
+from test_train import operator, recipe, run, same, task  # noqa: F401
 from ups_jax.jobs import cli, commands
 from ups_jax.jobs import sweep as sweeps
 from ups_jax.jobs.sweep.space import parse
@@ -48,21 +47,20 @@ with board.open("a") as f: f.write(json.dumps(line) + "\\n")
 """
 
 
-def test_a_factor_in_a_row_is_that_learning_rate_alone(task):  # noqa: F811
+def test_a_learning_rate_factor_equals_a_separate_run(task):  # noqa: F811
     emulator, params, data = task
     both = jax.tree.map(lambda x: jnp.stack([x, x]), params)
     keys = jnp.broadcast_to(jax.random.key(2), (2,))
-    stage = stages.operator(emulator)
 
-    def row(rates):
-        return fit(stage, both, data, keys, **settings(rates=rates)).last
+    def parallel(factors):
+        return fit(operator(emulator), both, data, keys, recipe(), lr_factors=factors).last
 
-    scaled = row(jnp.array([1.0, 0.5]))
+    scaled = parallel(jnp.array([1.0, 0.5]))
     for i, lr in enumerate((3e-3, 1.5e-3)):
-        alone = run(task, opt=optim.adamw(steps=8, lr=lr, warmup=2)).last
-        mine = jax.tree.map(lambda x, i=i: x[i], scaled)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), mine, alone)
-    same(row(jnp.ones(2)), row(None))
+        alone = run(task, lr=lr).last
+        row = jax.tree.map(lambda x, i=i: x[i], scaled)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), row, alone)
+    same(parallel(jnp.ones(2)), parallel(None))
 
 
 @pytest.mark.parametrize(
@@ -94,11 +92,7 @@ def trials(base, values, *more):
     (base / "fake.py").write_text(FAKE)
     argv = ["--config=configs/burgers.py:smoke", f"--workdir={base / 's'}", *more]
     program = (sys.executable, str(base / "fake.py"))
-    return run_sweep([*argv, f"--sweep=operator.width={values}"], program)
-
-
-def run_sweep(argv, program):
-    """A sweep whose trials are started by `program` -> exit code."""
+    argv = [*argv, f"--sweep=operator.width={values}"]
     entry = commands.COMMANDS["sweep"]
     flags = cli.parse(argv, prog="sweep.py", description="", extra=entry.add_flags)
     options = sweeps.SweepOptions(**flags, program=program)
@@ -125,9 +119,11 @@ def test_an_interrupted_study_resumes_prunes_and_enters_one_winner(tmp_path, cap
 
 PARENT = """
 import sys
-sys.path.insert(0, "tests")
-from test_sweep import run_sweep
-sys.exit(run_sweep(sys.argv[2:], (sys.executable, sys.argv[1])))
+from ups_jax.jobs import cli, commands, sweep
+entry = commands.COMMANDS["sweep"]
+flags = cli.parse(sys.argv[2:], prog="sweep.py", description="", extra=entry.add_flags)
+options = sweep.SweepOptions(**flags, program=(sys.executable, sys.argv[1]))
+sys.exit(cli.run_main(options, sweep.prepare, sweep.execute))
 """
 
 
@@ -154,7 +150,7 @@ def test_no_trial_runs_twice_if_the_parent_is_stopped_or_killed(tmp_path):
     parent.send_signal(signal.SIGINT)
     assert "finished trials are not repeated" in parent.communicate(timeout=20)[1]
     assert parent.returncode == 130
-    parent = begin(3, 6)
+    parent = begin(3, 12)
     parent.kill()
     parent.communicate()
     parent = begin(4, 0)

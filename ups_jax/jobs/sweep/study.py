@@ -15,7 +15,7 @@ from ups_jax.experiment.signals import StopFlag
 from ups_jax.files import read_json, write_json
 from ups_jax.jobs.cli import BAD_INPUT, DIVERGED
 from ups_jax.jobs.sweep.space import Space, text
-from ups_jax.jobs.sweep.trial import PROGRAM, follow
+from ups_jax.jobs.sweep.trial import follow
 from ups_jax.leaderboard.page import write_page
 
 BOARD_FILE = "leaderboard.jsonl"
@@ -30,7 +30,7 @@ class SweepOptions(RunOptions):
     trials: int | None = None
     name: str | None = None
     """None: named after the config."""
-    program: Sequence[str] = PROGRAM
+    program: Sequence[str] = (sys.executable, "-m", "ups_jax")
     """The command that trains one trial."""
 
 

@@ -3,12 +3,10 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-PROGRAM = (sys.executable, "-m", "ups_jax")
 POLL_S = 0.2
 
 
