@@ -1,4 +1,4 @@
-"""How tests start the runner as a user does, and a run small enough to be stopped many times."""
+"""Start the runner as a user does, and a run small enough to be interrupted many times."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ TINY = [
 
 
 def sh(argv, **options):
-    """A command from the repository's root, its output kept."""
+    """Run a command in the repository's root and capture its output."""
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, **options)
 
 
@@ -40,6 +40,6 @@ def summary(workdir):
 
 
 def stored(workdir):
-    """What W&B's files of a folder hold, those with a run record only."""
-    found = [wandb_records.read(file) for file in wandb_records.segments(workdir)]
-    return [one for one in found if one.run is not None]
+    """Return the contents of the W&B files of a folder that have a run record."""
+    records = [wandb_records.read(file) for file in wandb_records.segments(workdir)]
+    return [record for record in records if record.run is not None]
