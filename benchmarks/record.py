@@ -1,4 +1,4 @@
-"""What every benchmark writes: its numbers, and where, when and how they were taken."""
+"""Results files: rows, and the command, device, versions, date and commit that made them."""
 
 import json
 import os
@@ -13,24 +13,22 @@ from typing import Any
 
 import jax
 
-RESULTS = Path(__file__).parent / "results"
-
-
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 PACKAGES = ("jax", "flax")
-"""Whose versions are recorded, unless a benchmark names others."""
+"""Packages whose versions are recorded, unless a benchmark names others."""
 
 
-def about(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
-    """Device, versions, date, command and commit of this process."""
-    root = Path(__file__).parent.parent
+def provenance(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """Return device, versions, date, command and commit of this process."""
     sha = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     device = jax.devices()[0]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    script = os.path.relpath(sys.argv[0], root)
     return {
-        "command": " ".join(["python", script, *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
         "date": date.today().isoformat(),
         "device": f"{cores} CPU cores" if device.platform == "cpu" else device.device_kind,
         "git_sha": sha.stdout.strip(),
@@ -41,9 +39,31 @@ def about(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     }
 
 
-def write(name: str, found: dict[str, Any], packages: Sequence[str] = PACKAGES) -> Path:
-    """Write results/<name>.json: `found` beside what `about` says."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({**about(packages), **found}, indent=1, sort_keys=True) + "\n")
+def write(path: Path, result: dict[str, Any], packages: Sequence[str] = PACKAGES) -> Path:
+    """Write a result, which holds `rows`, together with its provenance."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {**provenance(packages), **result}
+    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     return path
+
+
+def merge_rows(path: Path | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a results file with those of the same `row` replaced, new ones last.
+
+    The file is read again at each call, since another process may have added rows.
+    """
+    saved = json.loads(path.read_text())["rows"] if path and path.exists() else []
+    new = {row["row"]: row for row in rows}
+    kept = [new.pop(row["row"], row) for row in saved]
+    return [*kept, *new.values()]
+
+
+def choose_rows(names: str | None, known: Sequence[str]) -> list[str]:
+    """Return the rows of a comma-separated flag, all rows if it is absent.
+
+    Exits with a message on an unknown name.
+    """
+    chosen = names.split(",") if names else list(known)
+    if unknown := sorted(set(chosen) - set(known)):
+        sys.exit(f"unknown rows {', '.join(unknown)}; known: {', '.join(known)}")
+    return chosen

@@ -1,20 +1,15 @@
-"""APEBench's own training of its scenario `diff_burgers` (1D), for its paper's network families.
+"""APEBench's own training of its scenario `1d_diff_burgers`, for its paper's network families.
 
-    PYTHONPATH=benchmarks .venv-peers/bin/python benchmarks/peers/apebench_families.py
-
+Runs in the peers' environment: `.venv-peers/bin/python -m benchmarks apebench_families`.
 Published settings, seed 0: 10,000 Adam updates of batch 20 on 50 trajectories of 50 steps, 30 test
 trajectories. The error is their mean_nRMSE on each test step, its geometric mean over the first
-100. Seconds are the wall time of their training call, compilation included; simulating the data and
-judging the network are timed apart. A family that was measured before keeps its row unless it is
-named again: `--only Dil,FNO`.
+100. Seconds are the wall time of their training call with compilation; simulation and evaluation
+are timed separately. `--only Dil,FNO` measures some families and keeps the other rows.
 
 `--dump arrays.npz` writes that scenario's train (50, 51, 1, 160) and test (30, 201, 1, 160) arrays,
 with its coefficients, and trains nothing.
 """
 
-import argparse
-import json
-import sys
 import time
 
 import apebench
@@ -22,7 +17,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import RESULTS, write
+
+from benchmarks.record import choose_rows, merge_rows, write
 
 FAMILIES = {
     "Conv": "Conv;34;10;relu",
@@ -32,41 +28,38 @@ FAMILIES = {
     "FNO": "FNO;12;18;4;gelu",
 }
 """The paper's one-dimensional configurations, each of about 30,000 parameters."""
-
-SCENARIO, SCORED = "diff_burgers", 100
+SCENARIO, SCORED_STEPS, QUICK_UPDATES = "diff_burgers", 100, 20
 PACKAGES = ("jax", "apebench", "exponax", "pdequinox", "equinox", "trainax", "optax")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default=",".join(FAMILIES), help="families, comma separated")
-    parser.add_argument("--updates", type=int, help="fewer updates than published: to try it out")
+def add_flags(parser):
+    parser.add_argument("--only", help=f"some of {','.join(FAMILIES)}")
     parser.add_argument("--dump", help="write the scenario's arrays to this npz file, and stop")
-    args = parser.parse_args()
-    scenario = make_scenario(args.updates)
-    if args.dump:
-        dump(scenario, args.dump)
-        return
-    unknown = set(args.only.split(",")) - set(FAMILIES)
-    if unknown:
-        sys.exit(f"unknown families {sorted(unknown)}; known: {', '.join(FAMILIES)}")
-    path = RESULTS / "apebench_families.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() and not args.updates else {}
+
+
+def run(options):
+    scenario = make_scenario(QUICK_UPDATES if options.quick else None)
+    if options.dump:
+        dump(scenario, options.dump)
+        return None
+    rows = []
     print(f"{'family':6} {'configuration':18} parameters  train s  GMean100")
-    for name in args.only.split(","):
-        rows[name] = measure(scenario, FAMILIES[name])
-        row = rows[name]
+    for name in choose_rows(options.only, list(FAMILIES)):
+        row = {"row": name, **measure(scenario, FAMILIES[name])}
+        rows.append(row)
         print(
             f"{name:6} {row['configuration']:18} {row['parameters']:<11} {row['train_s']:<8.1f} "
             f"{row['gmean100']:.5f}",
             flush=True,
         )
-        if not args.updates:
-            print(write("apebench_families", {"rows": rows, "scenario": SCENARIO}, PACKAGES))
+        if options.out:
+            rows_so_far = merge_rows(options.out, rows)
+            write(options.out, {"rows": rows_so_far, "scenario": SCENARIO}, PACKAGES)
+    return {"rows": merge_rows(options.out, rows), "scenario": SCENARIO}
 
 
 def make_scenario(updates):
-    """The published scenario; with `updates`, the same over fewer updates."""
+    """Return the published scenario, or the same with fewer updates."""
     if not updates:
         return apebench.scenarios.scenario_dict[SCENARIO]()
     config = f"adam;{updates};warmup_cosine;0.0;1e-3;{updates // 5}"
@@ -74,7 +67,7 @@ def make_scenario(updates):
 
 
 def measure(scenario, configuration):
-    """Train one family as `scenario(...)` does, step by step, so that each step has its seconds."""
+    """Train one family as `scenario(...)` does, with separate seconds for each step."""
     began = time.perf_counter()
     trainer = scenario.get_trainer(train_config="one")
     data_s = time.perf_counter() - began
@@ -102,13 +95,13 @@ def measure(scenario, configuration):
         "data_s": data_s,
         "train_s": train_s,
         "test_s": time.perf_counter() - began,
-        "gmean100": float(np.exp(np.mean(np.log(errors[:SCORED])))),
+        "gmean100": float(np.exp(np.mean(np.log(errors[:SCORED_STEPS])))),
         "errors": [float(f"{e:.4g}") for e in errors],
     }
 
 
 def dump(scenario, path):
-    """Write the scenario's own trajectories; its normalised equation has dt 1 and length 1.
+    """Write the scenario's trajectories; its normalised equation has dt 1 and length 1.
 
     u_t = linear[2] u_xx - convection (u^2 / 2)_x, with both coefficients from the difficulties
     gamma_2 and delta_1 on n points: linear[2] = gamma_2 / (2 n^2), convection = delta_1 / n, where
@@ -127,7 +120,3 @@ def dump(scenario, path):
         convection=-scenario.convection_delta / points,
     )
     print(path)
-
-
-if __name__ == "__main__":
-    main()

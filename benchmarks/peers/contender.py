@@ -1,13 +1,13 @@
-"""One PyTorch network in a process of its own, for time_to_target.py, which starts it.
+"""One PyTorch network in a process of its own, started by time_to_target.
 
 Its argument is JSON: `network` and `size` of networks.py, `recipe`, and `data`, `started`,
-`seconds`, `validations` and `steps` as for our own contender, whose answers it also gives.
+`seconds`, `validations` and `steps` as for our own contender; its output has the same form.
 
 Recipe `usual`: AdamW 1e-3, weight decay 1e-4, cosine to zero, batch 32, relative L2 of one step,
 normalised input, the next frame predicted directly. Recipe `ours` is that of configs/burgers.py:
 the increment, scaled by its deviation, from a head that starts near zero; unrolls of 1, 2, 4 steps,
-windows drawn early, shifts and reflection, per-sample nRMSE, batch 8, AdamW 3e-3 with warm-up and
-cosine, clipping at 1, EMA .998.
+windows biased to early frames, shifts and reflection, per-sample nRMSE, batch 8, AdamW 3e-3 with
+warm-up and cosine, clipping at 1, EMA .998.
 """
 
 import json
@@ -18,14 +18,17 @@ import time
 
 import numpy as np
 import torch
-from clock import Clock, affordable, tell
 from networks import NETWORKS, count
 from torch.optim.swa_utils import AveragedModel
 
+from benchmarks.clock import Clock, affordable, send
+
 RECIPES = {
-    "usual": dict(batch=32, lr=1e-3, decay=1e-4, unroll=(1,), shares=(1.0,), warmup=0, start_bias=1.0),
+    "usual": dict(
+        batch=32, lr=1e-3, decay=1e-4, unroll=(1,), fractions=(1.0,), warmup=0, start_bias=1.0,
+    ),
     "ours": dict(
-        batch=8, lr=3e-3, decay=1e-5, unroll=(1, 2, 4), shares=(0.32, 0.39, 0.29), warmup=500,
+        batch=8, lr=3e-3, decay=1e-5, unroll=(1, 2, 4), fractions=(0.32, 0.39, 0.29), warmup=500,
         start_bias=2.0,
     ),
 }  # fmt: skip
@@ -34,7 +37,7 @@ CLIP, EMA, HEAD_SCALE, PROBE, CHUNK = 1.0, 0.998, 1e-3, 12, 10
 
 def main():
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints must not reach the answers
+    os.dup2(2, 1)  # keeps library output out of the answers
     order = json.loads(sys.argv[1])
     clock = Clock(order["started"])
     torch.manual_seed(0)
@@ -44,10 +47,10 @@ def main():
     recipe = RECIPES[order["recipe"]]
     if order.get("steps") is None:
         steps = probe(order, clock, emulator, train, recipe)
-        tell(answers, steps=steps)
+        send(answers, steps=steps)
         return
     steps = order["steps"]
-    tell(answers, parameters=count(emulator.network), steps=steps)
+    send(answers, parameters=count(emulator.network), steps=steps)
     every = max(1, steps // order["validations"])
 
     def on_step(step, averaged):
@@ -55,7 +58,7 @@ def main():
             return
         now = clock.now()
         with clock.paused():
-            tell(answers, s=now, val=validate(averaged, val), step=step)
+            send(answers, s=now, val=validate(averaged, val), step=step)
 
     training = Training(emulator, train, recipe, steps)
     on_step(0, training.average)
@@ -87,7 +90,7 @@ class Training:
 
     def __init__(self, emulator, train, recipe, steps):
         self.emulator, self.train, self.recipe, self.steps = emulator, train, recipe, steps
-        self.ours = emulator.residual
+        self.residual = emulator.residual
         self.opt = torch.optim.AdamW(
             emulator.parameters(), lr=recipe["lr"], weight_decay=recipe["decay"]
         )
@@ -95,20 +98,20 @@ class Training:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.opt, lambda step: _cosine(step, steps, warmup)
         )
-        self.average = AveragedModel(emulator, multi_avg_fn=_average) if self.ours else emulator
+        self.average = AveragedModel(emulator, multi_avg_fn=_average) if self.residual else emulator
 
     def run(self, on_step):
-        """All updates, phase after phase."""
-        ends = np.cumsum([round(share * self.steps) for share in self.recipe["shares"][:-1]])
+        """Run all updates, phase after phase."""
+        ends = np.cumsum([round(share * self.steps) for share in self.recipe["fractions"][:-1]])
         for step in range(1, self.steps + 1):
             phase = int(np.searchsorted(ends, step - 1, side="right"))
             self.update(self.recipe["unroll"][phase])
             on_step(step, self.average)
 
     def update(self, unroll):
-        """One step of the optimiser on a fresh batch of windows."""
+        """Advance the optimizer by one step on a fresh batch of windows."""
         window = draw(self.train, self.recipe["batch"], unroll + 1, self.recipe["start_bias"])
-        if self.ours:
+        if self.residual:
             window = augment(window)
         self.opt.zero_grad(set_to_none=True)
         u, loss = window[:, 0], 0.0
@@ -116,11 +119,11 @@ class Training:
             u = self.emulator(u)
             loss = loss + nrmse(u, window[:, i + 1]).mean() / unroll
         loss.backward()
-        if self.ours:
+        if self.residual:
             torch.nn.utils.clip_grad_norm_(self.emulator.parameters(), CLIP)
         self.opt.step()
         self.schedule.step()
-        if self.ours:
+        if self.residual:
             self.average.update_parameters(self.emulator)
 
 
@@ -131,7 +134,7 @@ def _cosine(step, steps, warmup):
 
 
 def _average(averages, values, done):
-    """As our EMA: its decay is warmed up."""
+    """Average parameters as our EMA does, with a warmed-up decay."""
     done = int(done) + 1
     decay = min(EMA, (1 + done) / (10 + done))
     for average, value in zip(averages, values, strict=True):
@@ -139,7 +142,7 @@ def _average(averages, values, done):
 
 
 def draw(train, batch, length, start_bias):
-    """Windows (b, length, x) that start at r^start_bias of the horizon, r uniform."""
+    """Draw windows (b, length, x) that start at r^start_bias of the horizon, r uniform."""
     starts = train.shape[1] - length + 1
     sample = torch.randint(len(train), (batch,))
     start = (torch.rand(batch) ** start_bias * starts).long().clamp(max=starts - 1)
@@ -147,7 +150,7 @@ def draw(train, batch, length, start_bias):
 
 
 def augment(window):
-    """A random shift of each window, and (x, u) -> (-x, -u) with even chance."""
+    """Shift each window at random, and apply (x, u) -> (-x, -u) with even chance."""
     b, _, n = window.shape
     mirror = torch.rand(b, 1, 1) < 0.5
     window = torch.where(mirror, -window.flip(-1), window)
@@ -162,7 +165,7 @@ def nrmse(u, true):
 
 @torch.inference_mode()
 def validate(emulator, val):
-    """Mean nRMSE of a rollout from the first frame (P1)."""
+    """Return the mean nRMSE of a rollout from the first frame (P1)."""
     emulator.eval()
     u, errors = val[:, 0], []
     for i in range(1, val.shape[1]):
@@ -173,7 +176,7 @@ def validate(emulator, val):
 
 
 def probe(order, clock, emulator, train, recipe):
-    """Updates that fill the budget after imports and data."""
+    """Return the updates that fill the budget after imports and data."""
     spent = clock.now()
     training, seconds = Training(emulator, train, recipe, 10**6), []
     for unroll in recipe["unroll"]:
@@ -182,7 +185,7 @@ def probe(order, clock, emulator, train, recipe):
         for _ in range(PROBE):
             training.update(unroll)
         seconds.append((time.perf_counter() - began) / PROBE)
-    return affordable(order["seconds"], spent, seconds, recipe["shares"], CHUNK)
+    return affordable(order["seconds"], spent, seconds, recipe["fractions"], CHUNK)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+"""Command line of all benchmarks: `python -m benchmarks NAME [--quick] [--out FILE] [flags]`."""
+
+import argparse
+import ast
+import sys
+from importlib import import_module
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+BENCHMARKS = {
+    "ablation": "accuracy.ablation",
+    "apebench_families": "peers.apebench_families",
+    "convolution": "speed.convolution",
+    "generator": "accuracy.generator",
+    "multi_device": "speed.multi_device",
+    "refinement": "accuracy.refinement",
+    "rollout": "accuracy.rollout",
+    "scaling": "speed.scaling",
+    "search_cost": "speed.search_cost",
+    "startup": "speed.startup",
+    "step_time": "speed.step_time",
+    "streaming": "speed.streaming",
+    "sweep": "speed.sweep",
+    "time_to_target": "accuracy.time_to_target",
+    "transfer": "accuracy.transfer",
+    "viscosities": "accuracy.viscosities",
+}
+"""Modules with `run(options) -> result` and, where they have flags, `add_flags(parser)`.
+
+A result holds `rows`. `options.out` is the results file, None if nothing is to be written.
+"""
+COMMANDS = {"collect": "collect", "table": "tables.write"}
+"""Modules with `add_flags(parser)` and `run(options)` that make results files or tables of them."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one benchmark or command and return its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    modules = {**BENCHMARKS, **COMMANDS}
+    if not argv or argv[0] not in modules:
+        print("python -m benchmarks NAME [--help] [--quick] [--out FILE] [flags]\n")
+        for name, module in modules.items():
+            print(f"  {name:18} {summary(module)}")
+        return 0 if argv in ([], ["--list"], ["--help"], ["-h"]) else 2
+    name, *rest = argv
+    module = import_module(f"benchmarks.{modules[name]}")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if name in BENCHMARKS:
+        parser.add_argument(
+            "--quick", action="store_true", help="smallest sizes; writes only with --out"
+        )
+        parser.add_argument("--out", type=Path, help=f"default: benchmarks/results/{name}.json")
+    if hasattr(module, "add_flags"):
+        module.add_flags(parser)
+    options = parser.parse_args(rest)
+    if name in COMMANDS:
+        return module.run(options) or 0
+    return measure(name, module, options)
+
+
+def measure(name, module, options) -> int:
+    """Run a benchmark and write its result."""
+    from benchmarks.record import PACKAGES, RESULTS, write
+
+    if options.out is None and not options.quick:
+        file = module.file_name(options) if hasattr(module, "file_name") else name
+        options.out = RESULTS / f"{file}.json"
+    result = module.run(options)
+    if result is not None and options.out is not None:
+        print(write(options.out, result, getattr(module, "PACKAGES", PACKAGES)))
+    return 0
+
+
+def summary(module: str) -> str:
+    """Return the first line of a module's docstring, without importing it."""
+    tree = ast.parse((FOLDER / f"{module.replace('.', '/')}.py").read_text())
+    return (ast.get_docstring(tree) or "").splitlines()[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Errors of trained emulators, solvers and recipes."""

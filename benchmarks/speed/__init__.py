@@ -1,0 +1,1 @@
+"""Seconds and memory of the library, alone and against other libraries."""
