@@ -1,6 +1,7 @@
 # `make burgers` and `make test` need only python >= 3.11 and make; they install the rest into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+BENCH := $(BIN)/python -m benchmarks
 READY := .venv/.ready
 DEV := .venv/.ready-dev
 WORKDIR ?= runs/burgers
@@ -33,30 +34,29 @@ lint: $(DEV)
 bench: WORKDIR = runs/burgers
 bench: $(DEV) burgers
 	@for run in 'burgers.py --config.seed=1 --workdir runs/burgers-seed1' \
-		'burgers.py --config.seed=2 --workdir runs/burgers-seed2' 'burgers.py:hybrid --config.seeds=3' \
+		'burgers.py --config.seed=2 --workdir runs/burgers-seed2' 'burgers.py:hybrid --config.num_seeds=3' \
 		burgers.py:nu0.01 burgers.py:nu0.1 burgers.py:nu1 burgers.py:joint burgers.py:sparse kuramoto.py \
-		'apebench_burgers.py --config.seeds=3' apebench_burgers.py:constrained; do \
+		'apebench_burgers.py --config.num_seeds=3' apebench_burgers.py:constrained; do \
 		echo "+ $(BIN)/python runners/fast_to_sota.py --config configs/$$run"; \
 		$(BIN)/python runners/fast_to_sota.py --config configs/$$run || exit 1; done
-	@$(BIN)/python benchmarks/collect.py runs/burgers runs/burgers-* runs/kuramoto runs/apebench_burgers*
-	@for script in convolution generator scaling startup ablation viscosities streaming \
-		multi_device sweep \
+	@$(BENCH) collect runs/burgers runs/burgers-* runs/kuramoto runs/apebench_burgers*
+	@for bench in convolution generator scaling startup ablation viscosities streaming multi_device sweep \
 		'time_to_target --task apebench --seconds 20' 'rollout runs/burgers runs/burgers-hybrid' \
 		'transfer runs/burgers runs/burgers-hybrid' 'search_cost runs/burgers' \
 		'refinement runs/burgers runs/burgers-seed1 runs/burgers-seed2' table; do \
-		set -- $$script; name=$$1; shift; echo "+ $(BIN)/python benchmarks/$$name.py $$*"; \
-		$(BIN)/python benchmarks/$$name.py $$* || exit 1; done
+		echo "+ $(BENCH) $$bench"; $(BENCH) $$bench || exit 1; done
 
 # For one GPU: the :full recipe, and its seconds to published errors.
 bench-full: $(DEV)
-	@$(BIN)/python benchmarks/time_to_target.py --task full --seconds 600
+	@$(BENCH) time_to_target --task full --seconds 600
 	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:full
-	@$(BIN)/python benchmarks/collect.py runs/burgers-full
+	@$(BENCH) collect runs/burgers-full
 
 bench-peers: $(DEV) $(PEERS)/.ready
-	@$(BIN)/python benchmarks/step_time.py
-	@$(BIN)/python benchmarks/time_to_target.py
-	@PYTHONPATH=benchmarks $(PEERS)/bin/python benchmarks/peers/apebench_families.py
+	@$(BENCH) step_time
+	@$(BENCH) time_to_target
+	@$(PEERS)/bin/python -m benchmarks apebench_families
+	@$(BENCH) table
 
 $(PEERS)/.ready: benchmarks/peers/requirements.txt
 	@$(PYTHON) -m venv $(PEERS)

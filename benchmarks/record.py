@@ -11,8 +11,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
-
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
@@ -22,6 +20,8 @@ PACKAGES = ("jax", "flax")
 
 def provenance(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Return device, versions, date, command and commit of this process."""
+    import jax  # here, since tables are written without it
+
     sha = subprocess.run(
         ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )

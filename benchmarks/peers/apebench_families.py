@@ -73,7 +73,7 @@ def measure(scenario, configuration):
     data_s = time.perf_counter() - began
 
     def train(seed):
-        # As in BaseScenario.run_raw: the same keys, and vmapped over seeds, of which there is one.
+        # As in BaseScenario.run_raw: the same keys, vmapped over one seed.
         init_key, shuffle_key = jax.random.split(jax.random.PRNGKey(seed), 2)
         stepper = scenario.get_neural_stepper(
             task_config="predict", network_config=configuration, key=init_key

@@ -1,256 +1,248 @@
-"""The README's results, made from results/*.json: `python benchmarks/table.py` rewrites them.
-
-With `--check` nothing is written, and the exit code is 1 where the README says something else.
-"""
+"""Tables of finished runs, which `python -m benchmarks collect` copied to the results."""
 
 import json
-import sys
 from statistics import mean, stdev
+from typing import Any
 
-from record import RESULTS
+from benchmarks.record import RESULTS
+from benchmarks.tables.markdown import cores, number, read, source, table
 
-README = RESULTS.parent.parent / "README.md"
-BEGIN, END = "<!-- results: python benchmarks/table.py -->\n", "<!-- end of results -->\n"
-RUNS = {
+FORECASTER_RUNS = {
     "burgers": ("configs/burgers.py", "operator"),
     "burgers-hybrid": (
         "configs/burgers.py:hybrid",
         "hybrid: coarse solver step + small network",
     ),
 }
-DRAWN = {
-    "burgers": "Members (`configs/burgers.py`)",
-    "burgers-sparse": "First frames seen at every 16th point with 2 % noise (`:sparse`)",
-    "kuramoto": "Kuramoto-Sivashinsky (`configs/kuramoto.py`)",
+ENSEMBLE_RUNS = {
+    "burgers": ("Ensembles on Burgers", "configs/burgers.py", ""),
+    "burgers-sparse": (
+        "Ensembles on Burgers, observed initial frame",
+        "configs/burgers.py:sparse",
+        " The first frame is observed at every 16th point with 2 % noise.",
+    ),
+    "kuramoto": ("Ensembles on Kuramoto-Sivashinsky", "configs/kuramoto.py", ""),
 }
-ROUTES = {
+FORECASTERS = {
     "operator": "operator",
-    "control": "operator trained on (control)",
-    "diffusion": "diffusion of its residual",
-    "student": "the same, distilled to two calls",
-    "crps": "fine-tuned on CRPS",
+    "control": "control (operator trained further)",
+    "diffusion": "diffusion of the operator's residual",
+    "student": "student: diffusion distilled to two calls",
+    "ensemble": "ensemble fine-tuned on CRPS",
 }
-SEARCHED = {
-    "ttc": "the search",
+SEARCH_ROWS = {
+    "ttc": "search",
     "mean": "mean of as many members",
-    "random": "random choices",
-    "operator": "the operator alone (one call)",
-    "control": "the operator trained on (one call)",
+    "random": "random selection",
+    "operator": "operator (one call)",
+    "control": "control (one call)",
+    "oracle": "bound: selection that knows the truth",
 }
 VISCOSITIES = ("burgers-nu0.01", "burgers-nu0.1", "burgers-nu1")
-APEBENCH = {
+SIMPLE = ("solver", "mean", "persistence")
+APEBENCH_RUNS = {
     "apebench_burgers": "ours (`configs/apebench_burgers.py`)",
-    "apebench_burgers-constrained": "ours under its constraint (`:constrained`)",
+    "apebench_burgers-constrained": "ours under APEBench's constraint (`:constrained`)",
 }
 
 
-def main() -> None:
-    text = README.read_text()
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    made = f"{head}{BEGIN}{results()}{END}{tail}"
-    if "--check" in sys.argv:
-        sys.exit(made != text)
-    README.write_text(made)
-
-
-def results() -> str:
-    """Every table whose runs are there, and what the runs cost."""
-    drawn = [_ensembles(name, told) for name, told in DRAWN.items()]
-    blocks = [_golden(), *drawn, _search("burgers"), _viscosities(), _joint(), _apebench()]
-    return "\n".join(f"{block}\n" for block in blocks if block)
-
-
-def _read(name: str) -> dict | None:
-    """A run's record; runs of other seeds beside it give mean and deviation, where it has none."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
+def read_run(name: str) -> dict[str, Any] | None:
+    """Return a run; runs of other seeds give mean and deviation where it has none."""
+    run = read(name)
+    if run is None:
         return None
-    run = json.loads(path.read_text())
     others = [json.loads(p.read_text()) for p in sorted(RESULTS.glob(f"{name}-seed[0-9].json"))]
     run["others"] = others
     for key in list(run["summary"]) if others else ():
-        shared = all(key in one["summary"] for one in others)
+        shared = all(key in other["summary"] for other in others)
         if shared and key.startswith("eval/operator/") and not key.endswith(("/ms", "_median")):
-            values = [one["summary"][key] for one in (run, *others)]
+            values = [other["summary"][key] for other in (run, *others)]
             run["summary"][f"{key}_seeds_mean"] = mean(values)
             run["summary"][f"{key}_seeds_std"] = stdev(values)
     return run
 
 
-def _golden() -> str:
-    """A row a run, then the solver and the trivial ones, then what they cost."""
-    runs = {name: run for name in RUNS if (run := _read(name))}
-    lines = ["| forecaster | P1 nRMSE | P1 median | P1 relL2 | P10 nRMSE | ms a rollout |"]
-    lines.append("|---|---|---|---|---|---|")
+def forecasters() -> str:
+    """Return the rows of the golden run and its hybrid, the solver and the simple forecasts."""
+    runs = {name: run for name in FORECASTER_RUNS if (run := read_run(name))}
+    rows = []
     for name, run in runs.items():
-        size = run["summary"]["params/operator"]
-        lines.append(_row(f"**{RUNS[name][1]}** ({size:,} parameters)", run["summary"], "operator"))
+        label = f"**{FORECASTER_RUNS[name][1]}** ({run['summary']['params/operator']:,} parameters)"
+        rows.append([label, *_errors(run["summary"], "operator")])
     golden = runs["burgers"]
-    points = golden["config"]["pde"]["points"]
-    lines.append(_row(f"solver (ours, {points} cells)", golden["summary"], "solver"))
-    for mode in ("mean", "persistence"):
-        lines.append(_row(mode, golden["summary"], mode))
-    told = [_cost(name, run) for name, run in runs.items()]
-    return "\n".join([*lines, "", *told]).rstrip("\n")
+    labels = {"solver": f"solver (ours, {golden['config']['pde']['points']} cells)"}
+    rows += [[labels.get(mode, mode), *_errors(golden["summary"], mode)] for mode in SIMPLE]
+    columns = ("forecaster", "P1 nRMSE", "P1 median", "P1 relL2", "P10 nRMSE", "ms a rollout")
+    return table(columns, rows)
 
 
-def _ensembles(name: str, told: str) -> str:
-    """A row a route of members, the operator and its control before them."""
-    run = _read(name)
+def forecaster_commands(*, detailed: bool) -> str:
+    """Return protocol and command of the runs behind `forecasters`, with seconds if detailed."""
+    runs = {name: run for name in FORECASTER_RUNS if (run := read_run(name))}
+    return "\n".join(_protocol(name, run, detailed) for name, run in runs.items())
+
+
+def ensembles(name: str) -> str:
+    """Return a row for each ensemble forecaster, the operator and its control before them."""
+    run = read_run(name)
     if run is None or "eval/ensemble/paired/crps" not in run["summary"]:
         return ""
-    s, config = run["summary"], run["config"]
-    modes = [m for m in ROUTES if f"eval/{m}/paired/crps" in s]
-    lines = [
-        f"{told}: {config['ensemble']['members']} members on the first "
-        f"{s['eval/ensemble/paired/samples']} test trajectories, P1, one seed; CRPS of a single "
-        "forecast is its MAE:",
-        "",
-        "| forecaster | nRMSE | a member's | CRPS | spread/skill | in 50 % | in 90 % "
-        "| correlation time | calls | ms a rollout |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    title, config_name, note = ENSEMBLE_RUNS[name]
+    summary, config = run["summary"], run["config"]
     keys = ("nrmse", "member_nrmse", "crps", "spread_skill", "coverage_50", "coverage_90")
-    for mode in modes:
-        found = [s.get(f"eval/{mode}/paired/{key}") for key in (*keys, "correlation_time")]
-        cells = ["" if value is None else f"{value:.3g}" for value in found]
-        calls, ms = (s[f"eval/{mode}/paired/{key}"] for key in ("calls", "ms"))
-        lines.append(f"| {ROUTES[mode]} | {' | '.join(cells)} | {calls:,} | {ms:.3g} |")
+    keys += ("correlation_time", "calls", "ms")
+    rows = [
+        [label, *(number(summary.get(f"eval/{mode}/paired/{key}")) for key in keys)]
+        for mode, label in FORECASTERS.items()
+        if f"eval/{mode}/paired/crps" in summary
+    ]
     seconds = ", ".join(
         f"{row[0]} {row[-2]:.0f} s ({row[-3]:.0f} TFLOP)" for row in run["stages"]["rows"]
     )
-    lines += ["", f"Training: {seconds}; {run['device']}, {s['wall/total_s']:.0f} s in all."]
-    return "\n".join(lines)
-
-
-def _search(name: str) -> str:
-    """The search at test time, its controls at equal calls, and the bound."""
-    run = _read(name)
-    start = "eval/ttc/analysis/"
-    if run is None or f"{start}nrmse_ttc" not in run["summary"]:
-        return ""
-    s = {k.removeprefix(start): v for k, v in run["summary"].items() if k.startswith(start)}
-    cells = {n: s[f"nrmse_{n}"] for n in ("ttc", "mean", "random", "operator", "control")}
-    told = ", ".join(f"{SEARCHED[n]} {value:.3g}" for n, value in cells.items())
-    rank = s["rank_correlation"]
-    agree = "is undefined, all rewards being equal" if rank is None else f"{rank:.2f}"
+    columns = (
+        "forecaster", "nRMSE", "nRMSE of a member", "CRPS", "spread/skill", "within 50 %",
+        "within 90 %", "correlation time", "calls", "ms a rollout",
+    )  # fmt: skip
     return (
-        f"Test-time search, nRMSE on the first {run['summary']['eval/ttc/samples']} test "
-        f"trajectories at equal network calls: {told}; a bound that knows the truth "
-        f"{s['nrmse_oracle']:.3g}. Rank correlation of reward and error "
-        f"{agree} (-1 would be perfect)."
+        f"## {title}\n\n"
+        f"Protocol: P1, the first {summary['eval/ensemble/paired/samples']} test trajectories, "
+        f"{config['ensemble']['members']} members, one seed.{note} "
+        "The CRPS of a single forecast is its MAE.\n"
+        f"Command: {_command(config_name)} ({cores(run['device'])}, "
+        f"{summary['wall/total_s']:.0f} s in all; training: {seconds}).\n\n" + table(columns, rows)
     )
 
 
-def _viscosities() -> str:
-    """nRMSE at other viscosities: a row a run."""
-    runs = [(name, run) for name in VISCOSITIES if (run := _read(name))]
-    if not runs:
+def search(name: str) -> str:
+    """Return test-time search, its controls at equal network calls, and the bound."""
+    run, start = read_run(name), "eval/ttc/analysis/"
+    if run is None or f"{start}nrmse_ttc" not in run["summary"]:
         return ""
-    lines = ["nRMSE at other viscosities, one seed each (`configs/burgers.py:nu0.1`, ...):", ""]
-    lines.append("| Nu | | operator | solver (256 cells) | mean | persistence | training s |")
-    lines.append("|---|---|---|---|---|---|---|")
-    for _, run in runs:
-        s, nu = run["summary"], f"{run['config']['pde']['nu']:g}"
+    summary = run["summary"]
+    rows = [[label, number(summary[f"{start}nrmse_{key}"])] for key, label in SEARCH_ROWS.items()]
+    rank = summary[f"{start}rank_correlation"]
+    rank_text = "undefined, since all rewards are equal" if rank is None else f"{rank:.2f}"
+    return (
+        "## Test-time search on Burgers\n\n"
+        f"Protocol: P1, the first {summary['eval/ttc/samples']} test trajectories, equal network "
+        f"calls. Rank correlation of reward and error: {rank_text} (-1 would be perfect).\n"
+        f"Command: {_command('configs/burgers.py')}.\n\n" + table(("selection", "nRMSE"), rows)
+    )
+
+
+def viscosities() -> str:
+    """Return the errors of one network for each viscosity."""
+    rows = []
+    for name in VISCOSITIES:
+        if (run := read_run(name)) is None:
+            continue
+        nu = f"{run['config']['pde']['nu']:g}"
         for protocol, infix in (("P1", ""), ("P10", "p10/")):
-            cells = [
-                f"{s[f'eval/{mode}/{infix}nrmse']:.3g}"
-                for mode in ("operator", "solver", "mean", "persistence")
-            ]
-            lines.append(f"| {nu} | {protocol} | {' | '.join(cells)} | {_trained(run)} |")
-    return "\n".join(lines)
+            errors = (
+                number(run["summary"][f"eval/{mode}/{infix}nrmse"])
+                for mode in ("operator", *SIMPLE)
+            )
+            rows.append([nu, protocol, *errors, _train_seconds(run)])
+    columns = ("Nu", "protocol", "operator", "solver (256 cells)", "mean", "persistence", "train s")
+    return (
+        "## Burgers at other viscosities, one network each\n\n"
+        "Protocol: nRMSE on 1,000 test trajectories, one seed.\n"
+        f"Command: {_command('configs/burgers.py:nu0.01')}, likewise `:nu0.1` and `:nu1`.\n\n"
+        + table(columns, rows)
+    )
 
 
-def _joint() -> str:
-    """One network of several viscosities: a row each, and their average."""
-    found = _read("viscosities")
-    if not found:
+def joint_viscosities() -> str:
+    """Return the errors of one network of several viscosities, and their average."""
+    record = read("viscosities")
+    if record is None:
         return ""
-    lines = [
-        f"One network of {found['parameters']:,} parameters for all of these (`configs/burgers.py:"
-        f"joint`), nRMSE after {found['train_s']:.0f} s of training on {_cores(found['device'])}:",
-        "",
-        "| Nu | | operator | solver (256 cells) | mean | persistence |",
-        "|---|---|---|---|---|---|",
+    modes = ("operator", *SIMPLE)
+    rows = [
+        [f"{row['nu']:g}", row["protocol"], *(number(row[mode]) for mode in modes)]
+        for row in record["rows"]
     ]
-    for row in found["rows"]:
-        for protocol in ("p1", "p10"):
-            cells = [
-                f"{row[protocol][mode]:.3g}"
-                for mode in ("operator", "solver", "mean", "persistence")
-            ]
-            lines.append(f"| {row['nu']:g} | {protocol.upper()} | {' | '.join(cells)} |")
-    for protocol, value in found["average"].items():
-        lines.append(f"| average | {protocol.upper()} | {value:.3g} | | | |")
-    return "\n".join(lines)
+    rows += [
+        ["average", protocol, number(value), "", "", ""]
+        for protocol, value in record["average"].items()
+    ]
+    columns = ("Nu", "protocol", "operator", "solver (256 cells)", "mean", "persistence")
+    return (
+        "## Burgers, one network for four viscosities\n\n"
+        f"Protocol: nRMSE of one network of {record['parameters']:,} parameters on the test split "
+        f"of `:joint`, separated by Nu, after {record['train_s']:.0f} s of training.\n"
+        f"Command: {_command('configs/burgers.py:joint')}, then {source(record)}.\n\n"
+        + table(columns, rows)
+    )
 
 
-def _apebench() -> str:
-    """GMean100 on APEBench's scenario: our runs, then its own families trained here."""
-    runs = [(label, run) for name, label in APEBENCH.items() if (run := _read(name))]
-    if not runs:
-        return ""
-    lines = ["APEBench `1d_diff_burgers`, geometric mean of nRMSE over 100 steps (GMean100):", ""]
-    lines += ["| network | parameters | GMean100 | training s a seed |", "|---|---|---|---|"]
-    for label, run in runs:
-        s = run["summary"]
-        cell = _spread(s, "eval/operator/nrmse_gmean100")
-        lines.append(f"| {label} | {s['params/operator']:,} | {cell} | {_trained(run)} |")
-    theirs = _read("apebench_families") or {"rows": {}}
-    for name, row in theirs["rows"].items():
-        lines.append(
-            f"| APEBench's {name}, its own training | {row['parameters']:,} | "
-            f"{row['gmean100']:.3g} | {row['train_s']:.0f}, {_cores(theirs['device'])} |"
-        )
-    return "\n".join(lines)
+def apebench() -> str:
+    """Return GMean100 of our runs, and of APEBench's own networks trained here."""
+    rows = []
+    for name, label in APEBENCH_RUNS.items():
+        if (run := read_run(name)) is None:
+            continue
+        summary = run["summary"]
+        error = _with_spread(summary, "eval/operator/nrmse_gmean100")
+        rows.append([label, number(summary["params/operator"]), error, _train_seconds(run)])
+    peers = read("apebench_families")
+    for row in peers["rows"] if peers else ():
+        seconds = f"{row['train_s']:.0f}, {cores(peers['device'])}"
+        label = f"APEBench's {row['row']}, its own training"
+        rows.append([label, number(row["parameters"]), number(row["gmean100"]), seconds])
+    columns = ("network", "parameters", "GMean100", "train s a seed")
+    commands = [
+        _command("configs/apebench_burgers.py", " --config.num_seeds=3"),
+        _command("configs/apebench_burgers.py:constrained"),
+        *([source(peers).replace("python", ".venv-peers/bin/python", 1)] if peers else []),
+    ]
+    return (
+        "## APEBench `1d_diff_burgers`\n\n"
+        "Protocol: geometric mean of nRMSE over 100 steps (GMean100), 30 test trajectories. "
+        "Published best: 0.0130 (Koehler et al., 2024, one-step training).\n"
+        f"Command: {'; '.join(commands)}.\n\n" + table(columns, rows)
+    )
 
 
-def _row(label: str, summary: dict, mode: str) -> str:
+def _errors(summary: dict[str, Any], mode: str) -> list[str]:
     keys = ("nrmse", "nrmse_median", "rel_l2", "p10/nrmse", "ms")
-    cells = [_spread(summary, f"eval/{mode}/{key}") for key in keys]
-    return f"| {label} | " + " | ".join(cells) + " |"
+    return [_with_spread(summary, f"eval/{mode}/{key}") for key in keys]
 
 
-def _spread(summary: dict, key: str) -> str:
-    """The shipped network's value, and mean and deviation over seeds where there are several."""
+def _with_spread(summary: dict[str, Any], key: str) -> str:
+    """Return the selected network's value, and mean and deviation over several seeds."""
     cell = f"{summary[key]:.3g}"
     if (spread := summary.get(f"{key}_seeds_std")) is None:
         return cell
     return f"{cell} (seeds {summary[f'{key}_seeds_mean']:.3g} ± {spread:.1g})"
 
 
-def _trained(run: dict) -> str:
-    """Seconds of training a seed, and where."""
-    seconds = run["summary"]["wall/train_s"] / run["config"]["seeds"]
-    return f"{seconds:.0f}, {_cores(run['device'])}"
+def _train_seconds(run: dict[str, Any]) -> str:
+    seconds = run["summary"]["wall/train_s"] / run["config"]["num_seeds"]
+    return f"{seconds:.0f}, {cores(run['device'])}"
 
 
-def _cores(device: str) -> str:
-    return "1 core" if device == "1 CPU cores" else device.replace("CPU cores", "cores")
+def _command(config_name: str, flags: str = "") -> str:
+    return f"`python runners/fast_to_sota.py --config {config_name}{flags}`"
 
 
-def _cost(name: str, run: dict) -> str:
-    s, config = run["summary"], run["config"]
-    seeds = config["seeds"]
-    extra = f" --config.num_seeds={seeds}" if seeds > 1 else ""
-    who = (
-        "one seed" if seeds == 1 else f"{seeds} seeds side by side, the best on validation shipped"
-    )
+def _protocol(name: str, run: dict[str, Any], detailed: bool) -> str:
+    summary, config = run["summary"], run["config"]
+    seeds, frames = config["num_seeds"], config["data"]["steps"] + 1
+    flags = f" --config.num_seeds={seeds}" if seeds > 1 else ""
+    seed_text = "one seed" if seeds == 1 else f"{seeds} seeds side by side, best on validation"
     if run["others"]:
-        named = " and ".join(str(one["config"]["seed"]) for one in run["others"])
-        who += f" (the spread: runs of their own with --config.seed {named})"
-    return (
-        f"`python runners/fast_to_sota.py --config {RUNS[name][0]}{extra}`: Nu = "
-        f"{config['pde']['nu']:g}, {config['pde']['points']} points, "
-        f"{config['data']['steps'] + 1} frames, {run['samples']:,} test trajectories, data "
-        f"{run['origin']}, {who}, {run['device']}: {s['wall/total_s']:.0f} s "
-        f"({s['wall/data_s']:.0f} s for data, simulated or cached by an earlier run, "
-        f"{s['wall/train_s']:.0f} s training, "
-        f"{s['wall/compile_s']:.0f} s compiling, {s['wall/eval_s']:.0f} s evaluation) and "
-        f"{s['memory/peak_mib']:.0f} MiB.\n"
+        numbers = " and ".join(str(other["config"]["seed"]) for other in run["others"])
+        seed_text += f" (spread: further runs with `--config.seed` {numbers})"
+    text = (
+        f"- {_command(FORECASTER_RUNS[name][0], flags)}: Nu = {config['pde']['nu']:g}, "
+        f"{config['pde']['points']} points, {frames} frames, {run['samples']:,} test "
+        f"trajectories, data {run['origin']}, {seed_text}; {cores(run['device'])}, "
+        f"{summary['wall/total_s']:.0f} s"
     )
-
-
-if __name__ == "__main__":
-    main()
+    if not detailed:
+        return f"{text}."
+    parts = {"data": "data (simulated or cached)", "train": "training", "compile": "compilation"}
+    parts |= {"eval": "evaluation"}
+    seconds = ", ".join(f"{summary[f'wall/{key}_s']:.0f} s {label}" for key, label in parts.items())
+    return f"{text}: {seconds}; {summary['memory/peak_mib']:.0f} MiB."
