@@ -1,4 +1,4 @@
-"""Ensembles against the truth: calibrated draws score as the theory says, others as by hand."""
+"""Ensemble metrics: calibrated draws have the theoretical values, others values known by hand."""
 
 from functools import partial
 from itertools import combinations
@@ -29,8 +29,8 @@ def one(name, members, true, ndim=1):
     return statistics(members, true, ndim, (name,))[name]
 
 
-def scores(each):
-    return {name: float(metric.reduce(each[name])) for name, metric in ENSEMBLE_METRICS.items()}
+def scores(samples):
+    return {name: float(metric.reduce(samples[name])) for name, metric in ENSEMBLE_METRICS.items()}
 
 
 def draws(m, *, b=40, t=2, points=64, seed=0, spread=1.0):
@@ -43,29 +43,29 @@ def draws(m, *, b=40, t=2, points=64, seed=0, spread=1.0):
 
 
 def at(*values):
-    """Members of one point each, (1, m, 1, 1, 1), beside a truth made by `at(y)[:, 0]`."""
+    """Members of one point each, (1, m, 1, 1, 1), for a truth made by `at(y)[:, 0]`."""
     return np.asarray(values, np.float32).reshape(1, -1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("m", [2, 8, 19])
 def test_exchangeable_draws_are_calibrated_for_every_size(m):
     members, true = draws(m)
-    each = statistics(members, true, 1)
-    found = scores(each)
+    samples = statistics(members, true, 1)
+    values = scores(samples)
     error = 4 / np.sqrt(true.size)  # four deviations of a share of one half are half of that
-    assert found["coverage_50"] == pytest.approx(0.5, abs=error / 2)
-    assert found["coverage_90"] == pytest.approx(0.9, abs=error / 2)
-    assert found["inside"] == pytest.approx((m - 1) / (m + 1), abs=error / 2)
-    assert found["spread_skill"] == pytest.approx(1, abs=error)
-    assert found["crps"] == pytest.approx(1 / np.sqrt(np.pi), abs=error)
-    ranks = metrics.mean_over_samples(each["rank_histogram"])
+    assert values["coverage_50"] == pytest.approx(0.5, abs=error / 2)
+    assert values["coverage_90"] == pytest.approx(0.9, abs=error / 2)
+    assert values["inside"] == pytest.approx((m - 1) / (m + 1), abs=error / 2)
+    assert values["spread_skill"] == pytest.approx(1, abs=error)
+    assert values["crps"] == pytest.approx(1 / np.sqrt(np.pi), abs=error)
+    ranks = metrics.mean_over_samples(samples["rank_histogram"])
     np.testing.assert_allclose(ranks, 1 / (m + 1), atol=error / 2)
     np.testing.assert_allclose(
-        metrics.mean_over_samples(each["reliability"]), NOMINAL_LEVELS, atol=error / 2
+        metrics.mean_over_samples(samples["reliability"]), NOMINAL_LEVELS, atol=error / 2
     )
 
 
-def test_uniform_ranks_give_each_level_exactly():
+def test_uniform_ranks_give_every_level_exactly():
     for m in (2, 8):
         members = np.broadcast_to(
             np.arange(m, dtype="f4")[None, :, None, None, None], (1, m, 1, m + 1, 1)
@@ -78,8 +78,8 @@ def test_uniform_ranks_give_each_level_exactly():
 
 
 def test_collapsed_ensembles_are_overconfident_down_to_the_documented_floor():
-    found = scores(statistics(*draws(8, spread=0.3), 1))
-    assert found["spread_skill"] < 0.5 and found["inside"] < 0.5 and found["coverage_90"] < 0.8
+    values = scores(statistics(*draws(8, spread=0.3), 1))
+    assert values["spread_skill"] < 0.5 and values["inside"] < 0.5 and values["coverage_90"] < 0.8
     far = at(1, 2, 3, 4, 5, 6, 7, 8), at(100)[:, 0]
     floors = np.maximum(0, 1 - 9 * (1 - np.asarray(NOMINAL_LEVELS)) / 2)
     np.testing.assert_allclose(one("reliability", *far)[0, 0], floors, rtol=1e-5)
@@ -88,9 +88,9 @@ def test_collapsed_ensembles_are_overconfident_down_to_the_documented_floor():
 
 
 def test_overdispersed_ensembles_are_underconfident():
-    found = scores(statistics(*draws(8, spread=4.0), 1))
-    assert found["spread_skill"] > 2 and found["inside"] > 0.9 and found["coverage_50"] > 0.6
-    assert found["crps"] > scores(statistics(*draws(8), 1))["crps"]
+    values = scores(statistics(*draws(8, spread=4.0), 1))
+    assert values["spread_skill"] > 2 and values["inside"] > 0.9 and values["coverage_50"] > 0.6
+    assert values["crps"] > scores(statistics(*draws(8), 1))["crps"]
 
 
 def test_spread_and_skill_by_hand():
@@ -121,10 +121,10 @@ def test_crps_keeps_its_digits_far_from_zero():
 
 def test_an_ensemble_of_the_truth_is_perfect():
     true = draws(1, b=2)[1]
-    found = scores(statistics(np.repeat(true[:, None], 4, 1), true, 1))
+    values = scores(statistics(np.repeat(true[:, None], 4, 1), true, 1))
     for name in ("crps", "member_nrmse", "spectrum_log_error_low", "spectrum_log_error_high"):
-        assert found[name] == pytest.approx(0, abs=1e-6)
-    assert found["coverage_50"] == pytest.approx(0.5) and found["inside"] == pytest.approx(0.6)
+        assert values[name] == pytest.approx(0, abs=1e-6)
+    assert values["coverage_50"] == pytest.approx(0.5) and values["inside"] == pytest.approx(0.6)
 
 
 def test_one_member_is_scored_as_a_single_forecast():
@@ -156,10 +156,10 @@ def test_leading_axes_and_batches_change_nothing(shape):
     ndim = len(shape) - 4
     members, other = np.random.default_rng(2).normal(size=(2, *shape)).astype("f4")
     true = other[:, 0]
-    each = [statistics(members[i], true[i], ndim) for i in range(4)]
+    samples = [statistics(members[i], true[i], ndim) for i in range(4)]
     free = statistics(*(u.reshape(2, 2, *u.shape[1:]) for u in (members, true)), ndim)
     for name in STATISTICS:
-        apart = np.stack([one[name] for one in each])
+        apart = np.stack([one[name] for one in samples])
         whole = free[name].reshape(apart.shape)
         np.testing.assert_allclose(apart, whole, rtol=1e-5, atol=1e-6, err_msg=name)
         assert apart.shape[:2] == (4, 2), name
@@ -177,10 +177,10 @@ def test_bands_hold_the_energy_of_the_spectrum():
     true = other[:, 0]
     spectrum = jax.jit(physics.energy_spectrum, static_argnums=1)
     theirs, ours = (np.asarray(spectrum(u, 2)) for u in (true, members))
-    found = statistics(members, true, 2)
+    values = statistics(members, true, 2)
     for name, (low, high) in metrics.BANDS.items():
         want = np.log10(ours[..., low:high].sum(-1).mean(1) / theirs[..., low:high].sum(-1))
-        got = found[f"spectrum_log_error_{name}"]
+        got = values[f"spectrum_log_error_{name}"]
         np.testing.assert_allclose(got, np.abs(want), rtol=1e-4, atol=1e-5)
 
 

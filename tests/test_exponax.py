@@ -58,6 +58,15 @@ def test_units_make_the_equation_that_the_docstring_states(pde):
     assert jnp.max(jnp.abs(balance)) < 0.03
 
 
+def test_leading_axes_are_free(pde):
+    u = np.sin(2 * np.pi * (np.arange(160) / 160 + np.arange(4)[:, None] / 7)).astype("f4")
+    u, cond = jnp.asarray(u.reshape(2, 2, 160, 1)), jnp.zeros((2, 2, 0))
+    for function in (pde.step, lambda u, cond: pde.residual(u, 2 * u, cond)):
+        whole = function(u, cond)
+        for at in np.ndindex(2, 2):
+            np.testing.assert_allclose(function(u[at], cond[at]), whole[at], rtol=1e-5, atol=1e-5)
+
+
 def test_other_grids_are_refused():
     with pytest.raises(ValueError, match="must equal pde.points, 160"):
         PDES["apebench_burgers"](cells=(320,))

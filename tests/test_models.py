@@ -21,12 +21,12 @@ CASES = [(name, ndim) for name in SPECS for ndim in SHAPES]
 
 @cache
 def make(name, ndim, params=1):
-    fns = OPERATORS[name](ndim=ndim, channels=2, params=params, **SPECS[name])
-    weights = jax.jit(fns.init)(jax.random.key(0))
+    network = OPERATORS[name](ndim=ndim, channels=2, params=params, **SPECS[name])
+    weights = jax.jit(network.init)(jax.random.key(0))
     # The head and the modulations start at almost nothing: shake everything to see it act.
     rng = np.random.default_rng(1)
     shaken = jax.tree.map(lambda w: w + 0.3 * rng.normal(size=w.shape).astype("f4"), weights)
-    return Network(jax.jit(fns.init), jax.jit(fns.apply)), weights, shaken
+    return Network(jax.jit(network.init), jax.jit(network.apply)), weights, shaken
 
 
 def batch(ndim, lead=(3,), params=1):
@@ -68,56 +68,56 @@ def test_a_convolution_reaches_around_the_seam_by_its_dilation():
 
 @pytest.mark.parametrize("name, ndim", CASES)
 def test_an_operator_commutes_with_translation(name, ndim):
-    fns, _, weights = make(name, ndim)
+    network, _, weights = make(name, ndim)
     u, cond = batch(ndim)
     shift = tuple(range(3, 3 + ndim))
     axes = tuple(range(1, 1 + ndim))
-    moved = fns.apply(weights, jnp.roll(u, shift, axes), cond)
-    still = jnp.roll(fns.apply(weights, u, cond), shift, axes)
+    moved = network.apply(weights, jnp.roll(u, shift, axes), cond)
+    still = jnp.roll(network.apply(weights, u, cond), shift, axes)
     np.testing.assert_allclose(moved, still, atol=2e-4 * float(jnp.abs(still).max()))
 
 
 @pytest.mark.parametrize("name, ndim", CASES)
 def test_leading_axes_are_free(name, ndim):
-    fns, _, weights = make(name, ndim)
+    network, _, weights = make(name, ndim)
     u, cond = batch(ndim, lead=(2, 3))
-    whole = fns.apply(weights, u, cond)
-    each = jnp.stack([fns.apply(weights, u[i], cond[i]) for i in range(2)])
-    np.testing.assert_allclose(whole, each, rtol=1e-4, atol=1e-4)
+    whole = network.apply(weights, u, cond)
+    single = jnp.stack([network.apply(weights, u[i], cond[i]) for i in range(2)])
+    np.testing.assert_allclose(whole, single, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name, ndim", CASES)
 def test_the_untrained_increment_is_tiny_and_every_weight_gets_a_gradient(name, ndim):
-    fns, weights, shaken = make(name, ndim)
+    network, weights, shaken = make(name, ndim)
     u, cond = batch(ndim)
-    assert float(jnp.abs(fns.apply(weights, u, cond)).max()) < 0.02
-    grads = jax.jit(jax.grad(lambda w: jnp.sum(fns.apply(w, u, cond) ** 2)))(shaken)
+    assert float(jnp.abs(network.apply(weights, u, cond)).max()) < 0.02
+    grads = jax.jit(jax.grad(lambda w: jnp.sum(network.apply(w, u, cond) ** 2)))(shaken)
     for path, g in jax.tree.leaves_with_path(grads):
         assert bool(jnp.all(jnp.isfinite(g))) and float(jnp.abs(g).max()) > 0, path
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_jit_changes_nothing_and_the_parameters_condition_the_output(name):
-    fns, _, weights = make(name, 1)
+    network, _, weights = make(name, 1)
     u, cond = batch(1)
     with jax.disable_jit():
-        eager = fns.apply(weights, u, cond)
-    np.testing.assert_allclose(fns.apply(weights, u, cond), eager, rtol=1e-4, atol=1e-4)
-    assert float(jnp.abs(fns.apply(weights, u, cond + 1.0) - eager).max()) > 1e-3
+        eager = network.apply(weights, u, cond)
+    np.testing.assert_allclose(network.apply(weights, u, cond), eager, rtol=1e-4, atol=1e-4)
+    assert float(jnp.abs(network.apply(weights, u, cond + 1.0) - eager).max()) > 1e-3
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_a_pde_without_parameters_needs_no_conditioning(name):
-    fns, _, weights = make(name, 1, params=0)
+    network, _, weights = make(name, 1, params=0)
     u, cond = batch(1, params=0)
-    assert fns.apply(weights, u, cond).shape == u.shape
+    assert network.apply(weights, u, cond).shape == u.shape
 
 
 def test_same_key_same_weights_with_text_keys_only():
-    fns, weights, _ = make("resnet", 1)
-    again = fns.init(jax.random.key(0))
+    network, weights, _ = make("resnet", 1)
+    again = network.init(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, weights, again)
-    assert not jax.tree.all(jax.tree.map(jnp.array_equal, weights, fns.init(jax.random.key(9))))
+    assert not jax.tree.all(jax.tree.map(jnp.array_equal, weights, network.init(jax.random.key(9))))
 
     def keys(tree):
         return [] if not isinstance(tree, dict) else [*tree, *sum(map(keys, tree.values()), [])]
@@ -145,17 +145,17 @@ def test_a_network_with_hidden_state_is_refused():
 def test_sizes_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="width 0"):
         OPERATORS["resnet"](ndim=1, channels=1, params=1, width=0)
-    fns = OPERATORS["fno"](ndim=1, channels=1, params=0, modes=20, width=4, layers=1)
+    network = OPERATORS["fno"](ndim=1, channels=1, params=0, modes=20, width=4, layers=1)
     with pytest.raises(ValueError, match="lower operator.modes"):
-        fns.apply(fns.init(jax.random.key(0)), jnp.zeros((16, 1)), jnp.zeros((0,)))
+        network.apply(network.init(jax.random.key(0)), jnp.zeros((16, 1)), jnp.zeros((0,)))
 
 
 @pytest.mark.parametrize("ndim", SHAPES)
 def test_a_patched_network_commutes_with_whole_patches_alone(ndim):
-    fns = OPERATORS["resnet"](ndim=ndim, channels=2, params=0, patch=4, **SPECS["resnet"])
-    weights = jax.jit(fns.init)(jax.random.key(0))
+    network = OPERATORS["resnet"](ndim=ndim, channels=2, params=0, patch=4, **SPECS["resnet"])
+    weights = jax.jit(network.init)(jax.random.key(0))
     u, cond = batch(ndim, params=0)
-    axes, apply = tuple(range(1, 1 + ndim)), jax.jit(fns.apply)
+    axes, apply = tuple(range(1, 1 + ndim)), jax.jit(network.apply)
     still = apply(weights, u, cond)
     assert still.shape == u.shape
     size = float(jnp.abs(still).max())
@@ -175,7 +175,7 @@ def test_folding_gathers_neighbours_and_unfolding_spreads_them():
 
 
 def test_bfloat16_products_round_and_leave_everything_else_in_float32():
-    fns, _, weights = make("resnet", 1)
+    network, _, weights = make("resnet", 1)
     rough = OPERATORS["resnet"](ndim=1, channels=2, params=1, matmul="bfloat16", **SPECS["resnet"])
     u, cond = batch(1)
 
@@ -183,7 +183,7 @@ def test_bfloat16_products_round_and_leave_everything_else_in_float32():
         out, pull = jax.vjp(lambda w: apply(w, u, cond), weights)
         return out, *jax.tree.leaves(pull(jnp.ones_like(out)))
 
-    exact, rounded = value(fns.apply), value(rough.apply)
+    exact, rounded = value(network.apply), value(rough.apply)
     assert {x.dtype for x in rounded} == {jnp.dtype("float32")}
     error = jnp.linalg.norm(rounded[0] - exact[0]) / jnp.linalg.norm(exact[0])
     assert 1e-5 < error < 2e-2

@@ -114,6 +114,19 @@ def test_step_has_free_leading_axes(pde):
     assert np.abs(whole - u).max() > 1e-2
 
 
+@pytest.mark.parametrize("pde", [SMALL, PLANE], ids=lambda pde: pde.name)
+def test_march_and_exact_advection_have_free_leading_axes(pde):
+    u, cond = problem(pde)
+    functions = [jax.jit(lambda u, cond: pde.march(u, cond, 8))]
+    if pde is PLANE:
+        functions.append(jax.jit(partial(advection.exact, time=0.3, length=1.0)))
+    for function in functions:
+        whole = np.asarray(function(u, cond))
+        assert np.abs(whole - u).max() > 1e-2
+        for at in np.ndindex(2, 2):
+            np.testing.assert_allclose(function(u[at], cond[at]), whole[at], rtol=1e-5, atol=5e-6)
+
+
 def test_step_equals_its_jit():
     u, cond = problem(SMALL)
     np.testing.assert_allclose(SMALL.step(u, cond), step_of(u, cond, SMALL), atol=2e-6)

@@ -150,9 +150,9 @@ def test_leading_axes_are_free(pde):
     given, path = normal(2, (4, *pde.points, 1)), normal(3, (4, 3, *pde.points, 1))
     cond = np.full((4, len(pde.params)), 0.5, np.float32)
     whole = everything(*(a.reshape(2, 2, *a.shape[1:]) for a in (given, path, cond)))
-    each = [everything(given[i], path[i], cond[i]) for i in range(4)]
+    single = [everything(given[i], path[i], cond[i]) for i in range(4)]
     for name, value in whole.items():
-        apart = np.stack([one[name] for one in each])
+        apart = np.stack([one[name] for one in single])
         np.testing.assert_allclose(
             value.reshape(apart.shape), apart, rtol=2e-5, atol=1e-6, err_msg=name
         )

@@ -178,11 +178,11 @@ def test_leading_axes_are_free(pde):
     apart = [run(*(a[i] for a in pair)) for i in range(4)]
     for name, value in whole.items():
         assert value.shape == (2, 2) and np.all(value < 0), name
-        each = np.stack([one[name] for one in apart]).reshape(2, 2)
-        np.testing.assert_allclose(value, each, rtol=2e-5, err_msg=name)
+        single = np.stack([one[name] for one in apart]).reshape(2, 2)
+        np.testing.assert_allclose(value, single, rtol=2e-5, err_msg=name)
 
 
-def test_no_reward_asks_the_solver(pairs):
+def test_rewards_never_call_the_solver(pairs):
     def never(*args):
         raise AssertionError("a search by its own solver")
 
@@ -251,7 +251,7 @@ def test_what_does_not_fit_is_refused(pde, names, weights, message):
         weighted_reward(pde, names, weights)
 
 
-def test_every_pde_says_where_its_rewards_hold():
+def test_the_convexity_and_laws_of_a_pde_decide_its_rewards():
     assert BURGERS.convexity == 1.0 and ADVECTION.convexity == 0.0
     kuramoto = PDES["kuramoto"](points=64, cells=64)
     weighted_reward(kuramoto, ["pde_residual"], [1.0])

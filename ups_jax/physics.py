@@ -61,10 +61,11 @@ def boundary_jump(initial: Array, frames: Array, ndim: int) -> Array:
 
 def pde_residual(pde: PDE, initial: Array, frames: Array, cond: Array) -> Array:
     """RMS of `PDE.residual` of each pair of frames, times dt over the initial RMS. -> (b, t)."""
+    trajectory = _prepend(initial, frames, pde.ndim)
     axis = frames.ndim - 2 - pde.ndim
     steps = frames.shape[axis]
     cond = jnp.broadcast_to(cond[..., None, :], (*cond.shape[:-1], steps, cond.shape[-1]))
-    before = jax.lax.slice_in_dim(_prepend(initial, frames, pde.ndim), 0, steps, axis=axis)
+    before = jax.lax.slice_in_dim(trajectory, 0, steps, axis=axis)
     size = rms(pde.residual(before, frames, cond), pde.ndim) * pde.dt
     return jnp.mean(safe_ratio(size, rms(initial, pde.ndim)[..., None, :]), -1)
 

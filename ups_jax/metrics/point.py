@@ -25,7 +25,8 @@ def nrmse(pred: Array, true: Array, ndim: int) -> Array:
 
     If the truth is zero everywhere, the divisor is the smallest normal float.
     """
-    return jnp.mean(safe_ratio(rms(_error(pred, true), ndim), rms(true, ndim)), -1)
+    size = rms(true, ndim)
+    return jnp.mean(safe_ratio(rms(_error(pred, true), ndim), size), -1)
 
 
 def per_sample_nrmse(pred: Array, true: Array, ndim: int) -> Array:
