@@ -69,7 +69,7 @@ def test_signals_are_answered_and_a_restart_moves_the_old_run_aside(tmp_path):
     workdir = tmp_path / "w"
     for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         code, seconds, told = stop(workdir, signum, 2)
-        assert code == expected and seconds < 5 and "go on with: python" in told
+        assert code == expected and seconds < 5 and "resume with: python" in told
     old, file = (workdir / "run_id.txt").read_text().strip(), workdir / "run_id.txt"
     assert stored(workdir)[-1].exit_codes == [143] and stored(workdir)[-1].preempting
     process = start(workdir, "--restart")
@@ -88,7 +88,7 @@ import ctypes
 from ups_jax.experiment import signals
 signals.GRACE_S = 0.2
 with signals.stop_on_signal() as stop:
-    stop.line = "go on with: python x"
+    stop.line = "resume with: python x"
     print("ready", flush=True)
     ctypes.CDLL(None).sleep(60) and ctypes.CDLL(None).sleep(60)
 """
@@ -97,4 +97,4 @@ with signals.stop_on_signal() as stop:
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     told = process.communicate(timeout=5)[1]
-    assert process.returncode == 143 and told == "go on with: python x\n"
+    assert process.returncode == 143 and told == "resume with: python x\n"

@@ -1,4 +1,4 @@
-"""The training loop: chunks, phases, the average, selection, resuming, stopping, diverging."""
+"""Training loop: calls, phases, the average, selection, resume, interruption, divergence."""
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,9 @@ from ups_jax.emulator import Emulator, init, step
 from ups_jax.models import resnet
 from ups_jax.pde import PDES
 from ups_jax.pde.advection import exact
-from ups_jax.train import Progress, TrainSnapshot, fit, init_state, init_states
-from ups_jax.types import Interrupted, Stage, Trajectories
+from ups_jax.stages import STAGES, bind
+from ups_jax.train import Hooks, Progress, Recipe, TrainSnapshot, fit, init_state, init_states
+from ups_jax.types import BoundStage, Interrupted, Trajectories
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +31,32 @@ def task():
     return emulator, params, data
 
 
-def settings(**changes):
-    steps = sum(n for n, _ in changes.get("phases", ((8, 1),)))
-    opt = optim.adamw(steps=steps, lr=3e-3, warmup=2)
-    return dict(opt=opt, phases=((8, 1),), batch_size=4, steps_per_call=4, ema_decay=0.9) | changes
+HOOKS = ("on_log", "on_save", "stop", "save_every_s")
+
+
+def recipe(*, phases=((8, 1),), **changes):
+    """A short recipe with (updates, unroll) of each phase."""
+    steps = sum(n for n, _ in phases)
+    fractions = tuple(n / steps for n, _ in phases)
+    values = dict(batch=4, warmup=2, ema_decay=0.9, steps_per_call=4, val_every=0, augment=False)
+    unroll = tuple(length for _, length in phases)
+    return Recipe(steps=steps, unroll=unroll, phase_fractions=fractions, **values | changes)
+
+
+def operator(emulator):
+    return bind(STAGES["operator"], emulator, {})
+
+
+def train(stage, params, data, key, **changes):
+    hooks = Hooks(**{name: changes.pop(name) for name in HOOKS if name in changes})
+    rest = {k: changes.pop(k) for k in ("validate", "resume") if k in changes}
+    return fit(stage, params, data, key, recipe(**changes), hooks=hooks, **rest)
 
 
 def run(task, **changes):
     emulator, params, data = task
-    stage = changes.pop("stage", None) or stages.operator(emulator)
-    return fit(stage, params, data, jax.random.key(2), **settings(**changes))
+    stage = changes.pop("stage", None) or operator(emulator)
+    return train(stage, params, data, jax.random.key(2), **changes)
 
 
 def same(a, b):
@@ -59,19 +76,19 @@ def test_the_loss_falls_and_the_operator_learns_transport(task):
     assert float(after) < 0.05 * float(before)
 
 
-def test_how_updates_are_cut_into_chunks_changes_no_bit(task):
+def test_the_number_of_updates_a_call_changes_no_bit(task):
     same(run(task, steps_per_call=2).last, run(task, steps_per_call=8).last)
 
 
 def test_one_trace_a_phase(task):
     emulator, *_ = task
-    stage, traced = stages.operator(emulator), []
+    stage, traced = operator(emulator), []
 
     def loss(params, batch, key):
         traced.append(batch["u"].shape[1] - 1)
         return stage.loss(params, batch, key)
 
-    run(task, stage=Stage("operator", ("operator",), loss), phases=((8, 1), (8, 2)))
+    run(task, stage=BoundStage("operator", loss), phases=((8, 1), (8, 2)))
     assert traced == [1, 2]
 
 
@@ -86,14 +103,14 @@ def many(task, *seeds):
 def test_going_on_from_any_checkpoint_ends_in_the_same_bits(task, saved, stacked):
     emulator, params, data = task
     params, key = many(task, 3, 4) if stacked else (params, jax.random.key(2))
-    told = [[5.0, 3.0, 4.0, 3.0], [1.0, 2.0, 0.5, 3.0]][: 1 + stacked]
+    errors = [[5.0, 3.0, 4.0, 3.0], [1.0, 2.0, 0.5, 3.0]][: 1 + stacked]
     best_steps = (8, 12)[: 1 + stacked]
 
     def go(first, **changes):
-        values = iter([row[at] for at in range(first, 4) for row in told])
-        common = settings(phases=((8, 1), (8, 2)), val_every=4, save_every_s=0.0)
-        return fit(stages.operator(emulator), params, data, key,
-                   validate=lambda params: next(values), **common, **changes)  # fmt: skip
+        values = iter([row[at] for at in range(first, 4) for row in errors])
+        common = dict(phases=((8, 1), (8, 2)), val_every=4, save_every_s=0.0)
+        return train(operator(emulator), params, data, key,
+                     validate=lambda params: next(values), **common, **changes)  # fmt: skip
 
     kept = []
     whole = go(0, on_save=lambda now: kept.append(jax.device_get(now)))
@@ -113,17 +130,17 @@ def test_networks_side_by_side_are_those_trained_alone(task):
     params, keys = many(task, 5, 6)
     rows = {}
 
-    def train(params, key, label):
+    def train_many(params, key, label):
         def validate(params):
             after = step(emulator, params, jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond))
             return float(jnp.mean((after - data.u[:, 1]) ** 2))
 
-        told = rows.setdefault(label, [])
-        return fit(stages.operator(emulator), params, data, key, validate=validate, val_every=4,
-                   on_log=lambda s, r: told.append(r), **settings())  # fmt: skip
+        log = rows.setdefault(label, [])
+        return train(operator(emulator), params, data, key, validate=validate, val_every=4,
+                     on_log=lambda s, r: log.append(r))  # fmt: skip
 
-    both = train(params, keys, "both")
-    alone = [train(jax.tree.map(lambda x, i=i: x[i], params), keys[i], i) for i in (0, 1)]
+    both = train_many(params, keys, "both")
+    alone = [train_many(jax.tree.map(lambda x, i=i: x[i], params), keys[i], i) for i in (0, 1)]
     for i, one in enumerate(alone):
         jax.tree.map(
             lambda x, y, i=i: np.testing.assert_allclose(x[i], y, rtol=1e-3, atol=1e-5),
@@ -137,7 +154,7 @@ def test_networks_side_by_side_are_those_trained_alone(task):
         assert rows["both"][-1][f"{name}_std"] == pytest.approx(np.std(each, ddof=1), rel=1e-2)
 
 
-def test_the_average_of_the_best_validation_is_shipped_the_earliest_on_ties(task):
+def test_the_average_of_the_best_validation_is_selected_the_earliest_on_ties(task):
     seen = []
 
     def validate(params):
@@ -169,29 +186,33 @@ def test_the_average_starts_as_a_copy(task):
     emulator, params, _ = task
     stacked = many(task, 1, 2)[0]
     for begin, given in ((init_state, params), (init_states, stacked)):
-        state, best, _ = begin(stages.operator(emulator), given, settings()["opt"])
+        state, best, _ = begin("operator", given, recipe().optimizer())
         for copies in zip(*map(jax.tree.leaves, (state.params, state.ema, best)), strict=True):
             assert len({x.unsafe_buffer_pointer() for x in copies}) == 3
 
 
-def test_asked_to_stop_it_saves_and_says_where(task):
+def test_a_stop_saves_and_names_the_step(task):
     saves, calls = [], iter([False, True])
     with pytest.raises(Interrupted, match="operator, step 4"):
         run(task, stop=lambda: next(calls), on_save=lambda now: saves.append(int(now.state.step)))
     assert saves[-1] == 4
 
 
-def test_stopped_within_a_validation_the_row_is_told_once_after_it(task):
+def test_a_row_is_logged_once_when_its_validation_was_interrupted(task):
     rows, saves = [], []
+
+    def interrupted(params):
+        raise Interrupted("validation")
+
     with pytest.raises(Interrupted):
-        run(task, validate=lambda p: None, val_every=4, on_log=lambda s, r: rows.append(s),
+        run(task, validate=interrupted, val_every=4, on_log=lambda s, r: rows.append(s),
             on_save=lambda now: saves.append(jax.device_get(now)))  # fmt: skip
     assert rows == [] and saves[-1].progress.pending["loss"] > 0
     state, best = jax.tree.map(jnp.asarray, saves[-1][:2])
-    told = []
-    run(task, validate=lambda p: 1.0, val_every=4, on_log=lambda s, r: told.append((s, dict(r))),
+    log = []
+    run(task, validate=lambda p: 1.0, val_every=4, on_log=lambda s, r: log.append((s, dict(r))),
         resume=TrainSnapshot(state, best, saves[-1].progress))  # fmt: skip
-    assert [step for step, _ in told] == [4, 8] and told[0][1]["val_nrmse"] == 1.0
+    assert [step for step, _ in log] == [4, 8] and log[0][1]["val_nrmse"] == 1.0
 
 
 def test_divergence_is_logged_saved_and_raised(task):
@@ -203,7 +224,7 @@ def test_divergence_is_logged_saved_and_raised(task):
     with pytest.raises(FloatingPointError, match=r"operator: loss is nan within steps \[0, 4\]"):
         run(
             task,
-            stage=Stage("operator", ("operator",), loss),
+            stage=BoundStage("operator", loss),
             on_log=lambda s, r: rows.append(s),
             on_save=lambda now: saves.append(int(now.state.step)),
         )

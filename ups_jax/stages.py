@@ -19,15 +19,14 @@ from ups_jax.types import Array, BoundStage, Key, Params, Stage, Trajectories
 
 EPS = 1e-12
 ROLLOUT_BATCH = 16
-"""Trajectories that are rolled out at a time."""
+"""Trajectories a batch of `rollout_dataset`."""
 Batch = Mapping[str, Array]
 
 
 def nrmse_loss(pred: Array, true: Array, ndim: int, loss_floor: Array | float = 0.0) -> Array:
-    """Mean over samples of the RMS error over the truth's RMS, channel by channel.
+    """Mean over samples and channels of the RMS error over the truth's RMS.
 
-    `loss_floor` is added to that RMS in quadrature, so that fields close to zero do not weigh without
-    bound.
+    `loss_floor` is added to that RMS in quadrature; it bounds the weight of fields close to zero.
     """
     axes = spatial_axes(ndim)
     error = jnp.mean((pred - true) ** 2, axes)
@@ -35,7 +34,7 @@ def nrmse_loss(pred: Array, true: Array, ndim: int, loss_floor: Array | float = 
 
 
 def mse_loss(pred: Array, true: Array, ndim: int, loss_floor: Array | float = 0.0) -> Array:
-    """Mean square error in physical units, to which `loss_floor` means nothing."""
+    """Mean square error in physical units; `loss_floor` is not used."""
     return jnp.mean((pred - true) ** 2)
 
 
@@ -45,16 +44,16 @@ LOSSES = {"mse": mse_loss, "nrmse": nrmse_loss}
 def crps_loss(members: Array, true: Array, ndim: int, loss_floor: Array | float = 0.0) -> Array:
     """Fair CRPS at every point over the truth's RMS: members (m, b, *s, c), true (b, *s, c).
 
-    In expectation least where members and truth are drawn from one law, however few the members.
+    Its expectation is minimal if members and truth have the same distribution, for any m.
     Ferro (2014); Lang et al. (2024), AIFS-CRPS.
     """
     axes, m = spatial_axes(ndim), len(members)
     skill = jnp.mean(jnp.abs(members - true[None]), (0, *axes))
-    # |x| has no slope where two members agree, as they do before noise means anything to them.
+    # |x| has no gradient where two members agree, as at the start of training.
     pairs = [(i, j) for i in range(m) for j in range(i)]
-    apart = sum(jnp.mean(jnp.abs(members[i] - members[j]), axes) for i, j in pairs)
+    spread = sum(jnp.mean(jnp.abs(members[i] - members[j]), axes) for i, j in pairs)
     size = jnp.sqrt(jnp.mean(true**2, axes) + loss_floor**2 + EPS)
-    return jnp.mean((skill - apart / (m * (m - 1))) / size)
+    return jnp.mean((skill - spread / (m * (m - 1))) / size)
 
 
 def unrolled_loss(
@@ -180,7 +179,7 @@ def rollout_dataset(
 def _residual_target(
     emulator: Emulator, params: Params, batch: Batch, *, models: tuple[str, ...]
 ) -> tuple[Array, tuple[Denoiser, ...]]:
-    """Return the residual at the end of windows (b, 2, *s, 2 c) of `rollout_dataset`, and networks."""
+    """Return the residual at the end of windows (b, 2, *s, 2 c), and the denoisers."""
     channels = len(emulator.pde.channels)
     rolled, true = batch["u"][..., :channels], batch["u"][..., channels:]
     assert emulator.diffusion is not None

@@ -7,6 +7,8 @@ from ups_jax.config.base import SCHEMA
 from ups_jax.files import flatten
 
 RENAMED_SCHEMA = 2
+SELECTED_KEY, SELECTED_FOLDER = (name.lstrip(".") for name in (".ship", ".shipped"))
+"""Key in metadata.json, and folder under ckpt/, of the selected parameters before schema 3."""
 STAGE_RENAMES = {"continued": "control", "distill": "student", "crps": "ensemble"}
 FORECASTER_RENAMES = {"continued": "control", "distilled": "student", "crps": "ensemble"}
 KEY_RENAMES = {

@@ -41,7 +41,7 @@ def add_residual(
     *,
     model: str,
 ) -> Array:
-    """Add a residual, which `draw` samples with a denoiser, to the operator's step from u to u_next.
+    """Add a residual, sampled by `draw` with a denoiser, to the operator's step from u to u_next.
 
     u, u_next (..., *s, c), cond (..., p) -> like u, or with leading axes that `draw` adds. The
     denoiser takes x (..., *s, c) and sigma features (..., f).

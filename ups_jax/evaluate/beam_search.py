@@ -1,4 +1,4 @@
-"""Test-time search judged beside controls of equal network calls, and by a bound."""
+"""Evaluation of test-time search against controls of equal network calls, and a bound."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,25 +19,25 @@ from ups_jax.metrics import METRICS, nrmse
 from ups_jax.sharding import Mesh
 from ups_jax.types import Array, Key, Params, Trajectories
 
-COLUMNS = ["forecaster", "calls a step", "nRMSE", "below mean-of-B", "what it is"]
+SEARCH_COLUMNS = ["forecaster", "calls a step", "nRMSE", "below mean-of-B", "what it is"]
 ROW_NOTES = {
     "operator": "the frozen operator",
-    "control": "the operator trained on for as many FLOPs",
+    "control": "the operator, trained for as many FLOPs",
     "mean": "mean of as many members as the search has calls",
     "random": "a path of random choices",
     "ttc": "the search",
-    "oracle": "a bound: chooses by the truth, which no forecast has",
+    "oracle": "a bound: selects by the truth, which no forecast has",
 }
 ORACLE_GAIN = 0.05
-"""Gain over mean-of-B below which a search is said not to help, nor where it is no gain at all."""
+"""Relative gain over mean-of-B below which the verdict is that search does not help."""
 
 
 @dataclass(frozen=True)
 class SearchAnalysis:
-    """What a search is worth: `scalars` by summary key, a table, a sentence, and arrays.
+    """Results of a search: `scalars` by summary key, a table, a sentence, and arrays.
 
     `curves` holds "<forecaster>" (n, t), nRMSE; "choice" (k,), shares of the candidates; "reward"
-    and "error" (q,), of single candidates: less, and over, the mean of their own group.
+    and "error" (q,), of single candidates: minus, and over, the mean of their group.
     """
 
     scalars: dict[str, float]
@@ -58,10 +58,10 @@ def analyze_search(
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SearchAnalysis:
-    """P1 of `ttc` beside the operator, its control where trained, and mean, random, oracle of B.
+    """Evaluate P1 of `ttc`, the operator, its control if trained, and mean, random, oracle of B.
 
-    B, the network calls of a step of the search, are those of each but the single ones. Keys are
-    eval/ttc/<metric>, eval/ttc/analysis/<quantity>. `Interrupted` when `stop()` answers yes.
+    B is the search's network calls a step, which all but the single forecasts spend. Keys are
+    eval/ttc/<metric> and eval/ttc/analysis/<quantity>. Raises Interrupted if `stop()` is true.
     """
     spec = emulator.search
     assert spec is not None
@@ -74,8 +74,8 @@ def analyze_search(
     errors = {name: joined["nrmse"][name] for name in ROW_NOTES if name in joined["nrmse"]}
     mean = {name: float(np.mean(error)) for name, error in errors.items()}
     ms = milliseconds(emulator, params, data, key, mode="ttc", batch=batch, mesh=mesh, stop=stop)
-    told = joined["rank"][np.isfinite(joined["rank"])]
-    rank = float(told.mean()) if told.size else float("nan")
+    ranks = joined["rank"][np.isfinite(joined["rank"])]
+    rank = float(ranks.mean()) if ranks.size else float("nan")
     reduced = reduce_metrics(joined["metrics"], METRICS, data.dt)
     scalars: dict[str, float] = {f"eval/ttc/{name}": value for name, value in reduced.items()}
     steps = data.u.shape[1] - 1
@@ -93,7 +93,7 @@ def analyze_search(
     }
     return SearchAnalysis(
         scalars=scalars,
-        columns=COLUMNS,
+        columns=SEARCH_COLUMNS,
         rows=[
             [
                 name,
@@ -117,46 +117,48 @@ def analyze_search(
 def _score(
     emulator: Emulator,
     spec: SearchSpec,
-    continued: bool,
+    with_control: bool,
     params: Params,
     u: Array,
     cond: Array,
     key: Key,
 ) -> dict[str, Any]:
-    """Errors of every way to spend the calls, and how rewards and errors of candidates agree."""
+    """Return errors of each use of the calls, and rewards and errors of candidates."""
     true, ndim = u[:, 1:], emulator.pde.ndim
-    k_path, k_mean, k_random, k_ask = jax.random.split(key, 4)
+    k_path, k_mean, k_random, k_candidates = jax.random.split(key, 4)
     run = partial(search_forecast, emulator, params, u[:, 0], cond, steps=true.shape[1], spec=spec)
 
-    def go(mode: str, key: Key, **options: Any) -> Forecast:
+    def forecast(mode: str, key: Key, **options: Any) -> Forecast:
         run = FORECASTERS[mode].run
         return run(emulator, params, u[:, 0], cond, key, steps=true.shape[1], **options)
 
-    def judged(prev: Array, after: Array, cond: Array, t: Array) -> Array:
-        """All rewards (3, b, w, k): of physics, of chance, of the truth."""
-        chance = jax.random.uniform(jax.random.fold_in(k_random, t), after.shape[:3])
+    def rewards(prev: Array, after: Array, cond: Array, t: Array) -> Array:
+        """Return the rewards (3, b, w, k): of physics, random, and of the truth."""
+        random = jax.random.uniform(jax.random.fold_in(k_random, t), after.shape[:3])
         truth = -_distance(after, true[:, t], ndim)
-        return jnp.stack([spec.reward(prev, after, cond), chance, truth])
+        return jnp.stack([spec.reward(prev, after, cond), random, truth])
 
-    def way(i: Array) -> tuple[Array, dict[str, Array]]:
-        found = run(key=k_path, reward=lambda *given: judged(*given)[i])
-        assert found.log is not None
-        return found.u, {name: found.log[name] for name in ("choice", "diversity")}
+    def search_with(i: Array) -> tuple[Array, dict[str, Array]]:
+        result = run(key=k_path, reward=lambda *args: rewards(*args)[i])
+        assert result.log is not None
+        return result.u, {name: result.log[name] for name in ("choice", "diversity")}
 
-    # One program for the search, its control and its bound: they differ in a number.
-    ways, logs = jax.vmap(way)(jnp.arange(3))
+    # One program for the search, its control and its bound, which differ in their reward.
+    searches, logs = jax.vmap(search_with)(jnp.arange(3))
     paths = {
-        "operator": go("operator", key).u,
-        **({"control": go("control", key).u} if continued else {}),
-        "mean": go(spec.source, k_mean, members=_members(emulator, spec)).u,
-        "random": ways[1],
-        "ttc": ways[0],
-        "oracle": ways[2],
+        "operator": forecast("operator", key).u,
+        **({"control": forecast("control", key).u} if with_control else {}),
+        "mean": forecast(spec.source, k_mean, members=_members(emulator, spec)).u,
+        "random": searches[1],
+        "ttc": searches[0],
+        "oracle": searches[2],
     }
-    reward, error = _forecast_options(emulator, params, spec, u[:, 0], ways[0], true, cond, k_ask)
+    reward, error = _candidate_scores(
+        emulator, params, spec, u[:, 0], searches[0], true, cond, k_candidates
+    )
     return {
         "nrmse": {name: nrmse(path, true, ndim) for name, path in paths.items()},
-        "metrics": {n: metric.per_sample(ways[0], true, ndim) for n, metric in METRICS.items()},
+        "metrics": {n: metric.per_sample(searches[0], true, ndim) for n, metric in METRICS.items()},
         "choice": logs["choice"][0],
         "diversity": logs["diversity"][0],
         "reward": reward,
@@ -165,7 +167,7 @@ def _score(
     }
 
 
-def _forecast_options(
+def _candidate_scores(
     emulator: Emulator,
     params: Params,
     spec: SearchSpec,
@@ -175,17 +177,17 @@ def _forecast_options(
     cond: Array,
     key: Key,
 ) -> tuple[Array, Array]:
-    """Reward and error of fresh candidates at every state of a path. -> (b, t, k) twice."""
+    """Return reward and error (b, t, k) of new candidates at every state of a path."""
     before = jnp.concatenate([u0[:, None], path[:, :-1]], 1)
 
     def at(now: tuple[Array, Array, Key]) -> tuple[Array, Array]:
         u, goal, k = now
-        told = cond[:, None]
+        conds = cond[:, None]
         after = propose_candidates(
-            emulator, params, u[:, None], told, k, spec=spec, temperature=spec.temperature_start
+            emulator, params, u[:, None], conds, k, spec=spec, temperature=spec.temperature_start
         )
         prev = jnp.broadcast_to(u[:, None, None], after.shape)
-        wide = jnp.broadcast_to(told[:, :, None], (*after.shape[:3], told.shape[-1]))
+        wide = jnp.broadcast_to(conds[:, :, None], (*after.shape[:3], conds.shape[-1]))
         reward = spec.reward(prev, after, wide)
         return reward[:, 0], _distance(after, goal, emulator.pde.ndim)[:, 0]
 
@@ -196,7 +198,7 @@ def _forecast_options(
 
 
 def rank_correlation(a: Array, b: Array) -> Array:
-    """Spearman's rank correlation along the last axis: (..., k) -> (...); NaN without ranks."""
+    """Return Spearman's rank correlation (..., k) -> (...); NaN if all values are equal."""
 
     def ranks(x: Array) -> Array:
         below = jnp.sum(x[..., None, :] < x[..., :, None], -1)
@@ -210,37 +212,37 @@ def rank_correlation(a: Array, b: Array) -> Array:
 
 
 def _distance(after: Array, goal: Array, ndim: int) -> Array:
-    """RMS of after (b, w, k, *s, c) - goal (b, *s, c) -> (b, w, k)."""
+    """Return the RMS of after (b, w, k, *s, c) - goal (b, *s, c) -> (b, w, k)."""
     axes = tuple(range(-1 - ndim, 0))
     return jnp.sqrt(jnp.mean((after - goal[:, None, None]) ** 2, axes))
 
 
 def _members(emulator: Emulator, spec: SearchSpec) -> int:
-    """Members that cost as many calls as the search, one at least."""
+    """Return the members that cost as many calls as the search, at least one."""
     return max(1, search_calls(emulator) // FORECASTERS[spec.source].calls(emulator, 1))
 
 
 def _pairs(reward: np.ndarray, error: np.ndarray) -> Stats:
-    """Candidates beside their group (..., k), 2,000 or so: reward less its mean, error over it."""
-    apart = reward - reward.mean(-1, keepdims=True)
+    """Return about 2,000 candidates (..., k): reward minus, and error over, their group's mean."""
+    excess = reward - reward.mean(-1, keepdims=True)
     share = error / np.maximum(error.mean(-1, keepdims=True), np.finfo(error.dtype).tiny)
     every = max(1, reward.size // 2000)
-    return {"reward": apart.ravel()[::every], "error": share.ravel()[::every]}
+    return {"reward": excess.ravel()[::every], "error": share.ravel()[::every]}
 
 
 def _verdict(mean: dict[str, float], rank: float) -> str:
-    """One sentence: what the search gains, what the best choice could, and why."""
+    """Return one sentence: the gain of the search, its bound, and the rewards' rank correlation."""
     gain, bound = (1 - mean[name] / mean["mean"] for name in ("ttc", "oracle"))
     better = gain >= ORACLE_GAIN and mean["ttc"] < mean["operator"]
     helps = "helps" if better else "does not help"
     agree = f"{rank:.2f} (ideal -1)" if np.isfinite(rank) else "undefined: all rewards are equal"
     return (
-        f"search {helps}: nRMSE {mean['ttc']:.4g}, {_beside(gain)} "
+        f"search {helps}: nRMSE {mean['ttc']:.4g}, {_percent(gain)} "
         f"mean-of-B ({mean['mean']:.4g}) at equal calls; "
-        f"the operator alone {mean['operator']:.4g}; a choice by the truth {mean['oracle']:.4g}, "
-        f"{_beside(bound)} it; rank correlation of reward and error {agree}"
+        f"the operator alone {mean['operator']:.4g}; selection by the truth {mean['oracle']:.4g}, "
+        f"{_percent(bound)} it; rank correlation of reward and error {agree}"
     )
 
 
-def _beside(gain: float) -> str:
+def _percent(gain: float) -> str:
     return f"{100 * abs(gain):.1f} % {'below' if gain >= 0 else 'above'}"

@@ -1,4 +1,4 @@
-"""Ensembles judged as forecasts of a distribution, beside single forecasts on the same samples."""
+"""Evaluation of ensembles as probabilistic forecasts, paired with single forecasts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,15 +23,28 @@ from ups_jax.metrics import (
 from ups_jax.sharding import Mesh
 from ups_jax.types import Array, Key, Params, Trajectories
 
-SHOWN = ("nrmse", "member_nrmse", "mae", "crps", "spread_skill", "coverage_50", "coverage_90")
-SHOWN += ("inside", "correlation_time", "spectrum_log_error_high", "samples", "calls", "ms")
-SINGLE = ("crps", "spectrum_log_error_low", "spectrum_log_error_mid", "spectrum_log_error_high")
-"""Ensemble metrics that mean something of a single forecast: its CRPS is its MAE."""
+TABLE_COLUMNS = (
+    "nrmse",
+    "member_nrmse",
+    "mae",
+    "crps",
+    "spread_skill",
+    "coverage_50",
+    "coverage_90",
+)
+TABLE_COLUMNS += ("inside", "correlation_time", "spectrum_log_error_high", "samples", "calls", "ms")
+SINGLE_FORECAST_METRICS = (
+    "crps",
+    "spectrum_log_error_low",
+    "spectrum_log_error_mid",
+    "spectrum_log_error_high",
+)
+"""Ensemble metrics that are defined for a single forecast; its CRPS is its MAE."""
 
 
 @dataclass(frozen=True)
 class Ensembles:
-    """What is known of ensembles: `scalars` by summary key, a table, and arrays for the figures.
+    """Results of ensembles: `scalars` by summary key, a table, and arrays for the figures.
 
     `curves` holds, by mode, "<mode>/rank" (m + 1,), "<mode>/reliability" (levels,) and
     "<mode>/spread_error" (2, n t): the RMS spread and the mean's RMS error of each frame;
@@ -61,10 +74,10 @@ def evaluate_ensembles(
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Ensembles:
-    """P1 of every mode of `modes` (its options beside it) and of the `controls`, on the same data.
+    """Evaluate P1 of stochastic forecasters (`modes`: options) and `controls` on the same data.
 
-    Keys are eval/<mode>/paired/<metric>, of the members' mean where a metric takes one field: other
-    evaluations may see more samples. `Interrupted` when `stop()` answers yes.
+    Keys are eval/<mode>/paired/<metric>; metrics of one field take the members' mean. Raises
+    Interrupted if `stop()` is true.
     """
     runs = {
         **dict.fromkeys(controls, {}),
@@ -76,7 +89,7 @@ def evaluate_ensembles(
     joined, paths = map_batches(
         score, params, data, keys, progress=progress, name="evaluation of ensembles", **shared
     )
-    kept = jax.tree.map(lambda x: x[:examples], paths)
+    example_members = jax.tree.map(lambda x: x[:examples], paths)
     scalars: dict[str, float] = {}
     for mode, options in runs.items():
         prefix = f"eval/{mode}/paired/"
@@ -90,10 +103,10 @@ def evaluate_ensembles(
         )
     return Ensembles(
         scalars=scalars,
-        columns=["forecaster", *SHOWN],
-        rows=[[m, *(scalars.get(f"eval/{m}/paired/{n}") for n in SHOWN)] for m in runs],
+        columns=["forecaster", *TABLE_COLUMNS],
+        rows=[[m, *(scalars.get(f"eval/{m}/paired/{n}") for n in TABLE_COLUMNS)] for m in runs],
         curves={k: v for mode in modes for k, v in _curves(mode, joined[mode]).items()},
-        examples={"truth": np.asarray(data.u[:examples]), **kept},
+        examples={"truth": np.asarray(data.u[:examples]), **example_members},
         members=members,
     )
 
@@ -101,34 +114,37 @@ def evaluate_ensembles(
 def _score(
     emulator: Emulator,
     runs: Mapping[str, Mapping[str, Any]],
-    drawn: tuple[str, ...],
+    stochastic: tuple[str, ...],
     params: Params,
     u: Array,
     cond: Array,
     key: Key,
 ) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
-    """Every statistic of a batch u (b, t, *s, c) by mode, and the members of those that draw."""
+    """Return the statistics of a batch u (b, t, *s, c) by forecaster, and the members."""
     true, ndim = u[:, 1:], emulator.pde.ndim
-    stats, kept = {}, {}
+    stats, paths = {}, {}
     for mode, options in runs.items():
         run = FORECASTERS[mode].run
-        found = run(emulator, params, u[:, 0], cond, key, steps=true.shape[1], **options)
-        point = {name: m.per_sample(found.u, true, ndim) for name, m in METRICS.items()}
-        if mode not in drawn:
-            single = found.u[:, None]
-            own = {n: ENSEMBLE_METRICS[n].per_sample(single, true, ndim) for n in SINGLE}
-            stats[mode] = point | own
+        result = run(emulator, params, u[:, 0], cond, key, steps=true.shape[1], **options)
+        point = {name: m.per_sample(result.u, true, ndim) for name, m in METRICS.items()}
+        if mode not in stochastic:
+            single = result.u[:, None]
+            stats[mode] = point | {
+                name: ENSEMBLE_METRICS[name].per_sample(single, true, ndim)
+                for name in SINGLE_FORECAST_METRICS
+            }
             continue
-        assert found.members is not None
-        kept[mode] = found.members
-        own = {n: m.per_sample(found.members, true, ndim) for n, m in ENSEMBLE_METRICS.items()}
-        shapes = {
-            "rank": rank_histogram(found.members, true, ndim),
-            "reliability": reliability(found.members, true, ndim),
-            "squares": spread_skill(found.members, true, ndim),
+        members = result.members
+        assert members is not None
+        paths[mode] = members
+        stats[mode] = {
+            **point,
+            **{n: m.per_sample(members, true, ndim) for n, m in ENSEMBLE_METRICS.items()},
+            "rank": rank_histogram(members, true, ndim),
+            "reliability": reliability(members, true, ndim),
+            "squares": spread_skill(members, true, ndim),
         }
-        stats[mode] = point | own | shapes
-    return stats, kept
+    return stats, paths
 
 
 def _curves(mode: str, stats: Stats) -> Stats:

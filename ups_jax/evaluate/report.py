@@ -1,4 +1,4 @@
-"""Result of an evaluation: scalars by summary key, arrays for figures, and tables derived from them."""
+"""Result of an evaluation: scalars by summary key, arrays for figures, derived tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,5 +1,7 @@
-"""A run that may begin: everything that bad input could spoil has been looked at."""
+"""Options, resume state and context of a run."""
 
+import os
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -47,27 +49,36 @@ def default_workdir(config: str) -> Path:
     return Path("runs") / (stem if variant == "default" else f"{stem}-{variant}")
 
 
+def resume_command() -> str:
+    """Return the command that resumes this process's run."""
+    program = Path(sys.argv[0])
+    start = {"__main__.py": "python -m ups_jax", "ups": "ups"}.get(
+        program.name, f"python {os.path.relpath(program)}"
+    )
+    return " ".join([start, *(word for word in sys.argv[1:] if word != "--restart")])
+
+
 @dataclass(frozen=True)
 class ResumeState:
-    """What earlier segments of a run left: each stage's newest checkpoint."""
+    """Newest checkpoint of each stage, from earlier segments of a run."""
 
     saved: Mapping[str, Checkpoint] = field(default_factory=dict)
 
     @property
     def offset(self) -> int:
-        """Bytes of metrics.jsonl that the newest checkpoint vouches for."""
+        """Bytes of metrics.jsonl at the time of the newest checkpoint."""
         return max((saved.meta["offset"] for saved in self.saved.values()), default=0)
 
     @property
     def wall(self) -> dict[str, float]:
-        """Seconds that earlier segments took, and their data generation."""
+        """Seconds of earlier segments, and of their data generation."""
         notes = [saved.meta for saved in self.saved.values()]
         return dict(max(notes, key=lambda note: note["offset"])["wall"]) if notes else {}
 
 
 @dataclass
 class RunContext:
-    """One run: its config and simulator, its folder and data, and what stops or shows it."""
+    """Config, emulator, workdir, data, devices and signals of one run."""
 
     cfg: Any
     emulator: Emulator

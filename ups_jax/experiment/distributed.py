@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import jax
 import numpy as np
@@ -81,6 +81,12 @@ def initialize(options: RunOptions) -> None:
 def is_primary() -> bool:
     """Return True in the process that writes."""
     return jax.process_index() == 0
+
+
+def print_once(text: str, file: TextIO | None = None) -> None:
+    """Print on the primary process."""
+    if is_primary():
+        print(text, file=file)
 
 
 def broadcast_from_primary(make: Callable[[], Value]) -> Value:

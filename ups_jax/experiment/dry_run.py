@@ -1,4 +1,4 @@
-"""What a run would cost, said before anything is run."""
+"""Estimate of a run's memory and minutes, without running it."""
 
 import json
 import os
@@ -14,73 +14,69 @@ from ups_jax.experiment.datasets import eval_steps
 from ups_jax.forecast import FORECASTERS, calls_per_step
 
 RATES = {"cpu": 3.5e10, "gpu": 5e12, "tpu": 5e12}
-"""Floating-point operations a second that small float32 networks reach: a CPU core, a device."""
+"""FLOP/s that small float32 networks reach: a CPU core, a device."""
 CELL_S = 17e-3 / (1024**2 * 2.0)
-"""Seconds a trajectory takes to simulate on two cores, over cells^2 and time: 17 ms at 1,024."""
+"""Seconds of a simulated trajectory over cells^2 and time: 17 ms at 1,024 cells on two cores."""
 
 
 def describe(cfg: Any, emulator: Emulator) -> str:
-    """The resolved config, and the estimated memory and minutes of a run on this machine."""
-    pde, spec, data = emulator.pde, cfg.eval, cfg.data
+    """Return the resolved config, and the estimated memory and minutes on this machine."""
+    pde, data = emulator.pde, cfg.data
     params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
     field = jax.ShapeDtypeStruct((1, *pde.points, len(pde.channels)), np.float32)
     cond = jax.ShapeDtypeStruct((1, len(pde.params)), np.float32)
     lowered = jax.jit(lambda p, u, c: step(emulator, p, u, c)).lower(params, field, cond)
     cost = lowered.cost_analysis() or {}
-    flops, traffic = cost.get("flops", 0.0), cost.get("bytes accessed", 0.0)
-    fits = [cfg.fit[name] for name in cfg.stages]
-    rates = {name: len(cfg.sweep.lr_factors) if name == "operator" else 1 for name in cfg.stages}
-    validations = sum(
-        rates[name] * (cfg.fit[name].steps // cfg.fit[name].val_every) for name in cfg.stages
-    )
-    training = sum(
-        rates[name] * schedule.training_flops(emulator, cfg, name) for name in cfg.stages
-    )
-    steps = eval_steps(cfg)
-    judged = data.test * (2 * steps - spec.context_frames) * (cfg.num_seeds + (cfg.num_seeds > 1))
-    forwards = (
-        cfg.num_seeds * validations * data.val * steps + judged + _drawn(cfg, emulator) * steps
-    )
-    backend = jax.default_backend()
-    rate = RATES.get(backend, 1e12) * (len(_cores()) if backend == "cpu" else 1)
-    frames = data.train * (data.steps + 1) + (data.val + data.test) * (steps + 1)
+    frames = data.train * (data.steps + 1) + (data.val + data.test) * (eval_steps(cfg) + 1)
     data_bytes = frames * np.prod(pde.points) * len(pde.channels) * 4
+    fits = [cfg.fit[name] for name in cfg.stages]
     widest = max(fit.batch * max(fit.unroll) for fit in fits)
-    memory = 2 * data_bytes + 16 * num_params(params) + widest * traffic
+    memory = 2 * data_bytes + 16 * num_params(params) + widest * cost.get("bytes accessed", 0.0)
+    backend = jax.default_backend()
+    rate = RATES.get(backend, 1e12) * (_num_cores() if backend == "cpu" else 1)
     minutes = {
         "data": 0.0 if data.path else frames * pde.dt * CELL_S * np.prod(pde.cells) ** 2 / 60,
-        "training": training * cfg.num_seeds / rate / 60,
-        "evaluation": flops * forwards / rate / 60,
+        "training": _training_flops(cfg, emulator) / rate / 60,
+        "evaluation": cost.get("flops", 0.0) * _forecast_steps(cfg, emulator) / rate / 60,
     }
+    parts = ", ".join(f"{name} {value:.1f}" for name, value in minutes.items())
     lines = [
         json.dumps(config.to_dict(cfg), indent=1),
         f"parameters: {num_params(params['operator']):,} (operator)",
         f"estimated memory: {memory / 2**20:,.0f} MiB, {data_bytes / 2**20:,.0f} MiB of them data",
-        f"estimated minutes on {backend}: {sum(minutes.values()):.1f} ("
-        + ", ".join(f"{name} {value:.1f}" for name, value in minutes.items())
-        + ")",
+        f"estimated minutes on {backend}: {sum(minutes.values()):.1f} ({parts})",
         "dry run: nothing was run",
     ]
     return "\n".join(lines)
 
 
-def _drawn(cfg: Any, emulator: Emulator) -> int:
-    """Network calls of one step of all that is judged on few samples, each as dear as the operator.
+def _training_flops(cfg: Any, emulator: Emulator) -> float:
+    """Return the FLOPs of all stages, of all networks."""
+    flops = {name: schedule.training_flops(emulator, cfg, name) for name in cfg.stages}
+    flops["operator"] = flops.get("operator", 0.0) * len(cfg.sweep.lr_factors)
+    return sum(flops.values()) * cfg.num_seeds
 
-    The search is judged beside its mean, random choices and the bound.
-    """
-    members, modes = cfg.ensemble.members, cfg.eval.forecasters
-    each = [
-        calls_per_step(emulator, mode, members=members)
-        for mode in modes
-        if FORECASTERS[mode].stochastic
-    ]
-    searched = (
-        4 * calls_per_step(emulator, "ttc") * cfg.search.num_trajectories if "ttc" in modes else 0
+
+def _forecast_steps(cfg: Any, emulator: Emulator) -> int:
+    """Return the network calls of validation and evaluation, in calls of the operator."""
+    steps, data, spec, names = eval_steps(cfg), cfg.data, cfg.eval, cfg.eval.forecasters
+    factors = {name: len(cfg.sweep.lr_factors) if name == "operator" else 1 for name in cfg.stages}
+    validations = sum(
+        factor * (cfg.fit[name].steps // cfg.fit[name].val_every)
+        for name, factor in factors.items()
     )
-    return sum(each) * cfg.ensemble.num_trajectories + searched
+    test = data.test * (2 * steps - spec.context_frames) * (cfg.num_seeds + (cfg.num_seeds > 1))
+    members = sum(
+        calls_per_step(emulator, name, members=cfg.ensemble.members)
+        for name in names
+        if FORECASTERS[name].stochastic
+    )
+    # The search is evaluated with its mean, random choices and its bound.
+    search = 4 * calls_per_step(emulator, "ttc") if "ttc" in names else 0
+    stochastic = members * cfg.ensemble.num_trajectories + search * cfg.search.num_trajectories
+    return cfg.num_seeds * validations * data.val * steps + test + stochastic * steps
 
 
-def _cores() -> set[int]:
+def _num_cores() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
-    return affinity(0) if affinity else set(range(os.cpu_count() or 1))
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

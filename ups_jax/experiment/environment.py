@@ -2,6 +2,7 @@
 
 import os
 import resource
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -43,3 +44,10 @@ def peak_mib() -> float:
         return int(peak.split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def git_sha() -> str | None:
+    """Return the commit of the library's checkout, None outside one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None

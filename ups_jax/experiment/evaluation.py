@@ -1,4 +1,4 @@
-"""Evaluation of a run on its test split, the selection of a forecaster, and the terminal's tables."""
+"""Evaluation of a run on its test split, selection of a forecaster, tables for a terminal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,26 +1,22 @@
 """One run from its config to its report, in order."""
 
-import os
 import platform
-import subprocess
 import sys
 import time
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 import numpy as np
 
-from ups_jax import config, sharding, tracking
+from ups_jax import config, tracking
 from ups_jax.data import save_predictions
 from ups_jax.emulator import fit_statistics, num_params
 from ups_jax.experiment import distributed, dry_run, environment, schedule, training, verdict
 from ups_jax.experiment import workdir as folder
+from ups_jax.experiment.admission import prepare
 from ups_jax.experiment.artifacts import STAGE_COLUMNS, publish
-from ups_jax.experiment.build import build
-from ups_jax.experiment.context import ResumeState, RunContext, RunOptions, default_workdir
-from ups_jax.experiment.datasets import Splits, load_splits
+from ups_jax.experiment.context import RunContext, resume_command
+from ups_jax.experiment.datasets import Splits
 from ups_jax.experiment.evaluation import (
     Evaluation,
     evaluate_run,
@@ -28,104 +24,34 @@ from ups_jax.experiment.evaluation import (
     select_model,
     validation_error,
 )
-from ups_jax.experiment.signals import StopFlag
 from ups_jax.experiment.trained import save_params
 from ups_jax.files import write_json, write_text
-from ups_jax.progress import ProgressBar
 from ups_jax.stages import STAGES
 from ups_jax.types import Interrupted, Params
 
+__all__ = ["execute", "prepare"]
+
 Row = list[Any]
-
-
-def prepare(options: RunOptions, stop: StopFlag) -> RunContext:
-    """Check the config and the workdir, load the data. Raises ValueError on bad input."""
-    with distributed.exit_on_lost_process(_resume_command()):
-        context = _context(options, stop)
-        if not options.dry_run:
-            _admit(context, stop)
-        return context
-
-
-def _context(options: RunOptions, stop: StopFlag) -> RunContext:
-    """Return the context of a run whose config is valid and the same on every process."""
-    began = time.monotonic()
-    environment.enable_compilation_cache()
-    distributed.initialize(options)
-    cfg = distributed.all_succeed(lambda: config.load(options.config, options.overrides))
-    shared = [config.fingerprint(cfg), *cfg.mesh.items(), options.restart, options.dry_run]
-    remedy = "start all with the same command, except for --process_id"
-    distributed.require_equal("config", str(shared), remedy)
-    mesh = sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
-    batches = {f"fit.{stage}.batch": cfg.fit[stage].batch for stage in cfg.stages}
-    for key, batch in (batches | {"eval.batch": cfg.eval.batch}).items():
-        sharding.require_divides(key, batch, mesh)
-    no_gates = not any(gate.metric for gate in cfg.gates.values())
-    if options.fail_on_gate and no_gates:
-        _print_once("warning: --fail_on_gate: the config has no gates", sys.stderr)
-    return RunContext(
-        cfg,
-        build(cfg),
-        options.workdir or default_workdir(options.config),
-        options,
-        distributed.shared_stop(stop),
-        began,
-        ProgressBar(on=cfg.log.progress and distributed.is_primary()),
-        mesh,
-    )
-
-
-def _admit(context: RunContext, stop: StopFlag) -> None:
-    """Lock the workdir, load the data and the checkpoints; leave the data out of a finished run.
-
-    The primary process decides: once for the workdir, and once for its checkpoints, which must
-    match the data.
-    """
-    cfg, options, workdir = context.cfg, context.options, context.workdir
-    stop.line = f"interrupted; resume with: {_resume_command()}"
-    with ExitStack() as until_admitted:
-
-        def reserve() -> bool:
-            if not options.restart and folder.is_finished_run(workdir, cfg):
-                return False
-            until_admitted.enter_context(folder.lock(workdir))
-            return True
-
-        def open_workdir() -> ResumeState:
-            folder.create(workdir, cfg, restart=options.restart)
-            return training.load_checkpoints(context)
-
-        if not distributed.broadcast_from_primary(reserve):
-            return
-        context.splits = distributed.all_succeed(
-            lambda: load_splits(
-                cfg, context.emulator.pde, mesh=context.mesh, stop=stop, progress=context.bar
-            ),
-            stop,
-        )
-        data_hash = str(context.splits.record["hash"])
-        distributed.require_equal("data", data_hash, "share a data cache (UPS_DATA), or one file")
-        context.wall["data_s"] = time.monotonic() - context.began
-        context.resumed = distributed.broadcast_from_primary(open_workdir)
-        context.lock = until_admitted.pop_all()
 
 
 def execute(context: RunContext) -> int:
     """Train, evaluate and report -> exit code."""
     if context.options.dry_run:
-        _print_once(dry_run.describe(context.cfg, context.emulator))
+        distributed.print_once(dry_run.describe(context.cfg, context.emulator))
         return 0
     if context.splits is None:
         return _print_results(context)
     lost = distributed.exit_on_lost_process
-    with context.lock, _open(context) as run, lost(_resume_command(), run.finish):
+    with context.lock, _open(context) as run, lost(resume_command(), run.finish):
         try:
             _run(context, context.splits, run)
         except Interrupted as where:
             if context.stop.code == 143:
                 run.mark_preempting()
             context.bar.close()
-            _print_once(f"stopped in {where}; resume with: {_resume_command()}", sys.stderr)
+            distributed.print_once(
+                f"stopped in {where}; resume with: {resume_command()}", sys.stderr
+            )
             run.finish(context.stop.code)
             return context.stop.code
         except FloatingPointError as error:
@@ -288,28 +214,7 @@ def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
         "data_origin": splits.record["origin"],
         "data_hash": splits.record["hash"],
         "fingerprint": config.fingerprint(cfg),
-        "git_sha": _git_sha(),
+        "git_sha": environment.git_sha(),
         "python": platform.python_version(),
         **environment.machine_info(),
     }
-
-
-def _git_sha() -> str | None:
-    """Return the commit of the library's checkout, None outside one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or None
-
-
-def _print_once(text: str, file: TextIO | None = None) -> None:
-    """Print on the primary process."""
-    if distributed.is_primary():
-        print(text, file=file)
-
-
-def _resume_command() -> str:
-    program = Path(sys.argv[0])
-    start = {"__main__.py": "python -m ups_jax", "ups": "ups"}.get(
-        program.name, f"python {os.path.relpath(program)}"
-    )
-    return " ".join([start, *(word for word in sys.argv[1:] if word != "--restart")])

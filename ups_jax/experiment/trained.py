@@ -9,7 +9,7 @@ import numpy as np
 
 from ups_jax import config
 from ups_jax.config import base
-from ups_jax.config.renames import RENAMED_SCHEMA, STAGE_RENAMES
+from ups_jax.config.renames import RENAMED_SCHEMA, SELECTED_FOLDER, STAGE_RENAMES
 from ups_jax.emulator import Emulator, init
 from ups_jax.experiment.build import build
 from ups_jax.experiment.checkpoint import Checkpoints
@@ -18,7 +18,7 @@ from ups_jax.files import write_json
 from ups_jax.pde import PDES
 from ups_jax.types import Params
 
-FOLDERS = ("ckpt/selected", "ckpt/shipped")
+FOLDERS = ("ckpt/selected", f"ckpt/{SELECTED_FOLDER}")
 """Folders of the selected parameters: today's, and that of runs before schema 3."""
 
 

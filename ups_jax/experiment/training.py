@@ -1,4 +1,4 @@
-"""Training stages of a run: `train_stage` with hooks bound to checkpoints and to the run's record."""
+"""Training stages of a run: `train_stage` with hooks for checkpoints and the run's record."""
 
 import sys
 import time
@@ -81,7 +81,7 @@ def unstack_networks(params: Params, cfg: Any) -> list[Params]:
 
 
 def load_checkpoints(context: RunContext) -> ResumeState:
-    """Read the newest checkpoint of every stage. Raises ValueError on other schema, model or data."""
+    """Read the newest checkpoint of every stage. Raises ValueError if one does not fit the run."""
     saved = {}
     for name in context.cfg.stages:
         folder = context.workdir / "ckpt" / name

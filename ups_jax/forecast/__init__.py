@@ -1,4 +1,4 @@
-"""Forecasters: every way to continue a field in time, behind one signature."""
+"""Forecasters: functions of one signature that continue a field in time."""
 
 import inspect
 from collections.abc import Mapping
@@ -93,18 +93,17 @@ FORECASTERS: dict[str, Forecaster] = {
 def nudged_analysis(
     emulator: Emulator, params: Params, frames: Array, cond: Array, *, gain: float
 ) -> Array:
-    """What a forecast after frames (b, t, *s, c) starts from: the operator's way through them.
+    """Return the initial field of a forecast after frames (b, t, *s, c) -> (b, *s, c).
 
-    It starts at the first frame and is drawn to each later one by `gain`: 1 leaves the last frame
-    itself, 0 the operator's forecast of it from the first. -> (b, *s, c). Nudging; Hoke and Anthes
-    (1976).
+    The operator runs from the first frame and is nudged to each later one by `gain`: 1 returns the
+    last frame, 0 the operator's forecast of it from the first. Nudging; Hoke and Anthes (1976).
     """
     if gain == 1:
         return frames[:, -1]
 
-    def body(u: Array, seen: Array) -> tuple[Array, None]:
+    def body(u: Array, frame: Array) -> tuple[Array, None]:
         u = step(emulator, params, u, cond)
-        return u + gain * (seen - u), None
+        return u + gain * (frame - u), None
 
     return jax.lax.scan(body, frames[:, 0], jnp.moveaxis(frames[:, 1:], 1, 0))[0]
 
@@ -120,11 +119,11 @@ def forecast(
     mode: str,
     **options: Any,
 ) -> Forecast:
-    """Continue u0 (b, *s, c) for `steps` intervals by a mode of FORECASTERS -> u (b, steps, *s, c).
+    """Continue u0 (b, *s, c) for `steps` intervals by a name of FORECASTERS -> u (b, steps, *s, c).
 
-    Physical fields in and out; cond (b, p). `options` are the mode's own, `members=8` say.
-    ValueError on an unknown mode, option or sampler, a wrong shape or a number out of its range,
-    and where a network that the mode needs was not trained.
+    Fields are in physical units; cond (b, p). `options` are the forecaster's own, such as
+    `members=8`. Raises ValueError on an unknown name, option or sampler, a wrong shape, a number
+    out of range, and a forecaster whose networks were not trained.
     """
     lookup(FORECASTERS, mode, "forecaster")
     pde = emulator.pde
@@ -143,27 +142,27 @@ def forecast(
 def calls_per_step(
     emulator: Emulator, mode: str, *, members: int = ensembles.NUM_MEMBERS, **options: Any
 ) -> int:
-    """Network calls of one step of a forecast, of all its members together."""
+    """Return the network calls of one step of a forecast, of all members together."""
     return FORECASTERS[mode].calls(emulator, members)
 
 
 def require_trained(mode: str, trained: Mapping[str, Any]) -> None:
-    """Refuse a mode whose networks are not among those `trained`, by stage."""
+    """Raise ValueError if a stage of the forecaster is not among those `trained`."""
     missing = [model for model in FORECASTERS[mode].stages if model not in trained]
     if missing:
         raise ValueError(
             f"forecaster {mode!r} needs stage {missing[0]!r}, which was not trained; "
-            f"add it to stages, or use another mode"
+            "add it to stages, or use another forecaster"
         )
 
 
 def _check_options(mode: str, options: Mapping[str, Any]) -> None:
-    taken = inspect.signature(FORECASTERS[mode].run).parameters.values()
-    own = [p.name for p in taken if p.kind is p.KEYWORD_ONLY and p.name != "steps"]
+    parameters = inspect.signature(FORECASTERS[mode].run).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "steps"]
     for name, value in options.items():
-        if name not in own:
-            known = f"it takes {', '.join(own)}" if own else "it takes none"
-            raise ValueError(f"forecaster {mode!r} has no option {name!r}; {known}")
+        if name not in known:
+            allowed = ", ".join(known) or "none"
+            raise ValueError(f"forecaster {mode!r} has no option {name!r}; allowed: {allowed}")
         if name == "sampler":
             lookup(SAMPLERS, value, "sampler")
         elif name == "temperature" and not value >= 0:

@@ -24,8 +24,8 @@ class Forecaster:
     networks that it uses, by their entries of the parameters. `calls(emulator, members)` counts
     the network calls of one step, of all members together. A `stochastic` forecaster has members.
     `settings` maps its options to config keys: {"temperature": "ensemble.temperature"}.
-    `own_rollouts(emulator)` is whether each member is a rollout of its own, as antithetic pairs must
-    be; `selectable(forecasters)` is whether validation may select it among the forecasters in use.
+    `own_rollouts(emulator)`: each member is a rollout of its own, as antithetic pairs must be.
+    `selectable(forecasters)`: validation may select it among these forecasters.
     """
 
     run: Callable[..., Forecast]

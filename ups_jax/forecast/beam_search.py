@@ -1,4 +1,4 @@
-"""The forecaster that searches at test time: a path for each sample, by physics alone."""
+"""Forecaster of test-time search: a path for each sample, selected by rewards of physics."""
 
 from collections.abc import Callable
 
@@ -27,10 +27,10 @@ def ttc(
     candidates: int | None = None,
     lookahead: int | None = None,
 ) -> Forecast:
-    """The path whose transitions the simulator's rewards like best, by beam search.
+    """Return the path with the highest reward among those of a beam search.
 
-    Candidate 0 is the plain operator's step: one beam of one candidate is the operator. The
-    numbers default to the simulator's. The log is that of `search.beam_search`.
+    Candidate 0 is the operator's step, so one beam with one candidate is the operator. Sizes
+    default to the emulator's. The log is that of `search.beam_search`.
     """
     spec = search_spec(emulator, beams=beams, candidates=candidates, lookahead=lookahead)
 
@@ -41,10 +41,10 @@ def ttc(
 
 
 def search_spec(emulator: Emulator, **numbers: int | None) -> SearchSpec:
-    """The simulator's search with some of its numbers replaced. ValueError where it has none."""
+    """Return the emulator's search with some sizes replaced. Raises ValueError if it has none."""
     if emulator.search is None:
         raise ValueError(
-            "forecaster 'ttc' has nothing to draw candidates from; train stage crps or student"
+            "forecaster 'ttc' has no source of candidates; train stage 'ensemble' or 'student'"
         )
     return emulator.search._replace(**{k: v for k, v in numbers.items() if v is not None})
 
@@ -60,27 +60,27 @@ def search_forecast(
     spec: SearchSpec,
     reward: Reward,
 ) -> Forecast:
-    """Beam search with any reward, one that knows the truth among them: for bounds and controls."""
-    warm = search.temperatures(
+    """Return a beam search with any reward; bounds and controls may use one that sees the truth."""
+    temperatures = search.temperatures(
         spec.temperature_schedule,
         steps=steps,
         start=spec.temperature_start,
         end=spec.temperature_end,
     )
 
-    def beside(u: Array) -> Array:
+    def cond_like(u: Array) -> Array:
         lead = u.shape[: u.ndim - 1 - emulator.pde.ndim]
         shape = (cond.shape[0], *(1,) * (len(lead) - 1), cond.shape[-1])
         return jnp.broadcast_to(cond.reshape(shape), (*lead, cond.shape[-1]))
 
     def propose(u: Array, key: Key, t: Array) -> Array:
         return propose_candidates(
-            emulator, params, u, beside(u), key, spec=spec, temperature=warm[t]
+            emulator, params, u, cond_like(u), key, spec=spec, temperature=temperatures[t]
         )
 
-    found = search.beam_search(
+    result = search.beam_search(
         propose,
-        lambda prev, after, t: reward(prev, after, beside(after), t),
+        lambda prev, after, t: reward(prev, after, cond_like(after), t),
         u0,
         key,
         steps=steps,
@@ -88,10 +88,10 @@ def search_forecast(
         candidates=spec.candidates,
         discount=spec.discount,
         lookahead=spec.lookahead,
-        advance=lambda u, t: step(emulator, params, u, beside(u)),
+        advance=lambda u, t: step(emulator, params, u, cond_like(u)),
         cost=spec.cost,
     )
-    return Forecast(found.path, None, found.log)
+    return Forecast(result.path, None, result.log)
 
 
 def propose_candidates(
@@ -104,14 +104,14 @@ def propose_candidates(
     spec: SearchSpec,
     temperature: Array | float,
 ) -> Array:
-    """The plain step and draws beside it: u (b, w, *s, c), cond (b, w, p) -> (b, w, k, *s, c)."""
+    """Return the operator's step, then samples: u (b, w, *s, c) -> (b, w, k, *s, c)."""
     plain = step(emulator, params, u, cond)[:, :, None]
     if spec.candidates == 1:
         return plain
-    draw = PROPOSALS[spec.source](emulator, params, temperature=temperature)
+    advance = PROPOSALS[spec.source](emulator, params, temperature=temperature)
     keys = jax.random.split(key, spec.candidates - 1)
-    others = jax.vmap(lambda k: draw(u, cond, k), out_axes=2)(keys)
-    return jnp.concatenate([plain, others], 2)
+    samples = jax.vmap(lambda k: advance(u, cond, k), out_axes=2)(keys)
+    return jnp.concatenate([plain, samples], 2)
 
 
 PROPOSALS: dict[str, Callable[..., StochasticStep]] = {
@@ -121,6 +121,6 @@ PROPOSALS: dict[str, Callable[..., StochasticStep]] = {
 
 
 def search_calls(emulator: Emulator, members: int = 1) -> int:
-    """Network calls of one step of the search."""
+    """Return the network calls of one step of the search."""
     spec = search_spec(emulator)
     return search.calls_per_step(spec.beams, spec.candidates, spec.lookahead, cost=spec.cost)

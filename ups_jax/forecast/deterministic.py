@@ -1,4 +1,4 @@
-"""Forecasters of one path: the trivial ones, the solver, the operator and its control."""
+"""Deterministic forecasters: baselines, the solver, the operator and its control."""
 
 from functools import partial
 
@@ -13,14 +13,14 @@ from ups_jax.types import Array, Key, Params
 def persistence(
     emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
-    """The given frame again and again."""
+    """Repeat the given frame."""
     return Forecast(jnp.repeat(u0[:, None], steps, axis=1))
 
 
 def mean(
     emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
-    """The spatial mean of the given frame, which a conservation law keeps."""
+    """Repeat the spatial mean of the given frame, which a conservation law preserves."""
     axes = tuple(range(1, 1 + emulator.pde.ndim))
     level = jnp.broadcast_to(jnp.mean(u0, axes, keepdims=True), u0.shape)
     return Forecast(jnp.repeat(level[:, None], steps, axis=1))
@@ -29,19 +29,19 @@ def mean(
 def solver(
     emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
-    """The PDE's own numerical scheme on the grid of the given frame."""
+    """Run the PDE's numerical scheme on the grid of the given frame."""
     return Forecast(rollout(emulator.pde.step, steps)(u0, cond))
 
 
 def operator(
     emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
-    """The learned operator, fed with its own output."""
+    """Roll out the operator."""
     return Forecast(rollout(partial(step, emulator, params, model="operator"), steps)(u0, cond))
 
 
 def control(
     emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
-    """The operator trained on, fed with its own output."""
+    """Roll out the control, the operator trained for longer."""
     return Forecast(rollout(partial(step, emulator, params, model="control"), steps)(u0, cond))

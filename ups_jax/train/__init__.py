@@ -14,6 +14,7 @@ from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh
 from ups_jax.stages import STAGES, bind
 from ups_jax.train.loop import (
+    NO_HOOKS,
     FitResult,
     Hooks,
     Progress,
@@ -58,18 +59,21 @@ class Validation:
     num_trajectories: int = 128
 
 
+VALIDATION = Validation()
+
+
 def train(
     emulator: Emulator,
     data: Trajectories,
     val: Trajectories,
-    recipe: Recipe = Recipe(),
+    recipe: Recipe | None = None,
     *,
     key: Key,
     stage: str = "operator",
     params: Params | None = None,
-    validation: Validation = Validation(),
+    validation: Validation = VALIDATION,
     mesh: Mesh | None = None,
-    hooks: Hooks = Hooks(),
+    hooks: Hooks = NO_HOOKS,
     progress: bool = True,
 ) -> Params:
     """Train one stage and return the parameters with the lowest validation error.
@@ -78,6 +82,7 @@ def train(
     split are initialized. Numbers equal those of a run whose seed makes the same key. Raises
     ValueError where an earlier stage is missing, FloatingPointError where training diverges.
     """
+    recipe = recipe or Recipe()
     params = params or init(emulator, key, fit_statistics(emulator, data))
     bar = ProgressBar(on=progress)
     show = ("loss", f"val_{lookup(STAGES, stage, 'stage').validate_by}")
@@ -104,10 +109,10 @@ def train_stage(
     recipe: Recipe,
     key: Key,
     *,
-    validation: Validation = Validation(),
+    validation: Validation = VALIDATION,
     lr_factors: Array | None = None,
     mesh: Mesh | None = None,
-    hooks: Hooks = Hooks(),
+    hooks: Hooks = NO_HOOKS,
     resume: TrainSnapshot | None = None,
 ) -> FitResult:
     """Train a stage on a split, selected on another; the key is that of the whole run.

@@ -50,7 +50,7 @@ class TrainSnapshot(NamedTuple):
 
 
 class FitResult(NamedTuple):
-    """Parameters after training: `best` is the EMA of lowest validation error, `last` the newest."""
+    """Trained parameters: `best` is the EMA of lowest validation error, `last` the newest."""
 
     best: Params
     last: Params
@@ -70,6 +70,9 @@ class Hooks:
     on_save: Callable[[TrainSnapshot], None] = lambda snapshot: None
     stop: Callable[[], bool] = lambda: False
     save_every_s: float = 20.0
+
+
+NO_HOOKS = Hooks()
 
 
 def init_state(name: str, params: Params, opt: Optimizer) -> TrainSnapshot:
@@ -96,7 +99,7 @@ def fit(
     lr_factors: Array | None = None,
     validate: Validate | None = None,
     mesh: Mesh | None = None,
-    hooks: Hooks = Hooks(),
+    hooks: Hooks = NO_HOOKS,
     resume: TrainSnapshot | None = None,
 ) -> FitResult:
     """Train the entry `stage.name` of `params` through the phases of a recipe.

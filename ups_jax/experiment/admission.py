@@ -1,0 +1,91 @@
+"""Admission of a run: its config, workdir, data and checkpoints, before anything is trained."""
+
+import sys
+import time
+from contextlib import ExitStack
+
+from ups_jax import config, sharding
+from ups_jax.experiment import distributed, environment, training, workdir
+from ups_jax.experiment.build import build
+from ups_jax.experiment.context import (
+    ResumeState,
+    RunContext,
+    RunOptions,
+    default_workdir,
+    resume_command,
+)
+from ups_jax.experiment.datasets import load_splits
+from ups_jax.experiment.signals import StopFlag
+from ups_jax.progress import ProgressBar
+
+
+def prepare(options: RunOptions, stop: StopFlag) -> RunContext:
+    """Check the config and the workdir, load the data. Raises ValueError on bad input."""
+    with distributed.exit_on_lost_process(resume_command()):
+        context = _context(options, stop)
+        if not options.dry_run:
+            _admit(context, stop)
+        return context
+
+
+def _context(options: RunOptions, stop: StopFlag) -> RunContext:
+    """Return the context of a run whose config is valid and the same on every process."""
+    began = time.monotonic()
+    environment.enable_compilation_cache()
+    distributed.initialize(options)
+    cfg = distributed.all_succeed(lambda: config.load(options.config, options.overrides))
+    shared = [config.fingerprint(cfg), *cfg.mesh.items(), options.restart, options.dry_run]
+    remedy = "start all with the same command, except for --process_id"
+    distributed.require_equal("config", str(shared), remedy)
+    mesh = sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
+    batches = {f"fit.{stage}.batch": cfg.fit[stage].batch for stage in cfg.stages}
+    for key, batch in (batches | {"eval.batch": cfg.eval.batch}).items():
+        sharding.require_divides(key, batch, mesh)
+    no_gates = not any(gate.metric for gate in cfg.gates.values())
+    if options.fail_on_gate and no_gates:
+        distributed.print_once("warning: --fail_on_gate: the config has no gates", sys.stderr)
+    return RunContext(
+        cfg,
+        build(cfg),
+        options.workdir or default_workdir(options.config),
+        options,
+        distributed.shared_stop(stop),
+        began,
+        ProgressBar(on=cfg.log.progress and distributed.is_primary()),
+        mesh,
+    )
+
+
+def _admit(context: RunContext, stop: StopFlag) -> None:
+    """Lock the workdir, load the data and the checkpoints; leave the data out of a finished run.
+
+    The primary process decides: once for the workdir, and once for its checkpoints, which must
+    match the data.
+    """
+    cfg, options = context.cfg, context.options
+    stop.line = f"interrupted; resume with: {resume_command()}"
+    with ExitStack() as until_admitted:
+
+        def reserve() -> bool:
+            if not options.restart and workdir.is_finished_run(context.workdir, cfg):
+                return False
+            until_admitted.enter_context(workdir.lock(context.workdir))
+            return True
+
+        def open_workdir() -> ResumeState:
+            workdir.create(context.workdir, cfg, restart=options.restart)
+            return training.load_checkpoints(context)
+
+        if not distributed.broadcast_from_primary(reserve):
+            return
+        context.splits = distributed.all_succeed(
+            lambda: load_splits(
+                cfg, context.emulator.pde, mesh=context.mesh, stop=stop, progress=context.bar
+            ),
+            stop,
+        )
+        data_hash = str(context.splits.record["hash"])
+        distributed.require_equal("data", data_hash, "share a data cache (UPS_DATA), or one file")
+        context.wall["data_s"] = time.monotonic() - context.began
+        context.resumed = distributed.broadcast_from_primary(open_workdir)
+        context.lock = until_admitted.pop_all()
