@@ -13,7 +13,7 @@ import pytest
 
 from runners import launch as runner
 from runs import ROOT
-from ups_jax.jobs import launch
+from ups_jax.jobs import cli, commands, launch
 from ups_jax.jobs.launch import clouds, job, onstart, pricing, sky, slurm, task
 
 SKY = Path(os.environ.get("UPS_SKY") or ROOT / sky.PYTHON)
@@ -30,12 +30,12 @@ KEY = "fake0key0fake0key0fake0key0fake0key0fake"
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder to launch from, with a home that knows no cloud and no SkyPilot."""
+    """A folder to launch from, with a home without cloud keys and without SkyPilot."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("UPS_SKY", str(tmp_path / "nowhere" / "python"))
-    # submitit sets up logging anew, at which absl closes the stream that pytest lent it.
+    # submitit reconfigures logging; absl then closes the stream of pytest.
     monkeypatch.setenv("SUBMITIT_LOG_LEVEL", "NOCONFIG")
     for name in ("WANDB_MODE", "WANDB_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -44,7 +44,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def rich(here, monkeypatch):
-    """The same, with a key of W&B, an account of RunPod, and a SkyPilot that bills nothing."""
+    """The same, with a W&B key, a RunPod account and a fake SkyPilot."""
     account = here / "home" / ".runpod" / "config.toml"
     account.parent.mkdir(parents=True)
     account.write_text("[default]\n")
@@ -70,23 +70,16 @@ def fake(path, body):
 
 
 def job_of(*argv):
-    """The job of a command line, unlaunched."""
-    kept = {}
-
-    def keep(plan):
-        kept["job"] = plan.job
-        return 0
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "execute", keep)
-        assert runner.main([*BASE, "--dry_run", *argv]) == 0
-    return kept["job"]
+    """The job of a command line, not launched."""
+    add_flags = commands.COMMANDS["launch"].add_flags
+    flags = cli.parse([*BASE, *argv], prog="launch.py", description="", extra=add_flags)
+    return job.from_options(launch.LaunchOptions(**flags), os.environ)
 
 
 # The task.
 
 
-def test_the_task_ends_its_box_three_ways(here):
+def test_the_task_has_three_ways_to_end_its_machine(here):
     made = task.task(job_of("--spot", "--max_hours=2", "--max_hourly_cost=3.5"))
     box = made["resources"]
     assert box["autostop"] == {"idle_minutes": task.IDLE_MINUTES, "down": True}
@@ -97,7 +90,7 @@ def test_the_task_ends_its_box_three_ways(here):
     assert made["workdir"] == "." and task.task(job_of(REPO))["workdir"] is None
 
 
-def test_the_yaml_says_what_the_task_says(here):
+def test_the_yaml_equals_the_task(here):
     yaml = pytest.importorskip("yaml")
     made = task.task(job_of("--resource=disk_size=80", "--resource=cpus=8+"))
     assert yaml.safe_load(task.to_yaml(made)) == made
@@ -119,7 +112,7 @@ def test_flags_reach_the_runner(here):
 
 
 @needs_sky
-def test_sky_reads_the_task_of_every_cloud_and_no_typo(here, monkeypatch):
+def test_sky_accepts_the_task_of_every_cloud_and_refuses_typos(here, monkeypatch):
     texts = {cloud: task.to_yaml(task.task(job_of(f"--cloud={cloud}", "--max_hourly_cost=3")))
              for cloud in clouds.CLOUDS}  # fmt: skip
     text = texts["runpod"]
@@ -128,39 +121,39 @@ def test_sky_reads_the_task_of_every_cloud_and_no_typo(here, monkeypatch):
              text.replace("down: true", "down: false"), text.replace("accel", "acel"),
              "name: [unclosed"]  # fmt: skip
     monkeypatch.setenv("UPS_SKY", str(SKY))
-    found = sky.read_tasks([*texts.items(), *(("runpod", each) for each in wrong)])
-    for cloud, one in zip(texts, found, strict=False):
-        assert one["read"].lower().startswith(cloud), one
-        assert "'H100': 1" in one["read"] and "max_cost=$3.0" in one["read"]
-    told = [one.get("error", "") for one in found[len(texts) :]]
-    assert "autostop" in told[0] and "'secrets'" in told[1] and "down is missing" in told[2]
-    assert "did you mean 'accelerators'" in told[3]
-    assert all(told)
+    results = sky.read_tasks([*texts.items(), *(("runpod", text) for text in wrong)])
+    for cloud, result in zip(texts, results, strict=False):
+        assert result["read"].lower().startswith(cloud), result
+        assert "'H100': 1" in result["read"] and "max_cost=$3.0" in result["read"]
+    errors = [result.get("error", "") for result in results[len(texts) :]]
+    assert "autostop" in errors[0] and "'secrets'" in errors[1] and "down is missing" in errors[2]
+    assert "did you mean 'accelerators'" in errors[3]
+    assert all(errors)
 
 
 def test_a_typo_is_two_lines_and_code_2(rich, capsys):
-    told = "Instead of 'acelerator', did you mean 'accelerator'?"
-    fake(rich / "venv" / "python", f"""cat >asked.json; echo '[{{"error": "{told}"}}]'""".replace(
-        told, told.replace("'", "'\\''")))  # fmt: skip
+    message = "Instead of 'acelerator', did you mean 'accelerator'?"
+    answer = json.dumps([{"error": message}]).replace("'", "'\\''")
+    fake(rich / "venv" / "python", f"cat >tasks.json; echo '{answer}'")
     assert runner.main([*BASE, "--resource=acelerator=a", "--dry_run"]) == 2
-    said = capsys.readouterr().err
-    assert told in said and len(said.splitlines()) <= 2
-    ((cloud, text),) = json.loads((rich / "asked.json").read_text())
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) <= 2
+    ((cloud, text),) = json.loads((rich / "tasks.json").read_text())
     assert cloud == "runpod" and "  acelerator: a\n" in text
 
 
-def test_a_task_that_nobody_read_is_called_so(here, capsys):
+def test_a_dry_run_without_sky_reports_an_unvalidated_task(here, capsys):
     assert runner.main([*BASE, "--dry_run"]) == 0
     out = capsys.readouterr().out
     assert "not validated" in out and "\nvalidated" not in out
     assert "this prevents a launch: SkyPilot's environment is missing" in out
 
 
-# What is refused, before anything is billed.
+# Errors before anything is billed.
 
 
 @pytest.mark.parametrize(
-    "argv, told",
+    "argv, message",
     [
         (["--cloud=runpot"], "did you mean 'runpod'"),
         (["--cloud=lambda", "--spot"], "lambda has no spot machines"),
@@ -178,10 +171,10 @@ def test_a_task_that_nobody_read_is_called_so(here, capsys):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_bad_input_is_two_lines_and_code_2(here, capsys, argv, told):
+def test_bad_input_is_two_lines_and_code_2(here, capsys, argv, message):
     assert runner.main([*BASE, *argv]) == 2
-    said = capsys.readouterr().err
-    assert told in said and len(said.splitlines()) <= 2
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) <= 2
 
 
 @pytest.mark.parametrize("missing", ["WANDB_API_KEY", "account", "sky"])
@@ -193,16 +186,16 @@ def test_a_missing_key_bills_nothing(rich, monkeypatch, capsys, missing):
     else:
         monkeypatch.delenv(missing)
     assert runner.main(BASE) == 2
-    said = capsys.readouterr().err
-    assert {"account": ".runpod/config.toml", "sky": "make sky"}.get(missing, missing) in said
-    assert len(said.splitlines()) == 2
+    err = capsys.readouterr().err
+    assert {"account": ".runpod/config.toml", "sky": "make sky"}.get(missing, missing) in err
+    assert len(err.splitlines()) == 2
     assert not (rich / "sky.log").exists() and not (rich / "runs").exists()
 
 
 # A launch.
 
 
-def test_a_launch_learns_its_run_and_how_it_ended(rich, capsys):
+def test_a_launch_records_the_run_and_the_exit_code(rich, capsys):
     assert runner.main([*BASE, "--spot"]) == 3
     words = (rich / "sky.log").read_text().split("\n")
     name = "ups-burgers-smoke"
@@ -218,12 +211,12 @@ def test_no_file_and_no_output_holds_a_key(rich, monkeypatch, capsys):
     argv = [*BASE, "--sync=s3://bucket/path"]
     for more in ([], ["--dry_run"], ["--print_onstart", REPO]):
         assert runner.main([*argv, *more]) in (0, 3)
-    said = capsys.readouterr()
-    assert KEY not in said.out + said.err
-    held = [path for path in rich.rglob("*") if path.is_file() and path.parent.name != "configs"]
-    assert any(path.suffix == ".yaml" for path in held)
-    assert not [path for path in held if KEY in path.read_text()]
-    yaml = next(path for path in held if path.suffix == ".yaml").read_text()
+    captured = capsys.readouterr()
+    assert KEY not in captured.out + captured.err
+    files = [path for path in rich.rglob("*") if path.is_file() and path.parent.name != "configs"]
+    assert any(path.suffix == ".yaml" for path in files)
+    assert not [path for path in files if KEY in path.read_text()]
+    yaml = next(path for path in files if path.suffix == ".yaml").read_text()
     assert "WANDB_API_KEY: null" in yaml and "AWS_SECRET_ACCESS_KEY: null" in yaml
 
 
@@ -243,10 +236,10 @@ assert launch.main({BASE!r}) == 3 and not calls
     assert done.returncode == 0, done.stderr
 
 
-# The bill.
+# The cost estimate.
 
 
-def test_the_bill_by_hand(here, capsys):
+def test_the_estimate_equals_time_times_price(here, capsys):
     (here / "summary.json").write_text('{"wall/total_s": 3180}')
     (here / "metadata.json").write_text('{"device": "cpu", "threads": 2, "gpu_name": "none (cpu)"}')
     argv = [*BASE, "--measured=summary.json", "--price=2", "--max_hours=3", "--dry_run"]
@@ -256,22 +249,20 @@ def test_the_bill_by_hand(here, capsys):
     assert "cost: 1.00 h x $2.00 = $2.00; at most 3 h (--max_hours): $6.00" in out
 
 
-def test_the_bill_says_what_it_does_not_know(here):
-    asked = job_of("--cloud=aws")
-    assert "cost: unknown" in pricing.estimate(asked)
-    asked = job_of("--max_hourly_cost=3")
-    told = pricing.estimate(asked)
-    assert "list price" in told and "time: unknown" in told
+def test_the_estimate_states_what_is_unknown(here):
+    assert "cost: unknown" in pricing.estimate(job_of("--cloud=aws"))
+    text = pricing.estimate(job_of("--max_hourly_cost=3"))
+    assert "list price" in text and "time: unknown" in text
     assert "no machine may be available" in pricing.estimate(job_of("--max_hourly_cost=1"))
 
 
-def test_the_bill_reads_the_repository_s_own_measurements(here):
+def test_the_estimate_reads_the_results_of_the_repository(here):
     (here / "benchmarks").symlink_to(ROOT / "benchmarks")
-    told = pricing.estimate(job_of("--config=configs/burgers.py", "--max_hours=0.2", "--price=1"))
-    assert "benchmarks/results/burgers.json" in told and "over --max_hours" in told
+    text = pricing.estimate(job_of("--config=configs/burgers.py", "--max_hours=0.2", "--price=1"))
+    assert "benchmarks/results/burgers.json" in text and "over --max_hours" in text
 
 
-# The script, run for real among fake commands.
+# The script, executed with fake commands.
 
 MAKE = """echo "make $*" >>"$LOG"; [ "$CASE" != set-up ] || exit 7
 mkdir -p .venv/bin && cp "$FAKES/runner" .venv/bin/python"""
@@ -287,7 +278,7 @@ LOGGED = 'echo "$(basename "$0") $*" >>"$LOG"'
 
 @pytest.fixture
 def box(here, monkeypatch):
-    """A rented box of Vast: nothing on its PATH but fakes and the system's plain tools."""
+    """A rented box of Vast: its PATH has fakes and the system's tools only."""
     fakes = here / "fakes"
     fake(fakes / "make", MAKE)
     fake(fakes / "runner", RUNNER)
@@ -298,8 +289,8 @@ def box(here, monkeypatch):
     script, begun = here / "launch.sh", []
 
     def start(case, *argv, form=onstart.script, **more):
-        asked = job_of("--cloud=vast", REPO, f"--sync={here}/kept", *argv)
-        script.write_text(form(asked))
+        new = job_of("--cloud=vast", REPO, f"--sync={here}/kept", *argv)
+        script.write_text(form(new))
         environ = {
             "PATH": f"{fakes}:/usr/bin:/bin",
             "HOME": str(here / "home"),
@@ -330,18 +321,18 @@ def box(here, monkeypatch):
 
 
 def stop_orphans(here):
-    """What a killed script leaves running; on a real box it ends with the box."""
+    """End what a killed script leaves running; a real box ends with it."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            held = (entry / "environ").read_bytes()
+            environ = (entry / "environ").read_bytes()
         except OSError:
             continue
-        if f"LOG={here / 'log'}\0".encode() in held:
+        if f"LOG={here / 'log'}\0".encode() in environ:
             os.kill(int(entry.name), signal.SIGKILL)
 
 
 def ended(box, process, timeout=20):
-    """Output and code of a script, its guard given the time to make a mistake."""
+    """Output and code of a script, after a pause in which its guard could act wrongly."""
     process.wait(timeout)
     time.sleep(0.15)
     stop_orphans(box.here)
@@ -354,14 +345,14 @@ def until(box, what):
         if (box.here / what).exists():
             return
         time.sleep(0.05)
-    raise AssertionError(f"{what} never came")
+    raise AssertionError(f"{what} did not appear")
 
 
 END = ["vastai destroy instance 42 --api-key boxkey"]
 
 
 @pytest.mark.parametrize(
-    "form", [onstart.script, onstart.packed_script, lambda asked: task.task(asked)["run"]],
+    "form", [onstart.script, onstart.packed_script, lambda new: task.task(new)["run"]],
     ids=["plain", "packed", "sky"],
 )  # fmt: skip
 def test_a_run_that_succeeds_ends_the_box_once(box, form):
@@ -375,7 +366,7 @@ def test_a_run_that_succeeds_ends_the_box_once(box, form):
     assert [line.split()[1] for line in box.calls("git")] == ["clone", "-C"]
     assert 'launch: wandb_run.json { "id": "abcd1234", "url": null}' in out
     assert "launch: ended with code 0" in out
-    assert sky.STATUS_LINE.search(out), "the launcher must understand it"
+    assert sky.STATUS_LINE.search(out), "the launcher must match it"
     kept = {path.name for path in (box.here / "kept").iterdir()}
     assert kept == {"ups-burgers-smoke.started", "ups-burgers-smoke.tgz"}
 
@@ -413,7 +404,7 @@ def test_a_script_killed_outright_ends_the_box_once(box):
     assert box.calls("vastai", "shutdown") == END
 
 
-def test_results_that_cannot_be_kept_end_the_box_before_anything_runs(box):
+def test_an_unwritable_target_ends_the_box_before_the_run(box):
     (box.here / "kept").write_text("a file where a folder should be")
     out, code = ended(box, box.start("success"))
     assert code == 1 and "cannot write to" in out
@@ -427,20 +418,20 @@ def test_a_sync_that_fails_at_the_end_still_ends_the_box(box):
     assert box.calls("vastai", "shutdown") == END
 
 
-def test_a_sync_that_hangs_ends_the_box_all_the_same(box):
+def test_a_sync_that_hangs_still_ends_the_box(box):
     fake(box.fakes / "tar", "sleep 30")
     _, code = ended(box, box.start("crash", f"--max_hours={1 / 3600}", AFTER_S="0"))
     assert code == -signal.SIGKILL
     assert box.calls("vastai", "shutdown") == END
 
 
-def test_an_end_that_fails_is_tried_again_then_by_halting(box):
+def test_a_failed_end_is_repeated_then_the_box_halts(box):
     _, code = ended(box, box.start("stuck"))
     assert code == 0
     assert box.calls("vastai", "shutdown") == [*END, *END, "shutdown -h now"]
 
 
-def test_the_next_box_goes_on_from_what_the_last_one_kept(box):
+def test_the_next_box_resumes_from_the_saved_results(box):
     ended(box, box.start("crash"))
     (box.here / "home" / "ups_launch").rename(box.here / "gone")
     out, code = ended(box, box.start("success", UPS_DATA=str(box.here / "data")))
@@ -458,7 +449,7 @@ def test_the_data_cache_outlives_the_box(box):
     assert (box.here / "other" / "shard").read_text() == "simulated"
 
 
-def test_results_are_kept_while_it_runs(box):
+def test_results_are_saved_during_the_run(box):
     process = box.start("wait", SAVE_EVERY_S="0")
     until(box, "kept/ups-burgers-smoke.tgz")
     process.terminate()
@@ -476,8 +467,8 @@ def test_vast_takes_the_script_of_a_long_command(here):
 @pytest.mark.parametrize("sync", ["s3://b/p", "gs://b/p", "host:dir", "/mount"])
 @pytest.mark.parametrize("cloud", [name for name in clouds.CLOUDS if name != "azure"])
 def test_every_script_is_bash(here, cloud, sync):
-    asked = job_of(f"--cloud={cloud}", f"--sync={sync}", REPO)
-    for text in (onstart.script(asked), task.task(asked)["run"]):
+    new = job_of(f"--cloud={cloud}", f"--sync={sync}", REPO)
+    for text in (onstart.script(new), task.task(new)["run"]):
         done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
@@ -500,7 +491,7 @@ time.sleep(60)
 
 @pytest.fixture
 def cluster(here, monkeypatch):
-    """A login node: fake commands of Slurm, and a runner that waits to be stopped."""
+    """A login node: fake commands of Slurm, and a run that waits for a signal."""
     fake(here / "bin" / "sbatch", 'cp "${@: -1}" batch.sh; echo "Submitted batch job 12"')
     fake(here / "bin" / "srun", "exit 0")
     fake(here / "bin" / "scontrol", 'echo "$*" >>scontrol.log')
@@ -511,7 +502,7 @@ def cluster(here, monkeypatch):
 
 
 @needs_submitit
-def test_a_slurm_job_is_requeued_at_its_limit_and_goes_on(cluster, capsys):
+def test_a_slurm_job_is_requeued_at_its_limit_and_resumes(cluster, capsys):
     argv = ["--slurm", "--restart", "--max_hours=2", "--resource=partition=gpu"]
     assert runner.main([*BASE, *argv]) == 0
     assert "job 12" in capsys.readouterr().out
@@ -527,18 +518,18 @@ def test_a_slurm_job_is_requeued_at_its_limit_and_goes_on(cluster, capsys):
     )  # fmt: skip
     first = subprocess.Popen(command[1].split(), env=environ, start_new_session=True)
     until(SimpleNamespace(here=cluster), "begun")
-    # Slurm warns every process of a step.
+    # Slurm signals every process of a step.
     os.killpg(first.pid, signal.SIGUSR2)
     first.wait(timeout=20)
     assert (cluster / "checkpoint").exists()
     assert (cluster / "scontrol.log").read_text() == "requeue 12\n"
     assert subprocess.run(command[1].split(), env=environ, timeout=20).returncode == 0
     one, two = (cluster / "argv").read_text().splitlines()
-    assert one == f"{two} --restart", "begun anew once, gone on with after that"
+    assert one == f"{two} --restart", "--restart only at the first start"
 
 
 @needs_submitit
-def test_a_slurm_job_tells_a_failure(cluster):
+def test_a_slurm_job_reports_a_failure(cluster):
     failing = slurm.Training(("-c", "raise SystemExit(4)"), str(cluster))
     with pytest.raises(subprocess.CalledProcessError, match="4"):
         failing()
@@ -546,14 +537,14 @@ def test_a_slurm_job_tells_a_failure(cluster):
 
 
 @needs_submitit
-def test_without_slurm_nothing_is_queued(here, monkeypatch, capsys):
+def test_without_slurm_nothing_is_submitted(here, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "/nowhere")
     assert runner.main([*BASE, "--slurm"]) == 2
-    said = capsys.readouterr().err
-    assert "has no Slurm" in said and len(said.splitlines()) <= 2
+    err = capsys.readouterr().err
+    assert "has no Slurm" in err and len(err.splitlines()) <= 2
 
 
-def test_slurm_without_submitit_says_what_to_install(here, monkeypatch, capsys):
+def test_slurm_without_submitit_names_the_extra(here, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "submitit", None)
     assert runner.main([*BASE, "--slurm"]) == 2
     assert "ups_jax[slurm]" in capsys.readouterr().err
