@@ -125,8 +125,8 @@ def test_another_config_is_refused_by_its_keys(smoke, capsys):
     assert fast_to_sota.main([*argv, "--config.log.name=other"]) == 0
 
 
-def test_the_notebook_lines_of_the_readme_run_as_they_stand(smoke, tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+def test_the_notebook_lines_of_the_manual_run_as_they_stand(smoke, tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.S)
     code = next(block for block in blocks if 'ups.load("runs/burgers")' in block)
     (tmp_path / "runs").symlink_to(smoke[0].parent)
     monkeypatch.chdir(tmp_path)
