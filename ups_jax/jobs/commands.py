@@ -4,6 +4,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Literal, NamedTuple
 
 from ups_jax.jobs import cli
@@ -11,12 +12,19 @@ from ups_jax.registry import lookup
 
 
 class Entry(NamedTuple):
-    """One command. `load` imports its options class, `prepare` and `execute`, which are heavy."""
+    """One command: its flags, and the module whose `prepare` and `execute` take its `options`."""
 
     description: str
     add_flags: Callable[[ArgumentParser], None]
-    load: Callable[[], tuple[Callable[..., Any], Callable[..., Any], Callable[..., int]]]
+    module: str
+    options: str
     subject: Literal["config", "workdir", "project"] = "config"
+
+    def load(self) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., int]]:
+        """Import the options class, `prepare` and `execute`, which bring heavy libraries."""
+        names = (self.options, f"{self.module}:prepare", f"{self.module}:execute")
+        options, prepare, execute = map(resolve_name, names)
+        return options, prepare, execute
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,42 +52,6 @@ def run(name: str, argv: Sequence[str] | None = None, *, prog: str) -> int:
     )
     options, prepare, execute = entry.load()
     return cli.run_main(options(**flags), prepare, execute)
-
-
-def _load_train() -> Any:
-    from ups_jax.experiment import context, pipeline
-
-    return context.RunOptions, pipeline.prepare, pipeline.execute
-
-
-def _load_evaluate() -> Any:
-    from ups_jax.experiment import reevaluate
-
-    return reevaluate.EvaluateOptions, reevaluate.prepare, reevaluate.execute
-
-
-def _load_leaderboard() -> Any:
-    from ups_jax.leaderboard import commands
-
-    return commands.Options, commands.prepare, commands.execute
-
-
-def _load_sweep() -> Any:
-    from ups_jax.jobs import sweep
-
-    return sweep.SweepOptions, sweep.prepare, sweep.execute
-
-
-def _load_launch() -> Any:
-    from ups_jax.jobs import launch
-
-    return launch.LaunchOptions, launch.prepare, launch.execute
-
-
-def _load_dashboard() -> Any:
-    from ups_jax.jobs import dashboard
-
-    return dashboard.DashboardOptions, dashboard.prepare, dashboard.execute
 
 
 def _evaluate_flags(parser: ArgumentParser) -> None:
@@ -158,35 +130,41 @@ COMMANDS = {
     "train": Entry(
         "Train, evaluate and report an emulator from a config, in one process and one W&B run.",
         cli.add_distributed_flags,
-        _load_train,
+        "ups_jax.experiment.pipeline",
+        "ups_jax.experiment.context:RunOptions",
     ),
     "evaluate": Entry(
         "Evaluate a finished run again; results are added to the same W&B run.",
         _evaluate_flags,
-        _load_evaluate,
+        "ups_jax.experiment.reevaluate",
+        "ups_jax.experiment.reevaluate:EvaluateOptions",
         "workdir",
     ),
     "leaderboard": Entry(
         "Show, compare, export, promote or demote runs of a leaderboard: [ACTION] [RUN ...].",
         _leaderboard_flags,
-        _load_leaderboard,
+        "ups_jax.leaderboard.commands",
+        "ups_jax.leaderboard.commands:Options",
         "project",
     ),
     "sweep": Entry(
         "Compare hyperparameters: learning rates in one run, other keys as one run per trial.",
         _sweep_flags,
-        _load_sweep,
+        "ups_jax.jobs.sweep",
+        "ups_jax.jobs.sweep:SweepOptions",
     ),
     "launch": Entry(
         "Train a config on a rented machine that ends itself, or on a Slurm cluster. "
         "Keys travel as SkyPilot secrets and are never written to a file.",
         _launch_flags,
-        _load_launch,
+        "ups_jax.jobs.launch",
+        "ups_jax.jobs.launch:LaunchOptions",
     ),
     "dashboard": Entry(
         "Create a W&B workspace for a project: panels, pinned columns and the baseline.",
         _dashboard_flags,
-        _load_dashboard,
+        "ups_jax.jobs.dashboard",
+        "ups_jax.jobs.dashboard:DashboardOptions",
         "project",
     ),
 }
