@@ -8,8 +8,11 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.record import RESULTS
+from ups_jax import config
+from ups_jax.config.renames import rename_metric, rename_stage
 
 FIGURES = ("forecast_0", "error_over_time")
 
@@ -23,20 +26,31 @@ def run(options):
         print(collect(workdir))
 
 
+def read_summary(workdir: Path) -> dict[str, Any]:
+    """Return the summary of a run, with today's keys for runs before schema 3."""
+    summary = json.loads((workdir / "summary.json").read_text())
+    return {rename_metric(key): value for key, value in summary.items()}
+
+
 def collect(workdir: Path) -> Path:
     """Write the results of one finished folder; return the path of the file."""
     if not (workdir / "summary.json").exists():
         sys.exit(f"{workdir} has no summary.json; finish the run first")
+    stages = json.loads((workdir / "tables" / "stage-summary.json").read_text())
+    for row in stages["rows"]:
+        row[0] = rename_stage(row[0])
     metadata = json.loads((workdir / "metadata.json").read_text())
     on_cpu = metadata["gpu_name"] == "none (cpu)"
     record = {
-        "config": json.loads((workdir / "config.json").read_text()),
+        "config": config.to_dict(
+            config.from_dict(json.loads((workdir / "config.json").read_text()))
+        ),
         "device": f"{metadata['threads']} CPU cores" if on_cpu else metadata["gpu_name"],
         "git_sha": metadata["git_sha"],
         "origin": metadata["data_origin"],
         "samples": metadata["eval_samples"],
-        "stages": json.loads((workdir / "tables" / "stage-summary.json").read_text()),
-        "summary": json.loads((workdir / "summary.json").read_text()),
+        "stages": stages,
+        "summary": read_summary(workdir),
         "versions": {name: metadata[name] for name in ("python", "jax", "jaxlib")},
     }
     RESULTS.mkdir(exist_ok=True)

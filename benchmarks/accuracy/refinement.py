@@ -5,7 +5,6 @@ temperature from the same states, to measure how much of its teacher's correctio
 Each target is listed with the forecaster that comes closest.
 """
 
-import json
 from pathlib import Path
 
 import jax
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ups_jax as ups
+from benchmarks.collect import read_summary
 from ups_jax.experiment.datasets import eval_steps, split_key
 from ups_jax.metrics import crps
 
@@ -54,7 +54,7 @@ def run(options):
 
 def quantities(workdir):
     """Return the ratios of one run by name."""
-    summary = json.loads((workdir / "summary.json").read_text())
+    summary = read_summary(workdir)
 
     def paired(forecaster, name):
         return summary[f"eval/{forecaster}/paired/{name}"]

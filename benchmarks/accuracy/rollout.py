@@ -7,7 +7,6 @@ points. `break_even` is the number of rollouts after which training has paid off
 solver of no larger error.
 """
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 import ups_jax as ups
 from benchmarks.accuracy.transfer import with_points
 from benchmarks.clock import interleaved
+from benchmarks.collect import read_summary
 from ups_jax.experiment.datasets import split_key
 from ups_jax.forecast import nudged_analysis
 from ups_jax.metrics import nrmse
@@ -59,7 +59,7 @@ def run(options):
         analysis = jax.jit(partial(nudged_analysis, model, weights, gain=gain))
         program = partial(ups.forecast, model, weights, mode="operator")
         contenders[path.name] = Contender(program, points, points, analysis)
-        summary = json.loads((path / "summary.json").read_text())
+        summary = read_summary(path)
         rows.append({
             "row": path.name, "parameters": ups.num_params(weights["operator"]),
             "train_s": summary["wall/train_s"] / model_cfg.num_seeds,

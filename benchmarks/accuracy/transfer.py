@@ -47,10 +47,14 @@ def cases(pde, steps):
     def other(**changes):
         return ups.PDES[pde.name](**{**pde.spec, **changes})
 
+    finer = {
+        f"{points} points": (other(points=points), steps)
+        for points in (512, 1024)
+        if pde.cells[0] % points == 0
+    }
     return {
         "as trained": (pde, steps),
-        "512 points": (other(points=512), steps),
-        "1024 points": (other(points=1024), steps),
+        **finer,
         "Nu = .002": (other(nu=0.002), steps),
         "Nu = .01": (other(nu=0.01), steps),
         "more modes": (replace(pde, initial=more_modes), steps),

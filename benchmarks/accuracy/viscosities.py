@@ -4,13 +4,13 @@ The test split of `configs/burgers.py:joint`, separated by Nu: P1 and P10 nRMSE 
 the solver on the grid of the data, of the mean and of persistence.
 """
 
-import json
 from pathlib import Path
 
 import jax
 import numpy as np
 
 import ups_jax as ups
+from benchmarks.collect import read_summary
 from ups_jax.experiment.datasets import load_splits
 
 FORECASTERS = ("operator", "solver", "mean", "persistence")
@@ -50,7 +50,7 @@ def run(options):
         for name in PROTOCOLS
     }
     print(f"average over Nu: P1 {average['P1']:.5f}, P10 {average['P10']:.5f}")
-    summary = json.loads((options.workdir / "summary.json").read_text())
+    summary = read_summary(options.workdir)
     return {
         "rows": rows, "average": average, "train_s": summary["wall/train_s"],
         "parameters": summary["params/operator"],

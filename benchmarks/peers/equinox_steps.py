@@ -1,4 +1,4 @@
-"""What the worker times in pdequinox: steps jitted one by one, as in its trainer, and rollouts."""
+"""Programs of pdequinox for the worker: steps jitted one by one (as in its trainer), rollouts."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class Program(NamedTuple):
 
 
 def build(*, network, size, task, batch):
-    """The library's own networks that are close to ours, the dilated one without group norm."""
+    """Build the library's networks that are closest to ours, the dilated one without group norm."""
     module = _network(network, size)
     make = {"rollout": _rollout, "train": _train}[task]
     leaves = jax.tree.leaves(eqx.filter(module, eqx.is_inexact_array))
@@ -48,10 +48,11 @@ def _network(network, size):
 
 
 def _train(module, batch):
-    """As trainax: batches drawn outside, the update alone under jit."""
-    given, wanted = jax.random.normal(jax.random.key(1), (2, SAMPLES, 1, POINTS))
+    """Train as trainax does: batches drawn outside, the update alone under jit."""
+    inputs, targets = jax.random.normal(jax.random.key(1), (2, SAMPLES, 1, POINTS))
     adamw = optax.adamw(1e-3, weight_decay=1e-4)
-    held = [module, adamw.init(eqx.filter(module, eqx.is_array)), jax.random.key(2)]
+    state = adamw.init(eqx.filter(module, eqx.is_array))
+    key = jax.random.key(2)
 
     def loss(module, u, true):
         error = jnp.linalg.norm(u + jax.vmap(module)(u) - true, axis=(1, 2))
@@ -64,11 +65,12 @@ def _train(module, batch):
         return eqx.apply_updates(module, moves), state
 
     def run(steps):
+        nonlocal module, state, key
         for _ in range(steps):
-            held[2], key = jax.random.split(held[2])
-            index = jax.random.randint(key, (batch,), 0, SAMPLES)
-            held[:2] = update(held[0], held[1], given[index], wanted[index])
-        jax.block_until_ready(eqx.filter(held[0], eqx.is_array))
+            key, k_batch = jax.random.split(key)
+            index = jax.random.randint(k_batch, (batch,), 0, SAMPLES)
+            module, state = update(module, state, inputs[index], targets[index])
+        jax.block_until_ready(eqx.filter(module, eqx.is_array))
 
     return run
 

@@ -1,4 +1,4 @@
-"""What the worker times in PyTorch: eager training steps and rollouts, on tensors in memory."""
+"""Programs of PyTorch for the worker: eager training steps and rollouts, on tensors in memory."""
 
 import os
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class Program(NamedTuple):
 
 
 def build(*, network, size, task, batch, threads=None, compile=False):
-    """A fresh network with `task` "train" (a step of AdamW) or "rollout" (of 40 steps)."""
+    """Return a fresh network's `task`: "train" (a step of AdamW) or "rollout" (of 40 steps)."""
     torch.manual_seed(0)
     module = NETWORKS[network](**size)
     forward = torch.compile(module) if compile else module
@@ -32,15 +32,15 @@ def build(*, network, size, task, batch, threads=None, compile=False):
 
 
 def _train(module, forward, batch):
-    """The standard loop: draw a batch, relative L2 of one step, backward, AdamW."""
-    given, wanted = torch.randn(2, SAMPLES, 1, POINTS)
+    """Return the standard loop: draw a batch, relative L2 of one step, backward, AdamW."""
+    inputs, targets = torch.randn(2, SAMPLES, 1, POINTS)
     adamw = torch.optim.AdamW(module.parameters(), lr=1e-3, weight_decay=1e-4)
 
     def run(steps):
         for _ in range(steps):
             index = torch.randint(SAMPLES, (batch,))
             adamw.zero_grad(set_to_none=True)
-            u, true = given[index], wanted[index]
+            u, true = inputs[index], targets[index]
             error = (u + forward(u) - true).flatten(1).norm(dim=1)
             (error / true.flatten(1).norm(dim=1)).mean().backward()
             adamw.step()

@@ -1,8 +1,8 @@
-"""Times peers on request: `worker.py torch_steps`, one JSON request a line in, one answer out.
+"""Time peers on request: `worker.py torch_steps`, one JSON request a line in, one answer out.
 
 {"id", "steps", and the arguments of `build`} -> {"ms", "parameters"}: milliseconds a
-call of the task, over `steps` calls. What an id stands for is built, and warmed up, once.
-Between requests the process sleeps on its pipe, so that another can be timed meanwhile.
+call of the task, over `steps` calls. The program of an id is built and warmed up once.
+Between requests the process sleeps on its pipe, so that another process can be timed.
 """
 
 import importlib
@@ -13,7 +13,7 @@ import time
 
 
 def main():
-    # What a library prints must not reach the pipe that carries the answers.
+    # Keeps library output out of the pipe that carries the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     framework = importlib.import_module(sys.argv[1])

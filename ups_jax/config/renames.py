@@ -86,6 +86,7 @@ def rename_metric(key: str) -> str:
     *parts, metric = key.split("/")
     renames = {**STAGE_RENAMES, **FORECASTER_RENAMES, "rivals": "selection"}
     metric = rename_stage(metric) if parts == ["params"] else metric
+    metric = "nrmse_control" if metric == "nrmse_continued" else metric
     return "/".join([*(renames.get(part, part) for part in parts), metric])
 
 
