@@ -1,4 +1,4 @@
-"""Stages and forecasters that draw members, and the search: laws of what they draw."""
+"""Stochastic stages and forecasters, and the search: laws of their samples."""
 
 from dataclasses import replace
 
@@ -11,11 +11,11 @@ import ups_jax as ups
 from ups_jax import flops, stages
 from ups_jax.config import load
 from ups_jax.emulator import add_residual, residual_target, step
-from ups_jax.experiment.build import build
 from ups_jax.evaluate import ensemble_validator, loss_validator
 from ups_jax.evaluate.beam_search import analyze_search, rank_correlation
 from ups_jax.evaluate.ensembles import evaluate_ensembles
 from ups_jax.experiment import schedule
+from ups_jax.experiment.build import build
 from ups_jax.forecast import FORECASTERS, calls_per_step
 from ups_jax.metrics import crps
 
@@ -118,7 +118,7 @@ def fed(task):
     assert emulator.diffusion is not None
     return (
         cfg,
-        replace(emulator, diffusion=emulator.diffusion._replace(feedback=True)),
+        replace(emulator, diffusion=emulator.diffusion._replace(autoregressive=True)),
         params,
         data,
     )
@@ -141,17 +141,19 @@ def test_members_that_are_fed_back_part_from_the_rollout_after_the_first_step(ta
 
 def test_residuals_that_are_fed_back_are_learnt_from_single_steps_of_the_truth(fed):
     _, emulator, params, data = fed
-    seen = stages.rollout_dataset(emulator, params, data, count=4)
+    seen = stages.rollout_dataset(emulator, params, data, num_rollouts=4)
     u, cond = jnp.asarray(data.u[:4]), jnp.asarray(data.cond[:4])
     for t in range(STEPS):
         ahead = step(emulator, params, u[:, t], cond)
         np.testing.assert_allclose(seen.u[:, t + 1, :, :1], ahead, atol=1e-6)
     np.testing.assert_array_equal(seen.u[..., 1:], data.u[:4])
     batch = {"u": jnp.asarray(seen.u[:, 2:4]), "cond": cond}
-    lack, _ = stages._residual_target(emulator, params, batch, models=())
-    ahead = step(emulator, params, u[:, 2], cond)
-    wanted, _ = residual_target(emulator, params, u[:, 2], ahead, u[:, 3], cond, models=())
-    np.testing.assert_allclose(lack, wanted, atol=1e-5)
+    ready = stages.fit_residual_std(emulator, params, batch, jax.random.key(0))
+    unit = params | {"stats": params["stats"] | {"residual_std": jnp.ones(1)}}
+    u_next = step(emulator, unit, u[:, 2], cond)
+    residual, _ = residual_target(emulator, unit, u[:, 2], u_next, u[:, 3], cond, models=())
+    rms = jnp.sqrt(jnp.mean(residual**2))
+    np.testing.assert_allclose(ready["stats"]["residual_std"], rms[None], rtol=1e-4)
 
 
 @pytest.mark.parametrize(("mode", "own"), [("diffusion", 3), ("student", 2)])
@@ -173,7 +175,7 @@ def test_a_residual_is_what_brings_the_operators_step_to_the_truth(task):
 
 def test_visited_states_are_the_operators_rollouts_beside_the_truth(task):
     _, emulator, params, data = task
-    seen = stages.rollout_dataset(emulator, params, data, count=4)
+    seen = stages.rollout_dataset(emulator, params, data, num_rollouts=4)
     assert seen.u.shape == (4, STEPS + 1, 32, 2) and seen.channels == ("rolled u", "true u")
     np.testing.assert_array_equal(seen.u[..., 1:], data.u[:4])
     np.testing.assert_array_equal(seen.u[:, 0, :, :1], data.u[:4, 0])
@@ -189,7 +191,7 @@ def batch_of(task, stage):
 
 def test_a_residual_is_scaled_by_its_own_deviation(task):
     _, emulator, params, _ = task
-    stage = stages.diffusion(emulator)
+    stage = schedule.stage_of(emulator, task[0], "diffusion")
     batch = batch_of(task, stage)
     ready = stage.prepare(params, batch, jax.random.key(0))
     u, cond = batch["u"], batch["cond"]
@@ -207,7 +209,7 @@ def test_a_stage_moves_its_own_parameters_alone(task, name):
     batch = batch_of(task, stage)
     ready = stage.prepare(params, batch, jax.random.key(0))
     loss = jax.jit(jax.grad(lambda own: stage.loss({**ready, **own}, batch, jax.random.key(1))[0]))
-    own = {key: ready[key] for key in stage.trains}
+    own = {name: ready[name]}
     sizes = [float(jnp.abs(x).max()) for x in jax.tree.leaves(loss(own))]
     assert np.all(np.isfinite(sizes)) and np.mean(np.array(sizes) > 0) > 0.8
     changed = {key for key in params if ready[key] is not params[key]}
@@ -216,8 +218,8 @@ def test_a_stage_moves_its_own_parameters_alone(task, name):
 
 def test_ensembles_start_as_the_operator(task):
     _, emulator, params, _ = task
-    fresh = params | {"crps": ups.init(emulator, jax.random.key(1))["crps"]}
-    ready = stages.ensemble(emulator).prepare(fresh, {}, jax.random.key(0))
+    fresh = params | {"ensemble": ups.init(emulator, jax.random.key(1))["ensemble"]}
+    ready = schedule.stage_of(emulator, task[0], "ensemble").prepare(fresh, {}, jax.random.key(0))
     plain = draw(task, "operator").u
     quiet = ups.forecast(
         emulator,
@@ -245,10 +247,10 @@ def test_the_crps_loss_is_the_metric_over_the_truths_rms(task):
 def test_a_control_costs_what_it_is_matched_with(task):
     cfg, emulator, _, _ = task
     assert cfg.fit.control.match_flops_of == "ensemble"
-    steps = sum(n for n, _ in schedule.phases_of(emulator, cfg, "control"))
+    steps = schedule.recipe_of(emulator, cfg, "control").steps
     asked, got = (schedule.training_flops(emulator, cfg, name) for name in ("ensemble", "control"))
     assert abs(got / asked - 1) <= cfg.fit.control.steps_per_call / steps
-    assert sum(n for n, _ in schedule.phases_of(emulator, cfg, "crps")) == cfg.fit.ensemble.steps
+    assert schedule.recipe_of(emulator, cfg, "ensemble").steps == cfg.fit.ensemble.steps
 
 
 def test_flops_multiply_loops_out():
@@ -264,13 +266,13 @@ def test_flops_multiply_loops_out():
 @pytest.mark.parametrize("kind", ["loss", "crps"])
 def test_validators_of_a_stage_repeat_themselves(task, kind):
     _, emulator, params, data = task
-    stage = stages.ensemble(emulator)
+    stage = schedule.stage_of(emulator, task[0], "ensemble")
     if kind == "loss":
         check = loss_validator(stage, data, batch=4, unroll=1, start_bias=1.0)
     else:
         check = ensemble_validator(emulator, data, batch=4, mode="ensemble", members=2)
     assert check(params) == check(params) > 0
-    worse = params | {"crps": jax.tree.map(lambda x: 3 * x, params["crps"])}
+    worse = params | {"ensemble": jax.tree.map(lambda x: 3 * x, params["ensemble"])}
     assert check(worse) != check(params)
 
 
@@ -286,7 +288,10 @@ def test_a_search_chooses_for_each_sample_apart(task):
     _, emulator, params, data = task
     # Draws hang on a sample's place: what is compared must not, so noise is the same for all.
     same = replace(
-        emulator, search=emulator.search._replace(start=0.0, end=0.0, beams=2, candidates=3)
+        emulator,
+        search=emulator.search._replace(
+            temperature_start=0.0, temperature_end=0.0, beams=2, candidates=3
+        ),
     )
 
     def run(rows):
@@ -339,35 +344,37 @@ def test_ensembles_and_controls_see_the_same_samples(task):
     assert found.curves["ensemble/rank"].shape == (4,)
     assert found.curves["ensemble/rank"].sum() == pytest.approx(1, rel=1e-4)
     assert found.examples["student"].shape == (1, 3, STEPS, 32, 1)
-    one = ups.evaluate(emulator, params, data, jax.random.key(0), modes=["operator"], batch=4)
+    one = ups.evaluate(emulator, params, data, jax.random.key(0), forecasters=["operator"], batch=4)
     assert s["eval/operator/paired/nrmse"] == pytest.approx(
         one.scalars["eval/operator/nrmse"], rel=1e-4
     )
 
 
 @pytest.mark.parametrize(
-    ("mode", "options", "told"),
+    ("mode", "options", "message"),
     [
         ("diffusion", {"sampler": "huen"}, "unknown sampler 'huen'; did you mean 'heun'?"),
         ("diffusion", {"temperature": -0.5}, "temperature is -0.5"),
-        ("crps", {"members": 0}, "members is 0"),
+        ("ensemble", {"members": 0}, "members is 0"),
         ("student", {"calls": 0}, "calls is 0"),
         ("operator", {"members": 3}, "forecaster 'operator' has no option 'members'"),
-        ("crps", {"sampler": "heun"}, "it takes members, temperature"),
+        ("ensemble", {"sampler": "heun"}, "allowed: members, temperature"),
         ("ttc", {"candidates": 0}, "candidates is 0"),
-        ("diffusion", {"antithetic": True}, "these stand about one rollout"),
+        ("diffusion", {"antithetic": True}, "samples around one rollout"),
     ],
 )
-def test_what_no_forecaster_can_do_is_refused(task, mode, options, told):
+def test_what_no_forecaster_can_do_is_refused(task, mode, options, message):
     with pytest.raises(ValueError) as caught:
         draw(task, mode, **options)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_network_that_was_not_trained_is_named(task):
     _, emulator, params, data = task
-    few = {name: value for name, value in params.items() if name != "crps"}
-    with pytest.raises(ValueError, match="forecaster 'crps' needs stage 'crps', which was not"):
+    few = {name: value for name, value in params.items() if name != "ensemble"}
+    with pytest.raises(
+        ValueError, match="forecaster 'ensemble' needs stage 'ensemble', which was not"
+    ):
         ups.forecast(
             emulator, few, data.u[:, 0], data.cond, jax.random.key(0), steps=2, mode="ensemble"
         )
