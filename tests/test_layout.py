@@ -12,7 +12,12 @@ ROOT = Path(__file__).parent.parent
 LIBRARY = ROOT / "ups_jax"
 FILES = sorted(LIBRARY.rglob("*.py"))
 SCRIPTS = [path for name in ("configs", "runners") for path in sorted((ROOT / name).glob("*.py"))]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "benchmarks").glob("*.md")),
+]
 
 ROWS = (
     {"types"},
@@ -119,7 +124,7 @@ def test_a_library_is_imported_in_its_home_only(path):
         assert homes is None or place.startswith(homes), f"{place} imports {name}"
 
 
-@pytest.mark.parametrize("path", [*FILES, *SCRIPTS], ids=relative)
+@pytest.mark.parametrize("path", [*FILES, *SCRIPTS, *BENCHMARKS], ids=relative)
 def test_a_file_is_at_most_300_lines(path):
     assert len(path.read_text().splitlines()) <= 300
 
@@ -140,7 +145,7 @@ def test_a_constant_has_one_meaning_in_the_package():
     assert not several
 
 
-@pytest.mark.parametrize("path", [*FILES, *SCRIPTS, *PAGES], ids=relative)
+@pytest.mark.parametrize("path", [*FILES, *SCRIPTS, *BENCHMARKS, *PAGES], ids=relative)
 def test_prose_uses_the_words_of_the_field(path):
     text = path.read_text()
     hits = [(text.count("\n", 0, m.start()) + 1, m[0]) for m in BANNED.finditer(text)]
@@ -164,6 +169,14 @@ def test_importing_the_library_is_light():
     ).stdout.split()
     assert "jax" in loaded
     assert not {"wandb", "orbax", "matplotlib", "ml_collections"} & set(loaded)
+
+
+def test_every_benchmark_is_in_the_list():
+    argv = [sys.executable, "-m", "benchmarks", "--list"]
+    listed = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    modules = [path for path in BENCHMARKS if "def run(options)" in path.read_text()]
+    names = {path.stem for path in modules} - {"write"}
+    assert names | {"table"} == {line.split()[0] for line in listed.splitlines()[2:]}
 
 
 def test_result_tables_match_the_json_files():

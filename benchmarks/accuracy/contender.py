@@ -82,7 +82,8 @@ def probe(order, clock, emulator, params, train, recipe):
     )
     seconds = [1 / row["steps_per_s"] for row in rows[1::2]]
     spent = begun + result.progress.compile_s
-    return affordable(order["seconds"], spent, seconds, recipe.phase_fractions, call)
+    steps = affordable(order["seconds"], spent, seconds, recipe.phase_fractions, call)
+    return max(steps, call * phases)
 
 
 if __name__ == "__main__":

@@ -44,11 +44,12 @@ def run(options):
     models = {path.name: ups.load(path) for path in options.workdirs}
     emulator, params, cfg = next(iter(models.values()))
     steps, points = cfg.data.steps, emulator.pde.points[0]
-    finest = with_points(emulator.pde, max(GRIDS))
+    grids = [cells for cells in GRIDS if emulator.pde.cells[0] % cells == 0]
+    finest = with_points(emulator.pde, max(grids))
     samples = BATCH if options.quick else cfg.data.test
     test = ups.simulate(finest, split_key(cfg, "test"), n=samples, steps=steps)
     rows, contenders = [], {}
-    for cells in GRIDS:
+    for cells in grids:
         grid = ups.Emulator(with_points(emulator.pde, cells), emulator.operator)
         name, program = f"solver, {cells} cells", partial(ups.forecast, grid, params, mode="solver")
         contenders[name] = Contender(program, cells, min(cells, points))
