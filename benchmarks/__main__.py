@@ -69,6 +69,8 @@ def measure(name, module, options) -> int:
     if options.out is None and not options.quick:
         file = module.file_name(options) if hasattr(module, "file_name") else name
         options.out = RESULTS / f"{file}.json"
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
     result = module.run(options)
     if result is not None and options.out is not None:
         print(write(options.out, result, getattr(module, "PACKAGES", PACKAGES)))

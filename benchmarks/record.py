@@ -41,7 +41,6 @@ def provenance(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
 
 def write(path: Path, result: dict[str, Any], packages: Sequence[str] = PACKAGES) -> Path:
     """Write a result, which holds `rows`, together with its provenance."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = {**provenance(packages), **result}
     path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     return path
