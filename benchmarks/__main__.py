@@ -38,6 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     modules = {**BENCHMARKS, **COMMANDS}
     if not argv or argv[0] not in modules:
+        if argv and not argv[0].startswith("-"):
+            print(f"unknown benchmark {argv[0]!r}; choose one of these", file=sys.stderr)
         print("python -m benchmarks NAME [--help] [--quick] [--out FILE] [flags]\n")
         for name, module in modules.items():
             print(f"  {name:18} {summary(module)}")
