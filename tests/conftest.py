@@ -1,6 +1,9 @@
-"""Strict from the start: CPU only, no silent broadcasting, no state outside the test's folder."""
+"""Strict settings for all tests, and the one `:smoke` run that they share."""
 
+import fcntl
+import json
 import os
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -10,6 +13,8 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_opti
 
 import jax
 import pytest
+
+from runs import RUNNER, sh
 
 jax.devices()
 os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].removesuffix(
@@ -44,3 +49,22 @@ def home(tmp_path_factory: pytest.TempPathFactory):
     yield folder
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def smoke(home: Path):
+    """Return (workdir, stdout, stderr, argv) of a finished `:smoke` run, one for all workers.
+
+    Its programs are compiled without optimization.
+    """
+    workdir, record = home / "runs" / "burgers", home / "smoke.json"
+    argv = ["--config", "configs/burgers.py:smoke", "--workdir", str(workdir)]
+    with (home / "smoke.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not record.exists():
+            quick = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+            done = sh([*RUNNER, *argv], check=False, env=quick)
+            assert done.returncode == 0, done.stderr
+            record.write_text(json.dumps([done.stdout, done.stderr]))
+    stdout, stderr = json.loads(record.read_text())
+    return workdir, stdout, stderr, argv

@@ -8,6 +8,7 @@ import numpy as np
 
 from ups_jax.evaluate.batches import Stats
 from ups_jax.forecast import FORECASTERS
+from ups_jax.metrics import METRICS
 from ups_jax.tables import format_table, select_columns
 from ups_jax.types import Trajectories
 
@@ -29,6 +30,7 @@ TERMINAL_COLUMNS = {
 """Columns of the table in a terminal, with their titles."""
 EXAMPLES = (("median", 0.5), ("90th percentile", 0.9), ("worst", 1.0), ("best", 0.0))
 """Quantiles of the error at which example trajectories are shown, in order."""
+BUILT_IN = frozenset(METRICS)
 
 
 @dataclass(frozen=True)
@@ -130,12 +132,14 @@ class Report:
 
     def table(self) -> str:
         """Return the evaluation as aligned text."""
-        return format_table(*select_columns(self.columns, self.rows, TERMINAL_COLUMNS))
+        added = {name: METRICS[name].label or name for name in _added_metrics()}
+        return format_table(*select_columns(self.columns, self.rows, TERMINAL_COLUMNS | added))
 
     def _metrics(self) -> list[str]:
         horizons = [f"nrmse@{h:g}" for h in self.horizons]
         names = ["nrmse", "nrmse_median", "nrmse_p90", *horizons, "rmse", "mae", "rel_l2", "crmse"]
-        return [*names, "max_error", "correlation_time", "correlation_censored"]
+        names += ["max_error", "correlation_time", "correlation_censored"]
+        return [*names, *_added_metrics()]
 
     def _diagnostics(self) -> list[str]:
         start = "eval/truth/physics/"
@@ -152,6 +156,11 @@ class Report:
             return []
         kinds = (("mean", "_seeds_mean"), ("spread", "_seeds_std"))
         return [(f"{mode}, {kind} of {self.num_seeds} seeds", suffix) for kind, suffix in kinds]
+
+
+def _added_metrics() -> list[str]:
+    """Return the metrics that a user added to the table."""
+    return [name for name in METRICS if name not in BUILT_IN]
 
 
 def prefix_of(mode: str, protocol: str) -> str:

@@ -98,5 +98,5 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all values by key, those of `settings` among them."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**values, **values.pop("settings")}
+        names = [f.name for f in fields(self) if f.name != "settings"]
+        return {name: getattr(self, name) for name in names} | dict(self.settings)

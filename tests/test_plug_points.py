@@ -1,0 +1,106 @@
+"""Plug points used from files outside the package: the blocks of docs/extending.md, in a run."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import ups_jax as ups
+from runs import ROOT, summary
+from ups_jax.jobs import commands
+
+TABLES = (ups.PDES, ups.OPERATORS, ups.STAGES, ups.FORECASTERS, ups.METRICS, ups.REWARDS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def user_settings():
+    """JAX as a user has it: with broadcasting of ranks."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of the config in docs/extending.md, from a folder of its own."""
+    folder = tmp_path_factory.mktemp("mine")
+    text = (ROOT / "docs" / "extending.md").read_text()
+    *blocks, config = re.findall(r"```python\n(.*?)```", text, re.S)
+    (folder / "my_things.py").write_text("\n".join(blocks))
+    (folder / "my_config.py").write_text(config)
+    tables = (*TABLES, ups.FIGURES)
+    before = [dict(table) for table in tables]
+    argv = ["--config", str(folder / "my_config.py"), "--workdir", str(folder / "run")]
+    code = commands.main([*argv, "--wandb_mode=disabled", "--config.report.dpi=40"])
+    yield folder, code
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
+    sys.modules.pop("my_things", None)
+
+
+def test_every_plug_point_takes_part_in_a_run(run):
+    folder, code = run
+    values = summary(folder / "run")
+    assert code == 0
+    assert np.isfinite(values["eval/operator/worst_frame"])
+    assert values["eval/robust/nrmse"] != values["eval/operator/nrmse"]
+    assert values["params/robust"] == values["params/operator"] == 7
+    assert (folder / "run" / "figures" / "error_histogram.png").stat().st_size > 1000
+    gates = json.loads((folder / "run" / "verdict.json").read_text())["gates"]
+    assert [gate["name"] for gate in gates] == ["worst"]
+    rows = [json.loads(x) for x in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    assert {row["stage"] for row in rows} == {"operator", "robust"}
+
+
+def test_a_metric_of_the_user_is_a_column_of_the_table(run):
+    emulator, params, _ = ups.load(run[0] / "run")
+    data = ups.simulate(emulator.pde, jax.random.key(9), n=3, steps=4, cache=False)
+    report = ups.evaluate(emulator, params, data, forecasters=("persistence", "robust"))
+    row = dict(zip(report.columns, report.rows[1], strict=True))
+    assert row["worst_frame"] == report.scalars["eval/robust/worst_frame"]
+    assert "worst frame" in report.table()
+
+
+def test_a_reward_of_the_user_scores_transitions(run):
+    emulator, *_ = ups.load(run[0] / "run")
+    from ups_jax.rewards import weighted_reward
+
+    reward = weighted_reward(emulator.pde, ("smoothness",), (1.0,))
+    flat, rough = np.zeros((2, 64, 1)), np.random.default_rng(0).normal(size=(2, 64, 1))
+    cond = np.full((2, 1), 0.02)
+    assert np.all(np.asarray(reward(flat, flat, cond)) > np.asarray(reward(flat, rough, cond)))
+
+
+def test_an_operator_that_ignores_noise_is_refused_for_an_ensemble(run):
+    small = {"operator.name": "linear", "operator.width": 5, "operator.galilean": False}
+    cfg = ups.load_config(str(ROOT / "configs/burgers.py:smoke"), small)
+    with pytest.raises(ValueError, match="operator 'linear' ignores noise"):
+        ups.build(cfg)
+
+
+def test_an_emulator_of_the_user_is_saved_and_loaded(run, tmp_path):
+    pde = ups.PDES["heat"](points=32, cells=(32,))
+    emulator = ups.Emulator(pde, ups.OPERATORS["linear"], width=3, zero_mean=True)
+    params = ups.init(emulator, jax.random.key(0))
+    folder = ups.save(tmp_path / "saved", emulator, params)
+    loaded, again, cfg = ups.load(folder)
+    assert loaded.zero_mean and cfg.operator.width == 3 and loaded.pde.points == (32,)
+    jax.tree.map(np.testing.assert_array_equal, params, again)
+    with pytest.raises(ValueError, match="is not empty"):
+        ups.save(folder, emulator, params)
+
+
+def test_a_factory_outside_the_table_cannot_be_saved(tmp_path):
+    pde = ups.PDES["advection"](points=8, cells=8)
+
+    def mine(**sizes):
+        return ups.OPERATORS["resnet"](width=4, blocks=1, dilations=(1,), **sizes)
+
+    emulator = ups.Emulator(pde, mine)
+    with pytest.raises(ValueError, match="OPERATORS"):
+        ups.save(tmp_path / "x", emulator, ups.init(emulator, jax.random.key(0)))
+    assert not Path(tmp_path / "x").exists()
