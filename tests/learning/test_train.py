@@ -240,6 +240,22 @@ def test_only_the_named_entries_are_trained(task):
     )
 
 
+def test_a_learning_rate_factor_equals_a_separate_run(task):
+    emulator, params, data = task
+    both = jax.tree.map(lambda x: jnp.stack([x, x]), params)
+    keys = jnp.broadcast_to(jax.random.key(2), (2,))
+
+    def parallel(factors):
+        return fit(operator(emulator), both, data, keys, recipe(), lr_factors=factors).last
+
+    scaled = parallel(jnp.array([1.0, 0.5]))
+    for i, lr in enumerate((3e-3, 1.5e-3)):
+        alone = run(task, lr=lr).last
+        row = jax.tree.map(lambda x, i=i: x[i], scaled)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), row, alone)
+    same(parallel(jnp.ones(2)), parallel(None))
+
+
 def test_augmentation_draws_exact_symmetries_of_the_window(task):
     emulator, _, data = task
     u, cond = sample_windows(

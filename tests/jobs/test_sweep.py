@@ -7,19 +7,14 @@ import subprocess
 import sys
 import time
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from runners import fast_to_sota, sweep
 from runs import ROOT, TINY, stored
-from test_train import operator, recipe, run, same, task  # noqa: F401
 from ups_jax.jobs import cli, commands
 from ups_jax.jobs import sweep as sweeps
 from ups_jax.jobs.sweep.space import parse
 from ups_jax.leaderboard import read
-from ups_jax.train import fit
 
 FAKE = """
 import fcntl, json, os, pathlib, signal, sys, time
@@ -45,22 +40,6 @@ line = {"schema": 1, "kind": "run", "id": f"w{width}", "board": "b", "name": fol
 with board.open("a") as f: f.write(json.dumps(line) + "\\n")
 (folder / "summary.json").write_text(json.dumps({"eval/val/nrmse": float(width)}))
 """
-
-
-def test_a_learning_rate_factor_equals_a_separate_run(task):  # noqa: F811
-    emulator, params, data = task
-    both = jax.tree.map(lambda x: jnp.stack([x, x]), params)
-    keys = jnp.broadcast_to(jax.random.key(2), (2,))
-
-    def parallel(factors):
-        return fit(operator(emulator), both, data, keys, recipe(), lr_factors=factors).last
-
-    scaled = parallel(jnp.array([1.0, 0.5]))
-    for i, lr in enumerate((3e-3, 1.5e-3)):
-        alone = run(task, lr=lr).last
-        row = jax.tree.map(lambda x, i=i: x[i], scaled)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), row, alone)
-    same(parallel(jnp.ones(2)), parallel(None))
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
 def old_folder(tmp_path_factory):
     """A folder of schema 2: its config, and parameters keyed by the old names of stages."""
     folder = tmp_path_factory.mktemp("schema_2")
-    shutil.copy(ROOT / "tests" / "config_schema_2.json", folder / "config.json")
+    shutil.copy(ROOT / "tests" / "experiment" / "config_schema_2.json", folder / "config.json")
     saved = json.loads((folder / "config.json").read_text())
     emulator = ups.build(config.from_dict(saved))
     params = ups.init(emulator, jax.random.key(3))

@@ -27,7 +27,7 @@ from ups_jax.jobs import cli, commands
 from ups_jax.physics import diagnostics
 from ups_jax.types import Interrupted
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMES = {"pde": "burgers", "operator": "resnet", "denoiser": "resnet"}
 SMOKE = str(ROOT / "configs/burgers.py:smoke")
 PLANE = str(ROOT / "configs/advection.py:2d")
