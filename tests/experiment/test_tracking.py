@@ -21,13 +21,7 @@ NAN = float("nan")
 CFG = {
     "seed": 3,
     "fit": {"operator": {"lr": 1e-3, "unroll": (1, 2)}},
-    "log": {
-        "project": "laws",
-        "entity": None,
-        "name": None,
-        "group": "night",
-        "tags": ("smoke",),
-    },
+    "log": {"project": "laws", "entity": None, "name": None, "group": "night", "tags": ("smoke",)},
 }
 
 

@@ -30,10 +30,7 @@ class Evaluation:
     times: np.ndarray = field(default_factory=lambda: TIMES)
     labels: tuple = ("median sample (id <417>)",)
     columns: tuple = ("forecaster", "nrmse", "nrmse p90", "ms")
-    rows: tuple = (
-        ("operator", 0.01376, 0.0229, 1.2),
-        ("mean", 0.425, float("nan"), None),
-    )
+    rows: tuple = (("operator", 0.01376, 0.0229, 1.2), ("mean", 0.425, float("nan"), None))
     physics_columns: tuple = ("forecaster", "conservation_gap")
     physics_rows: tuple = (("truth", 4e-8), ("operator", 2.3e-4), ("mean", 0.0))
 

@@ -50,9 +50,7 @@ def _conv_backward(size, dilation, ndim, saved, grad):
     # One product for each core, then a sum: XLA's CPU threads do not split one long product.
     parts = gcd(prod(x.shape[:-1]), os.cpu_count() or 1)
     products = jnp.einsum(
-        "bni,bnk->bik",
-        x.reshape(parts, -1, x.shape[-1]),
-        wide.reshape(parts, -1, wide.shape[-1]),
+        "bni,bnk->bik", x.reshape(parts, -1, x.shape[-1]), wide.reshape(parts, -1, wide.shape[-1])
     )
     taps_last = products.sum(0).reshape(x.shape[-1], -1, grad.shape[-1])
     return grad_x, jnp.swapaxes(taps_last, 0, 1)[::-1]

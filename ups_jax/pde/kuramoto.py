@@ -31,11 +31,7 @@ CONTOUR_POINTS = 32
 
 
 def make(
-    *,
-    points: int = 128,
-    cells: int | tuple[int, ...] = 128,
-    dt: float = 1.0,
-    length: float = 64.0,
+    *, points: int = 128, cells: int | tuple[int, ...] = 128, dt: float = 1.0, length: float = 64.0
 ) -> PDE:
     """u_t + (u^2/2)_x + u_xx + u_xxxx = 0 on a periodic interval. No parameters: `cond` is (n, 0).
 
