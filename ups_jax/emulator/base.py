@@ -131,15 +131,20 @@ def network_sizes(pde: PDE, base: BaseStep | None) -> dict[str, int]:
 
 
 def _check_shapes(emulator: Emulator) -> None:
-    """Trace one step of the operator on the PDE's grid, without computing it."""
-    from ups_jax.emulator.steps import step
-
-    pde = emulator.pde
-    u = jax.ShapeDtypeStruct((*pde.points, len(pde.channels)), np.float32)
+    """Trace the operator on the PDE's grid, without computing it."""
+    pde, network = emulator.pde, emulator.operator
+    channels = len(pde.channels)
+    inputs = channels if emulator.base is None else 2 * channels
+    u = jax.ShapeDtypeStruct((*pde.points, inputs), np.float32)
     cond = jax.ShapeDtypeStruct((len(pde.params),), np.float32)
-    jax.eval_shape(
-        lambda u, cond: step(emulator, init(emulator, jax.random.key(0)), u, cond), u, cond
+    output = jax.eval_shape(
+        lambda u, c: network.apply(network.init(jax.random.key(0)), u, c), u, cond
     )
+    if output.shape != (*pde.points, channels):
+        raise ValueError(
+            f"the operator returns shape {output.shape} on pde {pde.name!r}; it must return "
+            f"{(*pde.points, channels)}: one value a point and channel"
+        )
 
 
 def base_step(pde: PDE, name: str, *, coarsen: int = 1, substeps: int = 1) -> BaseStep | None:
