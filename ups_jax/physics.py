@@ -46,6 +46,12 @@ def diagnostics(pde: PDE, initial: Array, frames: Array, cond: Array) -> dict[st
     return values
 
 
+def diagnostic_names(pde: PDE) -> list[str]:
+    """List the keys of `diagnostics`, without computing any."""
+    laws = (law.metric for law in pde.laws.values())
+    return list(dict.fromkeys([*laws, "boundary_jump", "pde_residual"]))
+
+
 def boundary_jump(initial: Array, frames: Array, ndim: int) -> Array:
     """|first - last cell| across the periodic boundary over the initial frame's RMS. -> (b, t).
 

@@ -22,24 +22,6 @@ from ups_jax.config.schema import FACTORY_SECTIONS, base_keys, resolve
 from ups_jax.files import flatten
 from ups_jax.registry import lookup, near_miss
 
-__all__ = [
-    "SCHEMA",
-    "Config",
-    "base_keys",
-    "comments",
-    "describe",
-    "difference",
-    "fingerprint",
-    "from_dict",
-    "load",
-    "seedless_fingerprint",
-    "split_path",
-    "to_dict",
-    "validate",
-]
-NON_COMPUTE_SECTIONS = ("log.", "report.", "mesh.")
-"""Sections that do not change the numbers of a run."""
-
 
 def load(path: str, overrides: Mapping[str, object] | Sequence[str] | None = None) -> Config:
     """Return the locked, checked config of "FILE[:variant]", or of "NAME[:variant]" by its name.
@@ -56,9 +38,8 @@ def load(path: str, overrides: Mapping[str, object] | Sequence[str] | None = Non
 def from_dict(saved: Mapping[str, Any]) -> Config:
     """Return the locked config of a dict that `to_dict` made and JSON stored. Raises ValueError.
 
-    Keys of an older schema are renamed. Keys that are newer than the file take their defaults,
-    which change nothing. Schema, keys and types are checked, but no rules between keys: these held
-    when the config was saved, and its data may have moved since.
+    Older keys are renamed; absent keys take their defaults, which change nothing. Rules between
+    keys are not checked: they held when the config was saved, and its data may have moved since.
     """
     values = _complete(saved)
     require_schema(values.get("schema"))
@@ -76,10 +57,7 @@ def fingerprint(cfg: Config) -> str:
 
 
 def seedless_fingerprint(cfg: Config) -> str:
-    """Return the fingerprint without seeds and verdict: equal for the runs of one recipe.
-
-    The spread of these runs is the effect of the seed.
-    """
+    """Return the fingerprint without seeds and verdict: runs that share it differ by seed only."""
     values = _compute_keys(to_dict(cfg)).items()
     excluded = ("seed", "num_seeds", "gates", "regression", "leaderboard")
     return _hash({key: value for key, value in values if key.partition(".")[0] not in excluded})
@@ -91,13 +69,9 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     Keys of an older schema are renamed first. A key that is newer than `old` counts as changed
     only where its value is not the default.
     """
-    before, after = (_compute_keys(_plain(_complete(config))) for config in (old, new))
-    keys = list(after) + [key for key in before if key not in after]
-
-    def text(values: Mapping[str, Any], key: str) -> str:
-        return repr(values[key]) if key in values else "absent"
-
-    pairs = [(key, text(before, key), text(after, key)) for key in keys]
+    both = [_compute_keys(_plain(_complete(config))) for config in (old, new)]
+    texts = [{key: repr(value) for key, value in values.items()} for values in both]
+    pairs = [(key, *(text.get(key, "absent") for text in texts)) for key in both[1] | both[0]]
     return [f"{key}: {was} -> {now}" for key, was, now in pairs if was != now]
 
 
@@ -121,8 +95,8 @@ def _complete(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compute_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    flat = flatten(values).items()
-    return {key: value for key, value in flat if not key.startswith(NON_COMPUTE_SECTIONS)}
+    unrelated = ("log.", "report.", "mesh.")
+    return {k: v for k, v in flatten(values).items() if not k.startswith(unrelated)}
 
 
 def _hash(values: Mapping[str, Any]) -> str:
@@ -130,10 +104,9 @@ def _hash(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values as JSON gives them back: tuples become lists."""
+    return json.loads(json.dumps(values))
 
 
 def _pairs(overrides: Mapping[str, object] | Sequence[str]) -> dict[str, Any]:
@@ -179,9 +152,8 @@ def _find(name: str) -> Path:
     if name in named:
         return named[name]
     near = sorted(str(f) for f in file.parent.glob("[!_]*.py"))
-    known = (
-        [*near, *sorted(named)] if file.suffix or len(file.parts) > 1 else [*sorted(named), *near]
-    )
+    is_path = file.suffix or len(file.parts) > 1
+    known = [*near, *sorted(named)] if is_path else [*sorted(named), *near]
     raise ValueError(f"no config file {name!r}{near_miss(name, known)} known: {', '.join(known)}")
 
 

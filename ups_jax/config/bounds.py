@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from fnmatch import filter as matching
-from typing import Any, NamedTuple
+from typing import Any
 
 from ups_jax.config.base import Config
 from ups_jax.config.renames import rename_value
@@ -15,15 +15,6 @@ from ups_jax.registry import lookup
 from ups_jax.rewards import REWARDS
 from ups_jax.search import TEMPERATURE_SCHEDULES
 from ups_jax.stages import LOSSES, STAGES
-
-
-class Bound(NamedTuple):
-    """Interval of numbers, in words and as a condition, and the keys that it limits."""
-
-    allowed: str
-    holds: Callable[[float], bool]
-    keys: tuple[str, ...]
-
 
 AT_LEAST_0 = ("seed", "data.*seed", "data.observed_noise", "*temperature", "eval.num_figures")
 AT_LEAST_0 += ("fit.*.warmup", "fit.*.weight_decay", "fit.*.loss_floor", "leaderboard.margin")
@@ -38,16 +29,16 @@ AT_LEAST_1 += ("operator.substeps",)
 POSITIVE = ("data.nu", "pde.dt", "diffusion.sigma_*", "sweep.lr_factors", "eval.horizons")
 POSITIVE += ("fit.*.lr", "fit.*.clip_norm", "fit.*.start_bias", "fit.*.phase_fractions")
 POSITIVE += ("regression.tolerance", "regression.improvement")
-BOUNDS = (
-    Bound("at least 0", lambda x: x >= 0, AT_LEAST_0),
-    Bound("at least 1", lambda x: x >= 1, AT_LEAST_1),
-    Bound("at least 2", lambda x: x >= 2, ("ensemble.members", "fit.*.members")),
-    Bound("positive", lambda x: x > 0, POSITIVE),
-    Bound("from 0 to 1", lambda x: 0 <= x <= 1, ("eval.nudging_gain",)),
-    Bound("above 0 and at most 1", lambda x: 0 < x <= 1, ("search.discount",)),
-    Bound("at least 0 and below 1", lambda x: 0 <= x < 1, ("fit.*.ema_decay",)),
+BOUNDS: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
+    ("at least 0", lambda x: x >= 0, AT_LEAST_0),
+    ("at least 1", lambda x: x >= 1, AT_LEAST_1),
+    ("at least 2", lambda x: x >= 2, ("ensemble.members", "fit.*.members")),
+    ("positive", lambda x: x > 0, POSITIVE),
+    ("from 0 to 1", lambda x: 0 <= x <= 1, ("eval.nudging_gain",)),
+    ("above 0 and at most 1", lambda x: 0 < x <= 1, ("search.discount",)),
+    ("at least 0 and below 1", lambda x: 0 <= x < 1, ("fit.*.ema_decay",)),
 )
-"""Bounds of every number that no table of factories describes; `*` stands for any text."""
+"""Bounds of every number that no factory declares: in words, as a condition, and its keys."""
 NAMES: dict[str, Mapping[str, Any]] = {
     "stages": STAGES,
     "fit.*.schedule": LR_SCHEDULES,
@@ -72,21 +63,17 @@ def require(holds: bool, key: str, value: Any, allowed: str) -> None:
 def check_values(cfg: Config) -> None:
     """Raise ValueError on the first number out of its bounds or name that its table lacks."""
     values = flatten(cfg)
-    for bound in BOUNDS:
-        for key in (key for pattern in bound.keys for key in matching(values, pattern)):
-            holds = all(item is None or bound.holds(item) for item in _items(values[key]))
-            require(holds, key, values[key], bound.allowed)
+    for allowed, holds, patterns in BOUNDS:
+        for key in (key for pattern in patterns for key in matching(values, pattern)):
+            within = all(item is None or holds(item) for item in _items(values[key]))
+            require(within, key, values[key], allowed)
     for pattern, table in NAMES.items():
         for key in matching(values, pattern):
             for name in _items(values[key]):
-                _check_name(key, name, table)
-
-
-def _check_name(key: str, name: str, table: Mapping[str, Any]) -> None:
-    renamed = rename_value(key, name)
-    if name not in table and renamed in table:
-        raise ValueError(f"{key}: {name!r} was renamed; write {renamed!r}")
-    lookup(table, name, f"name in {key}:")
+                renamed = rename_value(key, name)
+                if name not in table and renamed in table:
+                    raise ValueError(f"{key}: {name!r} was renamed; write {renamed!r}")
+                lookup(table, name, f"name in {key}:")
 
 
 def _items(value: Any) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from ups_jax.config.base import Config
 from ups_jax.config.bounds import require
 from ups_jax.metrics import ENSEMBLE_METRICS, METRICS
 from ups_jax.pde import PDES
+from ups_jax.physics import diagnostic_names
 from ups_jax.registry import lookup
 from ups_jax.types import GATE_LIMITS
 
@@ -42,8 +43,9 @@ def check_key(cfg: Config, where: str, key: str, *, remedy: str = "") -> None:
         places: dict[str, None] = dict.fromkeys([*KEY_PARTS, *cfg.eval.forecasters, *cfg.stages])
         for part in parts:
             lookup(places, part, "forecaster, stage or part of a summary key")
-        metrics = _diagnostics(cfg) if "physics" in parts else _metrics()
-        lookup(metrics, _base_metric(last), "metric")
+        plain = (*METRICS, *ENSEMBLE_METRICS, *COUNT_METRICS)
+        metrics = _diagnostics(cfg) if "physics" in parts else plain
+        lookup(dict.fromkeys(metrics), _base_metric(last), "metric")
     except ValueError as error:
         raise ValueError(f"{where} has {key!r}: {error}{remedy}") from error
 
@@ -67,13 +69,6 @@ def _base_metric(name: str) -> str:
     return next((name.removesuffix(s) for s in PERCENTILES if name.endswith(s)), name)
 
 
-def _metrics() -> dict[str, None]:
-    return dict.fromkeys([*METRICS, *ENSEMBLE_METRICS, *COUNT_METRICS])
-
-
-def _diagnostics(cfg: Config) -> dict[str, None]:
-    """Return the names of `physics.diagnostics` for the PDE of a config."""
+def _diagnostics(cfg: Config) -> list[str]:
     settings = dict(cfg.pde)
-    pde = PDES[settings.pop("name")](**settings, cells=cfg.data.cells)
-    laws = (law.metric for law in pde.laws.values())
-    return dict.fromkeys(["boundary_jump", "pde_residual", *laws])
+    return diagnostic_names(PDES[settings.pop("name")](**settings, cells=cfg.data.cells))

@@ -16,6 +16,7 @@ from ups_jax.files import flatten
 from ups_jax.models import DENOISERS, OPERATORS
 from ups_jax.pde import PDES
 from ups_jax.registry import lookup, near_miss
+from ups_jax.types import GATE_LIMITS
 
 
 class KeySpec(NamedTuple):
@@ -37,11 +38,11 @@ class FactorySection(NamedTuple):
 
 
 FACTORY_SECTIONS = {
-    "pde": FactorySection(PDES, excluded=("cells",)),
+    "pde": FactorySection(PDES, ("cells",)),
     "operator": FactorySection(
         OPERATORS,
-        excluded=("inputs", "noise"),
-        extra={
+        ("inputs", "noise"),
+        {
             "zero_mean": (False, "remove the mean of the increment"),
             "galilean": (False, "work in the frame moving with the mean flow"),
             "base": (
@@ -55,14 +56,8 @@ FACTORY_SECTIONS = {
     "denoiser": FactorySection(DENOISERS),
 }
 
-GATE = {
-    "metric": KeySpec("", KeyType(str)),
-    "max": KeySpec(None, KeyType(float, optional=True)),
-    "min": KeySpec(None, KeyType(float, optional=True)),
-    "max_ratio": KeySpec(None, KeyType(float, optional=True)),
-    "min_ratio": KeySpec(None, KeyType(float, optional=True)),
-    "ratio_to": KeySpec("", KeyType(str)),
-}
+_NAME, _LIMIT = KeySpec("", KeyType(str)), KeySpec(None, KeyType(float, optional=True))
+GATE = {"metric": _NAME, **dict.fromkeys(GATE_LIMITS, _LIMIT), "ratio_to": _NAME}
 """Keys of every `gates.<name>`: a config names as many gates as it likes."""
 
 
@@ -147,9 +142,7 @@ def _checked(given: Mapping[str, Any], specs: Mapping[str, KeySpec]) -> dict[str
         require_known(key, specs)
     for key in specs:
         if key not in given and key.partition(".")[0] not in (*FACTORY_SECTIONS, "gates"):
-            raise ValueError(
-                f"{key} is missing; start the config from ups_jax.config.base.get_config()"
-            )
+            raise ValueError(f"{key} is missing; start from ups_jax.config.base.get_config()")
     return {key: specs[key].type.check(key, value) for key, value in given.items()}
 
 

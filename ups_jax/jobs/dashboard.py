@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from ups_jax import config
 from ups_jax.config import base
 from ups_jax.experiment.build import build_pde
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.files import read_json, write_json
 from ups_jax.pde.base import PDE
-from ups_jax.physics import diagnostics
+from ups_jax.physics import diagnostic_names
 from ups_jax.registry import lookup
 from ups_jax.stages import STAGES
 
@@ -123,18 +120,10 @@ def workspace(
         pinned_columns=[*(f"summary:{key}" for key in summary), *columns],
         baseline_run=baseline,
     )
-    sections = _sections(stages, physics_metrics(pde))
+    sections = _sections(stages, diagnostic_names(pde))
     return ws.Workspace(
         entity=entity, project=project, name=name, sections=sections, runset_settings=runs
     )
-
-
-def physics_metrics(pde: PDE) -> list[str]:
-    """Return the names of the physics metrics of a PDE's forecasts, without computing any."""
-    field = (*pde.points, len(pde.channels))
-    shapes = ((1, *field), (1, 2, *field), (1, len(pde.params)))
-    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    return list(jax.eval_shape(lambda *fields: diagnostics(pde, *fields), *arrays))
 
 
 def to_spec(workspace: Any) -> dict[str, Any]:

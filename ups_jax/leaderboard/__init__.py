@@ -14,28 +14,3 @@ from ups_jax.leaderboard.ranking import (
 )
 from ups_jax.leaderboard.regression import Regression, compare, worst_regressions
 from ups_jax.leaderboard.storage import Leaderboard, Row, append, event, now, read, upgrade_row
-
-__all__ = [
-    "RANKING_METRIC",
-    "BoardState",
-    "Leaderboard",
-    "PromotionDecision",
-    "Regression",
-    "Row",
-    "append",
-    "board_of",
-    "board_state",
-    "champions",
-    "compare",
-    "decide_promotion",
-    "event",
-    "finite",
-    "metric_of",
-    "now",
-    "ranked",
-    "read",
-    "significant",
-    "spread_of",
-    "upgrade_row",
-    "worst_regressions",
-]

@@ -14,8 +14,6 @@ from ups_jax.files import write_json, write_text
 from ups_jax.jobs.launch import clouds, job, onstart, pricing, sky, slurm, task
 from ups_jax.jobs.launch.job import Job, LaunchOptions
 
-__all__ = ["Command", "Job", "LaunchOptions", "execute", "prepare"]
-
 RECORDS = Path("runs/launches")
 
 

@@ -17,8 +17,6 @@ from ups_jax.jobs.sweep import study
 from ups_jax.jobs.sweep.space import parse, rate_overrides
 from ups_jax.jobs.sweep.study import Command, SweepOptions
 
-__all__ = ["Command", "SweepOptions", "execute", "prepare"]
-
 
 def prepare(options: SweepOptions, stop: StopFlag) -> RunContext | Command:
     """Return the one run of learning rates, or a Command of trials. ValueError for bad input."""
