@@ -64,8 +64,8 @@ def test_reliability_and_ranks_are_those_of_the_arrays():
 
 def test_spread_is_binned_by_count_without_values_not_finite():
     spread = np.exp(np.random.default_rng(1).normal(size=1200))
-    given = {"ensemble": (np.append(spread, [np.nan, 0.0]), np.append(2 * spread, [1.0, 1.0]))}
-    figure = ensembles.plot_spread_error(given | {"ttc": (np.zeros(3), np.ones(3))})
+    pairs = np.array([[*spread, np.nan, 0.0], [*(2 * spread), 1.0, 1.0]])
+    figure = ensembles.plot_spread_error({"ensemble": pairs, "ttc": np.array([[0.0], [1.0]])})
     (ax,) = figure.axes
     drawn = line(ax, "ensemble")
     assert drawn.get_label() == "ensemble (ratio 0.5)"

@@ -8,29 +8,3 @@ from ups_jax.data.simulated_splits import SPLIT_NAMES, Splits, simulate_splits, 
 from ups_jax.data.splits import check_disjoint, content_hash, initial_hashes, split
 from ups_jax.data.streaming import DiskFields, draw_windows, update_keys, window_loader
 from ups_jax.data.windows import condition, fit_normalizer, normalize, sample_windows
-
-__all__ = [
-    "SPLIT_NAMES",
-    "DiskFields",
-    "Splits",
-    "check_disjoint",
-    "condition",
-    "content_hash",
-    "draw_windows",
-    "window_loader",
-    "fit_normalizer",
-    "initial_hashes",
-    "load",
-    "load_npz",
-    "load_pdebench",
-    "normalize",
-    "observe",
-    "sample_windows",
-    "save_npz",
-    "save_predictions",
-    "simulate",
-    "simulate_splits",
-    "split",
-    "split_key",
-    "update_keys",
-]

@@ -41,45 +41,6 @@ from ups_jax.metrics.point import (
     spectral_error_squared,
 )
 
-__all__ = [
-    "BANDS",
-    "CORRELATED",
-    "ENSEMBLE_METRICS",
-    "NOMINAL_LEVELS",
-    "METRICS",
-    "Metric",
-    "brmse",
-    "correlation",
-    "correlation_censored",
-    "correlation_time",
-    "cost_of_key",
-    "coverage",
-    "crps",
-    "gmean_over_time",
-    "envelope_coverage",
-    "mae",
-    "max_error",
-    "mean_error_squared",
-    "member_nrmse",
-    "metric_of_key",
-    "mse",
-    "nrmse",
-    "mean_over_samples",
-    "pdebench_compat",
-    "per_sample_nrmse",
-    "rank_histogram",
-    "rel_l2",
-    "reliability",
-    "rmse",
-    "root_over_samples",
-    "skill_squared",
-    "spectral_error_squared",
-    "spectrum_log_error",
-    "spread_skill",
-    "spread_skill_ratio",
-    "spread_squared",
-]
-
 SUFFIXES = ("_median", "_p90")
 
 

@@ -6,5 +6,3 @@ from ups_jax.models.operators import fno, resnet
 
 OPERATORS = {"fno": fno, "resnet": resnet}
 DENOISERS = {"resnet": denoisers.resnet}
-
-__all__ = ["DENOISERS", "OPERATORS", "Network", "fno", "resnet"]

@@ -8,13 +8,3 @@ from ups_jax.report.fields import plot_forecast
 from ups_jax.report.figures import FIGURES
 from ups_jax.report.page import write_report
 from ups_jax.report.style import to_png
-
-__all__ = [
-    "FIGURES",
-    "ReportData",
-    "ReportFigure",
-    "Table",
-    "plot_forecast",
-    "to_png",
-    "write_report",
-]

@@ -5,25 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from ups_jax.report import style
 from ups_jax.report.curves import MAX_NRMSE_SHOWN, spectrum_panel
 from ups_jax.report.data import ReportData, ReportFigure
-from ups_jax.report.style import (
-    LINE_STYLES,
-    TIME,
-    draw_curve,
-    finite_range,
-    format_axes,
-    format_number,
-    legend_below,
-    log_ticks,
-    new_figure,
-    plain,
-    to_png,
-)
 
 Curves = Mapping[str, Sequence[float | None]]
 
-CHAMPION_STYLE = LINE_STYLES["diffusion"]._replace(color="#882255")
+CHAMPION_STYLE = style.LINE_STYLES["diffusion"]._replace(color="#882255")
 
 
 def champion(data: ReportData) -> ReportFigure | None:
@@ -36,7 +24,7 @@ def champion(data: ReportData) -> ReportFigure | None:
     result = compare_errors(*curves, names=names)
     return ReportFigure(
         "champion",
-        to_png(plot_champion(*curves, names=names), data.dpi),
+        style.to_png(plot_champion(*curves, names=names), data.dpi),
         f"Comparison with the champion, error over time and energy spectrum: {result}.",
         f"nRMSE against time and energy against wavenumber of {' and '.join(names)}. {result}.",
     )
@@ -48,28 +36,28 @@ def plot_champion(run: Curves, champion: Curves, *, names: tuple[str, str]) -> F
     run, champion: "time" (t,) and "nrmse" (t,), aligned at their ends; "spectrum" (k,) from
     wavenumber 0 on; run: "truth_spectrum" (k,). Any may be missing.
     """
-    figure = new_figure(10.4, 4.9)
-    figure.suptitle(plain(compare_errors(run, champion, names=names)), fontsize=11)
+    figure = style.new_figure(10.4, 4.9)
+    figure.suptitle(style.plain(compare_errors(run, champion, names=names)), fontsize=11)
     left, right = figure.subplots(1, 2)
     curves = {f"this run: {names[0]}": run, names[1]: champion}
-    styles = dict(zip(curves, (LINE_STYLES["operator"], CHAMPION_STYLE), strict=True))
-    styles["truth"] = LINE_STYLES["truth"]
+    styles = dict(zip(curves, (style.LINE_STYLES["operator"], CHAMPION_STYLE), strict=True))
+    styles["truth"] = style.LINE_STYLES["truth"]
     energies = {"truth": _array(run, "truth_spectrum")}
     energies |= {label: _array(values, "spectrum") for label, values in curves.items()}
     spectrum_panel(right, {k: v for k, v in energies.items() if v.size}, styles)
     errors = {label: _errors(values) for label, values in curves.items()}
-    if limits := finite_range([error for _, error in errors.values()], positive=True):
+    if limits := style.finite_range([error for _, error in errors.values()], positive=True):
         low, high = limits[0] / 1.3, 1.3 * min(limits[1], max(MAX_NRMSE_SHOWN, 10 * limits[0]))
         left.set_yscale("log")
         left.set_ylim(low, high)
-        log_ticks(left.yaxis, low, high, most=6)
+        style.log_ticks(left.yaxis, low, high, most=6)
     for label, (times, error) in errors.items():
-        draw_curve(left, times, error, styles[label], label)
-    format_axes(left, TIME, "nRMSE", "error over time")
-    format_axes(right, right.get_xlabel(), right.get_ylabel(), "energy spectrum")
+        style.draw_curve(left, times, error, styles[label], label)
+    style.format_axes(left, style.TIME, "nRMSE", "error over time")
+    style.format_axes(right, right.get_xlabel(), right.get_ylabel(), "energy spectrum")
     for ax in (ax for ax in (left, right) if not ax.lines):
         ax.text(0.5, 0.5, "not recorded", transform=ax.transAxes, ha="center")
-    legend_below(figure, [left, right])
+    style.legend_below(figure, [left, right])
     return figure
 
 
@@ -97,10 +85,10 @@ def compare_errors(run: Curves, champion: Curves, *, names: tuple[str, str]) -> 
         lost = " and ".join(n for n, end in zip(names, ends, strict=True) if not np.isfinite(end))
         return f"{at} the error of {lost} is not finite"
     low, high = int(np.argmin(ends)), int(np.argmax(ends))
+    less, more = style.format_number(ends[low]), style.format_number(ends[high])
     if ends[low] == ends[high]:
-        return f"{at} both have an nRMSE of {format_number(ends[0])}"
-    less = 100 * (1 - ends[low] / ends[high])
+        return f"{at} both have an nRMSE of {less}"
+    saved = style.format_number(100 * (1 - ends[low] / ends[high]))
     return (
-        f"{at} the nRMSE of {names[low]}, {format_number(ends[low])}, is {format_number(less)} % "
-        f"below that of {names[high]}, {format_number(ends[high])}"
+        f"{at} the nRMSE of {names[low]}, {less}, is {saved} % below that of {names[high]}, {more}"
     )

@@ -6,21 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ups_jax.report import style
 from ups_jax.report.data import ReportData, ReportFigure
-from ups_jax.report.style import (
-    HUGE,
-    TIME,
-    LineStyle,
-    draw_curve,
-    finite_range,
-    format_axes,
-    format_number,
-    legend_below,
-    line_styles,
-    new_figure,
-    plain,
-    to_png,
-)
 
 Curves = Mapping[str, np.ndarray]
 
@@ -43,9 +30,9 @@ def percentiles(samples: np.ndarray) -> np.ndarray:
 
     A diverged sample counts as an infinite error; a percentile that falls on it is nan.
     """
-    finite = np.isfinite(samples) & (np.abs(samples) < HUGE)
+    finite = np.isfinite(samples) & (np.abs(samples) < style.HUGE)
     ranks = np.quantile(np.where(finite, samples, 1e300), [0.1, 0.5, 0.9], axis=0)
-    return np.where(ranks < HUGE, ranks, np.nan)
+    return np.where(ranks < style.HUGE, ranks, np.nan)
 
 
 def divergence_note(samples: np.ndarray, times: np.ndarray) -> str:
@@ -65,10 +52,11 @@ def error_over_time(data: ReportData) -> ReportFigure | None:
     errors = by_forecaster(curves, "nrmse") or by_forecaster(curves, "p10/nrmse")
     if not errors:
         return None
-    last = ", ".join(f"{f} {format_number(float(np.median(e[:, -1])))}" for f, e in errors.items())
+    medians = {name: float(np.median(error[:, -1])) for name, error in errors.items()}
+    last = ", ".join(f"{name} {style.format_number(value)}" for name, value in medians.items())
     return ReportFigure(
         "error_over_time",
-        to_png(plot_errors(curves, np.asarray(data.evaluation.times, float)), data.dpi),
+        style.to_png(plot_errors(curves, np.asarray(data.evaluation.times, float)), data.dpi),
         "Error against time: median over test samples, band from the 10th to the 90th "
         "percentile. A cross marks the last finite value of a forecaster.",
         f"nRMSE against time; median at the last time: {last}.",
@@ -81,41 +69,42 @@ def plot_errors(curves: Curves, times: np.ndarray) -> Figure:
     curves: "<forecaster>/nrmse" and "<forecaster>/p10/nrmse" (n, t), at the last t of times.
     """
     panels = {name: errors for name in PROTOCOL_TITLES if (errors := by_forecaster(curves, name))}
-    figure = new_figure(9.6 if len(panels) > 1 else 7.2, 4.8)
+    figure = style.new_figure(9.6 if len(panels) > 1 else 7.2, 4.8)
     grid = figure.subplots(1, max(1, len(panels)), sharey=True, squeeze=False)[0]
     ranks = {(n, f): percentiles(e) for n, errors in panels.items() for f, e in errors.items()}
     low, high = _error_limits(list(ranks.values()))
-    styles = line_styles(forecaster for _, forecaster in ranks)
+    styles = style.line_styles(forecaster for _, forecaster in ranks)
     for ax, (name, errors) in zip(grid, panels.items(), strict=True):
         ax.set_yscale("log")
         ax.set_ylim(low, high)
         for forecaster, samples in errors.items():
-            t, style = times[-samples.shape[1] :], styles[forecaster]
+            t, line = times[-samples.shape[1] :], styles[forecaster]
             lower, median, upper = ranks[name, forecaster]
             # An infinite upper percentile with a finite median: the band leaves the frame.
             upper = np.where(np.isnan(upper) & ~np.isnan(median), 10 * high, upper)
-            ax.fill_between(t, lower, upper, color=style.color, alpha=0.15, linewidth=0)
-            draw_curve(ax, t, median, style, forecaster + divergence_note(samples, t))
-        format_axes(ax, TIME, title=PROTOCOL_TITLES[name])
+            ax.fill_between(t, lower, upper, color=line.color, alpha=0.15, linewidth=0)
+            style.draw_curve(ax, t, median, line, forecaster + divergence_note(samples, t))
+        style.format_axes(ax, style.TIME, title=PROTOCOL_TITLES[name])
     grid[0].set_ylabel("nRMSE (median; band: 10-90 % of samples)")
-    legend_below(figure, grid)
+    style.legend_below(figure, grid)
     return figure
 
 
 def _error_limits(ranks: Sequence[np.ndarray]) -> tuple[float, float]:
-    lowest, highest = finite_range(ranks, positive=True) or (1e-3, 1.0)
+    lowest, highest = style.finite_range(ranks, positive=True) or (1e-3, 1.0)
     high = max(min(highest, MAX_NRMSE_SHOWN), 3 * min(lowest, MAX_NRMSE_SHOWN)) * 1.3
     return max(min(lowest, MAX_NRMSE_SHOWN) / 1.3, high * 1e-8), high
 
 
 def spectra(data: ReportData) -> ReportFigure | None:
     """Return the figure of energy spectra at the last time."""
-    energies = by_forecaster(data.evaluation.curves, "spectrum")
+    curves, times = data.evaluation.curves, data.evaluation.times
+    energies = by_forecaster(curves, "spectrum")
     if not energies:
         return None
     return ReportFigure(
         "spectra",
-        to_png(plot_spectra(data.evaluation.curves, float(data.evaluation.times[-1])), data.dpi),
+        style.to_png(plot_spectra(curves, float(times[-1])), data.dpi),
         "Energy at each wavenumber, averaged over samples, at the last time.",
         f"Energy spectra of {', '.join(energies)} at the last time, both axes logarithmic.",
     )
@@ -124,22 +113,21 @@ def spectra(data: ReportData) -> ReportFigure | None:
 def plot_spectra(curves: Curves, time: float) -> Figure:
     """Plot "<forecaster>/spectrum" (k,) of the truth and of each forecaster at one time."""
     energies = by_forecaster(curves, "spectrum")
-    figure = new_figure(7.2, 4.8)
+    figure = style.new_figure(7.2, 4.8)
     ax = figure.subplots()
-    spectrum_panel(ax, energies, line_styles(["truth", *energies]))
+    spectrum_panel(ax, energies, style.line_styles(["truth", *energies]))
     ax.set_title(f"spectrum at t = {time:.3g}", fontsize=10, loc="left")
-    legend_below(figure, [ax])
+    style.legend_below(figure, [ax])
     return figure
 
 
-def spectrum_panel(ax: Axes, energies: Curves, styles: Mapping[str, LineStyle]) -> None:
+def spectrum_panel(ax: Axes, energies: Curves, styles: Mapping[str, style.LineStyle]) -> None:
     """Draw energies (k,) from wavenumber 1 on, in a frame fitted to the truth's."""
-    format_axes(ax, "wavenumber k (cycles per domain)", "mean energy E(k)")
-    energies = {
-        label: energy[1:] for label, energy in energies.items()
-    }  # the log axis has no k = 0
+    style.format_axes(ax, "wavenumber k (cycles per domain)", "mean energy E(k)")
+    # The log axis has no k = 0.
+    energies = {label: energy[1:] for label, energy in energies.items()}
     reference = [energies["truth"]] if "truth" in energies else energies.values()
-    low, high = finite_range(reference, positive=True) or (1e-12, 1.0)
+    low, high = style.finite_range(reference, positive=True) or (1e-12, 1.0)
     low = max(low / 10, high * 1e-16)
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -149,7 +137,7 @@ def spectrum_panel(ax: Axes, energies: Curves, styles: Mapping[str, LineStyle]) 
         if not note and energy.size and energy.max() < low:
             note = " (no energy, below the frame)"
         positive = np.where(energy > 0, energy, np.nan)
-        draw_curve(ax, np.arange(1, 1 + energy.size), positive, styles[label], label + note)
+        style.draw_curve(ax, np.arange(1, 1 + energy.size), positive, styles[label], label + note)
 
 
 def conserved(data: ReportData) -> ReportFigure | None:
@@ -160,7 +148,7 @@ def conserved(data: ReportData) -> ReportFigure | None:
         return None
     return ReportFigure(
         "conserved",
-        to_png(plot_laws(curves, np.asarray(data.evaluation.times, float)), data.dpi),
+        style.to_png(plot_laws(curves, np.asarray(data.evaluation.times, float)), data.dpi),
         "Quantities that the equation conserves or dissipates, as deviation from the given frame.",
         f"Deviation of {' and '.join(laws)} from the given frame against time.",
     )
@@ -174,29 +162,29 @@ def plot_laws(curves: Curves, times: np.ndarray) -> Figure:
     laws = list(dict.fromkeys(k.split("/law/")[1] for k in curves if "/law/" in k))
     across = min(3, max(1, len(laws)))
     down = -(-max(1, len(laws)) // across)
-    figure = new_figure(4.2 * across, 0.6 + 3.2 * down)
+    figure = style.new_figure(4.2 * across, 0.6 + 3.2 * down)
     grid = figure.subplots(down, across, squeeze=False).ravel()
     for ax in grid[max(1, len(laws)) :]:
         ax.remove()
     grid = grid[: max(1, len(laws))]
     for ax, law in zip(grid, laws, strict=False):
         bands = by_forecaster(curves, f"law/{law}")
-        styles = line_styles(bands)
-        format_axes(ax, TIME, "change from the given frame", plain(law))
+        styles = style.line_styles(bands)
+        style.format_axes(ax, style.TIME, "change from the given frame", style.plain(law))
         for forecaster, band in bands.items():
-            low, median, high = np.where(np.abs(band) < HUGE, band, np.nan)
-            t, style = times[-median.size :], styles[forecaster]
+            low, median, high = np.where(np.abs(band) < style.HUGE, band, np.nan)
+            t, line = times[-median.size :], styles[forecaster]
             note = "" if np.isfinite(median).all() else " (diverged)"
-            ax.fill_between(t, low, high, color=style.color, alpha=0.15, linewidth=0)
-            draw_curve(ax, t, median, style, forecaster + note)
+            ax.fill_between(t, low, high, color=line.color, alpha=0.15, linewidth=0)
+            style.draw_curve(ax, t, median, line, forecaster + note)
         _scale_law(ax, bands)
-    legend_below(figure, grid)
+    style.legend_below(figure, grid)
     return figure
 
 
 def _scale_law(ax: Axes, bands: Curves) -> None:
     """Scale linearly; logarithmically beyond the second peak if one forecaster dwarfs the rest."""
-    ranges = [finite_range([band]) or (0.0, 0.0) for band in bands.values()]
+    ranges = [style.finite_range([band]) or (0.0, 0.0) for band in bands.values()]
     peaks = sorted(max(abs(low), abs(high)) for low, high in ranges)
     if len(peaks) > 1 and peaks[-1] > 30 * peaks[-2] > 0:
         ax.set_yscale("symlog", linthresh=peaks[-2], linscale=1.5)
@@ -205,9 +193,8 @@ def _scale_law(ax: Axes, bands: Curves) -> None:
         decades = np.arange(np.ceil(np.log10(peaks[-2])), np.log10(peaks[-1]) + 0.2)
         ticks = 10.0 ** decades[:: 1 + len(decades) // 6]
         ax.set_yticks([t for t in (*-ticks[::-1], 0.0, *ticks) if low <= t <= high])
-        ax.set_title(
-            f"{ax.get_title(loc='left')} (log beyond {peaks[-2]:.1e})", fontsize=10, loc="left"
-        )
+        title = f"{ax.get_title(loc='left')} (log beyond {peaks[-2]:.1e})"
+        ax.set_title(title, fontsize=10, loc="left")
     elif peaks and peaks[-1] == 0:
         ax.set_ylim(-1, 1)
     ax.axhline(0, color="0.6", linewidth=0.8, zorder=0)

@@ -1,30 +1,15 @@
 """Calibration of ensembles, and their members at three times."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ups_jax.metrics import NOMINAL_LEVELS
+from ups_jax.report import style
 from ups_jax.report.curves import Curves, by_forecaster
 from ups_jax.report.data import ReportData, ReportFigure
-from ups_jax.report.style import (
-    LineStyle,
-    draw_curve,
-    finite_range,
-    format_axes,
-    format_number,
-    legend_below,
-    line_styles,
-    new_figure,
-    padded_range,
-    plain,
-    three_frames,
-    to_png,
-)
-
-Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def reliability(data: ReportData) -> ReportFigure | None:
@@ -34,7 +19,7 @@ def reliability(data: ReportData) -> ReportFigure | None:
     observed = by_forecaster(data.ensembles.curves, "reliability")
     return ReportFigure(
         "reliability",
-        to_png(plot_reliability(observed, NOMINAL_LEVELS), data.dpi),
+        style.to_png(plot_reliability(observed, NOMINAL_LEVELS), data.dpi),
         "Share of the truth within the members' central intervals: a calibrated ensemble follows "
         "the diagonal; below it, the ensemble is overconfident.",
         f"Observed against nominal coverage of {', '.join(observed)}.",
@@ -48,7 +33,7 @@ def rank_histogram(data: ReportData) -> ReportFigure | None:
     shares = by_forecaster(data.ensembles.curves, "rank")
     return ReportFigure(
         "rank_histogram",
-        to_png(plot_rank_histograms(shares), data.dpi),
+        style.to_png(plot_rank_histograms(shares), data.dpi),
         "Rank of the truth among the members: uniform for a calibrated ensemble, raised at both "
         "ends if the truth lies outside the members too often.",
         f"Rank histograms of {', '.join(shares)}.",
@@ -59,11 +44,10 @@ def spread_error(data: ReportData) -> ReportFigure | None:
     """Return the figure of error against spread of every ensemble."""
     if data.ensembles is None:
         return None
-    both = by_forecaster(data.ensembles.curves, "spread_error")
-    pairs = {name: (spread, error) for name, (spread, error) in both.items()}
+    pairs = by_forecaster(data.ensembles.curves, "spread_error")
     return ReportFigure(
         "spread_error",
-        to_png(plot_spread_error(pairs), data.dpi),
+        style.to_png(plot_spread_error(pairs), data.dpi),
         "Error of the ensemble mean against the spread, in bins of equal count by spread; "
         "a calibrated ensemble follows the diagonal.",
         f"Error of the members' mean against their spread, of {', '.join(pairs)}.",
@@ -91,7 +75,7 @@ def fan(data: ReportData) -> Iterator[ReportFigure]:
         )
         yield ReportFigure(
             f"fan_{name}",
-            to_png(figure, data.dpi),
+            style.to_png(figure, data.dpi),
             f"Members of {name}: central 50 and 90 % intervals, mean and truth; below, the region "
             "of the largest spread.",
             f"Fan of {name} at three times.",
@@ -119,36 +103,38 @@ def plot_fan(
     members = np.where(np.isfinite(members), members, np.nan)
     quantiles = np.quantile(members, [0.05, 0.25, 0.75, 0.95], axis=0)
     layers = np.concatenate([quantiles, [members.mean(axis=0), truth]])
-    frames, style = three_frames(steps), line_styles([forecaster])[forecaster]
+    frames, line = style.three_frames(steps), style.line_styles([forecaster])[forecaster]
     length = float(points if extent is None else extent[0])
     x = (np.arange(points) + 0.5) / points * length
-    figure = new_figure(10.5, 0.8 + 4.8 * channels)
-    figure.suptitle(plain(title), fontsize=11)
+    figure = style.new_figure(10.5, 0.8 + 4.8 * channels)
+    figure.suptitle(style.plain(title), fontsize=11)
     grid = figure.subplots(2 * channels, len(frames), squeeze=False)
     for row, column in np.ndindex(channels, len(frames)):
         whole, zoom = grid[2 * row : 2 * row + 2, column]
         curves = layers[:, frames[column], :, row]
         region = _widest_region(curves[3] - curves[0])
-        _fan_panel(whole, x, curves, style, label)
-        _fan_panel(zoom, x[region], curves[:, region], style, label)
+        _fan_panel(whole, x, curves, line, label)
+        _fan_panel(zoom, x[region], curves[:, region], line, label)
         whole.axvspan(*zoom.get_xlim(), color="0.5", alpha=0.15, linewidth=0, zorder=0)
-        whole.set_ylim(*padded_range(truth[frames, :, row]))
-        format_axes(whole, title=f"t = {times[frames[column]]:.3g}")
+        whole.set_ylim(*style.padded_range(truth[frames, :, row]))
+        style.format_axes(whole, title=f"t = {times[frames[column]]:.3g}")
         xlabel = "grid point x" if extent is None else "position x"
-        format_axes(zoom, xlabel, title="largest spread")
+        style.format_axes(zoom, xlabel, title="largest spread")
     for i, ax in enumerate(grid[:, 0]):
         ax.set_ylabel("u" if channels == 1 else f"channel {i // 2}")
-    legend_below(figure, grid[0])
+    style.legend_below(figure, grid[0])
     return figure
 
 
-def _fan_panel(ax: Axes, x: np.ndarray, layers: np.ndarray, style: LineStyle, label: str) -> None:
+def _fan_panel(
+    ax: Axes, x: np.ndarray, layers: np.ndarray, line: style.LineStyle, label: str
+) -> None:
     """Draw 5, 25, 75, 95 % of the members, their mean and the truth: layers (6, x) over x (x,)."""
     low, inner, upper, high, mean, truth = layers
-    ax.fill_between(x, low, high, color=style.color, alpha=0.25, linewidth=0, label="90 % band")
-    ax.fill_between(x, inner, upper, color=style.color, alpha=0.4, linewidth=0, label="50 % band")
-    draw_curve(ax, x, truth, line_styles(["truth"])["truth"]._replace(width=3.5), "truth")
-    draw_curve(ax, x, mean, style._replace(marker=""), label)
+    ax.fill_between(x, low, high, color=line.color, alpha=0.25, linewidth=0, label="90 % band")
+    ax.fill_between(x, inner, upper, color=line.color, alpha=0.4, linewidth=0, label="50 % band")
+    style.draw_curve(ax, x, truth, style.LINE_STYLES["truth"]._replace(width=3.5), "truth")
+    style.draw_curve(ax, x, mean, line._replace(marker=""), label)
     ax.set_xlim(x[0], x[-1])
 
 
@@ -166,15 +152,15 @@ def plot_reliability(observed: Curves, levels: Sequence[float]) -> Figure:
 
     observed: by forecaster, (levels,) from `metrics.reliability`; levels: from 0 to 1.
     """
-    figure = new_figure(7.2, 5.4)
+    figure = style.new_figure(7.2, 5.4)
     ax = figure.subplots()
-    format_axes(ax, "nominal probability of the interval", "share of the truth within it")
+    style.format_axes(ax, "nominal probability of the interval", "share of the truth within it")
     _diagonal(ax, 0.0, 1.0)
     ax.text(0.97, 0.03, "overconfident", ha="right", va="bottom", color="0.45", fontsize=9)
     ax.text(0.03, 0.97, "underconfident", ha="left", va="top", color="0.45", fontsize=9)
-    for name, style in line_styles(observed).items():
-        draw_curve(ax, np.asarray(levels), observed[name], style, name)
-    legend_below(figure, [ax])
+    for name, line in style.line_styles(observed).items():
+        style.draw_curve(ax, np.asarray(levels), observed[name], line, name)
+    style.legend_below(figure, [ax])
     return figure
 
 
@@ -186,18 +172,16 @@ def plot_rank_histograms(shares: Curves) -> Figure:
     """
     across = min(3, len(shares))
     down = -(-len(shares) // across)
-    figure = new_figure(max(5.2, 3.4 * across), 0.4 + 2.8 * down)
+    figure = style.new_figure(max(5.2, 3.4 * across), 0.4 + 2.8 * down)
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
-    for ax, (name, style) in zip(grid.ravel(), line_styles(shares).items(), strict=False):
+    for ax, (name, line) in zip(grid.ravel(), style.line_styles(shares).items(), strict=False):
         m = len(shares[name]) - 1
-        outside = format_number(100 * (shares[name][0] + shares[name][-1]))
-        ax.bar(np.arange(m + 1), (m + 1) * shares[name], width=0.92, color=style.color, alpha=0.75)
+        outside = style.format_number(100 * (shares[name][0] + shares[name][-1]))
+        ax.bar(np.arange(m + 1), (m + 1) * shares[name], width=0.92, color=line.color, alpha=0.75)
         ax.axhline(1, color="0.25", linestyle=(0, (5, 2)), linewidth=1)
-        format_axes(ax, f"rank of the truth among {m} members")
-        nominal = format_number(200 / (m + 1))
-        ax.set_title(
-            f"{plain(name)}\noutside: {outside} % (nominal {nominal} %)", fontsize=10, loc="left"
-        )
+        nominal = style.format_number(200 / (m + 1))
+        title = f"{style.plain(name)}\noutside: {outside} % (nominal {nominal} %)"
+        style.format_axes(ax, f"rank of the truth among {m} members", title=title)
         ax.set_xlim(-0.7, m + 0.7)
         ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in grid.ravel()[len(shares) :]:
@@ -207,31 +191,32 @@ def plot_rank_histograms(shares: Curves) -> Figure:
     return figure
 
 
-def plot_spread_error(pairs: Pairs) -> Figure:
+def plot_spread_error(pairs: Curves) -> Figure:
     """Plot RMS error against RMS spread in twelve bins of equal count by spread, on log axes.
 
-    pairs: by forecaster, spread and error (n,), a sample and time each: roots of the two
+    pairs: by forecaster, spread and error (2, n), a sample and time each: roots of the two
     statistics of `metrics.spread_skill`. The legend has the ratio of the RMS of all. Pairs that are
     not finite, or of no spread, are left out.
     """
-    figure = new_figure(7.2, 5.8)
+    figure = style.new_figure(7.2, 5.8)
     ax = figure.subplots()
     ax.set_xscale("log")
     ax.set_yscale("log")
-    format_axes(ax, "spread of the members (RMS)", "error of their mean (RMS)")
+    style.format_axes(ax, "spread of the members (RMS)", "error of their mean (RMS)")
     drawn = []
-    for name, style in line_styles(pairs).items():
-        spread, error = np.stack(pairs[name])[:, _valid(*pairs[name])]
+    for name, line in style.line_styles(pairs).items():
+        valid = np.isfinite(pairs[name]).all(0) & (pairs[name][0] > 0)
+        spread, error = pairs[name][:, valid]
         if not spread.size:
             continue
         bins = np.array_split(np.argsort(spread), min(12, spread.size))
         x, y = ([_rms(values[index]) for index in bins] for values in (spread, error))
-        ratio = format_number(_rms(spread) / _rms(error))
-        draw_curve(ax, np.asarray(x), np.asarray(y), style, f"{name} (ratio {ratio})")
+        ratio = style.format_number(_rms(spread) / _rms(error))
+        style.draw_curve(ax, np.asarray(x), np.asarray(y), line, f"{name} (ratio {ratio})")
         drawn += [x, y]
-    low, high = finite_range(drawn, positive=True) or (0.1, 1.0)
+    low, high = style.finite_range(drawn, positive=True) or (0.1, 1.0)
     _diagonal(ax, low / 1.3, high * 1.3)
-    legend_below(figure, [ax])
+    style.legend_below(figure, [ax])
     return figure
 
 
@@ -241,10 +226,6 @@ def _diagonal(ax: Axes, low: float, high: float) -> None:
     ax.set_xlim(low, high)
     ax.set_ylim(low, high)
     ax.set_aspect("equal")
-
-
-def _valid(spread: np.ndarray, error: np.ndarray) -> np.ndarray:
-    return np.isfinite(spread) & np.isfinite(error) & (spread > 0)
 
 
 def _rms(values: np.ndarray) -> float:

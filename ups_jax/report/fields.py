@@ -12,21 +12,8 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
+from ups_jax.report import style
 from ups_jax.report.data import ReportData, ReportFigure
-from ups_jax.report.style import (
-    TIME,
-    draw_curve,
-    finite_range,
-    format_axes,
-    format_number,
-    legend_below,
-    line_styles,
-    new_figure,
-    padded_range,
-    plain,
-    three_frames,
-    to_png,
-)
 
 FIELD_COLORS = matplotlib.colormaps["cividis"].with_extremes(bad="0.8")
 ERROR_COLORS = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.8")
@@ -52,7 +39,7 @@ class Layer(NamedTuple):
     @property
     def overflow(self) -> str:
         """Ends of the colour bar with values beyond its limits, as Matplotlib's `extend`."""
-        low, high = finite_range([self.values]) or self.limits
+        low, high = style.finite_range([self.values]) or self.limits
         slack = 0.02 * (self.limits[1] - self.limits[0])
         below, above = low < self.limits[0] - slack, high > self.limits[1] + slack
         return {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]
@@ -82,15 +69,15 @@ def plot_forecast(
     one_dimensional, channels = true.ndim == 3, true.shape[-1]
     tall = np.clip(axis.lengths[-1] / axis.lengths[0], 0.4, 2.0)
     block_height = 2.9 if one_dimensional else 0.6 + 5.2 * tall
-    figure = new_figure(10.5 if one_dimensional else 9.6, 0.6 + block_height * channels)
+    figure = style.new_figure(10.5 if one_dimensional else 9.6, 0.6 + block_height * channels)
     result = error_text(true, pred, axis.times)
-    figure.suptitle(plain(f"{title}: {result}" if title else result), fontsize=11)
+    figure.suptitle(style.plain(f"{title}: {result}" if title else result), fontsize=11)
     blocks = np.ravel(np.asarray(figure.subfigures(channels, 1)))
     for channel, block in enumerate(blocks):
         layers = _layers(true[..., channel], pred[..., channel])
         (_space_time if one_dimensional else _snapshots)(block, layers, axis)
     # A notebook shows the figure as a cell's result, whether or not pyplot was imported.
-    vars(figure)["_repr_png_"] = partial(to_png, figure)
+    vars(figure)["_repr_png_"] = partial(style.to_png, figure)
     return figure
 
 
@@ -103,22 +90,23 @@ def plot_profiles(
     title: str = "",
 ) -> Figure:
     """Plot u(x) of the truth and of each prediction, (t, x, c), at three times."""
-    axis, channels, frames = _axis(truth, times, extent), truth.shape[-1], three_frames(len(truth))
-    figure = new_figure(10.5, 0.8 + 2.9 * channels)
-    figure.suptitle(plain(title), fontsize=11)
+    axis, channels = _axis(truth, times, extent), truth.shape[-1]
+    frames, xlabel = style.three_frames(len(truth)), axis.space_label.format("x")
+    figure = style.new_figure(10.5, 0.8 + 2.9 * channels)
+    figure.suptitle(style.plain(title), fontsize=11)
     grid = figure.subplots(channels, len(frames), sharex=True, sharey="row", squeeze=False)
     x = (np.arange(truth.shape[1]) + 0.5) / truth.shape[1] * axis.lengths[0]
-    styles = line_styles(["truth", *predictions])
+    styles = style.line_styles(["truth", *predictions])
     for channel, row in enumerate(grid):
-        row[0].set_ylim(*padded_range(truth[frames, :, channel]))
+        row[0].set_ylim(*style.padded_range(truth[frames, :, channel]))
         for ax, frame in zip(row, frames, strict=True):
-            format_axes(ax, axis.space_label.format("x"), title=f"t = {axis.times[frame]:.3g}")
+            style.format_axes(ax, xlabel, title=f"t = {axis.times[frame]:.3g}")
             for name, field in {"truth": truth, **predictions}.items():  # truth below
                 values = np.where(np.isfinite(field), field, np.nan)[frame, :, channel]
                 note = "" if np.isfinite(field).all() else " (diverged)"
-                draw_curve(ax, x, values, styles[name]._replace(marker=""), name + note)
+                style.draw_curve(ax, x, values, styles[name]._replace(marker=""), name + note)
         row[0].set_ylabel("u" if channels == 1 else f"channel {channel}")
-    legend_below(figure, grid[0])
+    style.legend_below(figure, grid[0])
     return figure
 
 
@@ -135,7 +123,7 @@ def example_forecasts(data: ReportData) -> Iterator[ReportFigure]:
         figure = plot_forecast(truth, pred, times=times, extent=extent, title=title)
         yield ReportFigure(
             f"forecast_{i}",
-            to_png(figure, data.dpi),
+            style.to_png(figure, data.dpi),
             f"{label}: truth and prediction share one colour scale, the error has its own.",
             f"Truth, {selected} forecast and error of {label}: {error_text(truth, pred, times)}.",
         )
@@ -146,7 +134,7 @@ def example_forecasts(data: ReportData) -> Iterator[ReportFigure]:
         figure = plot_profiles(truth, predictions, times=times, extent=extent, title=label)
         yield ReportFigure(
             f"profile_{i}",
-            to_png(figure, data.dpi),
+            style.to_png(figure, data.dpi),
             f"{label}: the field along x at three times.",
             f"Profiles of truth and {', '.join(names)} of {label} at three times.",
         )
@@ -166,7 +154,7 @@ def error_text(truth: np.ndarray, prediction: np.ndarray, times: np.ndarray) -> 
     finite = np.isfinite(prediction).reshape(len(prediction), -1).all(axis=1)
     if not finite.all():
         return f"diverged at t = {times[np.argmin(finite)]:.3g} (grey: not finite)"
-    return f"nRMSE {format_number(nrmse(truth, prediction))}"
+    return f"nRMSE {style.format_number(nrmse(truth, prediction))}"
 
 
 def _axis(truth: np.ndarray, times: ArrayLike | None, extent: Sequence[float] | None) -> Axis:
@@ -178,7 +166,7 @@ def _axis(truth: np.ndarray, times: ArrayLike | None, extent: Sequence[float] | 
     lengths = tuple(map(float, truth.shape[1:-1] if extent is None else extent))
     if len(lengths) != truth.ndim - 2:
         raise ValueError(f"extent is {lengths}; expected one length a space axis, {truth.ndim - 2}")
-    time_label = "saved frame" if times is None else TIME
+    time_label = "saved frame" if times is None else style.TIME
     space_label = "grid point, {}" if extent is None else "position {}"
     return Axis(values, lengths, time_label, space_label)
 
@@ -187,10 +175,10 @@ def _layers(truth: np.ndarray, pred: np.ndarray) -> tuple[Layer, Layer, Layer]:
     """Return the layers of one channel; the error has a separate scale, around zero."""
     with np.errstate(over="ignore", invalid="ignore"):
         error = pred - truth
-    low, high = finite_range([truth]) or (0.0, 1.0)
+    low, high = style.finite_range([truth]) or (0.0, 1.0)
     if high - low < 1e-12:
         low, high = low - 0.5, high + 0.5
-    worst = np.abs(finite_range([error]) or (0.0, 0.0)).max()
+    worst = np.abs(style.finite_range([error]) or (0.0, 0.0)).max()
     half = float(np.clip(worst, 1e-12, 2 * (high - low)))
     return (
         Layer("truth", truth, (low, high), FIELD_COLORS),
@@ -225,7 +213,7 @@ def _snapshots(block: FigureBase, layers: Sequence[Layer], axis: Axis) -> None:
         for ax, frame in zip(row, frames, strict=True):
             image = _image(ax, layer.values[frame], layer, (0, axis.lengths[0], 0, axis.lengths[1]))
             if i == 0:
-                prefix = "t =" if axis.time_label == TIME else "frame"
+                prefix = "t =" if axis.time_label == style.TIME else "frame"
                 ax.set_title(f"{prefix} {axis.times[frame]:.3g}", fontsize=10)
             if i == 2:
                 ax.set_xlabel(axis.space_label.format("x"))

@@ -7,16 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ups_jax.report import style
 from ups_jax.report.data import ReportData, ReportFigure
-from ups_jax.report.style import (
-    finite_range,
-    format_axes,
-    legend_below,
-    log_ticks,
-    new_figure,
-    plain,
-    to_png,
-)
 from ups_jax.types import FAIL, NO_BASELINE, PASS, GateVerdict
 
 SHARE_RANGE = (1e-4, 1e4)
@@ -45,7 +37,7 @@ def gates(data: ReportData) -> ReportFigure | None:
     )
     return ReportFigure(
         "gates",
-        to_png(plot_gates(verdicts, champion=champion), data.dpi),
+        style.to_png(plot_gates(verdicts, champion=champion), data.dpi),
         "Value of each gate as a share of its limit: up to 100 % the gate passes. Hollow diamonds: "
         "the champion's value. A marker at an edge is off the scale or has no share, as the value "
         "or the limit is zero, missing or of the other sign.",
@@ -83,10 +75,10 @@ def plot_gates(verdicts: Sequence[GateVerdict], *, champion: Mapping[str, float 
     champion_shares = [_share_used(v, champion.get(v.metric)) for v in verdicts]
     lowest, highest = SHARE_RANGE
     inner = [x for x in (*shares, *champion_shares) if x is not None and lowest <= x <= highest]
-    low, high = finite_range([[0.5, 2.0], inner]) or SHARE_RANGE
+    low, high = style.finite_range([[0.5, 2.0], inner]) or SHARE_RANGE
     low, high = low / 1.5, high * 1.5
-    figure = new_figure(10.4, 1.4 + 0.48 * max(1, len(verdicts)))
-    figure.suptitle(plain(_headline(verdicts)), fontsize=11)
+    figure = style.new_figure(10.4, 1.4 + 0.48 * max(1, len(verdicts)))
+    figure.suptitle(style.plain(_headline(verdicts)), fontsize=11)
     chart, table = figure.subplots(1, 2, sharey=True, width_ratios=(1, 0.85))
     _share_axes(chart, verdicts, low, high)
     for row, verdict in enumerate(verdicts):
@@ -102,7 +94,7 @@ def plot_gates(verdicts: Sequence[GateVerdict], *, champion: Mapping[str, float 
             x, _ = _marker_position(champion_shares[row], PASS, low, high)
             chart.plot(x, row, **CHAMPION_MARKER, **MARKER_STYLE, label="champion", zorder=4)
     _text_table(table, verdicts, champion)
-    legend_below(figure, [chart])
+    style.legend_below(figure, [chart])
     return figure
 
 
@@ -111,14 +103,14 @@ def _share_axes(ax: Axes, verdicts: Sequence[GateVerdict], low: float, high: flo
     ax.set_xscale("log")
     ax.set_xlim(low, high)
     ax.set_ylim(len(verdicts) - 0.4, -0.6)
-    format_axes(ax, "share of the limit used (left of the line: inside)")
+    style.format_axes(ax, "share of the limit used (left of the line: inside)")
     ax.grid(False, axis="x")
     ax.axvspan(low, 1, color="0.95", linewidth=0, zorder=0)
     ax.axvline(1, color="0.2", linewidth=1.8, zorder=1)
     ax.text(1, -0.65, "limit", ha="center", va="bottom", fontsize=9)
-    log_ticks(ax.xaxis, low, high, most=6)
+    style.log_ticks(ax.xaxis, low, high, most=6)
     ax.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g} %")
-    labels = [plain(f"{v.name}\n{v.metric}") for v in verdicts]
+    labels = [style.plain(f"{v.name}\n{v.metric}") for v in verdicts]
     ax.set_yticks(range(len(labels)), labels, fontsize=8)
 
 
@@ -159,7 +151,7 @@ def _text_table(
         for x, text in zip(TEXT_COLUMNS.values(), texts, strict=True):
             weight = "bold" if row < 0 or text == FAIL.upper() else "normal"
             ha = "left" if x < 0.1 else "right"
-            ax.text(x, y, plain(text), ha=ha, va=va, weight=weight, fontsize=9)
+            ax.text(x, y, style.plain(text), ha=ha, va=va, weight=weight, fontsize=9)
 
 
 def _margin_text(verdict: GateVerdict) -> str:

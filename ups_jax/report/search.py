@@ -6,16 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ups_jax.report import style
 from ups_jax.report.data import ReportData, ReportFigure
-from ups_jax.report.style import (
-    TIME,
-    draw_curve,
-    format_axes,
-    format_number,
-    line_styles,
-    new_figure,
-    to_png,
-)
 
 Costs = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
@@ -27,10 +19,8 @@ def search_analysis(data: ReportData) -> ReportFigure | None:
     curves, calls = data.search.curves, {row[0]: row[1] for row in data.search.rows}
     cost = {name: (np.array([calls[name]]), np.array([curves[name].mean()])) for name in calls}
     error = curves["ttc"].mean(0)
-    gains = {
-        label: 1 - error / curves[name].mean(0)
-        for label, name in (("mean-of-B", "mean"), ("operator", "operator"))
-    }
+    references = {"mean-of-B": "mean", "operator": "operator"}
+    gains = {label: 1 - error / curves[name].mean(0) for label, name in references.items()}
     figure = plot_search(
         cost,
         reward=curves["reward"],
@@ -39,10 +29,10 @@ def search_analysis(data: ReportData) -> ReportFigure | None:
         gains=gains,
         times=data.evaluation.times[1:],
     )
-    means = ", ".join(f"{name} {format_number(float(curves[name].mean()))}" for name in calls)
+    means = ", ".join(f"{name} {style.format_number(float(curves[name].mean()))}" for name in calls)
     return ReportFigure(
         "search_analysis",
-        to_png(figure, data.dpi),
+        style.to_png(figure, data.dpi),
         "Test-time search: error against network calls, error of candidates against their reward, "
         "how often each candidate is chosen, and the gain over time.",
         f"nRMSE of the search and its controls: {means}.",
@@ -65,34 +55,36 @@ def plot_search(
     of each candidate, (candidates,); gains: by reference, the share of its nRMSE that search
     saves, (t,) at times (t,).
     """
-    figure = new_figure(9.6, 7.6)
+    figure = style.new_figure(9.6, 7.6)
     (calls, rank), (choice, gain) = figure.subplots(2, 2)
     _cost_panel(calls, cost)
     rank.set_yscale("log")
     rank.plot(reward, error, ".", color="#56B4E9", markersize=6, alpha=0.6, markeredgewidth=0)
-    correlation = format_number(spearman(reward, error))
+    correlation = style.format_number(spearman(reward, error))
     title = f"a candidate a dot; Spearman rank correlation {correlation}"
-    format_axes(rank, "reward (higher is better)", "error of the candidate", title)
+    style.format_axes(rank, "reward (higher is better)", "error of the candidate", title)
     index = np.arange(len(chosen))
     choice.bar(index, 100 * chosen, color="#56B4E9", width=0.92)
     choice.axhline(100 / len(chosen), color="0.25", linestyle=(0, (5, 2)), linewidth=1)
     choice.xaxis.get_major_locator().set_params(integer=True)
-    format_axes(choice, "candidate", "share of choices (%)", "chosen candidates; dashed: uniform")
+    title = "chosen candidates; dashed: uniform"
+    style.format_axes(choice, "candidate", "share of choices (%)", title)
     gain.axhline(0, color="0.25", linestyle=(0, (5, 2)), linewidth=1)
-    for name, style in line_styles(gains).items():
-        draw_curve(gain, times, 100 * gains[name], style, f"over {name}")
-    format_axes(gain, TIME, "nRMSE saved (%)", "gain of search; below 0: search is worse")
+    for name, line in style.line_styles(gains).items():
+        style.draw_curve(gain, times, 100 * gains[name], line, f"over {name}")
+    title = "gain of search; below 0: search is worse"
+    style.format_axes(gain, style.TIME, "nRMSE saved (%)", title)
     for ax in (calls, gain):
         ax.legend(frameon=False, fontsize=8, handlelength=3.5)
     return figure
 
 
 def _cost_panel(ax: Axes, cost: Costs) -> None:
-    for name, style in line_styles(cost).items():
+    for name, line in style.line_styles(cost).items():
         calls, error = map(np.asarray, cost[name])
         order = np.argsort(calls)
-        draw_curve(ax, calls[order], error[order], style, name)
-    format_axes(ax, "network calls a step", "nRMSE", "error against compute")
+        style.draw_curve(ax, calls[order], error[order], line, name)
+    style.format_axes(ax, "network calls a step", "nRMSE", "error against compute")
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -9,25 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ups_jax.metrics import cost_of_key, metric_of_key
+from ups_jax.report import style
 from ups_jax.report.data import ReportData, ReportFigure
-from ups_jax.report.style import (
-    finite_range,
-    format_axes,
-    format_number,
-    log_ticks,
-    new_figure,
-    plain,
-    to_png,
-)
 
 Series = Sequence[Mapping[str, Any]]  # rows of metrics.jsonl
 
 TRAINING_SERIES = {
-    "training loss": "loss",
-    "learning rate": "lr",
-    "gradient norm": "grad_norm",
-    "validation error": "val_*",
-    "steps per second": "steps_per_s",
+    "loss": "training loss",
+    "lr": "learning rate",
+    "grad_norm": "gradient norm",
+    "val_*": "validation error",
+    "steps_per_s": "steps per second",
 }
 LINEAR_SERIES = ("lr", "steps_per_s")
 TICK_STEPS = (1, 2, 5, 10)
@@ -86,21 +78,23 @@ def training(data: ReportData) -> ReportFigure | None:
     for stage in stages_of(series):
         steps, losses = series_of(series, stage, "loss")
         best, speed = best_validation(series, stage), series_of(series, stage, "steps_per_s")[1]
-        first_last = [format_number(value) for value in losses[[0, -1]]] if losses.size else []
-        parts = [f"{' to '.join(first_last)} in loss"] if losses.size else []
-        parts += [f"best {best[0]} {format_number(best[2])} at step {best[1]:g}"] if best else []
-        parts += (
-            [f"{format_number(float(np.median(speed)))} steps/s (median)"] if speed.size else []
-        )
         marks = [f"{unroll:g} at step {step:g}" for step, unroll in compilations(series, stage)]
-        parts += [f"compiled for unrolled lengths {', '.join(marks)}"] if marks else []
+        parts = []
+        if losses.size:
+            parts.append(f"{' to '.join(map(style.format_number, losses[[0, -1]]))} in loss")
+        if best:
+            parts.append(f"best {best[0]} {style.format_number(best[2])} at step {best[1]:g}")
+        if speed.size:
+            parts.append(f"{style.format_number(float(np.median(speed)))} steps/s (median)")
+        if marks:
+            parts.append(f"compiled for unrolled lengths {', '.join(marks)}")
         last = series_of(series, stage, "step")[0][-1]
         summaries.append(f"{stage}, {last:g} steps: {', '.join(parts)}")
     if not summaries:
         return None
     return ReportFigure(
         "training",
-        to_png(plot_training(series), data.dpi),
+        style.to_png(plot_training(series), data.dpi),
         "Training of every stage. Dotted line: compilation of a program for windows of that "
         "unroll length; star: the best validation value; cross: a value that is not finite; "
         "band: standard deviation over seeds. Validation CRPS is relative to the truth's RMS.",
@@ -115,21 +109,18 @@ def plot_training(series: Series) -> Figure:
     several seeds their mean, and "<stage>/<key>_std", their standard deviation, as a band.
     """
     stages = stages_of(series)
-    rows = {
-        quantity: key
-        for quantity, key in TRAINING_SERIES.items()
-        if any(_recorded_key(series, stage, key) for stage in stages)
-    }
-    across, down = len(stages), max(1, len(rows))
-    figure = new_figure(max(2.1 * across, min(10.4, 4.8 + 2.4 * across)), 1.2 + 1.35 * down)
+    recorded = [k for k in TRAINING_SERIES if any(_recorded_key(series, s, k) for s in stages)]
+    across, down = len(stages), max(1, len(recorded))
+    figure = style.new_figure(max(2.1 * across, min(10.4, 4.8 + 2.4 * across)), 1.2 + 1.35 * down)
     grid = figure.subplots(down, across, sharex="col", squeeze=False)
     for (row, column), ax in np.ndenumerate(grid):
-        quantity, key = [*rows.items(), ("", "")][row]
-        format_axes(ax, "step" if row == down - 1 else "", "" if column else quantity)
+        key = recorded[row] if recorded else ""
+        quantity = TRAINING_SERIES.get(key, "")
+        style.format_axes(ax, "step" if row == down - 1 else "", "" if column else quantity)
         ax.tick_params(labelsize=8)
         _series_panel(ax, series, stages[column], _recorded_key(series, stages[column], key))
     for ax, stage in zip(grid[0], stages, strict=True):
-        ax.set_title(plain(stage), loc="left", weight="bold", fontsize=10, pad=42)
+        ax.set_title(style.plain(stage), loc="left", weight="bold", fontsize=10, pad=42)
         last = series_of(series, stage, "step")[0].max()
         ax.set_xlim(-0.02 * last, 1.02 * last)
         ax.xaxis.set_major_locator(MaxNLocator(6 if across < 3 else 4, steps=TICK_STEPS))
@@ -170,12 +161,12 @@ def _series_panel(ax: Axes, series: Series, stage: str, key: str | None) -> None
     if best is not None:
         label, step, value = best
         ax.plot(step, value, "*", color="#D55E00", markersize=12, zorder=4, clip_on=False)
-        ax.set_title(f"best {label} {format_number(value)}", loc="right", fontsize=8)
+        ax.set_title(f"best {label} {style.format_number(value)}", loc="right", fontsize=8)
 
 
 def _scale_panel(ax: Axes, values: np.ndarray, *, log: bool) -> None:
     """Set limits and a few ticks for some values: from zero on, or on a log axis."""
-    low, high = finite_range([values], positive=True) or (0.1, 1.0)
+    low, high = style.finite_range([values], positive=True) or (0.1, 1.0)
     ax.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
     if not log:
         ax.set_ylim(0, 1.15 * high)
@@ -184,4 +175,4 @@ def _scale_panel(ax: Axes, values: np.ndarray, *, log: bool) -> None:
     room = (high / low) ** 0.08 * 1.05
     ax.set_yscale("log")
     ax.set_ylim(low / room, high * room)
-    log_ticks(ax.yaxis, low / room, high * room, most=3)
+    style.log_ticks(ax.yaxis, low / room, high * room, most=3)

@@ -14,8 +14,6 @@ from ups_jax.tracking.record import RunRecord
 from ups_jax.tracking.schema import SERIES, Schema, plain
 from ups_jax.tracking.sinks import FileSink, WandBSink, open_wandb
 
-__all__ = ["SERIES", "MemoryRun", "RunRecord", "Schema", "WandBContext", "reopen", "start"]
-
 # One class serves both: `start` gives the record its sinks, MemoryRun(schema) has none.
 WandBContext = MemoryRun = RunRecord
 
