@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 def format_table(columns: list[str], rows: list[list[object]]) -> str:
     """Align a table as text; floats have four significant digits."""
-    texts = [columns, *([_cell(value) for value in row] for row in rows)]
+    texts = [columns, *([format_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[i]) for row in texts) for i in range(len(columns))]
     return "\n".join(
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
@@ -13,7 +13,8 @@ def format_table(columns: list[str], rows: list[list[object]]) -> str:
     )
 
 
-def _cell(value: object) -> str:
+def format_cell(value: object) -> str:
+    """Return a value as text: four significant digits of a float, a dash for None."""
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

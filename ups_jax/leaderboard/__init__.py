@@ -1,6 +1,6 @@
 """The leaderboard: runs of one task, their ranks, the champion, and regressions."""
 
-from ups_jax.leaderboard.metrics import finite, metric_of, significant
+from ups_jax.leaderboard.metrics import finite, significant
 from ups_jax.leaderboard.ranking import (
     RANKING_METRIC,
     BoardState,

@@ -10,6 +10,7 @@ from ups_jax.files import write_text
 from ups_jax.leaderboard import Leaderboard, PromotionDecision, Row, tables
 from ups_jax.leaderboard.page import write_page
 from ups_jax.registry import lookup
+from ups_jax.tables import format_table
 
 MANUAL_MARGIN = 0.02
 """Relative lead over the champion's validation error that `promote` needs without --force."""
@@ -81,17 +82,17 @@ def _show(command: Command) -> None:
     for board in _boards(command):
         rows = leaderboard.ranked(command.entries.runs, board)
         print(f"{board}: {rows[0].get('task')}, {rows[0].get('protocol')}")
-        print(tables.as_text(tables.ranking_table(command.entries, board)), end="\n\n")
+        print(format_table(*tables.ranking_table(command.entries, board)), end="\n\n")
 
 
 def _compare(command: Command) -> None:
     if len({row["board"] for row in command.rows}) > 1:
-        text = "warning: these runs are of different boards; their metrics are not comparable"
-        print(text, file=sys.stderr)
+        command.entries.problems.append(
+            "these runs are of different boards; their metrics are not comparable"
+        )
     metrics, settings = tables.comparison_tables(command.rows)
-    print(tables.as_text(metrics))
-    print()
-    print(tables.as_text(settings) if settings[1] else "no config key differs")
+    print(format_table(*metrics), end="\n\n")
+    print(format_table(*settings) if settings[1] else "no config key differs")
 
 
 def _export(command: Command) -> None:

@@ -78,12 +78,11 @@ def spread_of(rows: Sequence[Row], fingerprint: str | None, metric: str) -> floa
     if fingerprint is None:
         return None
     runs = [row for row in rows if row.get("seedless_fingerprint") == fingerprint]
-    recorded = [finite(row.get("spread")) for row in runs if metric == RANKING_METRIC]
-    spreads = [value for value in recorded if value is not None]
+    spreads = [finite(row.get("spread")) for row in runs if metric == RANKING_METRIC]
     values = [value for row in runs if (value := metric_of(row, metric)) is not None]
     if len(values) > 1:
         spreads.append(statistics.stdev(values))
-    return max(spreads, default=None)
+    return max((spread for spread in spreads if spread is not None), default=None)
 
 
 def decide_promotion(row: Row, before: BoardState, *, margin: float) -> PromotionDecision:
@@ -102,15 +101,14 @@ def decide_promotion(row: Row, before: BoardState, *, margin: float) -> Promotio
         return PromotionDecision(True, "all gates met, and the board had no champion")
     best, name = metric_of(champion, RANKING_METRIC), champion["id"]
     if best is None:
-        reason = f"all gates met, and the champion {name} has no {RANKING_METRIC}"
-        return PromotionDecision(True, reason)
+        return PromotionDecision(
+            True, f"all gates met; the champion {name} has no {RANKING_METRIC}"
+        )
     runs = [*before.history, row]
     prints = [run.get("seedless_fingerprint") for run in (row, champion)]
     spreads = [spread_of(runs, fingerprint, RANKING_METRIC) or 0.0 for fingerprint in prints]
     needed = max(margin * best, *spreads)
     lead = f"validation nRMSE {value:.4g} against {best:.4g} of the champion {name}"
-    if best - value > needed:
-        return PromotionDecision(
-            True, f"all gates met, and {lead}: ahead by more than {needed:.2g}"
-        )
-    return PromotionDecision(False, f"{lead}: not ahead by more than {needed:.2g}")
+    if best - value <= needed:
+        return PromotionDecision(False, f"{lead}: not ahead by more than {needed:.2g}")
+    return PromotionDecision(True, f"all gates met, and {lead}: ahead by more than {needed:.2g}")

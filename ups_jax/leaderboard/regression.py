@@ -73,10 +73,9 @@ def worst_regressions(comparisons: Sequence[Regression]) -> dict[str, Regression
     """Return each metric that got worse with its largest change, for one alert each."""
     worst: dict[str, Regression] = {}
     for comparison in comparisons:
-        if comparison.status == REGRESSED:
-            other = worst.get(comparison.metric)
-            if other is None or _size(comparison) > _size(other):
-                worst[comparison.metric] = comparison
+        other = worst.get(comparison.metric)
+        if comparison.status == REGRESSED and (not other or _size(comparison) > _size(other)):
+            worst[comparison.metric] = comparison
     return worst
 
 

@@ -97,15 +97,11 @@ def locked(path: Path) -> Iterator[None]:
 
 def _quarantine(path: Path, file: Any) -> None:
     """Move a last line without a line end to `<path>.torn`."""
-    size = file.seek(0, os.SEEK_END)
-    if size == 0:
-        return
-    file.seek(size - 1)
-    if file.read(1) == b"\n":
-        return
     file.seek(0)
     content = file.read()
     start = content.rfind(b"\n") + 1
+    if start == len(content):
+        return
     with path.with_name(f"{path.name}.torn").open("ab") as torn:
         torn.write(content[start:] + b"\n")
     file.truncate(start)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ups_jax.files import flatten
@@ -10,7 +10,7 @@ from ups_jax.leaderboard.metrics import best_of, metric_of
 from ups_jax.leaderboard.ranking import RANKING_METRIC, champions, ranked
 from ups_jax.leaderboard.storage import Leaderboard, Row
 from ups_jax.metrics import cost_of_key
-from ups_jax.tables import format_table
+from ups_jax.tables import format_cell
 
 METRIC_COLUMNS = {
     "validation nRMSE": RANKING_METRIC,
@@ -64,11 +64,6 @@ def comparison_tables(rows: Sequence[Row]) -> tuple[Cells, Cells]:
     return (["metric", *ids], metrics), (["config key", *ids], differing)
 
 
-def as_text(cells: Cells) -> str:
-    """Align a table for a terminal."""
-    return format_table(*cells)
-
-
 def as_csv(cells: Cells) -> str:
     """Write a table as CSV (RFC 4180), numbers in full precision."""
     out = io.StringIO()
@@ -82,19 +77,20 @@ def as_markdown(cells: Cells) -> str:
     """Write a table in GitHub's Markdown."""
     columns, rows = cells
     head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    cells_text = ([_short(value).replace("|", r"\|") for value in row] for row in rows)
-    body = [f"| {' | '.join(row)} |" for row in cells_text]
-    return "\n".join([*head, *body]) + "\n"
+    texts = ([format_cell(value).replace("|", r"\|") for value in row] for row in rows)
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in texts)]) + "\n"
 
 
 def as_latex(cells: Cells) -> str:
     """Write a table as a LaTeX tabular with booktabs rules."""
     columns, rows = cells
-    alignment = "".join(
-        "r" if _numbers(row[i] for row in rows) else "l" for i in range(len(columns))
+    numeric = (
+        all(isinstance(row[i], int | float | None) for row in rows) for i, _ in enumerate(columns)
     )
-    body = [" & ".join(_tex(_short(value)) for value in row) + r" \\" for row in rows]
-    head = " & ".join(map(_tex, columns)) + r" \\"
+    alignment = "".join("r" if is_numeric else "l" for is_numeric in numeric)
+    head, *body = (
+        " & ".join(_tex(format_cell(v)) for v in row) + r" \\" for row in (columns, *rows)
+    )
     lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", head, r"\midrule", *body]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -111,22 +107,10 @@ def _starred(name: str, values: Sequence[float | None]) -> list[str]:
     best = best_of(name, values)
     costs = [None if value is None else cost_of_key(name, value) for value in values]
     stars = ["*" if cost is not None and cost == best else "" for cost in costs]
-    return [_short(value) + star for value, star in zip(values, stars, strict=True)]
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _numbers(values: Any) -> bool:
-    return all(value is None or isinstance(value, int | float) for value in values)
+    return [format_cell(value) + star for value, star in zip(values, stars, strict=True)]
 
 
 def _tex(text: str) -> str:
     """Escape text for LaTeX."""
-    special: Mapping[str, str] = {
-        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"
-    }  # fmt: skip
-    return "".join(special.get(c) or (f"\\{c}" if c in "&%$#_{}" else c) for c in text)
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return text.translate(str.maketrans(special | {c: f"\\{c}" for c in "&%$#_{}"}))

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -37,8 +36,7 @@ def page(
 ) -> str:
     """Return the page as HTML that loads no other file and runs no text of a row.
 
-    rows: finished runs; only "id" and "board" must exist; leaders: the champion's id of
-    each board; history: promotions and demotions in order.
+    rows: runs, with at least "id" and "board"; leaders: each board's champion; history: events.
     """
     return Template(_asset("page.html")).substitute(
         title=escape(title),
@@ -72,8 +70,7 @@ def _payload(
     settings = [_settings(_mapping(row, "config")) for row in rows]
     boards: dict[str, list[dict[str, Any]]] = {}
     for row, config in zip(rows, settings, strict=True):
-        if config:
-            boards.setdefault(_board(row), []).append(config)
+        boards.setdefault(_board(row), []).extend([config] if config else [])
     usual = {board: _common(configs) for board, configs in boards.items()}
     common = _common(usual.values())
     return {
@@ -96,7 +93,7 @@ def _row(row: Row, names: Sequence[str], config: Mapping[str, Any] | None) -> di
     # Ranks need the ranking metric in full precision.
     values = [metrics.get(n) if n == RANKING_METRIC else _short(metrics.get(n)) for n in names]
     curves = {
-        name: [_short(value) for value in curve]
+        name: list(map(_short, curve))
         for name, curve in _mapping(row, "curves").items()
         if isinstance(curve, list | tuple)
     }
@@ -131,26 +128,20 @@ def _without_nan(value: Any) -> Any:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config as one mapping of dotted keys, with numbers that JSON cannot hold as text."""
-    return {
-        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in flatten(config).items()
-    }
+    flat = flatten(config).items()
+    return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in flat}
 
 
 def _common(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the settings that most configs have, each with its most frequent value."""
-    counters: dict[str, Counter[str]] = {}
-    values: dict[tuple[str, str], Any] = {}
+    columns: dict[str, dict[str, list[Any]]] = {}
     configs = list(configs)
-    for config in configs:
-        for name, value in config.items():
-            text = repr(value)
-            counters.setdefault(name, Counter())[text] += 1
-            values.setdefault((name, text), value)
+    for name, value in (item for config in configs for item in config.items()):
+        columns.setdefault(name, {}).setdefault(repr(value), []).append(value)
     return {
-        name: values[name, counter.most_common(1)[0][0]]
-        for name, counter in counters.items()
-        if 2 * counter.total() > len(configs)
+        name: max(values.values(), key=len)[0]
+        for name, values in columns.items()
+        if 2 * sum(map(len, values.values())) > len(configs)
     }
 
 
