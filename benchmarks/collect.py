@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.record import RESULTS
 from ups_jax import config
-from ups_jax.config.renames import rename_metric, rename_stage
+from ups_jax.config.renames import rename_metric, rename_name
 
 FIGURES = ("forecast_0", "error_over_time")
 
@@ -38,7 +38,7 @@ def collect(workdir: Path) -> Path:
         sys.exit(f"{workdir} has no summary.json; finish the run first")
     stages = json.loads((workdir / "tables" / "stage-summary.json").read_text())
     for row in stages["rows"]:
-        row[0] = rename_stage(row[0])
+        row[0] = rename_name(row[0])
     metadata = json.loads((workdir / "metadata.json").read_text())
     on_cpu = metadata["gpu_name"] == "none (cpu)"
     record = {

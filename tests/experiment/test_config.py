@@ -751,8 +751,9 @@ def test_help_lists_the_arguments_of_every_factory():
 # The command line
 
 
-def parse(*argv, **kw):
-    return RunOptions(**cli.parse(argv, prog="run.py", description="Train.", **kw))
+def parse(*argv):
+    add_flags = cli.add_distributed_flags
+    return RunOptions(**cli.parse(argv, add_flags, prog="run.py", description="Train."))
 
 
 def test_overrides_stand_anywhere_on_the_line():
@@ -794,13 +795,15 @@ def test_a_mistake_on_the_line_exits_2_in_two_lines(capsys, argv, message):
 
 
 def test_a_runner_of_finished_runs_requires_a_workdir(capsys):
-    entry = commands.COMMANDS["evaluate"]
-    flags = cli.parse(["--workdir", "w"], prog="", description="", extra=entry.add_flags,
-                      subject="workdir")  # fmt: skip
+    def parse(argv):
+        add_flags = commands.COMMANDS["evaluate"].add_flags
+        return cli.parse(argv, add_flags, prog="", description="", subject="workdir")
+
+    flags = parse(["--workdir", "w"])
     assert flags == {"workdir": Path("w")} and EvaluateOptions(**flags).forecasters is None
     for argv in ([], ["--workdir=w", "--config=x"]):
         with pytest.raises(SystemExit):
-            parse(*argv, subject="workdir")
+            parse(argv)
     assert "--workdir is missing" in capsys.readouterr().err
 
 
@@ -855,7 +858,7 @@ def test_a_defect_inside_the_run_keeps_its_traceback():
 def test_bad_config_through_a_real_process_has_no_traceback():
     code = (
         "import sys; from ups_jax import config; from ups_jax.jobs import cli\n"
-        "flags = cli.parse(None, prog='p', description='d')\n"
+        "flags = cli.parse(None, cli.add_distributed_flags, prog='p', description='d')\n"
         "load = lambda f, stop: config.load(f['config'], f['overrides'])\n"
         "sys.exit(cli.run_main(flags, load, lambda c: 0))"
     )

@@ -72,7 +72,7 @@ def fake(path, body):
 def job_of(*argv):
     """The job of a command line, not launched."""
     add_flags = commands.COMMANDS["launch"].add_flags
-    flags = cli.parse([*BASE, *argv], prog="launch.py", description="", extra=add_flags)
+    flags = cli.parse([*BASE, *argv], add_flags, prog="launch.py", description="")
     return job.from_options(launch.LaunchOptions(**flags), os.environ)
 
 

@@ -73,7 +73,7 @@ def trials(base, values, *more):
     program = (sys.executable, str(base / "fake.py"))
     argv = [*argv, f"--sweep=operator.width={values}"]
     entry = commands.COMMANDS["sweep"]
-    flags = cli.parse(argv, prog="sweep.py", description="", extra=entry.add_flags)
+    flags = cli.parse(argv, entry.add_flags, prog="sweep.py", description="")
     options = sweeps.SweepOptions(**flags, program=program)
     return cli.run_main(options, sweeps.prepare, sweeps.execute)
 
@@ -100,7 +100,7 @@ PARENT = """
 import sys
 from ups_jax.jobs import cli, commands, sweep
 entry = commands.COMMANDS["sweep"]
-flags = cli.parse(sys.argv[2:], prog="sweep.py", description="", extra=entry.add_flags)
+flags = cli.parse(sys.argv[2:], entry.add_flags, prog="sweep.py", description="")
 options = sweep.SweepOptions(**flags, program=(sys.executable, sys.argv[1]))
 sys.exit(cli.run_main(options, sweep.prepare, sweep.execute))
 """

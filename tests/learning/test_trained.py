@@ -11,7 +11,7 @@ import pytest
 import ups_jax as ups
 from runs import ROOT
 from ups_jax import config
-from ups_jax.config.renames import STAGE_RENAMES
+from ups_jax.config.renames import NAME_RENAMES
 from ups_jax.experiment.checkpoint import Checkpoints
 from ups_jax.jobs import commands
 
@@ -76,7 +76,7 @@ def old_folder(tmp_path_factory):
     saved = json.loads((folder / "config.json").read_text())
     emulator = ups.build(config.from_dict(saved))
     params = ups.init(emulator, jax.random.key(3))
-    old_names = {new: old for old, new in STAGE_RENAMES.items()}
+    old_names = {new: old for old, new in NAME_RENAMES.items()}
     with Checkpoints(folder / "ckpt" / "shipped") as checkpoints:
         checkpoints.save({old_names.get(k, k): v for k, v in params.items()}, {"schema": 2})
     return folder, params

@@ -9,8 +9,10 @@ from ups_jax.files import flatten
 RENAMED_SCHEMA = 2
 SELECTED_KEY, SELECTED_FOLDER = (name.lstrip(".") for name in (".ship", ".shipped"))
 """Key in metadata.json, and folder under ckpt/, of the selected parameters before schema 3."""
-STAGE_RENAMES = {"continued": "control", "distill": "student", "crps": "ensemble"}
-FORECASTER_RENAMES = {"continued": "control", "distilled": "student", "crps": "ensemble"}
+NAME_RENAMES = {
+    "continued": "control", "distilled": "student", "distill": "student", "crps": "ensemble"
+}  # fmt: skip
+"""Names of stages, which are also names among the parameters, and of forecasters."""
 KEY_RENAMES = {
     "seeds": "num_seeds",
     "diffusion.smallest": "diffusion.sigma_min",
@@ -62,20 +64,15 @@ def rename_key(key: str) -> str:
     first, *rest = key.split(".")
     if first == "fit" and rest:
         stage, *leaf = rest
-        return ".".join([first, rename_stage(stage), *(FIT_RENAMES.get(k, k) for k in leaf)])
+        return ".".join([first, rename_name(stage), *(FIT_RENAMES.get(k, k) for k in leaf)])
     if first == "gates" and len(rest) == 2:
         return ".".join([first, rest[0], GATE_RENAMES.get(rest[1], rest[1])])
     return KEY_RENAMES.get(key, key)
 
 
-def rename_stage(name: str) -> str:
-    """Return the name in schema 3 of a stage, which is also its name among the parameters."""
-    return STAGE_RENAMES.get(name, name)
-
-
-def rename_forecaster(name: str) -> str:
-    """Return the name in schema 3 of a forecaster."""
-    return FORECASTER_RENAMES.get(name, name)
+def rename_name(name: str) -> str:
+    """Return the name in schema 3 of a stage or forecaster."""
+    return NAME_RENAMES.get(name, name)
 
 
 def rename_metric(key: str) -> str:
@@ -84,8 +81,8 @@ def rename_metric(key: str) -> str:
     The last part of an `eval/` key stays: it is a metric, which may be called `crps`.
     """
     *parts, metric = key.split("/")
-    renames = {**STAGE_RENAMES, **FORECASTER_RENAMES, "rivals": "selection"}
-    metric = rename_stage(metric) if parts == ["params"] else metric
+    renames = {**NAME_RENAMES, "rivals": "selection"}
+    metric = rename_name(metric) if parts == ["params"] else metric
     metric = "nrmse_control" if metric == "nrmse_continued" else metric
     return "/".join([*(renames.get(part, part) for part in parts), metric])
 
@@ -101,7 +98,7 @@ def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_rename(leaf: str) -> str:
     """Return "'eval.modes' is now 'eval.forecasters'" for the last part of an older key, or ""."""
-    keys = [*KEY_RENAMES, *(f"fit.{name}" for name in STAGE_RENAMES)]
+    keys = [*KEY_RENAMES, *(f"fit.{name}" for name in NAME_RENAMES)]
     keys += [f"fit.operator.{key}" for key in FIT_RENAMES]
     return " and ".join(
         f"{key!r} is now {rename_key(key)!r}" for key in keys if key.rpartition(".")[2] == leaf
@@ -110,16 +107,11 @@ def describe_rename(leaf: str) -> str:
 
 def rename_value(key: str, value: Any) -> Any:
     """Rename the stages, forecasters and metrics that a value names."""
-    section, _, leaf = key.rpartition(".")
-    if key == "stages" or leaf == "match_flops_of":
-        rename = rename_stage
-    elif key in ("eval.forecasters", "eval.select", "search.source"):
-        rename = rename_forecaster
-    elif (
-        key == "regression.metrics"
-        or section.startswith("gates.")
-        and leaf in ("metric", "ratio_to")
-    ):
+    is_gate, leaf = key.startswith("gates."), key.rpartition(".")[2]
+    names = ("stages", "eval.forecasters", "eval.select", "search.source")
+    if key in names or leaf == "match_flops_of":
+        rename = rename_name
+    elif key == "regression.metrics" or (is_gate and leaf in ("metric", "ratio_to")):
         rename = rename_metric
     else:
         return value

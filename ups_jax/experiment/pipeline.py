@@ -15,7 +15,7 @@ from ups_jax.experiment import distributed, dry_run, environment, schedule, trai
 from ups_jax.experiment import workdir as folder
 from ups_jax.experiment.admission import prepare
 from ups_jax.experiment.artifacts import STAGE_COLUMNS, publish
-from ups_jax.experiment.context import RunContext, resume_command
+from ups_jax.experiment.context import RunContext, RunOptions, resume_command
 from ups_jax.experiment.datasets import Splits
 from ups_jax.experiment.evaluation import (
     Evaluation,
@@ -29,7 +29,7 @@ from ups_jax.files import write_json, write_text
 from ups_jax.stages import STAGES
 from ups_jax.types import Interrupted, Params
 
-__all__ = ["execute", "prepare"]
+__all__ = ["RunOptions", "execute", "prepare"]
 
 Row = list[Any]
 

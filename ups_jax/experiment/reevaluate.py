@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ups_jax import sharding, tracking
-from ups_jax.config.renames import SELECTED_KEY, rename_forecaster
+from ups_jax.config.renames import SELECTED_KEY, rename_name
 from ups_jax.data import save_predictions, simulate
 from ups_jax.evaluate import Report
 from ups_jax.experiment import environment, workdir
@@ -121,7 +121,7 @@ def _selected(context: RunContext) -> str:
     spec, selected = context.cfg.eval, context.cfg.eval.select
     if selected == SELECT_BEST:
         metadata = read_json(context.workdir / "metadata.json", {})
-        selected = metadata.get("selected") or rename_forecaster(metadata.get(SELECTED_KEY) or "")
+        selected = metadata.get("selected") or rename_name(metadata.get(SELECTED_KEY) or "")
     return selected if selected in spec.forecasters else spec.forecasters[-1]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ups_jax import config
 from ups_jax.config import base
-from ups_jax.config.renames import RENAMED_SCHEMA, SELECTED_FOLDER, STAGE_RENAMES
+from ups_jax.config.renames import NAME_RENAMES, RENAMED_SCHEMA, SELECTED_FOLDER
 from ups_jax.emulator import Emulator, init
 from ups_jax.experiment.build import build
 from ups_jax.experiment.checkpoint import Checkpoints
@@ -59,7 +59,7 @@ def load(folder: str | Path) -> tuple[Emulator, Params, Any]:
     found = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
     if found is None:
         raise ValueError(f"{folder} is not fully trained; rerun its training command to resume it")
-    names = STAGE_RENAMES if saved.get("schema") == RENAMED_SCHEMA else {}
+    names = NAME_RENAMES if saved.get("schema") == RENAMED_SCHEMA else {}
     old_names = {new: old for old, new in names.items()}
     example = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
     example = {old_names.get(name, name): value for name, value in example.items()}

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -15,20 +16,18 @@ Plan = TypeVar("Plan")
 OVERRIDE_PREFIX = "--config."
 WANDB_MODES = ("online", "offline", "disabled")
 RENAMED_FLAGS = {
-    "--modes": "--forecasters",
-    "--processes": "--num_processes",
-    "--process": "--process_id",
-}
+    "--modes": "--forecasters", "--processes": "--num_processes", "--process": "--process_id"
+}  # fmt: skip
 BAD_INPUT, DIVERGED = 2, 4
 """Exit codes; the pipeline returns 0 and 3 (a gate or a regression), signals 130 and 143."""
 
 
 def parse(
     argv: Sequence[str] | None,
+    add_flags: Callable[[argparse.ArgumentParser], object],
     *,
     prog: str,
     description: str,
-    extra: Callable[[argparse.ArgumentParser], object] | None = None,
     subject: Literal["config", "workdir", "project"] = "config",
 ) -> dict[str, Any]:
     """Return the given flags by name; absent ones keep the default of the command's options.
@@ -38,8 +37,7 @@ def parse(
     result holds `overrides`, the text of every --config.KEY. A mistake exits 2 in two lines.
     """
     parser = _Parser(prog, description, subject)
-    if extra is not None:
-        extra(parser)
+    add_flags(parser)
     words = list(sys.argv[1:] if argv is None else argv)
     overrides, rest = _take_overrides(parser, words) if subject == "config" else ({}, words)
     namespace, unknown = parser.parse_known_args(rest)
@@ -64,9 +62,7 @@ def add_distributed_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run_main(
-    options: Options,
-    prepare: Callable[[Options, StopFlag], Plan],
-    execute: Callable[[Plan], int],
+    options: Options, prepare: Callable[[Options, StopFlag], Plan], execute: Callable[[Plan], int]
 ) -> int:
     """Return the exit code of a command; a ValueError or OSError from `prepare` is bad input.
 
@@ -97,10 +93,7 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str, subject: str) -> None:
         super().__init__(
-            prog=prog,
-            description=description,
-            allow_abbrev=False,
-            argument_default=argparse.SUPPRESS,
+            prog, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS
         )
         self.subject = subject
         add = self.add_argument
@@ -111,14 +104,13 @@ class _Parser(argparse.ArgumentParser):
             add("--wandb_mode", choices=WANDB_MODES,
                 help="default: $WANDB_MODE, else online with a key, else offline")  # fmt: skip
         if subject == "config":
-            flags = {
-                "restart": "move an existing folder away and start from scratch",
-                "dry_run": "print the resolved config with estimated memory and minutes, then exit",
-                "fail_on_gate": "exit 3 if a gate fails",
-                "fail_on_regression": "exit 3 if a metric regresses against the leaderboard",
-            }
-            for name, text in flags.items():
-                add(f"--{name}", action="store_true", help=text)
+            switch = partial(add, action="store_true")
+            switch("--restart", help="move an existing folder away and start from scratch")
+            switch(
+                "--dry_run", help="print the config with estimated memory and minutes, then exit"
+            )
+            switch("--fail_on_gate", help="exit 3 if a gate fails")
+            switch("--fail_on_regression", help="exit 3 if a metric regresses on the leaderboard")
 
     def format_help(self) -> str:
         if self.subject != "config":

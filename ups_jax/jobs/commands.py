@@ -20,11 +20,9 @@ class Entry(NamedTuple):
     options: str
     subject: Literal["config", "workdir", "project"] = "config"
 
-    def load(self) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., int]]:
+    def load(self) -> list[Any]:
         """Import the options class, `prepare` and `execute`, which bring heavy libraries."""
-        names = (self.options, f"{self.module}:prepare", f"{self.module}:execute")
-        options, prepare, execute = map(resolve_name, names)
-        return options, prepare, execute
+        return [resolve_name(f"{self.module}:{n}") for n in (self.options, "prepare", "execute")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,11 +42,7 @@ def run(name: str, argv: Sequence[str] | None = None, *, prog: str) -> int:
     """Run one command and return its exit code."""
     entry = COMMANDS[name]
     flags = cli.parse(
-        argv,
-        prog=prog,
-        description=entry.description,
-        extra=entry.add_flags,
-        subject=entry.subject,
+        argv, entry.add_flags, prog=prog, description=entry.description, subject=entry.subject
     )
     options, prepare, execute = entry.load()
     return cli.run_main(options(**flags), prepare, execute)
@@ -60,12 +54,7 @@ def _evaluate_flags(parser: ArgumentParser) -> None:
     add("--data", type=Path, metavar="FILE", help="PDEBench HDF5 or npz file to test on")
     add("--points", type=int, metavar="N", help="points along each axis; default: the config's")
     add("--horizon", type=float, metavar="T", help="time to forecast; default: the config's")
-    add(
-        "--save_predictions",
-        type=Path,
-        metavar="FILE",
-        help="write the forecasts to this npz or h5",
-    )
+    add("--save_predictions", type=Path, metavar="FILE", help="npz or h5 file of the forecasts")
 
 
 def _leaderboard_flags(parser: ArgumentParser) -> None:
@@ -129,42 +118,27 @@ def _dashboard_flags(parser: ArgumentParser) -> None:
 COMMANDS = {
     "train": Entry(
         "Train, evaluate and report an emulator from a config, in one process and one W&B run.",
-        cli.add_distributed_flags,
-        "ups_jax.experiment.pipeline",
-        "ups_jax.experiment.context:RunOptions",
+        cli.add_distributed_flags, "ups_jax.experiment.pipeline", "RunOptions",
     ),
     "evaluate": Entry(
         "Evaluate a finished run again; results are added to the same W&B run.",
-        _evaluate_flags,
-        "ups_jax.experiment.reevaluate",
-        "ups_jax.experiment.reevaluate:EvaluateOptions",
-        "workdir",
+        _evaluate_flags, "ups_jax.experiment.reevaluate", "EvaluateOptions", "workdir",
     ),
     "leaderboard": Entry(
         "Show, compare, export, promote or demote runs of a leaderboard: [ACTION] [RUN ...].",
-        _leaderboard_flags,
-        "ups_jax.leaderboard.commands",
-        "ups_jax.leaderboard.commands:Options",
-        "project",
+        _leaderboard_flags, "ups_jax.leaderboard.commands", "Options", "project",
     ),
     "sweep": Entry(
         "Compare hyperparameters: learning rates in one run, other keys as one run per trial.",
-        _sweep_flags,
-        "ups_jax.jobs.sweep",
-        "ups_jax.jobs.sweep:SweepOptions",
+        _sweep_flags, "ups_jax.jobs.sweep", "SweepOptions",
     ),
     "launch": Entry(
         "Train a config on a rented machine that ends itself, or on a Slurm cluster. "
         "Keys travel as SkyPilot secrets and are never written to a file.",
-        _launch_flags,
-        "ups_jax.jobs.launch",
-        "ups_jax.jobs.launch:LaunchOptions",
+        _launch_flags, "ups_jax.jobs.launch", "LaunchOptions",
     ),
     "dashboard": Entry(
         "Create a W&B workspace for a project: panels, pinned columns and the baseline.",
-        _dashboard_flags,
-        "ups_jax.jobs.dashboard",
-        "ups_jax.jobs.dashboard:DashboardOptions",
-        "project",
+        _dashboard_flags, "ups_jax.jobs.dashboard", "DashboardOptions", "project",
     ),
-}
+}  # fmt: skip

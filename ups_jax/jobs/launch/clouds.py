@@ -27,12 +27,12 @@ id=$(curl -fsS -u "$key:" "$url/instances" | python3 -c "$ids" $(hostname -I)) &
 class Cloud(NamedTuple):
     """A cloud; `end` is a shell command, empty if a machine cannot end its own bill.
 
-    `sky_end` replaces `end` under SkyPilot. `box` names variables of the machine that `end` reads.
+    If set, `sky_end` replaces it under SkyPilot. `box` names the machine's variables that it reads.
     SkyPilot reads the account's key from `key_file`; `login` is the command that writes it.
     """
 
     end: str
-    sky_end: str
+    sky_end: str = ""
     key_file: str = ""
     login: str = ""
     box: tuple[str, ...] = ()
@@ -43,14 +43,12 @@ class Cloud(NamedTuple):
 CLOUDS = {
     "runpod": Cloud(
         end='runpodctl remove pod "$RUNPOD_POD_ID"',
-        sky_end='runpodctl remove pod "$RUNPOD_POD_ID"',
         key_file="~/.runpod/config.toml",
         login="run .venv-sky/bin/runpod config",
         box=("RUNPOD_POD_ID", "RUNPOD_API_KEY"),
     ),
     "lambda": Cloud(
         end=END_LAMBDA,
-        sky_end=END_LAMBDA,
         key_file="~/.lambda_cloud/lambda_keys",
         login="write 'api_key = KEY' to ~/.lambda_cloud/lambda_keys",
         spot=False,
@@ -58,7 +56,6 @@ CLOUDS = {
     ),
     "vast": Cloud(
         end=END_VAST,
-        sky_end=END_VAST,
         key_file="~/.config/vastai/vast_api_key",
         login="write the key to ~/.config/vastai/vast_api_key",
         box=("CONTAINER_ID", "CONTAINER_API_KEY"),

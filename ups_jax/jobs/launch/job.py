@@ -15,12 +15,9 @@ RENTAL_FLAGS = (
     "spot", "max_hourly_cost", "sync", "repo", "print_onstart", "shutdown_cmd", "price", "measured"
 )  # fmt: skip
 S3_KEYS = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL",
     "AWS_DEFAULT_REGION",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

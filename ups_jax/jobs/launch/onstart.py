@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ups_jax.jobs.launch.job import Job
 
-BODY = Path(__file__).with_name("onstart.sh")
 VAST_LIMIT = 4000
 """Characters of a Vast on-start script: 4,048 are allowed."""
 PIP = "python3 -m pip install --quiet --user"
@@ -29,7 +28,8 @@ def script(job: Job, *, under_sky: bool = False) -> str:
     `under_sky`: SkyPilot also watches the machine. ValueError if no command could end it.
     """
     repo, _, ref = job.options.repo.partition("#")
-    end = job.options.shutdown_cmd or (job.about.sky_end if under_sky else job.about.end)
+    sky_end = job.about.sky_end if under_sky else ""
+    end = job.options.shutdown_cmd or sky_end or job.about.end
     if not end:
         raise ValueError(
             f"a machine of {job.cloud} cannot end its own bill\n"
@@ -53,8 +53,9 @@ def script(job: Job, *, under_sky: bool = False) -> str:
         f"RUN=({shlex.join(job.command)})",
         f"SHUTDOWN_CMD=${{SHUTDOWN_CMD:-$(cat <<'END'\n{end}\nEND\n)}}",
         f"copy() {{\n  {copy}\n}}",
+        Path(__file__).with_name("onstart.sh").read_text(encoding="utf-8"),
     ]
-    return "\n".join(lines) + "\n" + BODY.read_text(encoding="utf-8")
+    return "\n".join(lines)
 
 
 def packed_script(job: Job) -> str:
