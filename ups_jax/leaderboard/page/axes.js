@@ -1,23 +1,8 @@
 // Axes: scales from values to pixels, positions of ticks, and their labels.
 
 const DAY = 864e5;
-const TICK_STEPS = [
-  6e4,
-  3e5,
-  9e5,
-  36e5,
-  108e5,
-  216e5,
-  432e5,
-  DAY,
-  2 * DAY,
-  7 * DAY,
-  14 * DAY,
-  30 * DAY,
-  91 * DAY,
-  182 * DAY,
-  365 * DAY,
-];
+const TICK_DAYS = [1, 2, 7, 14, 30, 91, 182, 365];
+const TICK_STEPS = [6e4, 3e5, 9e5, 36e5, 108e5, 216e5, 432e5, ...TICK_DAYS.map((n) => n * DAY)];
 
 /** Return a map from values to pixels in [start, end], its ticks, and its text formats. */
 function scale(kind, values, start, end) {
@@ -47,8 +32,8 @@ function scale(kind, values, start, end) {
 
 function multiples(low, high, step) {
   const first = Math.floor(low / step);
-  const last = Math.ceil(high / step);
-  return Array.from({ length: Math.min(last - first + 1, 100) }, (_, i) => (first + i) * step);
+  const length = Math.min(Math.ceil(high / step) - first + 1, 100);
+  return Array.from({ length }, (_, i) => (first + i) * step);
 }
 
 function rounds(low, high) {
@@ -60,10 +45,8 @@ function rounds(low, high) {
 /** Ticks of a logarithmic axis: decades, or finer steps if those are fewer than three. */
 function decades(low, high) {
   const first = Math.floor(Math.log10(low)) - 1;
-  const powers = Array.from(
-    { length: Math.ceil(Math.log10(high)) - first + 2 },
-    (_, i) => first + i,
-  );
+  const length = Math.ceil(Math.log10(high)) - first + 2;
+  const powers = Array.from({ length }, (_, i) => first + i);
   for (const steps of [[1], [1, 2, 5], [1, 2, 3, 4, 5, 6, 8]]) {
     const ticks = powers.flatMap((power) => steps.map((step) => Number(`${step}e${power}`)));
     const within = ticks.filter((tick) => tick >= low && tick <= high).length;

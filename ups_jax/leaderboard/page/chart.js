@@ -19,41 +19,29 @@ const MARKERS = {
 
 /** Return a curve as path data; points that are not drawable leave a gap. */
 function trace(series, at) {
-  let started = false;
-  return series.points
-    .map(([x, y], i) => {
-      if (!series.drawn[i]) {
-        started = false;
-        return "";
-      }
-      const [px, py] = at(x, y).map((v) => v.toFixed(2));
-      const move = !started ? `M${px} ${py}` : series.step ? `H${px}V${py}` : `L${px} ${py}`;
-      started = true;
-      return move;
-    })
-    .join("");
+  const move = ([x, y], i) => {
+    if (!series.drawn[i]) return "";
+    const [px, py] = at(x, y).map((v) => v.toFixed(2));
+    if (!series.drawn[i - 1]) return `M${px} ${py}`;
+    return series.step ? `H${px}V${py}` : `L${px} ${py}`;
+  };
+  return series.points.map(move).join("");
 }
+
+const curvePath = (style, d) =>
+  svg("path", { d, class: "curve", "stroke-dasharray": LINE_STYLES[style].dash });
 
 function marker(style, x, y, r, kind = "point") {
-  return svg("path", {
-    d: MARKERS[LINE_STYLES[style].marker](r),
-    class: kind,
-    transform: `translate(${x.toFixed(2)} ${y.toFixed(2)})`,
-  });
+  const transform = `translate(${x.toFixed(2)} ${y.toFixed(2)})`;
+  return svg("path", { d: MARKERS[LINE_STYLES[style].marker](r), class: kind, transform });
 }
 
-function swatch(series) {
-  const line = svg("path", {
-    d: "M1 8H43",
-    class: "curve",
-    "stroke-dasharray": LINE_STYLES[series.style].dash,
-  });
-  return svg(
-    "svg",
-    { class: `style${series.style}`, "aria-hidden": "true", viewBox: "0 0 44 16" },
-    ...(series.dots ? [] : [line]),
-    ...(series.bare ? [] : [marker(series.style, 22, 8, 3.2)]),
-  );
+function swatch({ style, dots, bare }) {
+  const attributes = { class: `style${style}`, "aria-hidden": "true", viewBox: "0 0 44 16" };
+  const root = svg("svg", attributes);
+  if (!dots) root.append(curvePath(style, "M1 8H43"));
+  if (!bare) root.append(marker(style, 22, 8, 3.2));
+  return root;
 }
 
 /**
@@ -69,8 +57,7 @@ function chart({ title, x, y, series, width }) {
   }
   const shown = series.filter((curve) => curve.drawn.includes(true));
   const caption = el("figcaption", null, title);
-  if (!shown.length)
-    return el("figure", null, caption, el("p", { class: "quiet" }, "Not recorded."));
+  if (!shown.length) return el("figure", null, caption, quiet("Not recorded."));
 
   const W = Math.round(Math.max(260, Math.min(width, 736)));
   const H = Math.round(Math.max(230, W * 0.52));
@@ -82,58 +69,37 @@ function chart({ title, x, y, series, width }) {
   const at = (a, b) => [sx.at(a), sy.at(b)];
 
   const key = `chart${(chart.made = (chart.made ?? 0) + 1)}`;
-  const summary = shown
-    .map(
-      (s) =>
-        `${s.name}: ${s.drawn.filter(Boolean).length} points, last ` +
-        sy.text(s.points[s.drawn.lastIndexOf(true)][1]),
-    )
-    .join("; ");
+  const summary = shown.map((s) => {
+    const last = s.points[s.drawn.lastIndexOf(true)][1];
+    return `${s.name}: ${s.drawn.filter(Boolean).length} points, last ${sy.text(last)}`;
+  });
   const root = svg(
     "svg",
     { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-labelledby": `${key}t ${key}d` },
     svg("title", { id: `${key}t` }, title),
-    svg("desc", { id: `${key}d` }, `${y.label} against ${x.label}. ${summary}.`),
+    svg("desc", { id: `${key}d` }, `${y.label} against ${x.label}. ${summary.join("; ")}.`),
     ...axes(sx, sy, { left, right, top, bottom, W, H }, x, y),
   );
   for (const curve of shown) {
     const group = svg("g", { class: `series style${curve.style}`, "data-run": curve.id });
-    if (!curve.dots) {
-      group.append(
-        svg("path", {
-          d: trace(curve, at),
-          class: "curve",
-          "stroke-dasharray": LINE_STYLES[curve.style].dash,
-        }),
-      );
-    }
+    if (!curve.dots) group.append(curvePath(curve.style, trace(curve, at)));
     const interval = curve.dots ? 1 : Math.max(1, Math.floor(curve.points.length / 8));
     curve.points.forEach(([a, b], i) => {
       const isolated = !curve.drawn[i - 1] && !curve.drawn[i + 1];
       const marked = !curve.bare && (i % interval === Math.floor(interval / 2) || isolated);
-      if (curve.drawn[i] && marked)
-        group.append(marker(curve.style, ...at(a, b), curve.dots ? 2.2 : 3.2));
+      const size = curve.dots ? 2.2 : 3.2;
+      if (curve.drawn[i] && marked) group.append(marker(curve.style, ...at(a, b), size));
     });
     const end = curve.drawn.lastIndexOf(true);
     curve.broken = !curve.step && !curve.dots && end < curve.points.length - 1;
     if (curve.broken) {
-      const [px, py] = at(...curve.points[end]);
-      group.append(
-        svg("path", { d: MARKERS.cross(5), class: "broken", transform: `translate(${px} ${py})` }),
-      );
+      const transform = `translate(${at(...curve.points[end]).join(" ")})`;
+      group.append(svg("path", { d: MARKERS.cross(5), class: "broken", transform }));
     }
     root.append(group);
   }
-  const plot = el(
-    "div",
-    {
-      class: "plot",
-      tabindex: "0",
-      role: "group",
-      "aria-label": `${title}. Arrow keys read its values.`,
-    },
-    root,
-  );
+  const aria = { role: "group", "aria-label": `${title}. Arrow keys read its values.` };
+  const plot = el("div", { class: "plot", tabindex: "0", ...aria }, root);
   const legend = el("ul", { class: "legend", "aria-live": "polite", "aria-atomic": "true" });
   addReadout({ plot, root, legend, shown, sx, sy, at, x, top, bottom, W });
   return el("figure", null, caption, plot, legend);
@@ -169,23 +135,18 @@ function axes(sx, sy, { left, right, top, bottom, W, H }, x, y) {
 
 /** Fill the legend, and show in it the values at the pointer or at the chosen position. */
 function addReadout({ plot, root, legend, shown, sx, sy, at, x, top, bottom, W }) {
-  const positions = [
-    ...new Set(shown.flatMap((s) => s.points.filter((_, i) => s.drawn[i]).map((p) => p[0]))),
-  ].sort((a, b) => a - b);
-  const hint = el(
-    "li",
-    { class: "at" },
-    "Point at the chart, or focus it and press the arrow keys.",
-  );
+  const drawn = shown.flatMap((s) => s.points.filter((_, i) => s.drawn[i]));
+  const positions = [...new Set(drawn.map((p) => p[0]))].sort((a, b) => a - b);
+  const help = "Point at the chart, or focus it and press the arrow keys.";
+  const hint = el("li", { class: "at" }, help);
   const outputs = shown.map(() => el("span", { class: "value" }));
-  legend.append(
-    ...shown.map((s, i) =>
-      el("li", null, swatch(s), el("span", { class: "name", title: s.name }, s.name), outputs[i]),
-    ),
-    hint,
-  );
+  shown.forEach((s, i) => {
+    const name = el("span", { class: "name", title: s.name }, s.name);
+    legend.append(el("li", null, swatch(s), name, outputs[i]));
+  });
   if (shown.some((s) => s.broken))
-    hint.before(el("li", { class: "note" }, "\u2715: not finite from there on"));
+    legend.append(el("li", { class: "note" }, "\u2715: not finite from there on"));
+  legend.append(hint);
   const cursor = svg("g", { "aria-hidden": "true" });
   root.append(cursor);
   let current = -1;
@@ -198,9 +159,9 @@ function addReadout({ plot, root, legend, shown, sx, sy, at, x, top, bottom, W }
     shown.forEach((s, i) => {
       const point = s.points[nearest(s, positions[current], sx)];
       outputs[i].textContent = point ? sy.text(point[1]) : DASH;
-      if (point && point[0] !== positions[current] && !s.step)
-        outputs[i].append(` (at ${sx.text(point[0])})`);
       if (!point) return;
+      const exact = s.step || point[0] === positions[current];
+      if (!exact) outputs[i].append(` (at ${sx.text(point[0])})`);
       const [a, b] = at(s.step ? positions[current] : point[0], point[1]);
       cursor.append(svg("g", { class: `style${s.style}` }, marker(s.style, a, b, 4, "ring")));
     });
@@ -208,7 +169,7 @@ function addReadout({ plot, root, legend, shown, sx, sy, at, x, top, bottom, W }
   function end() {
     current = -1;
     cursor.replaceChildren();
-    hint.textContent = "Point at the chart, or focus it and press the arrow keys.";
+    hint.textContent = help;
     for (const output of outputs) output.textContent = "";
   }
   function follow(event) {

@@ -14,13 +14,7 @@ const COLUMNS = [
   { key: "total", label: "to verdict (s)", value: (run) => run.total },
   { key: "parameters", label: "parameters", value: (run) => run.parameters, show: count },
   { key: "gates", label: "gates met", value: (run) => gateShare(run.row.gates), cell: gatesCell },
-  {
-    key: "regressions",
-    label: "regressed",
-    value: (run) => numRegressed(run),
-    show: count,
-    cell: regressionsCell,
-  },
+  { key: "regressions", label: "regressed", value: numRegressed, cell: regressionsCell },
   { key: "device", label: "device", text: true, value: (run) => run.row.device },
   { key: "date", label: "date (UTC)", value: (run) => run.time, show: date },
 ];
@@ -48,11 +42,10 @@ function gatesCell(run, cell) {
   const { met, total, failed } = run.row.gates;
   cell.append(`${met}/${total}`);
   if (!run.failed) return undefined;
-  const names =
-    Array.isArray(failed) && failed.length ? `failed: ${failed.join(", ")}` : "not all met";
+  const named = Array.isArray(failed) && failed.length;
   cell.classList.add("bad");
-  cell.title = names;
-  return cell.append(" \u2717", el("span", { class: "hidden" }, ` ${names}`));
+  cell.title = named ? `failed: ${failed.join(", ")}` : "not all met";
+  return cell.append(" \u2717", el("span", { class: "hidden" }, ` ${cell.title}`));
 }
 
 function regressionsCell(run, cell) {
@@ -69,23 +62,15 @@ function links(run) {
   const { report, wandb } = run.row;
   const addresses = [];
   if (typeof report === "string" && report) {
-    const path = report
-      .replace(/^[/\\]+/, "")
-      .split("/")
-      .map(encodeURIComponent)
-      .join("/");
-    addresses.push(["report", path]);
+    const parts = report.replace(/^[/\\]+/, "").split("/");
+    addresses.push(["report", parts.map(encodeURIComponent).join("/")]);
   }
   if (typeof wandb?.url === "string" && /^https?:\/\//i.test(wandb.url))
     addresses.push(["W&B", wandb.url]);
-  return addresses.flatMap(([text, href]) => [
-    el(
-      "a",
-      { href, target: "_blank", rel: "noopener", "aria-label": `${text} of ${run.label}` },
-      text,
-    ),
-    " ",
-  ]);
+  return addresses.flatMap(([text, href]) => {
+    const target = { href, target: "_blank", rel: "noopener" };
+    return [el("a", { ...target, "aria-label": `${text} of ${run.label}` }, text), " "];
+  });
 }
 
 /** Build the table row of a run. */
@@ -94,39 +79,32 @@ function buildRow(run, columns) {
   box.disabled = state.picked.length >= MAX_PICKED;
   box.addEventListener("change", () => pick(run, box.checked));
   run.box = box;
-  const row = el("tr", { "data-id": run.id, class: run.champion ? "champion" : null });
-  const first = document.createElement("td");
-  first.className = "pick";
-  first.append(box);
-  row.append(first);
-  for (const column of columns) {
-    const cell = document.createElement("td");
-    if (column.text) cell.className = column.key === "name" ? "text name" : "text";
+  const cells = columns.map((column) => {
+    const cell = el("td", { class: classOf(column) });
+    const value = column.value(run);
     if (column.cell) column.cell(run, cell);
-    else
-      cell.textContent = column.text
-        ? (column.value(run) ?? DASH)
-        : (column.show ?? number)(column.value(run));
-    row.append(cell);
-  }
-  const last = document.createElement("td");
-  last.className = "text";
-  last.append(...links(run));
-  row.append(last);
-  return row;
+    else cell.textContent = column.text ? (value ?? DASH) : (column.show ?? number)(value);
+    return cell;
+  });
+  return el(
+    "tr",
+    { "data-id": run.id, class: run.champion ? "champion" : null },
+    el("td", { class: "pick" }, box),
+    ...cells,
+    el("td", { class: "text" }, ...links(run)),
+  );
 }
 
+const classOf = ({ key, text }) => (key === "name" ? "text name" : text ? "text" : null);
+
 const shownColumns = (boardRuns) =>
-  COLUMNS.filter(
-    ({ optional, value }) => !optional || boardRuns.some((run) => isNumber(value(run))),
-  );
+  COLUMNS.filter(({ optional, value }) => !optional || boardRuns.map(value).some(isNumber));
 
 function header(columns) {
   const cells = columns.map((column) => {
     const button = el("button", { type: "button" }, column.label);
     button.addEventListener("click", () => sortBy(column.key));
-    const kind = column.key === "name" ? "text name" : column.text ? "text" : null;
-    return el("th", { scope: "col", class: kind, "data-key": column.key }, button);
+    return el("th", { scope: "col", class: classOf(column), "data-key": column.key }, button);
   });
   return [
     el("th", { scope: "col", class: "pick" }, el("span", { class: "hidden" }, "compare")),

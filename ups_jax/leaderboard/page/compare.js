@@ -1,15 +1,7 @@
 // Comparison of the picked runs: metrics, settings that differ, curves. History of a board's best.
 
-const GROUPS = [
-  /(^|\/)val\/nrmse$/,
-  /^eval\/nrmse$/,
-  /^eval\/[^/]+$/,
-  /^eval\/physics\//,
-  /^eval\//,
-  /^wall\//,
-  /^params\//,
-  /./,
-];
+const GROUPS = [/(^|\/)val\/nrmse$/, /^eval\/nrmse$/, /^eval\/[^/]+$/, /^eval\/physics\//];
+GROUPS.push(/^eval\//, /^wall\//, /^params\//, /./);
 
 /** Number that is lower for better values of a metric; its direction comes from the library. */
 function cost(metric, value) {
@@ -32,16 +24,9 @@ function comparisonTable(head, runs, ...bodies) {
   const names = runs.map((run) =>
     el("th", { scope: "col", title: run.label }, el("div", { class: "clamp" }, run.label)),
   );
-  return el(
-    "div",
-    { class: "scroll", role: "region", tabindex: "0", "aria-label": head },
-    el(
-      "table",
-      { class: "compared" },
-      el("thead", null, el("tr", null, corner, ...names)),
-      ...bodies,
-    ),
-  );
+  const header = el("thead", null, el("tr", null, corner, ...names));
+  const box = { class: "scroll", role: "region", tabindex: "0", "aria-label": head };
+  return el("div", box, el("table", { class: "compared" }, header, ...bodies));
 }
 
 /** Allow a line break after every part of a dotted or slashed name. */
@@ -50,12 +35,8 @@ function breakable(name) {
 }
 
 function tableRow(name, cells) {
-  return el(
-    "tr",
-    null,
-    el("th", { scope: "row" }, ...breakable(name)),
-    ...cells.map((cell) => el("td", null, ...[cell].flat())),
-  );
+  const head = el("th", { scope: "row" }, ...breakable(name));
+  return el("tr", null, head, ...cells.map((cell) => el("td", null, ...[cell].flat())));
 }
 
 /** Rows of the properties other than metrics that at least one run has. */
@@ -122,15 +103,9 @@ function settingsSection(runs) {
   const differing = differingSettings(known);
   const notes = unknown.map((run) => `${run.label} has no recorded settings.`);
   if (known.length > 1 && !differing.length) notes.unshift("Their settings are the same.");
-  const table = comparisonTable(
-    "setting",
-    known,
-    el("tbody", { class: "changes" }, ...differing.map(([name, texts]) => tableRow(name, texts))),
-  );
-  return [
-    ...(differing.length ? [table] : []),
-    ...notes.map((note) => el("p", { class: "quiet" }, note)),
-  ];
+  const rows = differing.map(([name, texts]) => tableRow(name, texts));
+  const table = comparisonTable("setting", known, el("tbody", { class: "changes" }, ...rows));
+  return [...(differing.length ? [table] : []), ...notes.map(quiet)];
 }
 
 function points(run, x, y) {
@@ -163,40 +138,29 @@ function curves(runs, width) {
 const column = (width) => (width >= 900 ? width / 2 - 16 : width);
 
 function comparison(runs, width) {
-  if (!runs.length)
-    return [el("p", { class: "quiet" }, "No run is picked. Tick up to six runs in the table.")];
-  const settingsPart =
-    runs.length > 1 ? [el("h3", null, "Settings that differ"), ...settingsSection(runs)] : [];
-  const legend = el(
-    "p",
-    { class: "quiet small" },
-    "The best of the picked runs is bold with a star.",
-  );
+  if (!runs.length) return [quiet("No run is picked. Tick up to six runs in the table.")];
+  const several = runs.length > 1;
+  const small = { class: "quiet small" };
+  const note = el("p", small, "The best of the picked runs is bold with a star.");
+  const metrics = el("tbody", { class: "metrics" }, ...metricRows(runs));
+  const facts = el("tbody", { class: "facts" }, ...factRows(runs));
   return [
     el("div", { class: "charts" }, ...curves(runs, column(width))),
-    ...settingsPart,
+    ...(several ? [el("h3", null, "Settings that differ"), ...settingsSection(runs)] : []),
     el("h3", null, "Metrics"),
-    ...(runs.length > 1 ? [legend] : []),
-    comparisonTable(
-      "metric",
-      runs,
-      el("tbody", { class: "metrics" }, ...metricRows(runs)),
-      el("tbody", { class: "facts" }, ...factRows(runs)),
-    ),
+    ...(several ? [note] : []),
+    comparisonTable("metric", runs, metrics, facts),
   ];
 }
 
 /** Chart of a board's champion and best run over time, and the list of promotions. */
 function bestOverTime(runs, events, width) {
   const runById = new Map(runs.map((run) => [run.id, run]));
-  const dated = runs
-    .filter((run) => isNumber(run.time) && isNumber(run.error))
-    .sort((a, b) => a.time - b.time);
+  const dated = runs.filter((run) => isNumber(run.time) && isNumber(run.error));
+  dated.sort((a, b) => a.time - b.time);
   const promotions = events.map((event) => ({ ...event, at: Date.parse(event.time) }));
-  const end = Math.max(
-    ...dated.map((run) => run.time),
-    ...promotions.map((e) => e.at).filter(isNumber),
-  );
+  const times = [...dated.map((run) => run.time), ...promotions.map((event) => event.at)];
+  const end = Math.max(...times.filter(isNumber));
   const lead = [];
   let leader = null;
   for (const event of promotions) {
@@ -212,28 +176,17 @@ function bestOverTime(runs, events, width) {
     if (!best.length || run.error < best.at(-1)[1]) best.push([run.time, run.error]);
   }
   for (const steps of [lead, best]) if (steps.length) steps.push([end, steps.at(-1)[1]]);
+  const measured = dated.map((run) => [run.time, run.error]);
+  const line = { step: true, bare: true };
   const figure = chart({
     title: "Lowest validation error so far",
     width: column(width),
     x: { label: "date (UTC)", kind: "time", short: "date" },
     y: { label: "validation nRMSE (dimensionless)", kind: "log" },
     series: [
-      { name: "champion", id: "champion", style: 0, step: true, bare: true, points: lead },
-      {
-        name: "best so far with all gates met",
-        id: "best",
-        style: 1,
-        step: true,
-        bare: true,
-        points: best,
-      },
-      {
-        name: "runs",
-        id: "runs",
-        style: 5,
-        dots: true,
-        points: dated.map((run) => [run.time, run.error]),
-      },
+      { name: "champion", id: "champion", style: 0, ...line, points: lead },
+      { name: "best so far with all gates met", id: "best", style: 1, ...line, points: best },
+      { name: "runs", id: "runs", style: 5, dots: true, points: measured },
     ],
   });
   const heading = el("h3", null, "Promotions and demotions");
@@ -242,23 +195,15 @@ function bestOverTime(runs, events, width) {
 }
 
 function eventList(events, runById) {
-  if (!events.length) return el("p", { class: "quiet" }, "None so far.");
-  return el(
-    "ol",
-    { class: "events" },
-    ...events.map((event) => {
-      const run = runById.get(String(event.id));
-      const verb = event.kind === "promote" ? "promoted" : "demoted";
-      const what = `${verb} ${run?.label ?? event.id ?? DASH}`;
-      const value = run ? `, validation nRMSE ${number(run.error)}` : "";
-      const by = event.by ? ` (by ${event.by === "run" ? "the run itself" : `a ${event.by}`})` : "";
-      return el(
-        "li",
-        null,
-        el("time", null, date(event.at)),
-        `${what}${value}${by}`,
-        event.reason ? `: ${event.reason}` : "",
-      );
-    }),
-  );
+  if (!events.length) return quiet("None so far.");
+  const items = events.map((event) => {
+    const run = runById.get(String(event.id));
+    const verb = event.kind === "promote" ? "promoted" : "demoted";
+    const what = `${verb} ${run?.label ?? event.id ?? DASH}`;
+    const value = run ? `, validation nRMSE ${number(run.error)}` : "";
+    const by = event.by ? ` (by ${event.by === "run" ? "the run itself" : `a ${event.by}`})` : "";
+    const reason = event.reason ? `: ${event.reason}` : "";
+    return el("li", null, el("time", null, date(event.at)), `${what}${value}${by}${reason}`);
+  });
+  return el("ol", { class: "events" }, ...items);
 }

@@ -15,6 +15,9 @@ const el = (name, attributes, ...children) =>
 const svg = (name, attributes, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 
+const dotted = (parts) => parts.filter(Boolean).join(" \u00b7 ");
+const quiet = (text) => el("p", { class: "quiet" }, text);
+
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
 /** Format with four significant digits; a dash if the value is missing or not finite. */
@@ -30,13 +33,10 @@ function number(value) {
 /** Format a count: whole if small, else four significant digits in thousands or millions. */
 function count(value) {
   if (!isNumber(value)) return DASH;
-  const [unit, suffix] = [
-    [1e9, "G"],
-    [1e6, "M"],
-    [1e4, "k"],
-  ].find(([u]) => value >= u) ?? [1, ""];
-  if (suffix === "") return Number.isInteger(value) ? String(value) : number(value);
-  return number(value / (suffix === "k" ? 1e3 : unit)) + suffix;
+  if (value >= 1e9) return `${number(value / 1e9)}G`;
+  if (value >= 1e6) return `${number(value / 1e6)}M`;
+  if (value >= 1e4) return `${number(value / 1e3)}k`;
+  return Number.isInteger(value) ? String(value) : number(value);
 }
 
 function date(time, length = 16) {

@@ -30,12 +30,7 @@ function parseRow(row, index) {
   const parameters = [...metric].filter(([key]) => key.startsWith("params/"));
   const time = Date.parse(row.time);
   return {
-    row,
-    index,
-    id,
-    board,
-    name,
-    metric,
+    row, index, id, board, name, metric,
     label: name === id ? name : `${name} (${id})`,
     time: isNumber(time) ? time : null,
     error: firstOf(data.ranking),
@@ -50,19 +45,13 @@ function parseRow(row, index) {
     passed: isNumber(met) && isNumber(total) && met >= total && !failed?.length,
     failed: isNumber(met) && isNumber(total) && (met < total || Boolean(failed?.length)),
     champion: row.board != null && champions.get(board) === row.id,
-    text: [name, id, row.selected, row.device, row.git_sha]
-      .filter((v) => v != null)
-      .join("\n")
-      .toLowerCase(),
+    text: [name, id, row.selected, row.device, row.git_sha].join("\n").toLowerCase(),
   };
 }
 
 const runs = data.rows.map(parseRow);
-const boards = new Map();
-for (const run of runs) {
-  if (!boards.has(run.board)) boards.set(run.board, []);
-  boards.get(run.board).push(run);
-}
+const boards = new Map(runs.map((run) => [run.board, []]));
+for (const run of runs) boards.get(run.board).push(run);
 for (const boardRuns of boards.values()) rank(boardRuns);
 
 /** Rank the runs of one board; ties share a rank. A run without a board or an error has none. */
@@ -121,11 +110,8 @@ const tableRowOf = (run) => (run.tableRow ??= buildRow(run, state.columns));
 function list() {
   const boardRuns = boards.get(state.board) ?? [];
   const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const shown = sorted(
-    boardRuns.filter(
-      (run) => (!byId("met").checked || run.passed) && words.every((word) => matches(run, word)),
-    ),
-  );
+  const candidates = byId("met").checked ? boardRuns.filter((run) => run.passed) : boardRuns;
+  const shown = sorted(candidates.filter((run) => words.every((word) => matches(run, word))));
   const body = byId("runs").querySelector("tbody");
   clearTimeout(state.later);
   body.replaceChildren(...shown.slice(0, FIRST_BATCH).map(tableRowOf));
@@ -173,28 +159,19 @@ function historyNow() {
 function open(board) {
   const boardRuns = boards.get(board) ?? [];
   for (const { box } of state.picked) box.checked = false;
-  Object.assign(state, {
-    board,
-    sort: "rank",
-    descending: false,
-    picked: [],
-    columns: shownColumns(boardRuns),
-  });
-  byId("runs")
-    .querySelector("thead tr")
-    .replaceChildren(...header(state.columns));
+  const columns = shownColumns(boardRuns);
+  Object.assign(state, { board, sort: "rank", descending: false, picked: [], columns });
+  byId("runs").querySelector("thead tr").replaceChildren(...header(columns));
   const { task, data: hashes, protocol } = newest(boardRuns)?.row ?? {};
-  byId("about").textContent = !boardRuns.length
-    ? "No runs yet."
-    : [
-        boardRuns[0].row.board ?? "Runs without a board: shown, not ranked",
-        task,
-        protocol?.toUpperCase?.(),
-        hashes?.origin && `data ${hashes.origin}`,
-        hashes?.test && `test set ${String(hashes.test).slice(0, 10)}`,
-      ]
-        .filter(Boolean)
-        .join(" \u00b7 ");
+  const unranked = "Runs without a board: shown, not ranked";
+  const about = [
+    boardRuns.length ? (boardRuns[0].row.board ?? unranked) : "No runs yet.",
+    task,
+    protocol?.toUpperCase?.(),
+    hashes?.origin && `data ${hashes.origin}`,
+    hashes?.test && `test set ${String(hashes.test).slice(0, 10)}`,
+  ];
+  byId("about").textContent = dotted(about);
   list();
   updatePicks();
   historyNow();
@@ -205,26 +182,17 @@ const newest = (boardRuns) =>
 
 function titleOf(board, boardRuns) {
   const { task, protocol } = newest(boardRuns).row;
-  const name =
-    boardRuns[0].row.board == null
-      ? "no board"
-      : [task, protocol?.toUpperCase?.()].filter(Boolean).join(", ");
-  return [
-    name,
-    boardRuns[0].row.board != null && board,
-    `${boardRuns.length} ${boardRuns.length === 1 ? "run" : "runs"}`,
-  ]
-    .filter(Boolean)
-    .join(" \u00b7 ");
+  const size = `${boardRuns.length} ${boardRuns.length === 1 ? "run" : "runs"}`;
+  if (boardRuns[0].row.board == null) return dotted(["no board", size]);
+  const name = [task, protocol?.toUpperCase?.()].filter(Boolean).join(", ");
+  return dotted([name, board, size]);
 }
 
 function start() {
-  const latest = [...boards].sort(
-    ([, a], [, b]) => (newest(b).time ?? -1) - (newest(a).time ?? -1),
-  );
-  byId("board").append(
-    ...latest.map(([board, group]) => el("option", { value: board }, titleOf(board, group))),
-  );
+  const age = ([, group]) => -(newest(group).time ?? -1);
+  const latest = [...boards].sort((a, b) => age(a) - age(b));
+  for (const [board, group] of latest)
+    byId("board").append(el("option", { value: board }, titleOf(board, group)));
   byId("board").addEventListener("change", () => open(byId("board").value));
   byId("filter").addEventListener("input", list);
   byId("met").addEventListener("change", list);
