@@ -146,16 +146,12 @@ def shape_of(mesh: Mesh | None, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
 
 def constrain_batch(mesh: Mesh | None, tree: Tree) -> Tree:
     """Constrain arrays inside a program to be sharded along the leading axis."""
-    if mesh is None:
-        return tree
-    return jax.lax.with_sharding_constraint(tree, batch_sharding(mesh))
+    return tree if mesh is None else jax.lax.with_sharding_constraint(tree, batch_sharding(mesh))
 
 
 def constrain_replicated(mesh: Mesh | None, tree: Tree) -> Tree:
     """Gather sharded parameters inside a program, so that each device holds all of them."""
-    if mesh is None:
-        return tree
-    return jax.lax.with_sharding_constraint(tree, replicated(mesh))
+    return tree if mesh is None else jax.lax.with_sharding_constraint(tree, replicated(mesh))
 
 
 def fsdp_shardings(mesh: Mesh, tree: Any, *, lead: int = 0) -> Any:

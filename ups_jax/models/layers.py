@@ -152,22 +152,17 @@ class SpectralConv(nnx.Module):
                 f"operator.modes is {self.modes}, but the shortest axis of the grid {space} has "
                 f"only {min(space) // 2 + 1} modes; lower operator.modes"
             )
-        index = [
-            jnp.concatenate([jnp.arange(self.modes), jnp.arange(n - self.modes + 1, n)])
-            for n in space[:-1]
-        ]
         low = jnp.fft.rfftn(x, axes=axes)[..., : self.modes, :]
         weights = jax.lax.complex(self.kernel[0], self.kernel[1])
         if self.ndim == 1:
             full = jnp.zeros((*x.shape[:-2], space[-1] // 2 + 1, weights.shape[-1]), low.dtype)
             full = full.at[..., : self.modes, :].set(jnp.einsum("...ki,kio->...ko", low, weights))
         else:
-            low = jnp.take(low, index[0], axis=-3)
-            full = jnp.zeros(
-                (*x.shape[:-3], space[0], space[1] // 2 + 1, weights.shape[-1]), low.dtype
-            )
-            mixed = jnp.einsum("...jki,jkio->...jko", low, weights)
-            full = full.at[..., index[0], : self.modes, :].set(mixed)
+            nx, ny = space
+            kept = jnp.concatenate([jnp.arange(self.modes), jnp.arange(nx - self.modes + 1, nx)])
+            mixed = jnp.einsum("...jki,jkio->...jko", jnp.take(low, kept, axis=-3), weights)
+            full = jnp.zeros((*x.shape[:-3], nx, ny // 2 + 1, weights.shape[-1]), low.dtype)
+            full = full.at[..., kept, : self.modes, :].set(mixed)
         return jnp.fft.irfftn(full, s=space, axes=axes)
 
 

@@ -7,6 +7,7 @@ maps u (..., *s, inputs), cond (..., p) and, with noise channels, z (..., *s, no
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from flax import nnx
 
@@ -27,6 +28,7 @@ class ResNet(nnx.Module):
 
     def __init__(
         self,
+        rngs: nnx.Rngs,
         *,
         ndim: int,
         channels: int,
@@ -38,42 +40,25 @@ class ResNet(nnx.Module):
         patch: int,
         matmul: str,
         noise: int,
-        rngs: nnx.Rngs,
     ):
         """Create residual blocks with one 3-wide convolution a dilation; 5-wide lift and head."""
         self.patch, self.ndim = patch, ndim
         cells = patch**ndim
-        self.lift = PeriodicConv(inputs * cells, width, ndim=ndim, size=5, rngs=rngs)
+        wide = partial(PeriodicConv, ndim=ndim, size=5, rngs=rngs)
+        self.lift = wide(inputs * cells, width)
         self.modulations = nnx.List(
             [Modulation(params, width, rngs=rngs) for _ in range(blocks if params else 0)]
         )
         # He scaling; the last layer of a block is damped, so that the blocks' variances sum to 1.
+        scales = [2**0.5] * (len(dilations) - 1) + [blocks**-0.5]
+        layers = list(zip(dilations, scales, strict=True))
+        conv = partial(PeriodicConv, width, width, ndim=ndim, matmul=matmul, rngs=rngs)
         self.blocks = nnx.List(
-            [
-                nnx.List(
-                    [
-                        PeriodicConv(
-                            width,
-                            width,
-                            ndim=ndim,
-                            dilation=d,
-                            scale=2**0.5 if i + 1 < len(dilations) else blocks**-0.5,
-                            matmul=matmul,
-                            rngs=rngs,
-                        )
-                        for i, d in enumerate(dilations)
-                    ]
-                )
-                for _ in range(blocks)
-            ]
+            [nnx.List([conv(dilation=d, scale=s) for d, s in layers]) for _ in range(blocks)]
         )
-        self.head = PeriodicConv(
-            width, channels * cells, ndim=ndim, size=5, scale=HEAD_SCALE, rngs=rngs
-        )
+        self.head = wide(width, channels * cells, scale=HEAD_SCALE)
         if noise:
-            self.noise = PeriodicConv(
-                noise * cells, width, ndim=ndim, size=5, scale=NOISE_SCALE, rngs=rngs
-            )
+            self.noise = wide(noise * cells, width, scale=NOISE_SCALE)
 
     def __call__(self, u: Array, cond: Array, z: Array | None = None) -> Array:
         """(..., *s, inputs), (..., p), (..., *s, noise) -> (..., *s, c)."""
@@ -93,6 +78,7 @@ class FNO(nnx.Module):
 
     def __init__(
         self,
+        rngs: nnx.Rngs,
         *,
         ndim: int,
         channels: int,
@@ -102,23 +88,19 @@ class FNO(nnx.Module):
         modes: int,
         layers: int,
         noise: int,
-        rngs: nnx.Rngs,
     ):
         """Create `layers` layers of `width` channels and the lowest `modes` wavenumbers."""
-        self.lift = PeriodicConv(inputs, width, ndim=ndim, size=1, rngs=rngs)
+        pointwise = partial(PeriodicConv, ndim=ndim, size=1, rngs=rngs)
+        self.lift = pointwise(inputs, width)
         self.modulations = nnx.List(
             [Modulation(params, width, rngs=rngs) for _ in range(layers if params else 0)]
         )
         self.spectral = nnx.List(
             [SpectralConv(width, width, ndim=ndim, modes=modes, rngs=rngs) for _ in range(layers)]
         )
-        self.local = nnx.List(
-            [PeriodicConv(width, width, ndim=ndim, size=1, rngs=rngs) for _ in range(layers)]
-        )
-        self.widen = PeriodicConv(width, 2 * width, ndim=ndim, size=1, rngs=rngs)
-        self.head = PeriodicConv(
-            2 * width, channels, ndim=ndim, size=1, scale=HEAD_SCALE, rngs=rngs
-        )
+        self.local = nnx.List([pointwise(width, width) for _ in range(layers)])
+        self.widen = pointwise(width, 2 * width)
+        self.head = pointwise(2 * width, channels, scale=HEAD_SCALE)
         if noise:
             self.noise = PeriodicConv(noise, width, ndim=ndim, size=5, scale=NOISE_SCALE, rngs=rngs)
 
@@ -160,21 +142,19 @@ def resnet(
             f"patch {patch}; expected one dilation or more, all values at least 1"
         )
 
-    def build(rngs: nnx.Rngs) -> nnx.Module:
-        return ResNet(
-            ndim=ndim,
-            channels=channels,
-            inputs=inputs or channels,
-            params=params,
-            width=width,
-            blocks=blocks,
-            dilations=tuple(dilations),
-            patch=patch,
-            matmul=matmul,
-            noise=noise,
-            rngs=rngs,
-        )
-
+    build = partial(
+        ResNet,
+        ndim=ndim,
+        channels=channels,
+        inputs=inputs or channels,
+        params=params,
+        width=width,
+        blocks=blocks,
+        dilations=tuple(dilations),
+        patch=patch,
+        matmul=matmul,
+        noise=noise,
+    )
     return functional(build, takes=frozenset({"noise"} if noise else ()))
 
 
@@ -195,17 +175,15 @@ def fno(
             f"operator: width {width}, modes {modes}, layers {layers}; expected all at least 1"
         )
 
-    def build(rngs: nnx.Rngs) -> nnx.Module:
-        return FNO(
-            ndim=ndim,
-            channels=channels,
-            inputs=inputs or channels,
-            params=params,
-            width=width,
-            modes=modes,
-            layers=layers,
-            noise=noise,
-            rngs=rngs,
-        )
-
+    build = partial(
+        FNO,
+        ndim=ndim,
+        channels=channels,
+        inputs=inputs or channels,
+        params=params,
+        width=width,
+        modes=modes,
+        layers=layers,
+        noise=noise,
+    )
     return functional(build, takes=frozenset({"noise"} if noise else ()))

@@ -18,13 +18,8 @@ from ups_jax.tracking.sinks import FileSink, WandBSink, open_wandb
 WandBContext = MemoryRun = RunRecord
 
 # Values that W&B accepts in WANDB_MODE.
-MODES = {
-    "online": "online",
-    "offline": "offline",
-    "disabled": "disabled",
-    "run": "online",
-    "dryrun": "offline",
-}
+MODES = {mode: mode for mode in ("online", "offline", "disabled")}
+MODES |= {"run": "online", "dryrun": "offline"}
 
 
 def start(

@@ -5,7 +5,6 @@ import operator
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from ups_jax.registry import lookup
@@ -24,17 +23,10 @@ class RunRecord:
     `finish(exit_code)`. Set `exit_code` before raising to record a code other than the exception's.
     """
 
-    def __init__(
-        self,
-        schema: Schema,
-        sinks: Sequence[object] = (),
-        *,
-        id: str = "memory",
-        mode: str = "memory",
-        url: str | None = None,
-    ) -> None:
+    def __init__(self, schema: Schema, sinks: Sequence[Any] = (), *, mode: str = "memory") -> None:
         self.schema, self.sinks = schema, list(sinks)
-        self.id, self.mode, self.url = id, mode, url
+        self.id, self.mode = "memory", mode
+        self.url: str | None = None
         self.exit_code: int | None = None
         self.summary: Scalars = {}
         self.tables: dict[str, dict[str, Any]] = {}
@@ -56,12 +48,7 @@ class RunRecord:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self.finish(_exit_code(error) if self.exit_code is None else self.exit_code)
 
     def restore(self, lines: Sequence[bytes], alerts: Sequence[dict[str, str]]) -> None:
