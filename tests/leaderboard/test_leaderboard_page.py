@@ -109,10 +109,8 @@ def embedded(text: str) -> dict[str, Any]:
 
 def restored(data: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     """A run's settings as the page puts them together."""
-    config = dict(data["config"])
-    for step in (data["boards"][row["board"]], row["config"]):
-        config = {k: v for k, v in config.items() if k not in step["gone"]} | step["set"]
-    return config
+    changes = row["config"]
+    return {k: v for k, v in data["config"].items() if k not in changes["gone"]} | changes["set"]
 
 
 def test_no_text_of_a_row_is_markup():

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -52,7 +52,9 @@ def _asset(name: str) -> str:
 
 def _embedded(value: Any) -> str:
     """Return ASCII JSON without the characters that end a script element or begin an entity."""
-    text = json.dumps(_without_nan(value), allow_nan=False, default=str, separators=(",", ":"))
+    # NaN and infinities become null.
+    plain = json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
+    text = json.dumps(plain, separators=(",", ":"))
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
@@ -61,26 +63,21 @@ def _payload(
 ) -> dict[str, Any]:
     """Return the data of page.js.
 
-    Settings are stored as differences: a board's from the common ones, a run's from its board's.
-    A row's metrics are a list in the order of "metrics". "directions" holds the ideal value of a
-    metric, or "higher"; lower is better for metrics without an entry.
+    A run's settings are stored as their difference from those of the last run. A row's metrics are
+    a list in the order of "metrics". "directions" holds the ideal value of a metric, or "higher";
+    lower is better for metrics without an entry.
     """
     names = list(dict.fromkeys(name for row in rows for name in _mapping(row, "metrics")))
     directions = {name: direction_of(name) for name in names}
     settings = [_settings(_mapping(row, "config")) for row in rows]
-    boards: dict[str, list[dict[str, Any]]] = {}
-    for row, config in zip(rows, settings, strict=True):
-        boards.setdefault(_board(row), []).extend([config] if config else [])
-    usual = {board: _common(configs) for board, configs in boards.items()}
-    common = _common(usual.values())
+    base = next(filter(None, reversed(settings)), {})
     return {
         "ranking": RANKING_METRIC,
         "directions": {name: value for name, value in directions.items() if value is not None},
         "metrics": names,
-        "config": common,
-        "boards": {board: _difference(common, config) for board, config in usual.items()},
+        "config": base,
         "rows": [
-            _row(row, names, _difference(usual[_board(row)], config) if config else None)
+            _row(row, names, _difference(base, config) if config else None)
             for row, config in zip(rows, settings, strict=True)
         ],
         "champions": dict(leaders),
@@ -101,11 +98,6 @@ def _row(row: Row, names: Sequence[str], config: Mapping[str, Any] | None) -> di
     return {**kept, "metrics": values, "curves": curves, "config": config}
 
 
-def _board(row: Row) -> str:
-    board = row.get("board")
-    return "null" if board is None else str(board)
-
-
 def _mapping(row: Row, key: str) -> Mapping[str, Any]:
     value = row.get(key)
     return value if isinstance(value, Mapping) else {}
@@ -117,32 +109,10 @@ def _short(value: Any) -> int | float | None:
     return int(short) if short is not None and short == int(short) and abs(short) < 1e15 else short
 
 
-def _without_nan(value: Any) -> Any:
-    """Replace numbers that JSON cannot hold by None, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _without_nan(item) for key, item in value.items()}
-    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config as one mapping of dotted keys, with numbers that JSON cannot hold as text."""
     flat = flatten(config).items()
     return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in flat}
-
-
-def _common(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings that most configs have, each with its most frequent value."""
-    columns: dict[str, dict[str, list[Any]]] = {}
-    configs = list(configs)
-    for name, value in (item for config in configs for item in config.items()):
-        columns.setdefault(name, {}).setdefault(repr(value), []).append(value)
-    return {
-        name: max(values.values(), key=len)[0]
-        for name, values in columns.items()
-        if 2 * sum(map(len, values.values())) > len(configs)
-    }
 
 
 def _difference(base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

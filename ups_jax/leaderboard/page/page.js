@@ -5,17 +5,14 @@ const FIRST_BATCH = 100;
 const byId = (id) => document.getElementById(id);
 const compareText = new Intl.Collator("en", { numeric: true }).compare;
 const champions = new Map(Object.entries(data.champions));
-const bases = new Map(Object.entries(data.boards));
 const state = { board: null, sort: "rank", descending: false, picked: [], shown: 0, later: 0 };
 
-/** Settings of a run by dotted name: the common ones, changed by its board's, then by its own. */
+/** Settings of a run by dotted name: those of the last run, changed by the run's differences. */
 function settings(run) {
   if (!run.settings) {
-    run.settings = new Map(Object.entries(data.config));
-    for (const { set, gone } of [bases.get(run.board), run.row.config].filter(Boolean)) {
-      for (const name of gone) run.settings.delete(name);
-      for (const [name, value] of Object.entries(set)) run.settings.set(name, value);
-    }
+    const { set, gone } = run.row.config;
+    run.settings = new Map(Object.entries({ ...data.config, ...set }));
+    for (const name of gone) run.settings.delete(name);
   }
   return run.settings;
 }
