@@ -26,9 +26,8 @@ from ups_jax.registry import lookup, near_miss
 def load(path: str, overrides: Mapping[str, object] | Sequence[str] | None = None) -> Config:
     """Return the locked, checked config of "FILE[:variant]", or of "NAME[:variant]" by its name.
 
-    `overrides` maps dotted keys to values, or lists "KEY=VALUE"; strings are parsed by the key's
-    declared type. A new `pde.name` or `operator.name` brings its factory's defaults; the other
-    overrides apply after it, whatever their order. Raises ValueError that says how to mend it.
+    `overrides` maps dotted keys to values, or lists "KEY=VALUE"; the key's type parses strings.
+    A new `pde.name` or `operator.name` first brings its factory's defaults. Raises ValueError.
     """
     cfg = resolve(flatten(_read(path)), _pairs(overrides or {}), file=path)
     validate(cfg)
@@ -66,8 +65,7 @@ def seedless_fingerprint(cfg: Config) -> str:
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the keys outside `log`, `report` and `mesh` that differ, as "key: old -> new".
 
-    Keys of an older schema are renamed first. A key that is newer than `old` counts as changed
-    only where its value is not the default.
+    Older keys are renamed first; a key that is absent from a config has its default.
     """
     both = [_compute_keys(_plain(_complete(config))) for config in (old, new)]
     texts = [{key: repr(value) for key, value in values.items()} for values in both]
@@ -112,13 +110,11 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def _pairs(overrides: Mapping[str, object] | Sequence[str]) -> dict[str, Any]:
     if isinstance(overrides, Mapping):
         return flatten(overrides)
-    pairs = {}
-    for item in [overrides] if isinstance(overrides, str) else overrides:
-        key, equals, value = item.partition("=")
-        if not equals:
+    items = [overrides] if isinstance(overrides, str) else overrides
+    for item in items:
+        if "=" not in item:
             raise ValueError(f"override {item!r} has no value; write KEY=VALUE")
-        pairs[key] = value
-    return pairs
+    return dict(item.split("=", 1) for item in items)
 
 
 def _read(path: str) -> Config:

@@ -37,29 +37,26 @@ class KeyType(NamedTuple):
         plain = _plain(value)
         if plain is None and self.optional:
             return None
-        if self.many and isinstance(plain, list | tuple | range):
-            items = tuple(_as_exact(self.element, _plain(item)) for item in plain)
-            if None not in items:
-                return items
-        elif self.one and (item := _as_exact(self.element, plain)) is not None:
-            return item
-        raise ValueError(f"{key} is {value!r}; it must be {self}")
+        is_list = isinstance(plain, list | tuple | range)
+        items = tuple(_as_exact(self.element, _plain(v)) for v in (plain if is_list else [plain]))
+        if None in items or not (self.many if is_list else self.one):
+            raise ValueError(f"{key} is {value!r}; it must be {self}")
+        return items if is_list else items[0]
 
     def parse(self, key: str, text: str) -> Any:
         """Return the value of `text` from a command line; `a,b` is a tuple. Raises ValueError."""
         bare = text.strip()
         if self.optional and bare.lower() == "none":
             return None
-        bracketed = bare[:1] + bare[-1:] in ("()", "[]")
-        if self.many and (not self.one or bracketed or "," in bare):
+        bracketed, words = bare[:1] + bare[-1:] in ("()", "[]"), [text]
+        is_list = self.many and (not self.one or bracketed or "," in bare)
+        if is_list:
             inner = (bare[1:-1] if bracketed else bare).strip().removesuffix(",")
-            words = inner.split(",") if inner else []
-            items = tuple(_parse(self.element, word.strip()) for word in words)
-            if None not in items:
-                return items
-        elif self.one and (item := _parse(self.element, text)) is not None:
-            return item
-        raise ValueError(f"{key} is {text!r}; it must be {self}")
+            words = [word.strip() for word in inner.split(",")] if inner else []
+        items = tuple(_parse(self.element, word) for word in words)
+        if None in items:
+            raise ValueError(f"{key} is {text!r}; it must be {self}")
+        return items if is_list else items[0]
 
     def read(self, key: str, value: Any) -> Any:
         """Parse a string, as from a command line; check any other value as it is."""

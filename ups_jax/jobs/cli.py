@@ -80,6 +80,9 @@ def run_main(
             return execute(plan)
         except FloatingPointError as error:
             return _fail(str(error), DIVERGED)
+        except Interrupted:
+            print(stop.line, file=sys.stderr)
+            return stop.code
 
 
 def fold(message: str) -> str:

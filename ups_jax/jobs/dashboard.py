@@ -1,8 +1,4 @@
-"""A W&B workspace for the runs of one project: panels, pinned columns and a baseline run.
-
-The optional package `wandb-workspaces` makes the spec offline. Only `--save` connects to W&B, and
-it creates a view, never a run.
-"""
+"""A W&B workspace for a project's runs, made offline; only `--save` connects, to create a view."""
 
 import json
 import sys

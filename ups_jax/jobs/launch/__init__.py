@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ups_jax.experiment.signals import StopFlag
 from ups_jax.files import write_json, write_text
 from ups_jax.jobs.launch import clouds, job, onstart, pricing, sky, slurm, task
 from ups_jax.jobs.launch.job import Job, LaunchOptions
+from ups_jax.leaderboard import now
 
 RECORDS = Path("runs/launches")
 
@@ -91,14 +91,9 @@ def _problems(new: Job) -> Iterator[str]:
 def _launch_sky(command: Command) -> int:
     new, file = command.job, RECORDS / f"{command.job.name}.yaml"
     write_text(file, command.text)
-    record: dict[str, Any] = {
-        "name": new.name,
-        "infra": new.options.cloud,
-        "gpus": new.options.gpus,
-        "max_hours": new.options.max_hours,
-        "command": ["python", *new.command],
-        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    spec = {"gpus": new.options.gpus, "max_hours": new.options.max_hours}
+    record: dict[str, Any] = {"name": new.name, "infra": new.options.cloud, **spec}
+    record |= {"command": ["python", *new.command], "begun": now()}
 
     def note(**values: Any) -> None:
         record.update(values)

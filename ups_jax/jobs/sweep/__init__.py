@@ -1,8 +1,4 @@
-"""Sweeps: learning rates train in parallel in one run, other keys as one run per trial.
-
-The parent process of trials starts no W&B run. The trial with the lowest validation error whose
-gates are all met joins the leaderboard.
-"""
+"""Sweeps: learning rates train in parallel in one run, other keys as one W&B run per trial."""
 
 import os
 import sys

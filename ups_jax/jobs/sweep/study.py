@@ -180,11 +180,10 @@ def _finish(command: Command, study: Any) -> int:
         print(f"{result:>10}  trial-{trial.number:04d}  {trial.params}")
     rows = leaderboard.read(command.folder / BOARD_FILE).runs
     passed = [row for row in rows if not (row.get("gates") or {}).get("failed")]
-    if len({row["board"] for row in passed}) > 1:
-        print("trials belong to different boards; no winner is entered", file=sys.stderr)
-        return 0
-    if not passed:
-        print("no trial meets all gates; no winner is entered", file=sys.stderr)
+    boards = {row["board"] for row in passed}
+    if len(boards) != 1:
+        reason = "trials belong to different boards" if boards else "no trial meets all gates"
+        print(f"{reason}; no winner is entered", file=sys.stderr)
         return 0
     winner = leaderboard.ranked(passed, passed[0]["board"])[0]
     print(f"winner: {winner['name']} ({winner['id']})")
