@@ -38,9 +38,8 @@ def diagnostics(pde: PDE, initial: Array, frames: Array, cond: Array) -> dict[st
     values: dict[str, Array] = {}
     for law in pde.laws.values():
         value = violation(law, initial, frames, pde.ndim)
-        values[law.metric] = (
-            jnp.maximum(values[law.metric], value) if law.metric in values else value
-        )
+        shared = values.get(law.metric)
+        values[law.metric] = value if shared is None else jnp.maximum(shared, value)
     values["boundary_jump"] = boundary_jump(initial, frames, pde.ndim)
     values["pde_residual"] = pde_residual(pde, initial, frames, cond)
     return values
@@ -58,7 +57,7 @@ def boundary_jump(initial: Array, frames: Array, ndim: int) -> Array:
     RMS along the boundary in two dimensions; mean over axes and channels.
     """
     jumps = []
-    for axis in range(-1 - ndim, -1):
+    for axis in spatial_axes(ndim):
         first, last = (jnp.take(frames, jnp.array([i]), axis) for i in (0, frames.shape[axis] - 1))
         jumps.append(rms(first - last, ndim))
     jump = sum(jumps[1:], jumps[0]) / ndim

@@ -11,10 +11,8 @@ from ups_jax.types import Array, Key
 
 Propose = Callable[[Array, Key, Array], Array]
 """Candidates of every beam: `propose(u (b, w, *s, c), key, t)` -> (b, w, k, *s, c)."""
-
 TransitionReward = Callable[[Array, Array, Array], Array]
 """Reward of a step: `reward(prev, next, t)`, both (b, w, k, *s, c), -> (b, w, k)."""
-
 Advance = Callable[[Array, Array], Array]
 """Plain step of the lookahead: `advance(u (b, w, k, *s, c), t)` -> like u."""
 

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from ups_jax.arrays import spatial_axes
+from ups_jax.arrays import expand_like, spatial_axes
 from ups_jax.pde import finite_volume as fv
 from ups_jax.pde.base import PDE, grid_shape, random_translation, transport_laws
 from ups_jax.types import Array, Key
@@ -98,7 +98,7 @@ def _transport(
     """Return the right-hand side for v (..., *s), the speeds along the axes, the cell widths."""
     ndim = cond.shape[-1]
     dx = [length / n for n in v.shape[-ndim:]]
-    speeds = [cond[..., i].reshape(*cond.shape[:-1], *(1,) * ndim) for i in range(ndim)]
+    speeds = [expand_like(cond[..., i], v) for i in range(ndim)]
 
     def rhs(v: Array) -> Array:
         parts = [
@@ -117,7 +117,7 @@ def exact(u: Array, cond: Array, time: float, *, length: float) -> Array:
     for i, n in enumerate(u.shape[-1 - ndim : -1]):
         shape = (*(1,) * (cond.ndim - 1 + i), n, *(1,) * (ndim - i))
         wave = jnp.fft.fftfreq(n, length / n).reshape(shape)
-        angle = angle + wave * cond[..., i].reshape(*cond.shape[:-1], *(1,) * (ndim + 1))
+        angle = angle + wave * expand_like(cond[..., i], u)
     shifted = jnp.fft.fftn(u, axes=axes) * jnp.exp(-2j * jnp.pi * angle * time)
     return jnp.fft.ifftn(shifted, axes=axes).real.astype(u.dtype)
 
@@ -131,7 +131,7 @@ def residual(prev: Array, next: Array, cond: Array, *, dt: float, length: float)
         for i in range(ndim):
             axis = i - ndim - 1
             dx = length / u.shape[axis]
-            speed = cond[..., i].reshape(*cond.shape[:-1], *(1,) * (ndim + 1))
+            speed = expand_like(cond[..., i], u)
             total = total + speed * (jnp.roll(u, -1, axis) - jnp.roll(u, 1, axis)) / (2 * dx)
         return total
 

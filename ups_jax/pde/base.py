@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -128,13 +129,8 @@ def random_translation(ndim: int) -> Callable[[Key, Array, Array], tuple[Array, 
 
     def translate(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
         """Shift all frames of one window u (t, *s, c) by the same random number of points."""
-        shape = u.shape[-1 - ndim : -1]
-        shifts = [
-            jax.random.randint(k, (), 0, n)
-            for k, n in zip(jax.random.split(key, ndim), shape, strict=True)
-        ]
-        for axis, shift in enumerate(shifts):
-            u = jnp.roll(u, shift, axis=u.ndim - 1 - ndim + axis)
+        for k, axis in zip(jax.random.split(key, ndim), spatial_axes(ndim), strict=True):
+            u = jnp.roll(u, jax.random.randint(k, (), 0, u.shape[axis]), axis)
         return u, cond
 
     return translate
@@ -170,20 +166,16 @@ def transport_laws(ndim: int) -> dict[str, Law]:
     """Laws of scalar transport: mass, energy, total variation, maximum principle."""
     axes = (*spatial_axes(ndim), -1)
 
-    def rms(u: Array) -> Array:
-        return jnp.sqrt(spatial_mean(u**2, ndim))
+    mean, variation = partial(spatial_mean, ndim=ndim), partial(total_variation, ndim=ndim)
 
     def span(u: Array) -> Array:
         return jnp.max(u, axes) - jnp.min(u, axes)
 
     def energy(u: Array) -> Array:
-        return 0.5 * spatial_mean(u**2, ndim)
-
-    def variation(u: Array) -> Array:
-        return total_variation(u, ndim)
+        return 0.5 * mean(u**2)
 
     return {
-        "mass": Law(lambda u: spatial_mean(u, ndim), "conserved", "conservation_gap", rms),
+        "mass": Law(mean, "conserved", "conservation_gap", lambda u: jnp.sqrt(mean(u**2))),
         "energy": Law(energy, "decaying", "energy_growth", energy),
         "total_variation": Law(variation, "bounded", "total_variation_growth", variation),
         "maximum": Law(lambda u: jnp.max(u, axes), "bounded", "max_principle_excess", span),

@@ -13,19 +13,14 @@ from ups_jax.types import Array, Key
 
 MAX_SUBSTEP = 1 / 16
 """Longest substep of `step`; the relative error after one time unit is about 1e-6."""
-
 MAX_SPACING = 1.0
 """Largest cell width of the solver; the relative error after one time unit is about 1e-3."""
-
 SPIN_UP_SPACING = 0.5
 """Grid spacing of the spin-up; the truncated spectrum is below float32 precision."""
-
 SPIN_UP_TIME = 50.0
 """Time from random waves to the attractor; spectra are stationary to a few per cent after 40."""
-
 MAX_INITIAL_WAVENUMBER = 0.8
 """Largest wavenumber of the random waves; all of them grow."""
-
 CONTOUR_POINTS = 32
 """Quadrature points on the upper half of the contour of the ETDRK4 coefficients."""
 
