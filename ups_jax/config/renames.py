@@ -14,60 +14,36 @@ NAME_RENAMES = {
 }  # fmt: skip
 """Names of stages, which are also names among the parameters, and of forecasters."""
 KEY_RENAMES = {
-    "seeds": "num_seeds",
-    "diffusion.smallest": "diffusion.sigma_min",
-    "diffusion.largest": "diffusion.sigma_max",
-    "diffusion.calls": "diffusion.student_steps",
-    "diffusion.feedback": "diffusion.autoregressive",
-    "ensemble.noise": "ensemble.noise_channels",
-    "ensemble.mirrored": "ensemble.antithetic",
-    "ensemble.samples": "ensemble.num_trajectories",
-    "search.samples": "search.num_trajectories",
-    "search.start": "search.temperature_start",
-    "search.end": "search.temperature_end",
-    "search.schedule": "search.temperature_schedule",
-    "search.budget": "search.calls_per_step",
-    "eval.rivalry": "eval.selection_trajectories",
-    "eval.ship": "eval.select",
-    "eval.modes": "eval.forecasters",
-    "eval.context": "eval.context_frames",
-    "eval.nudging": "eval.nudging_gain",
-    "eval.examples": "eval.num_figures",
-    "regression.worse": "regression.tolerance",
-    "regression.better": "regression.improvement",
-    "regression.last": "regression.history",
-    "leaderboard.promote": "leaderboard.auto_promote",
-}
-FIT_RENAMES = {
-    "shares": "phase_fractions",
-    "early": "start_bias",
-    "floor": "loss_floor",
-    "visits": "num_rollouts",
-    "match": "match_flops_of",
-    "clip": "clip_norm",
-    "ema": "ema_decay",
-    "chunk": "steps_per_call",
-}
-"""Keys of every section `fit.<stage>`."""
-GATE_RENAMES = {
-    "most": "max",
-    "least": "min",
-    "most_ratio": "max_ratio",
-    "least_ratio": "min_ratio",
-    "of": "ratio_to",
-}
-"""Keys of every gate `gates.<name>`."""
+    "diffusion.smallest": "sigma_min", "diffusion.largest": "sigma_max",
+    "diffusion.calls": "student_steps", "diffusion.feedback": "autoregressive",
+    "ensemble.noise": "noise_channels", "ensemble.mirrored": "antithetic",
+    "ensemble.samples": "num_trajectories",
+    "search.samples": "num_trajectories", "search.budget": "calls_per_step",
+    "search.start": "temperature_start", "search.end": "temperature_end",
+    "search.schedule": "temperature_schedule",
+    "fit.shares": "phase_fractions", "fit.early": "start_bias", "fit.floor": "loss_floor",
+    "fit.visits": "num_rollouts", "fit.match": "match_flops_of", "fit.clip": "clip_norm",
+    "fit.ema": "ema_decay", "fit.chunk": "steps_per_call",
+    "eval.rivalry": "selection_trajectories", "eval.ship": "select", "eval.modes": "forecasters",
+    "eval.context": "context_frames", "eval.nudging": "nudging_gain",
+    "eval.examples": "num_figures",
+    "gates.most": "max", "gates.least": "min", "gates.most_ratio": "max_ratio",
+    "gates.least_ratio": "min_ratio", "gates.of": "ratio_to",
+    "regression.worse": "tolerance", "regression.better": "improvement",
+    "regression.last": "history",
+    "leaderboard.promote": "auto_promote",
+}  # fmt: skip
+"""New last part of an older key; `fit` and `gates` stand for fit.<stage> and gates.<name>."""
 
 
 def rename_key(key: str) -> str:
     """Return the dotted key of schema 3 for one of schema 2; other keys stay as they are."""
-    first, *rest = key.split(".")
-    if first == "fit" and rest:
-        stage, *leaf = rest
-        return ".".join([first, rename_name(stage), *(FIT_RENAMES.get(k, k) for k in leaf)])
-    if first == "gates" and len(rest) == 2:
-        return ".".join([first, rest[0], GATE_RENAMES.get(rest[1], rest[1])])
-    return KEY_RENAMES.get(key, key)
+    section, *path = key.split(".")
+    if section == "fit" and path:
+        path[0] = rename_name(path[0])
+    if len(path) == (2 if section in ("fit", "gates") else 1):
+        path[-1] = KEY_RENAMES.get(f"{section}.{path[-1]}", path[-1])
+    return "num_seeds" if key == "seeds" else ".".join([section, *path])
 
 
 def rename_name(name: str) -> str:
@@ -98,11 +74,10 @@ def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_rename(leaf: str) -> str:
     """Return "'eval.modes' is now 'eval.forecasters'" for the last part of an older key, or ""."""
-    keys = [*KEY_RENAMES, *(f"fit.{name}" for name in NAME_RENAMES)]
-    keys += [f"fit.operator.{key}" for key in FIT_RENAMES]
-    return " and ".join(
-        f"{key!r} is now {rename_key(key)!r}" for key in keys if key.rpartition(".")[2] == leaf
-    )
+    keys = ["seeds", *(key.replace("fit.", "fit.operator.") for key in KEY_RENAMES)]
+    keys += [f"fit.{name}" for name in NAME_RENAMES]
+    renamed = [key for key in keys if key.rpartition(".")[2] == leaf]
+    return " and ".join(f"{key!r} is now {rename_key(key)!r}" for key in renamed)
 
 
 def rename_value(key: str, value: Any) -> Any:
