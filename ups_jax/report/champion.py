@@ -89,6 +89,5 @@ def compare_errors(run: Curves, champion: Curves, *, names: tuple[str, str]) -> 
     if ends[low] == ends[high]:
         return f"{at} both have an nRMSE of {less}"
     saved = style.format_number(100 * (1 - ends[low] / ends[high]))
-    return (
-        f"{at} the nRMSE of {names[low]}, {less}, is {saved} % below that of {names[high]}, {more}"
-    )
+    better, worse = names[low], names[high]
+    return f"{at} the nRMSE of {better}, {less}, is {saved} % below that of {worse}, {more}"

@@ -57,16 +57,15 @@ def spread_error(data: ReportData) -> ReportFigure | None:
 def fan(data: ReportData) -> Iterator[ReportFigure]:
     """Yield a fan for each ensemble, at the example of the largest spread; one space axis."""
     examples = {} if data.ensembles is None else data.ensembles.examples
-    if data.ensembles is None or "truth" not in examples:
-        return
-    if examples["truth"].ndim != 4 or not len(examples["truth"]):
+    truth = examples.get("truth", np.empty(0))
+    if data.ensembles is None or truth.ndim != 4 or not len(truth):
         return
     forecasters = by_forecaster(data.ensembles.curves, "reliability")
     spread = [examples[name].var(1).mean((1, 2, 3)) for name in forecasters]
     widest = int(np.argmax(np.nan_to_num(np.sum(spread, axis=0))))
     for name in forecasters:
         figure = plot_fan(
-            examples["truth"][widest],
+            truth[widest],
             examples[name][widest],
             times=data.evaluation.times,
             extent=data.extent,

@@ -114,7 +114,7 @@ def example_forecasts(data: ReportData) -> Iterator[ReportFigure]:
     """Yield, for each example, the selected forecast with the truth; in 1D also profiles."""
     report, selected, extent = data.evaluation, data.selected, data.extent
     examples = {name: np.asarray(field, float) for name, field in report.examples.items()}
-    if "truth" not in examples or selected not in examples:
+    if not {"truth", selected} <= examples.keys():
         return
     times = np.asarray(report.times, float)[1:]
     for i, label in enumerate(report.labels):

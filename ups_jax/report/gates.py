@@ -32,16 +32,14 @@ def gates(data: ReportData) -> ReportFigure | None:
     if not verdicts:
         return None
     champion = {} if data.champion is None else data.champion["metrics"]
-    results = " ".join(
-        f"{v.name}: {v.status}, margin {_margin_text(v)}; {v.sentence}." for v in verdicts
-    )
+    results = [f"{v.name}: {v.status}, margin {_margin_text(v)}; {v.sentence}." for v in verdicts]
     return ReportFigure(
         "gates",
         style.to_png(plot_gates(verdicts, champion=champion), data.dpi),
         "Value of each gate as a share of its limit: up to 100 % the gate passes. Hollow diamonds: "
         "the champion's value. A marker at an edge is off the scale or has no share, as the value "
         "or the limit is zero, missing or of the other sign.",
-        f"{_headline(verdicts)}. {results}",
+        f"{_headline(verdicts)}. {' '.join(results)}",
     )
 
 
@@ -142,9 +140,8 @@ def _text_table(
         sign = "\u2265" if _is_minimum(v) else "\u2264"
         limit = "\u2013" if v.limit is None else f"{sign} {v.limit:.4g}"
         status = v.status.upper() if v.status == FAIL else v.status
-        value, champion_value = (
-            "\u2013" if x is None else f"{x:.4g}" for x in (v.value, champion.get(v.metric))
-        )
+        values = ("\u2013" if x is None else f"{x:.4g}" for x in (v.value, champion.get(v.metric)))
+        value, champion_value = values
         cells.append((status, value, limit, _margin_text(v), champion_value))
     for row, texts in enumerate(cells, start=-1):
         y, va = (row, "center") if row >= 0 else (-0.6, "bottom")

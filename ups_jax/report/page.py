@@ -93,29 +93,23 @@ def forecast_verdict(
         value = scalars.get(f"eval/{name}/nrmse")
         return None if value is None or not np.isfinite(value) else float(value)
 
-    baselines = {
-        name: value
-        for name in TRIVIAL_FORECASTERS
-        if name != selected and (value := nrmse(name)) is not None
-    }
+    errors = {name: nrmse(name) for name in TRIVIAL_FORECASTERS if name != selected}
+    baselines = {name: value for name, value in errors.items() if value is not None}
     best = min(baselines, key=lambda name: baselines[name]) if baselines else None
     solver = nrmse("solver") if selected != "solver" else None
     cells = " x ".join(map(str, grid))
     solver_name = f"the {cells}-cell solver" if cells else "the solver"
     error = nrmse(selected)
     if error is None:
-        measured = f"eval/{selected}/nrmse" in scalars
+        line = "was not measured (P1)"
+        if f"eval/{selected}/nrmse" in scalars:
+            line = "is not finite (P1): some forecasts diverged"
         others = [f"{best} {baselines[best]:.3g}"] if best else []
         others += [f"{solver_name} {solver:.3g}"] if solver is not None else []
-        line = (
-            "is not finite (P1): some forecasts diverged" if measured else "was not measured (P1)"
-        )
         return f"The {selected}'s test nRMSE {'; '.join([line, *others])}."
     p10 = scalars.get(f"eval/{selected}/p10/nrmse")
     later = f", {p10:.3g} on P10" if p10 is not None and np.isfinite(p10) else ""
-    parts = []
-    if best:
-        parts.append(_against_trivial(error, best, baselines[best]))
+    parts = [_against_trivial(error, best, baselines[best])] if best else []
     if solver is not None:
         parts.append(f"{_ratio(error, solver)} {solver_name} ({solver:.3g})")
     comparison = f", {' and '.join(parts)}" if parts else ""
@@ -184,9 +178,7 @@ def _cell(value: Any) -> str:
     """Format a table cell: four significant digits, a dash for None, nan and inf as they are."""
     if value is None:
         return "&ndash;"
-    if isinstance(value, (float, np.floating)):
-        return f"{float(value):.4g}"
-    return _text(value)
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else _text(value)
 
 
 def _table(table: Table, selected: str) -> str:

@@ -152,9 +152,8 @@ def _series_panel(ax: Axes, series: Series, stage: str, key: str | None) -> None
     broken = steps[~np.isfinite(np.atleast_2d(values)).all(axis=0)]
     if broken.size:
         at_top = ax.get_xaxis_transform()
-        ax.plot(
-            broken, 0 * broken + 0.94, "x", color="#D55E00", markeredgewidth=2, transform=at_top
-        )
+        marks = np.full(broken.shape, 0.94)
+        ax.plot(broken, marks, "x", color="#D55E00", markeredgewidth=2, transform=at_top)
         note = f"not finite from step {broken[0]:g}"
         ax.text(0.98, 0.82, note, transform=ax.transAxes, ha="right", va="top", fontsize=8)
     best = best_validation(series, stage) if key.startswith("val_") else None
