@@ -89,7 +89,9 @@ def evaluate(
         ms = milliseconds(emulator, params, data, key, mode=mode, **shared, **settings[mode])
         scalars |= {f"eval/{mode}/samples": len(data), f"eval/{mode}/ms": ms}
         scalars[f"eval/{mode}/calls"] = cost
-    sizes = {m: num_params([params[s] for s in FORECASTERS[m].stages]) for m in forecasters}
+    # Reports of further forecasters, on fewer samples, are merged into this one.
+    trained = {m: f.stages for m, f in FORECASTERS.items() if set(f.stages) <= set(params)}
+    sizes = {m: num_params([params[s] for s in stages]) for m, stages in trained.items()}
     report = Report(
         scalars=scalars | summarize.selected_scalars(scalars, selected, protocol),
         forecasters=tuple(forecasters),

@@ -24,7 +24,7 @@ from ups_jax.experiment.evaluation import SELECT_BEST, evaluate_run, format_eval
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.experiment.trained import load
 from ups_jax.files import read_json, write_json
-from ups_jax.forecast import FORECASTERS
+from ups_jax.forecast import FORECASTERS, require_trained
 from ups_jax.pde.base import PDE
 from ups_jax.progress import ProgressBar
 from ups_jax.registry import lookup
@@ -145,6 +145,7 @@ def _config_changes(options: EvaluateOptions, cfg: Any, pde: PDE) -> dict[str, A
         names = tuple(options.forecasters.split(","))
         for name in names:
             lookup(FORECASTERS, name, "forecaster")
+            require_trained(name, dict.fromkeys(cfg.stages))
         if names != tuple(cfg.eval.forecasters):
             changed["forecasters"] = names
             changed["select"] = cfg.eval.select if cfg.eval.select in names else names[-1]

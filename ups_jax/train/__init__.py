@@ -82,7 +82,7 @@ def train(
     split are initialized. Numbers equal those of a run whose seed makes the same key. Raises
     ValueError where an earlier stage is missing, FloatingPointError where training diverges.
     """
-    recipe = recipe or Recipe()
+    recipe = recipe or Recipe.of_section(lookup(STAGES, stage, "stage").defaults)
     params = params or init(emulator, key, fit_statistics(emulator, data))
     bar = ProgressBar(on=progress)
     show = ("loss", f"val_{lookup(STAGES, stage, 'stage').validate_by}")
