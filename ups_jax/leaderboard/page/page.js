@@ -5,7 +5,7 @@ const FIRST_BATCH = 100;
 const byId = (id) => document.getElementById(id);
 const compareText = new Intl.Collator("en", { numeric: true }).compare;
 const champions = new Map(Object.entries(data.champions));
-const state = { board: null, sort: "rank", descending: false, picked: [], shown: 0, later: 0 };
+const state = { runs: [], sort: "rank", descending: false, picked: [], shown: 0, later: 0 };
 
 /** Settings of a run by dotted name: those of the last run, changed by the run's differences. */
 function settings(run) {
@@ -105,9 +105,8 @@ const tableRowOf = (run) => (run.tableRow ??= buildRow(run, state.columns));
 /** Show the runs that pass the filters. The first screenful is added at once and the others right
  * after it, so that typing stays fast with a thousand runs. */
 function list() {
-  const boardRuns = boards.get(state.board) ?? [];
   const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const candidates = byId("met").checked ? boardRuns.filter((run) => run.passed) : boardRuns;
+  const candidates = byId("met").checked ? state.runs.filter((run) => run.passed) : state.runs;
   const shown = sorted(candidates.filter((run) => words.every((word) => matches(run, word))));
   const body = byId("runs").querySelector("tbody");
   clearTimeout(state.later);
@@ -126,8 +125,7 @@ function list() {
 function showStatus() {
   const { length } = state.picked;
   const picked = length ? `; ${length} of at most ${MAX_PICKED} picked` : "";
-  const all = boards.get(state.board)?.length ?? 0;
-  byId("status").textContent = `${state.shown} of ${all} runs shown${picked}`;
+  byId("status").textContent = `${state.shown} of ${state.runs.length} runs shown${picked}`;
 }
 
 function pick(run, on) {
@@ -138,7 +136,7 @@ function pick(run, on) {
 
 function updatePicks() {
   const full = state.picked.length >= MAX_PICKED;
-  for (const { box } of boards.get(state.board) ?? []) if (box) box.disabled = full && !box.checked;
+  for (const { box } of state.runs) if (box) box.disabled = full && !box.checked;
   byId("clear").disabled = !state.picked.length;
   showStatus();
   compareNow();
@@ -149,16 +147,16 @@ const room = () => document.querySelector("main").clientWidth;
 
 function historyNow() {
   const events = data.history.filter((event) => String(event.board ?? "null") === state.board);
-  byId("history").replaceChildren(...bestOverTime(boards.get(state.board) ?? [], events, room()));
+  byId("history").replaceChildren(...bestOverTime(state.runs, events, room()));
 }
 
 /** Open a board, with no picks and sorted by rank. */
 function open(board) {
   const boardRuns = boards.get(board) ?? [];
   for (const { box } of state.picked) box.checked = false;
-  const columns = shownColumns(boardRuns);
-  Object.assign(state, { board, sort: "rank", descending: false, picked: [], columns });
-  byId("runs").querySelector("thead tr").replaceChildren(...header(columns));
+  Object.assign(state, { board, runs: boardRuns, sort: "rank", descending: false, picked: [] });
+  state.columns = shownColumns(boardRuns);
+  byId("runs").querySelector("thead tr").replaceChildren(...header(state.columns));
   const { task, data: hashes, protocol } = newest(boardRuns)?.row ?? {};
   const unranked = "Runs without a board: shown, not ranked";
   const about = [
