@@ -40,9 +40,8 @@ def warmup_stable_decay(lr: float, steps: int, warmup: int) -> optax.Schedule:
 
 def constant(lr: float, steps: int, warmup: int) -> optax.Schedule:
     """Linear warm-up, then the peak rate."""
-    return optax.join_schedules(
-        [optax.linear_schedule(0.0, lr, warmup), optax.constant_schedule(lr)], [warmup]
-    )
+    parts = [optax.linear_schedule(0.0, lr, warmup), optax.constant_schedule(lr)]
+    return optax.join_schedules(parts, [warmup])
 
 
 LR_SCHEDULES = {"constant": constant, "cosine": cosine, "wsd": warmup_stable_decay}

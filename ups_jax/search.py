@@ -130,7 +130,6 @@ def _select(
     rank, total = (
         jnp.where(valid, jnp.where(none_valid, score, x), -jnp.inf) for x in (rank, total)
     )
-
     index = jax.lax.top_k(rank.reshape(b, w * k), w)[1]
     flat = after.reshape(b, w * k, *after.shape[3:])
     u, score, reward = (

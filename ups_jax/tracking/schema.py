@@ -9,8 +9,8 @@ from typing import Any
 from ups_jax.registry import lookup
 
 SERIES = ("loss", "lr", "grad_norm", "steps_per_s", "unroll", "val_nrmse", "val_crps", "val_loss")
-SERIES += ("loss_std", "grad_norm_std")  # over seeds, where there are several
-SERIES += ("val_nrmse_std", "val_crps_std", "val_loss_std")
+# Deviations over seeds, where there are several.
+SERIES += ("loss_std", "grad_norm_std", "val_nrmse_std", "val_crps_std", "val_loss_std")
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,6 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, Path):
+    if isinstance(value, str | Path):
         return str(value)
     return number(value, "value")

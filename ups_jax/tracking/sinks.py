@@ -96,9 +96,8 @@ class WandBSink:
 
     def table(self, table: dict[str, Any]) -> None:
         """Log a table."""
-        data = self._wandb.Table(
-            columns=table["columns"], data=table["rows"], allow_mixed_types=True
-        )
+        columns, rows = table["columns"], table["rows"]
+        data = self._wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
         self.run.log({table["name"]: data})
 
     def figure(self, key: str, path: Path) -> None:
