@@ -21,10 +21,8 @@ def violation(law: Law, initial: Array, frames: Array, ndim: int) -> Array:
     now, start = values[..., 1:], values[..., :1]
     if law.kind == "conserved":
         excess = jnp.abs(now - start)
-    elif law.kind == "decaying":
-        excess = jnp.maximum(0.0, now - values[..., :-1])
     else:
-        excess = jnp.maximum(0.0, now - start)
+        excess = jnp.maximum(0.0, now - (values[..., :-1] if law.kind == "decaying" else start))
     return safe_ratio(excess, law.scale(initial)[..., None])
 
 

@@ -4,7 +4,15 @@ from ups_jax.data.loaders import load, load_npz, save_npz, save_predictions
 from ups_jax.data.observations import observe
 from ups_jax.data.pdebench import load_pdebench
 from ups_jax.data.simulate import simulate
-from ups_jax.data.simulated_splits import SPLIT_NAMES, Splits, simulate_splits, split_key
-from ups_jax.data.splits import check_disjoint, content_hash, initial_hashes, split
+from ups_jax.data.splits import (
+    SPLIT_NAMES,
+    Splits,
+    check_disjoint,
+    content_hash,
+    initial_hashes,
+    simulate_splits,
+    split,
+    split_key,
+)
 from ups_jax.data.streaming import DiskFields, draw_windows, update_keys, window_loader
 from ups_jax.data.windows import condition, fit_normalizer, normalize, sample_windows

@@ -13,6 +13,9 @@ import numpy as np
 
 from ups_jax.files import atomic_path
 
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile)
+"""Exceptions that NumPy raises on a damaged npz file."""
+
 
 def open_folder(cache: bool | str | Path | None, name: str) -> Path | None:
     """Open the writable folder `name` of the cache; None if the cache is off.
@@ -48,22 +51,14 @@ def read(path: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, 
         with path.open("rb") as raw, np.load(raw) as file:
             arrays = {name: file[name] for name in file.files}
         stored = str(arrays.pop("digest"))
-        fits = arrays.keys() == shapes.keys() and all(
-            len(arrays[name].shape) == len(shape)
-            and all(
-                want in (None, got) for want, got in zip(shape, arrays[name].shape, strict=True)
-            )
+        sizes = {name: array.shape for name, array in arrays.items()}
+        fits = sizes.keys() == shapes.keys() and all(
+            len(sizes[name]) == len(shape)
+            and all(want in (None, got) for want, got in zip(shape, sizes[name], strict=True))
             for name, shape in shapes.items()
         )
         problem = "" if fits and stored == digest(arrays) else "its content is not what was written"
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-    ) as error:
+    except UNREADABLE as error:
         problem, arrays = str(error) or type(error).__name__, {}
     if problem:
         _warn(f"cached file {path} is damaged ({' '.join(problem.split())}); it is made again")

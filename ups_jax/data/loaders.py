@@ -1,21 +1,15 @@
 """Trajectories and predictions as files: npz and HDF5, selected by suffix."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from ups_jax.data.pdebench import (
-    Samples,
-    check_finite,
-    check_strides,
-    file_hash,
-    load_pdebench,
-    sample_range,
-)
+from ups_jax.data import pdebench
+from ups_jax.data.cache import UNREADABLE
 from ups_jax.files import atomic_path
 from ups_jax.types import Array, Trajectories
 
@@ -27,7 +21,7 @@ def load(
     *,
     space_stride: int = 1,
     time_stride: int = 1,
-    samples: Samples = None,
+    samples: pdebench.Samples = None,
     nu: float | None = None,
     stream: bool = False,
 ) -> Trajectories:
@@ -36,22 +30,14 @@ def load(
     Strides and samples subsample both kinds. `nu` is the PDE parameter of an npz file without
     `cond`. `stream` leaves the fields of an HDF5 file on disk.
     """
-    path = Path(path)
-    if _suffix(path) in HDF5:
-        return load_pdebench(
-            path,
-            space_stride=space_stride,
-            time_stride=time_stride,
-            samples=samples,
-            nu=nu,
-            stream=stream,
-        )
+    path, strides = Path(path), dict(space_stride=space_stride, time_stride=time_stride)
+    if _suffix(path, (".npz", *HDF5)) in HDF5:
+        return pdebench.load_pdebench(path, **strides, samples=samples, nu=nu, stream=stream)
     if stream:
         raise ValueError(f"{path}: only HDF5 files can be streamed; set data.stream to false")
     data = load_npz(path)
-    frames, points = data.u.shape[1], data.points
-    check_strides(frames, points, space_stride=space_stride, time_stride=time_stride)
-    selected = sample_range(samples, len(data))
+    pdebench.check_strides(data.u.shape[1], data.points, **strides)
+    selected = pdebench.sample_range(samples, len(data))
     index = slice(selected.start, selected.stop, selected.step)
     space = (slice(None, None, space_stride),) * data.ndim
     u = data.u[(index, slice(None, None, time_stride), *space)]
@@ -59,10 +45,8 @@ def load(
     assert cond is not None
     if nu is not None and cond.shape[1] == 0:
         cond = np.full((len(cond), 1), nu, np.float32)
-    dt = data.dt * time_stride
-    return Trajectories(
-        np.ascontiguousarray(u), cond[index], dt, data.extent, data.channels, data.origin
-    )
+    u, dt = np.ascontiguousarray(u), data.dt * time_stride
+    return Trajectories(u, cond[index], dt, data.extent, data.channels, data.origin)
 
 
 def load_npz(path: str | Path) -> Trajectories:
@@ -80,21 +64,20 @@ def load_npz(path: str | Path) -> Trajectories:
         with path.open("rb") as raw, np.load(raw) as file:
             names = sorted(file.files)
             arrays = {name: file[name] for name in FIELDS if name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: not a readable npz file of plain arrays ({reason})") from error
     if "u" not in arrays:
-        raise ValueError(
-            f"{path}: no array 'u' (n, t, *s, c); arrays: {', '.join(names) or 'none'}"
-        )
+        listed = ", ".join(names) or "none"
+        raise ValueError(f"{path}: no array 'u' (n, t, *s, c); arrays: {listed}")
     u = arrays["u"]
     if u.dtype.kind != "f":
         raise ValueError(f"{path}: u holds {u.dtype}; expected floats: u.astype('float32')")
     if u.size == 0:
         raise ValueError(f"{path}: u has shape {u.shape} and holds nothing")
-    check_finite(u, np.arange(len(u)), path)
+    pdebench.check_finite(u, np.arange(len(u)), path)
     cond = arrays.get("cond")
-    origin = f"{path.name}, {file_hash(path)}"
+    origin = f"{path.name}, {pdebench.file_hash(path)}"
     try:
         return Trajectories(
             u.astype(np.float32),
@@ -110,7 +93,7 @@ def load_npz(path: str | Path) -> Trajectories:
 
 def save_npz(path: str | Path, trajectories: Trajectories) -> None:
     """Write trajectories atomically, as `load_npz` reads them."""
-    _write(_target(path, (".npz",)), _arrays(trajectories))
+    _write(Path(path), _arrays(trajectories), allowed=(".npz",))
 
 
 def save_predictions(
@@ -122,7 +105,6 @@ def save_predictions(
     the context frames. Names in the file: those of `save_npz` for the truth (`load_npz` opens it),
     and `predictions/<name>`. Raises ValueError on another suffix or on shapes that do not match.
     """
-    path = _target(path, (".npz", *HDF5))
     arrays = _arrays(truth)
     for name, u in predictions.items():
         got, want = np.shape(u), arrays["u"].shape
@@ -132,7 +114,7 @@ def save_predictions(
                 "with as many frames or fewer"
             )
         arrays[f"predictions/{name}"] = np.asarray(u)
-    _write(path, arrays)
+    _write(Path(path), arrays, allowed=(".npz", *HDF5))
 
 
 FIELDS = ("u", "cond", "dt", "extent", "channels", "origin")
@@ -142,9 +124,10 @@ def _arrays(trajectories: Trajectories) -> dict[str, np.ndarray]:
     return {name: np.asarray(getattr(trajectories, name)) for name in FIELDS}
 
 
-def _write(path: Path, arrays: Mapping[str, Any]) -> None:
+def _write(path: Path, arrays: Mapping[str, Any], *, allowed: Sequence[str]) -> None:
+    suffix = _suffix(path, allowed)
     with atomic_path(path) as scratch:
-        if _suffix(path) == ".npz":
+        if suffix == ".npz":
             with scratch.open("wb") as file:
                 np.savez(file, **arrays)
             return
@@ -154,15 +137,8 @@ def _write(path: Path, arrays: Mapping[str, Any]) -> None:
                 out[name] = array.astype(h5py.string_dtype()) if text else array
 
 
-def _suffix(path: Path) -> str:
+def _suffix(path: Path, allowed: Sequence[str]) -> str:
     suffix = path.suffix.lower()
-    if suffix not in (".npz", *HDF5):
-        raise ValueError(f"{path}: unknown file type {suffix!r}; allowed: .npz, .h5, .hdf5")
+    if suffix not in allowed:
+        raise ValueError(f"{path}: unknown file type {suffix!r}; allowed: {', '.join(allowed)}")
     return suffix
-
-
-def _target(path: str | Path, allowed: tuple[str, ...]) -> Path:
-    path = Path(path)
-    if path.suffix.lower() not in allowed:
-        raise ValueError(f"{path}: cannot write {path.suffix!r}; allowed: {', '.join(allowed)}")
-    return path

@@ -16,13 +16,10 @@ from ups_jax.types import Trajectories
 
 READ_BYTES = 64 * 2**20
 """Bytes per read, at least one sample."""
-
 FULL_HASH_BYTES = 256 * 2**20
 """Largest file that is hashed completely; of larger ones only head and tail are hashed."""
-
 END_HASH_BYTES = 16 * 2**20
 """Bytes of the head, and of the tail, that are hashed."""
-
 Samples = slice | range | tuple[int, int] | None
 """Samples of a file: a slice, a range, (first, last + 1), or None for all."""
 
@@ -77,14 +74,9 @@ def load_pdebench(
                 first += len(block)
     channels = ("u",) if u.shape[-1] == 1 else ()
     cond = np.full((len(u), 1), nu, np.float32)
-    return Trajectories(
-        u,
-        cond,
-        rounded(dt * time_stride),
-        (rounded(dx * points),),
-        channels,
-        f"{path.name}, {file_hash(path)}",
-    )
+    # Six significant digits, the precision of float32 coordinates.
+    dt, length = (float(f"{value:.6g}") for value in (dt * time_stride, dx * points))
+    return Trajectories(u, cond, dt, (length,), channels, f"{path.name}, {file_hash(path)}")
 
 
 @contextmanager
@@ -192,9 +184,8 @@ def check_strides(
 def sample_range(samples: Samples, total: int) -> range:
     """Return samples of `total` as a rising range; ValueError if it is empty or out of range."""
     if isinstance(samples, slice):
-        bounds = (samples.start, samples.stop)
         chosen = range(total)[samples]
-        inside = all(x is None or -total <= x <= total for x in bounds)
+        inside = all(-total <= x <= total for x in (samples.start or 0, samples.stop or 0))
     else:
         chosen = range(total) if samples is None else samples
         chosen = chosen if isinstance(chosen, range) else range(*chosen)
@@ -229,11 +220,6 @@ def file_hash(path: Path) -> str:
         file.seek(-END_HASH_BYTES, os.SEEK_END)
         total.update(file.read(END_HASH_BYTES))
     return f"sha256(size+head+tail) {total.hexdigest()[:12]}"
-
-
-def rounded(value: float) -> float:
-    """Round to six significant digits, the precision of float32 coordinates."""
-    return float(f"{value:.6g}")
 
 
 def _divisors(n: int) -> str:

@@ -21,7 +21,6 @@ from ups_jax.types import Array, Interrupted, Key, Trajectories
 
 SHARD_SAMPLES = 512
 """Samples that are drawn, sorted by speed and cached together."""
-
 CPU_CHUNK_SAMPLES = 32
 """Samples per call on a CPU, where calls run in parallel; an accelerator solves whole shards."""
 
@@ -73,9 +72,8 @@ def simulate(
     _on_devices(devices, n, partial(_fill, out, solver, key, folder, tick), stop)
     laws = dict(zip(sorted(pde.laws), out["laws"].max(axis=0).tolist(), strict=True))
     meta = {"cells": pde.cells, "laws": laws}
-    return Trajectories(
-        out["u"], out["cond"], pde.dt, pde.extent, pde.channels, "regenerated", meta
-    )
+    u, cond = out["u"], out["cond"]
+    return Trajectories(u, cond, pde.dt, pde.extent, pde.channels, "regenerated", meta)
 
 
 def _on_devices(
@@ -134,8 +132,7 @@ class _Solver:
         on_cpu = jax.default_backend() == "cpu"
         self.chunk = CPU_CHUNK_SAMPLES if on_cpu else SHARD_SAMPLES
         self.workers = min(os.cpu_count() or 1, 4) if on_cpu else 1
-        self.generator = generator
-        self.steps = steps
+        self.generator, self.steps = generator, steps
         self._compiled: dict[Any, Any] = {}
         self.lowered_draw, self.lowered_evolve = self._lower()
 
@@ -160,10 +157,9 @@ class _Solver:
 
     def identity(self, key: Key) -> str:
         """Return a folder name that depends on programs, key, JAX version and platform."""
-        program = sha256(self.lowered_draw.as_text().encode())
-        program.update(self.lowered_evolve.as_text().encode())
+        program = self.lowered_draw.as_text() + self.lowered_evolve.as_text()
         parts = dict(
-            program=program.hexdigest(),
+            program=sha256(program.encode()).hexdigest(),
             key=np.asarray(jax.random.key_data(key)).tolist(),
             generator=self.generator,
             laws={name: law.kind for name, law in self.pde.laws.items()},
@@ -205,12 +201,11 @@ def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
             u = pde.step(u, cond)
             return u, frame(u)
 
+        def join(first: Array, rest: Array) -> Array:
+            return jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, 1)
+
         later = jax.lax.scan(body, u, None, length=steps)[1]
-        frames, values = jax.tree.map(
-            lambda first, rest: jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, 1),
-            frame(u),
-            later,
-        )
+        frames, values = jax.tree.map(join, frame(u), later)
         return SolverOutput(frames, values, {name: law.scale(u) for name, law in pde.laws.items()})
 
     return evolve
@@ -219,9 +214,7 @@ def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
 def _cell_strides(pde: PDE) -> tuple[int, ...]:
     """Cells per saved point along each axis; ValueError unless they are whole numbers."""
     if len(pde.cells) != len(pde.points):
-        raise ValueError(
-            f"cells {pde.cells} and points {pde.points} must have the same number of axes"
-        )
+        raise ValueError(f"cells {pde.cells} and points {pde.points}; expected as many axes")
     for cells, points in zip(pde.cells, pde.points, strict=True):
         if points < 1 or cells % points:
             raise ValueError(

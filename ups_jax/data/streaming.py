@@ -107,12 +107,10 @@ def draw_windows(
 ) -> tuple[Array, Array]:
     """Draw the windows of `sample_windows`, to the bit, from fields in memory or on disk."""
     cond = jnp.asarray(data.cond)
+    drawn: Any = dict(batch=batch, length=length, start_bias=start_bias)
     if not isinstance(data.u, DiskFields):
-        return sample_windows(
-            key, jnp.asarray(data.u), cond, batch=batch, length=length, start_bias=start_bias
-        )
-    n, frames = data.u.shape[:2]
-    index = window_index(key, n, frames, batch=batch, length=length, start_bias=start_bias)
+        return sample_windows(key, jnp.asarray(data.u), cond, **drawn)
+    index = window_index(key, *data.u.shape[:2], **drawn)
     sample, start = (np.asarray(x) for x in index)
     return jnp.asarray(data.u.windows(sample, start, length)), cond[sample]
 
@@ -160,9 +158,8 @@ class WindowLoader:
         ahead = step + self._chunk
         self._next = (ahead, self._thread.submit(self._read, ahead))
         fields, cond, batch = windows
-        return tuple(
-            global_batch(self._mesh, x, axis=cond.ndim - 2, batch=batch) for x in (fields, cond)
-        )
+        put = partial(global_batch, self._mesh, axis=cond.ndim - 2, batch=batch)
+        return put(fields), put(cond)
 
     def close(self) -> None:
         """Stop the thread and drop its windows."""

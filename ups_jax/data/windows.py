@@ -65,9 +65,8 @@ def _accumulate_moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.nd
         block = block.astype(np.float64)
         m, block_mean = len(block), block.mean(axis=0)
         delta = block_mean - mean
-        square = (
-            square + ((block - block_mean) ** 2).sum(axis=0) + delta**2 * (count * m / (count + m))
-        )
+        within = ((block - block_mean) ** 2).sum(axis=0)
+        square = square + within + delta**2 * (count * m / (count + m))
         mean = mean + delta * (m / (count + m))
         count += m
     std = np.sqrt(square / count)
@@ -83,9 +82,8 @@ def condition(stats: Mapping[str, Any], features: Array) -> Array:
     """Normalize the features of the PDE's parameters: (..., p) -> (..., p)."""
     if not features.shape[-1]:
         return features
-    return (features - per_channel(stats["cond_mean"], features)) / per_channel(
-        stats["cond_std"], features
-    )
+    mean, std = (per_channel(stats[name], features) for name in ("cond_mean", "cond_std"))
+    return (features - mean) / std
 
 
 def sample_windows(

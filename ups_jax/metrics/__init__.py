@@ -41,14 +41,11 @@ from ups_jax.metrics.point import (
     spectral_error_squared,
 )
 
-SUFFIXES = ("_median", "_p90")
-
 
 def metric_of_key(key: str) -> Metric | None:
     """Return the metric of a summary key such as "eval/operator/p10/nrmse_median@1", or None."""
     name = key.rpartition("/")[2].partition("@")[0]
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
+    name = name.removesuffix("_median").removesuffix("_p90")
     return METRICS.get(name) or ENSEMBLE_METRICS.get(name)
 
 
