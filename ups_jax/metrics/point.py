@@ -112,10 +112,8 @@ def correlation(pred: Array, true: Array, ndim: int) -> Array:
     std_p, std_q = rms(p, ndim), rms(q, ndim)
     rounding = 4 * jnp.finfo(p.dtype).eps
     flat_p, flat_q = std_p <= rounding * rms(pred, ndim), std_q <= rounding * rms(true, ndim)
-    pearson = jnp.mean(
-        safe_ratio(p, jnp.expand_dims(std_p, axes)) * safe_ratio(q, jnp.expand_dims(std_q, axes)),
-        axes,
-    )
+    p, q = (safe_ratio(x, jnp.expand_dims(s, axes)) for x, s in ((p, std_p), (q, std_q)))
+    pearson = jnp.mean(p * q, axes)
     of_constants = jnp.where(flat_p & flat_q, 1.0, 0.0)
     return jnp.mean(jnp.where(flat_p | flat_q, of_constants, pearson), -1)
 

@@ -160,9 +160,8 @@ def error_text(truth: np.ndarray, prediction: np.ndarray, times: np.ndarray) -> 
 def _axis(truth: np.ndarray, times: ArrayLike | None, extent: Sequence[float] | None) -> Axis:
     values = np.arange(1, len(truth) + 1) if times is None else np.asarray(times, float)
     if values.shape != truth.shape[:1]:
-        raise ValueError(
-            f"times has shape {values.shape}; expected one time a frame, {truth.shape[:1]}"
-        )
+        frames = truth.shape[:1]
+        raise ValueError(f"times has shape {values.shape}; expected one time a frame, {frames}")
     lengths = tuple(map(float, truth.shape[1:-1] if extent is None else extent))
     if len(lengths) != truth.ndim - 2:
         raise ValueError(f"extent is {lengths}; expected one length a space axis, {truth.ndim - 2}")

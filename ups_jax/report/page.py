@@ -57,10 +57,9 @@ def write_report(
     the top of the page; tables: those of LEAD follow the verdict, the others the figures. Every
     file is replaced atomically.
     """
-    figures = []
-    for figure in draw_figures(data):
+    figures = list(draw_figures(data))
+    for figure in figures:
         write_bytes(Path(workdir) / "figures" / f"{figure.name}.png", figure.png)
-        figures.append(figure)
     report = data.evaluation
     truth = report.examples.get("truth")
     grid = () if truth is None else truth.shape[2:-1]
