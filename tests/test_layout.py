@@ -46,7 +46,7 @@ HOMES = {
 }
 
 
-# A name after a dot is exempt: `study.tell` is Optuna's, and old keys stay readable.
+# A name after a dot is exempt: `study.tell` is Optuna's; so are lines that end in `# key map`.
 BANNED = re.compile(
     r"(?<![a-z.])(nought|dear|told|tells?|said|beside|asked|hangs?~on|goes~on|of~which|fate"
     r"|strangers?|rivalry|ship(?:s|ped)?(?!~configs?)|members~go|as~one~sees)(?![a-z])".replace(
@@ -149,6 +149,8 @@ def test_a_constant_has_one_meaning_in_the_package():
 def test_prose_uses_the_words_of_the_field(path):
     text = path.read_text()
     hits = [(text.count("\n", 0, m.start()) + 1, m[0]) for m in BANNED.finditer(text)]
+    lines = text.splitlines()
+    hits = [(line, word) for line, word in hits if not lines[line - 1].endswith("# key map")]
     if path.suffix == ".py":
         strings = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr)]
         docs = [x for x in strings if isinstance(x, ast.Constant) and isinstance(x.value, str)]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from inspect import signature
 from typing import Any
+from zlib import crc32
 
 import jax
 import jax.numpy as jnp
@@ -203,7 +204,7 @@ def bind(stage: Stage, emulator: Emulator, settings: Mapping[str, Any]) -> Bound
 
     def bound(function: Callable[..., Any]) -> Callable[..., Any]:
         parameters = signature(function).parameters.values()
-        names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in settings]
+        names = [p.name for p in parameters if p.default is not p.empty and p.name in settings]
         return partial(function, emulator, **{name: settings[name] for name in names})
 
     optional = {"data": stage.data, "prepare": stage.prepare}
@@ -259,3 +260,14 @@ STAGES: dict[str, Stage] = {
         validate_by="crps",
     ),
 }
+BUILT_IN_STAGES = tuple(STAGES)
+
+
+def key_number(name: str) -> int:
+    """Return the number that is folded into a run's key for a stage.
+
+    A stage of the user has a hash of its name: it must not depend on what else is registered.
+    """
+    if name in BUILT_IN_STAGES:
+        return BUILT_IN_STAGES.index(name) + 1
+    return 2**16 + crc32(name.encode()) % 2**30

@@ -143,19 +143,19 @@ class Stage:
     """A training stage: one network, its loss, its starting point, and how validation selects.
 
     `network` builds the entry `name` of the parameters: "operator", "stochastic" (an operator with
-    noise channels), "denoiser", or a function of the PDE; None trains an entry that exists.
+    noise channels), "denoiser", or a function of the PDE.
     `loss(emulator, params, batch, key)` -> scalar, scalars to log, with `batch` windows u
     (b, 1 + unroll, *s, c) and cond (b, p). `data(emulator, params, trajectories)` derives training
     data with `fields` fields side by side in the channels; `prepare(emulator, params, batch, key)`
     derives initial parameters. Keyword arguments of these functions are filled with the recipe
     values of the same name. `validate_by` is the nRMSE of `forecaster`, its ensemble CRPS, or the
     loss itself. `after` names the stages that must be trained before, `defaults` overrides keys of
-    the stage's config section, `series` names its training series.
+    the stage's config section, `series` names its training series and `scalars` what `loss` logs.
     """
 
     name: str
     loss: Callable[..., tuple[Array, dict[str, Array]]]
-    network: str | Callable[[Any], Any] | None = "operator"
+    network: str | Callable[[Any], Any] = "operator"
     after: tuple[str, ...] = ()
     data: Callable[..., Trajectories] | None = None
     prepare: Callable[..., Params] | None = None
@@ -164,6 +164,7 @@ class Stage:
     forecaster: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     series: str = ""
+    scalars: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Name the forecaster and the series after the stage where they have no other name."""

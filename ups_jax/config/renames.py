@@ -7,7 +7,7 @@ from ups_jax.config.base import SCHEMA
 from ups_jax.files import flatten
 
 RENAMED_SCHEMA = 2
-SELECTED_KEY, SELECTED_FOLDER = (name.lstrip(".") for name in (".ship", ".shipped"))
+SELECTED_KEY, SELECTED_FOLDER = "ship", "shipped"  # key map
 """Key in metadata.json, and folder under ckpt/, of the selected parameters before schema 3."""
 NAME_RENAMES = {
     "continued": "control", "distilled": "student", "distill": "student", "crps": "ensemble"

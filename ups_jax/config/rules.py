@@ -6,7 +6,8 @@ from typing import Any
 from ups_jax.config.base import SCHEMA, Config
 from ups_jax.config.bounds import check_values, require
 from ups_jax.config.gate_rules import check_gate_rules
-from ups_jax.forecast import FORECASTERS
+from ups_jax.forecast import FORECASTERS, is_deterministic
+from ups_jax.registry import lookup
 from ups_jax.stages import STAGES
 from ups_jax.train import Recipe
 
@@ -50,6 +51,13 @@ def _stages(cfg: Config) -> None:
             raise ValueError(
                 f"stages has {stage!r}, but the config has no section fit.{stage}; add the stage "
                 "to STAGES before get_config()"
+            )
+    for stage in (STAGES[name] for name in stages if STAGES[name].validate_by != "loss"):
+        forecaster = lookup(FORECASTERS, stage.forecaster, f"forecaster of stage {stage.name!r}")
+        if stage.validate_by == "crps" and not forecaster.stochastic:
+            raise ValueError(
+                f"stage {stage.name!r} is validated by CRPS, but forecaster {stage.forecaster!r} "
+                "has no members; declare it stochastic, or validate by 'nrmse'"
             )
     independent = [stage for stage in stages if cfg.fit[stage].match_flops_of is None]
     for stage in stages:
@@ -121,6 +129,10 @@ def _forecasters(cfg: Config) -> None:
                 f"eval.forecasters has {name!r}, which needs stage {missing[0]!r}{search}; "
                 "add it to stages"
             )
+    if not any(is_deterministic(name) for name in names):
+        raise ValueError(
+            f"eval.forecasters is {names!r}; it needs one without members, 'persistence' say"
+        )
     allowed = f"best, or one of eval.forecasters: {', '.join(names)}"
     require(select in ("best", *names), "eval.select", select, allowed)
     if select == "best" and "operator" not in names:

@@ -147,9 +147,10 @@ class Report:
 
     def _row(self, mode: str, prefix: str, suffix: str = "") -> list[Any]:
         values = [self.scalars.get(f"{prefix}{name}{suffix}") for name in self._metrics()]
+        if suffix:
+            return [*values, *[None] * (len(COUNTS) + 2)]
         counts = [int(self.scalars[f"eval/{mode}/{name}"]) for name in COUNTS]
-        ms = self.scalars.get(f"eval/{mode}/ms{suffix}")
-        return [*values, self.parameters.get(mode, 0), *counts, ms]
+        return [*values, self.parameters.get(mode, 0), *counts, self.scalars[f"eval/{mode}/ms"]]
 
     def _seed_rows(self, key: str, mode: str) -> list[tuple[str, str]]:
         if f"{key}_seeds_mean" not in self.scalars:

@@ -5,7 +5,7 @@ import time
 from contextlib import ExitStack
 
 from ups_jax import config, sharding
-from ups_jax.experiment import distributed, environment, training, workdir
+from ups_jax.experiment import distributed, environment, schedule, training, workdir
 from ups_jax.experiment.build import build
 from ups_jax.experiment.context import (
     ResumeState,
@@ -42,11 +42,14 @@ def _context(options: RunOptions, stop: StopFlag) -> RunContext:
     for key, batch in (batches | {"eval.batch": cfg.eval.batch}).items():
         sharding.require_divides(key, batch, mesh)
     no_gates = not any(gate.metric for gate in cfg.gates.values())
-    if options.fail_on_gate and no_gates:
+    if options.fail_on_gate and no_gates and not options.dry_run:
         distributed.print_once("warning: --fail_on_gate: the config has no gates", sys.stderr)
+    emulator = build(cfg)
+    for stage in cfg.stages:
+        schedule.recipe_of(emulator, cfg, stage)
     return RunContext(
         cfg,
-        build(cfg),
+        emulator,
         options.workdir or default_workdir(options.config),
         options,
         distributed.shared_stop(stop),

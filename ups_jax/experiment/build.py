@@ -104,7 +104,7 @@ def _networks(cfg: Any, pde: PDE, operator: Callable[[int], Network]) -> dict[st
     networks = {}
     for name in cfg.stages:
         kind = lookup(STAGES, name, "stage").network
-        if name != "operator" and kind is not None:
+        if name != "operator":
             make = lookup(makers, kind, "kind of network") if isinstance(kind, str) else None
             networks[name] = make() if make else kind(pde)  # pyright: ignore[reportCallIssue]
     return networks

@@ -15,6 +15,8 @@ from ups_jax.experiment.datasets import Splits
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.progress import ProgressBar
 from ups_jax.sharding import Mesh
+from ups_jax.stages import STAGES
+from ups_jax.tracking.schema import SERIES, Schema
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,3 +95,9 @@ class RunContext:
     wall: dict[str, float] = field(default_factory=dict)
     variants: list[list[Any]] = field(default_factory=list)
     lock: AbstractContextManager[Any] = field(default_factory=nullcontext)
+
+    def schema(self) -> Schema:
+        """Return the series that the stages of the run may log."""
+        stages = [STAGES[name] for name in self.cfg.stages]
+        scalars = [name for stage in stages for name in stage.scalars]
+        return Schema(tuple(stage.series for stage in stages), (*SERIES, *scalars))

@@ -12,7 +12,7 @@ from ups_jax.evaluate import Report, evaluate, merge_seeds, per_sample_nrmse, se
 from ups_jax.evaluate.beam_search import SearchAnalysis, analyze_search
 from ups_jax.evaluate.ensembles import Ensembles, evaluate_ensembles
 from ups_jax.experiment.context import RunContext
-from ups_jax.forecast import FORECASTERS, calls_per_step
+from ups_jax.forecast import FORECASTERS, calls_per_step, is_deterministic
 from ups_jax.tables import format_table, select_columns
 from ups_jax.types import Params, Trajectories
 
@@ -111,7 +111,7 @@ def evaluate_run(
     evaluated on the whole split. Raises Interrupted.
     """
     cfg, params = context.cfg, networks[index]
-    single = [m for m in cfg.eval.forecasters if m != SEARCH and not FORECASTERS[m].stochastic]
+    single = [m for m in cfg.eval.forecasters if is_deterministic(m)]
     stochastic = [m for m in cfg.eval.forecasters if FORECASTERS[m].stochastic]
     run = partial(evaluate_test, context, test=test)
     report = run(params, forecasters=single)

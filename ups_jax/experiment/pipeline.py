@@ -63,7 +63,7 @@ def execute(context: RunContext) -> int:
 
 def _open(context: RunContext) -> tracking.RunRecord:
     """Open the run's record: with files and W&B on the primary process, in memory on others."""
-    schema = tracking.Schema(stages=tuple(STAGES[name].series for name in context.cfg.stages))
+    schema = context.schema()
     if not distributed.is_primary():
         return tracking.RunRecord(schema)
     return tracking.start(

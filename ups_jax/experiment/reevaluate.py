@@ -24,11 +24,10 @@ from ups_jax.experiment.evaluation import SELECT_BEST, evaluate_run, format_eval
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.experiment.trained import load
 from ups_jax.files import read_json, write_json
-from ups_jax.forecast import FORECASTERS, require_trained
+from ups_jax.forecast import FORECASTERS, is_deterministic, require_trained
 from ups_jax.pde.base import PDE
 from ups_jax.progress import ProgressBar
 from ups_jax.registry import lookup
-from ups_jax.stages import STAGES
 from ups_jax.types import Params, Trajectories
 
 CHANGED_EVAL_KEYS = ("forecasters", "horizons", "select")
@@ -108,7 +107,7 @@ def execute(command: Command) -> int:
     write_json(folder / "evaluation.json", record)
     if command.save_predictions:
         save_predictions(command.save_predictions, report.predictions, truth=command.test)
-    schema = tracking.Schema(stages=tuple(STAGES[name].series for name in context.cfg.stages))
+    schema = context.schema()
     with tracking.reopen(folder, schema=schema, mode=context.options.wandb_mode) as run:
         _log_evaluation(run, report, command.changed)
     print(format_evaluation(evaluation))
@@ -146,6 +145,11 @@ def _config_changes(options: EvaluateOptions, cfg: Any, pde: PDE) -> dict[str, A
         for name in names:
             lookup(FORECASTERS, name, "forecaster")
             require_trained(name, dict.fromkeys(cfg.stages))
+        if not any(is_deterministic(name) for name in names):
+            raise ValueError(
+                f"--forecasters is {options.forecasters}; it needs one without members, "
+                "'persistence' say"
+            )
         if names != tuple(cfg.eval.forecasters):
             changed["forecasters"] = names
             changed["select"] = cfg.eval.select if cfg.eval.select in names else names[-1]

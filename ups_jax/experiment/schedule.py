@@ -23,13 +23,18 @@ def recipe_of(emulator: Emulator, cfg: Any, name: str) -> Recipe:
     With `fit.<name>.match_flops_of` set, its updates cost as many FLOPs as that stage.
     """
     recipe = Recipe.of_section(cfg.fit[name])
-    if recipe.match_flops_of is None:
+    other = recipe.match_flops_of
+    if other is None:
         return recipe
     fractions = zip(cfg.fit[name].phase_fractions, recipe.unroll, strict=True)
     mean = sum(share * _update_flops(emulator, cfg, name, unroll) for share, unroll in fractions)
     call = recipe.steps_per_call
-    steps = round(training_flops(emulator, cfg, recipe.match_flops_of) / mean / call) * call
-    return replace(recipe, steps=max(steps, call * len(recipe.unroll)))
+    steps = round(training_flops(emulator, cfg, other) / mean / call) * call
+    steps = max(steps, call * len(recipe.unroll))
+    try:
+        return replace(recipe, steps=steps, match_flops_of=None)
+    except ValueError as error:
+        raise ValueError(f"fit.{name}, with the FLOPs of {other!r}: {error}") from error
 
 
 def training_flops(emulator: Emulator, cfg: Any, name: str) -> float:

@@ -76,6 +76,11 @@ def _config_of(emulator: Emulator) -> Any:
     """Return the config that builds an emulator."""
     if "schema" in emulator.spec:
         return config.from_dict(emulator.spec)
+    if emulator.networks or emulator.diffusion or emulator.search:
+        raise ValueError(
+            "the emulator has networks beyond its operator, which only a config describes; "
+            "build it with ups.build"
+        )
     pde, operator = emulator.pde, emulator.spec.get("operator")
     if operator is None:
         raise ValueError(

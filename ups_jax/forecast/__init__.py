@@ -29,6 +29,11 @@ COUNT_OPTIONS = ("members", "calls", "levels", "beams", "candidates")
 """Options that are whole numbers of at least one."""
 
 
+def is_deterministic(mode: str) -> bool:
+    """Return whether a forecaster is evaluated on the whole split, in the main table."""
+    return mode != "ttc" and not FORECASTERS[mode].stochastic
+
+
 def _never(forecasters: tuple[str, ...]) -> bool:
     return False
 
@@ -158,7 +163,7 @@ def require_trained(mode: str, trained: Mapping[str, Any]) -> None:
 
 def _check_options(mode: str, options: Mapping[str, Any]) -> None:
     parameters = inspect.signature(FORECASTERS[mode].run).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "steps"]
+    known = [p.name for p in parameters if p.default is not p.empty]
     for name, value in options.items():
         if name not in known:
             allowed = ", ".join(known) or "none"

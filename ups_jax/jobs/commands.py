@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `[COMMAND] FLAGS`, by default `train`, and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0].startswith("-"):
+        if "--help" in words or "-h" in words:
+            print(f"commands: {', '.join(COMMANDS)} (default: train); ups COMMAND --help\n")
         return run("train", words, prog="ups")
     try:
         lookup(COMMANDS, words[0], "command")

@@ -22,12 +22,16 @@ KEYS_OF_KIND = {
     "promote": EVENT_KEYS,
     "demote": EVENT_KEYS,
 }  # fmt: skip
-SCHEMA_1_KEYS = {".recipe": "seedless_fingerprint", ".seeds": "num_seeds", ".ship": "selected"}
-SCHEMA_1_PARTS = {
-    ".continued": "control", ".crps": "ensemble", ".distill": "student", ".distilled": "student",
-    ".rivals": "selection", ".shipped": "selected",
+SCHEMA_1_KEYS = {
+    "recipe": "seedless_fingerprint", "seeds": "num_seeds",
+    "ship": "selected",  # key map
 }  # fmt: skip
-"""Parts of metric keys, and names of forecasters, that schema 1 wrote; each after a dot."""
+SCHEMA_1_PARTS = {
+    "continued": "control", "crps": "ensemble", "distill": "student", "distilled": "student",
+    "rivals": "selection",
+    "shipped": "selected",  # key map
+}  # fmt: skip
+"""Parts of metric keys, and names of forecasters, that schema 1 wrote."""
 Row = dict[str, Any]
 
 
@@ -139,10 +143,10 @@ def upgrade_row(row: Row) -> Row:
     """
     if row.get("schema") != 1:
         return row
-    row = {SCHEMA_1_KEYS.get(f".{key}", key): value for key, value in row.items()}
+    row = {SCHEMA_1_KEYS.get(key, key): value for key, value in row.items()}
     row["schema"] = ROW_SCHEMA
     if isinstance(selected := row.get("selected"), str):
-        row["selected"] = SCHEMA_1_PARTS.get(f".{selected}", selected)
+        row["selected"] = SCHEMA_1_PARTS.get(selected, selected)
     if isinstance(metrics := row.get("metrics"), dict):
         row["metrics"] = {_upgrade_key(key): value for key, value in metrics.items()}
     if isinstance(gates := row.get("gates"), dict):
@@ -155,7 +159,7 @@ def upgrade_row(row: Row) -> Row:
 
 def _upgrade_key(key: str) -> str:
     """Rename forecasters and stages in a metric key of schema 1, but not the metric itself."""
-    *parents, last = [SCHEMA_1_PARTS.get(f".{part}", part) for part in key.split("/")]
+    *parents, last = [SCHEMA_1_PARTS.get(part, part) for part in key.split("/")]
     return "/".join([*parents, last if parents == ["params"] else key.rpartition("/")[2]])
 
 

@@ -12,7 +12,7 @@ from ups_jax.evaluate import ensemble_validator, loss_validator, validator
 from ups_jax.progress import ProgressBar
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh
-from ups_jax.stages import STAGES, bind
+from ups_jax.stages import STAGES, bind, key_number
 from ups_jax.train.loop import (
     NO_HOOKS,
     FitResult,
@@ -83,7 +83,13 @@ def train(
     ValueError where an earlier stage is missing, FloatingPointError where training diverges.
     """
     recipe = recipe or Recipe.of_section(lookup(STAGES, stage, "stage").defaults)
-    params = params or init(emulator, key, fit_statistics(emulator, data))
+    if params is None:
+        if STAGES[stage].after:
+            raise ValueError(
+                f"stage {stage!r} needs the parameters of {', '.join(STAGES[stage].after)}; train "
+                "these first and pass params="
+            )
+        params = init(emulator, key, fit_statistics(emulator, data))
     bar = ProgressBar(on=progress)
     show = ("loss", f"val_{lookup(STAGES, stage, 'stage').validate_by}")
     last: dict[str, float] = {}
@@ -127,8 +133,12 @@ def train_stage(
             f"stage {name!r} needs {missing[0]!r} among the parameters {sorted(params)}; "
             "build the emulator with that stage, and train it first"
         )
+    if recipe.match_flops_of is not None:
+        raise ValueError(
+            f"match_flops_of is {recipe.match_flops_of!r}, which only a run resolves; give steps"
+        )
     bound = bind(stage, emulator, recipe.to_dict())
-    number, run_key = list(STAGES).index(name) + 1, key[0] if key.ndim else key
+    number, run_key = key_number(name), key[0] if key.ndim else key
     stage_key = _maybe_vmap(lambda k: jax.random.fold_in(k, number), key)
     data, val = bound.data(params, data), bound.data(params, val)
     return fit(
