@@ -43,8 +43,8 @@ def home(tmp_path_factory: pytest.TempPathFactory):
     os.environ.update(
         HOME=str(folder), WANDB_CONFIG_DIR=str(folder / "wandb"), UPS_DATA=str(folder / "data")
     )
-    # The runner's own cache of programs, so that no test compiles what another one has.
-    jax.config.update("jax_compilation_cache_dir", str(folder / ".cache" / "ups_jax" / "xla"))
+    # Apart from the runner's cache: these programs are not optimized, and have other last bits.
+    jax.config.update("jax_compilation_cache_dir", str(folder / "unoptimized"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     yield folder
     os.environ.clear()
@@ -63,6 +63,7 @@ def smoke(home: Path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not record.exists():
             quick = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+            quick["JAX_COMPILATION_CACHE_DIR"] = str(home / "unoptimized")
             done = sh([*RUNNER, *argv], check=False, env=quick)
             assert done.returncode == 0, done.stderr
             record.write_text(json.dumps([done.stdout, done.stderr]))

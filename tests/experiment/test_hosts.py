@@ -169,4 +169,4 @@ def test_mistakes_are_told_before_anything_runs(tmp_path, capsys, words, said):
 def test_trials_take_no_coordinator(capsys):
     argv = ["--config=configs/burgers.py:smoke", "--sweep=operator.width=4,8"]
     assert sweep.main([*argv, "--coordinator=a:1"]) == 2
-    assert "trials are runs of their own" in capsys.readouterr().err
+    assert "trials are separate runs of one process each" in capsys.readouterr().err

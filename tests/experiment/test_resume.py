@@ -69,7 +69,7 @@ def test_signals_are_answered_and_a_restart_moves_the_old_run_aside(tmp_path):
     workdir = tmp_path / "w"
     for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         code, seconds, told = stop(workdir, signum, 2)
-        assert code == expected and seconds < 5 and "resume with: python" in told
+        assert code == expected and seconds < 15 and "resume with: python" in told
     old, file = (workdir / "run_id.txt").read_text().strip(), workdir / "run_id.txt"
     assert stored(workdir)[-1].exit_codes == [143] and stored(workdir)[-1].preempting
     process = start(workdir, "--restart")

@@ -331,7 +331,7 @@ def stop_orphans(here):
             os.kill(int(entry.name), signal.SIGKILL)
 
 
-def ended(box, process, timeout=20):
+def ended(box, process, timeout=60):
     """Output and code of a script, after a pause in which its guard could act wrongly."""
     process.wait(timeout)
     time.sleep(0.15)
@@ -520,10 +520,10 @@ def test_a_slurm_job_is_requeued_at_its_limit_and_resumes(cluster, capsys):
     until(SimpleNamespace(here=cluster), "begun")
     # Slurm signals every process of a step.
     os.killpg(first.pid, signal.SIGUSR2)
-    first.wait(timeout=20)
+    first.wait(timeout=60)
     assert (cluster / "checkpoint").exists()
     assert (cluster / "scontrol.log").read_text() == "requeue 12\n"
-    assert subprocess.run(command[1].split(), env=environ, timeout=20).returncode == 0
+    assert subprocess.run(command[1].split(), env=environ, timeout=60).returncode == 0
     one, two = (cluster / "argv").read_text().splitlines()
     assert one == f"{two} --restart", "--restart only at the first start"
 
