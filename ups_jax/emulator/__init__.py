@@ -19,21 +19,3 @@ from ups_jax.emulator.steps import (
     residual_target,
     step,
 )
-
-__all__ = [
-    "BASE_STEPS",
-    "BaseStep",
-    "Denoiser",
-    "DiffusionSpec",
-    "Emulator",
-    "SearchSpec",
-    "add_residual",
-    "base_step",
-    "fit_statistics",
-    "identity_stats",
-    "init",
-    "network_sizes",
-    "num_params",
-    "residual_target",
-    "step",
-]

@@ -15,16 +15,6 @@ from ups_jax.forecast.base import Forecast, Forecaster, one_call
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key, Params, check_field
 
-__all__ = [
-    "FORECASTERS",
-    "Forecast",
-    "Forecaster",
-    "nudged_analysis",
-    "calls_per_step",
-    "forecast",
-    "require_trained",
-]
-
 COUNT_OPTIONS = ("members", "calls", "levels", "beams", "candidates")
 """Options that are whole numbers of at least one."""
 

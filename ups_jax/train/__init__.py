@@ -28,23 +28,6 @@ from ups_jax.train.recipe import Phases, Recipe
 from ups_jax.train.updates import TrainState, run_updates
 from ups_jax.types import Array, BoundStage, Key, Params, Trajectories
 
-__all__ = [
-    "FitResult",
-    "Hooks",
-    "Phases",
-    "Progress",
-    "Recipe",
-    "TrainSnapshot",
-    "TrainState",
-    "Validation",
-    "fit",
-    "init_state",
-    "init_states",
-    "run_updates",
-    "train",
-    "train_stage",
-]
-
 PREPARE_WINDOWS = 256
 """Training windows from which a stage derives its initial parameters."""
 
