@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -186,6 +188,36 @@ def test_a_promotion_needs_all_gates_and_a_lead(champion, run, granted, reason):
     found = decide_promotion(run, before, margin=0.02)
     assert found.granted is granted
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "leads"),
+    [((0.005,), "b"), ((0.01,), "b"), ((0.02,), "a"), ((), "a"), ((0.02, 0.005), "c")],
+)
+def test_a_run_is_promoted_against_the_board_at_the_moment_it_is_entered(
+    tmp_path, meanwhile, leads
+):
+    """Runs that began before `a` and ended earlier; all saw an empty board."""
+    path = tmp_path / "board.jsonl"
+    enter = partial(leaderboard.enter_run, path, margin=0.02, promote=True, by="run")
+    for name, value in zip("bc", meanwhile, strict=False):
+        enter(row(name, val=value))
+    decision, after = enter(row("a", val=0.01))
+    assert leaderboard.champions(after.events) == {"burgers-p1": leads}
+    assert decision.granted == (leads == "a")
+    assert [run["id"] for run in read(path).runs][-1] == "a"
+
+
+def test_equal_runs_that_end_together_promote_one(tmp_path):
+    path = tmp_path / "board.jsonl"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(
+            lambda i: leaderboard.enter_run(
+                path, row(f"run-{i}"), margin=0.02, promote=True, by="run"
+            ), range(8),
+        ))  # fmt: skip
+    entries = read(path)
+    assert len(entries.runs) == 8 and len(entries.events) == 1 and not entries.problems
 
 
 def test_the_spread_between_runs_of_one_recipe_is_a_margin_too():

@@ -115,14 +115,12 @@ def judge(
         "improved": sorted({r.metric for r in regressions if r.status == IMPROVED}),
         "baseline": champion and champion["id"],
     }
-    promotion = leaderboard.decide_promotion(row, before, margin=cfg.leaderboard.margin)
-    path = board_path(cfg, context.workdir)
-    leaderboard.append(path, row)
-    if promotion.granted and cfg.leaderboard.auto_promote:
-        event = leaderboard.event("promote", row, by="run", reason=promotion.reason)
-        leaderboard.append(path, event)
+    path, spec = board_path(cfg, context.workdir), cfg.leaderboard
+    promotion, after = leaderboard.enter_run(
+        path, row, margin=spec.margin, promote=spec.auto_promote, by="run"
+    )
     write_page(path)
-    ruling = RunVerdict(row, before, gates, regressions, promotion, leaderboard.read(path))
+    ruling = RunVerdict(row, before, gates, regressions, promotion, after)
     write_json(context.workdir / "verdict.json", _record(ruling))
     return ruling
 

@@ -9,6 +9,7 @@ from ups_jax.leaderboard.ranking import (
     board_state,
     champions,
     decide_promotion,
+    enter_run,
     ranked,
     spread_of,
 )

@@ -6,10 +6,11 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ups_jax.leaderboard.metrics import finite, metric_of
-from ups_jax.leaderboard.storage import Leaderboard, Row
+from ups_jax.leaderboard.storage import Leaderboard, Row, enter, event
 
 RANKING_METRIC = "eval/val/nrmse"
 """Runs are ranked by the selected forecaster's error on validation."""
@@ -43,17 +44,17 @@ def board_of(task: Mapping[str, Any], data: Mapping[str, str], protocol: str) ->
 def champions(events: Iterable[Row]) -> dict[str, str]:
     """Return the id of each board's champion, after all promotions and demotions."""
     leads: dict[str, str] = {}
-    for event in events:
-        if event["kind"] == "promote":
-            leads[event["board"]] = event["id"]
-        elif leads.get(event["board"]) == event["id"]:
-            del leads[event["board"]]
+    for entry in events:
+        if entry["kind"] == "promote":
+            leads[entry["board"]] = entry["id"]
+        elif leads.get(entry["board"]) == entry["id"]:
+            del leads[entry["board"]]
     return leads
 
 
 def board_state(entries: Leaderboard, board: str, *, without: str | None = None) -> BoardState:
     """Return the champion and the runs of `board`, except the run of id `without`."""
-    leads = champions(event for event in entries.events if event["id"] != without)
+    leads = champions(entry for entry in entries.events if entry["id"] != without)
     history = tuple(r for r in entries.runs if r["board"] == board and r["id"] != without)
     champion = next((row for row in history if row["id"] == leads.get(board)), None)
     return BoardState(champion, history)
@@ -112,3 +113,23 @@ def decide_promotion(row: Row, before: BoardState, *, margin: float) -> Promotio
     if best - value <= needed:
         return PromotionDecision(False, f"{lead}: not ahead by more than {needed:.2g}")
     return PromotionDecision(True, f"all gates met, and {lead}: ahead by more than {needed:.2g}")
+
+
+def enter_run(
+    path: Path, row: Row, *, margin: float, promote: bool, by: str
+) -> tuple[PromotionDecision, Leaderboard]:
+    """Add a run to a leaderboard and promote it if it leads the board as it is at that moment.
+
+    A better run that was promoted since this run began keeps its place.
+    """
+    decisions = []
+
+    def decide(entries: Leaderboard) -> Row | None:
+        state = board_state(entries, row["board"], without=row["id"])
+        decisions.append(decide_promotion(row, state, margin=margin))
+        if not (promote and decisions[-1].granted):
+            return None
+        return event("promote", row, by=by, reason=decisions[-1].reason)
+
+    after = enter(path, row, decide)
+    return decisions[-1], after

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -49,9 +49,26 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
 
     A line that another process left unfinished is first moved to `<path>.torn`.
     """
+    with locked(path):
+        _append(path, row)
+
+
+def enter(path: Path, row: Row, decide: Callable[[Leaderboard], Row | None]) -> Leaderboard:
+    """Add a run and the event that `decide` derives from the board, under one lock.
+
+    `decide` gets the board as it is now, without the run; no other run can be added meanwhile.
+    """
+    with locked(path):
+        event = decide(_read(path))
+        for line in (row, event):
+            if line is not None:
+                _append(path, line)
+        return _read(path)
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
     line = json.dumps({"schema": ROW_SCHEMA, **row}, allow_nan=False).encode() + b"\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path), path.open("a+b") as file:
+    with path.open("a+b") as file:
         _quarantine(path, file)
         file.write(line)
         file.flush()
@@ -64,12 +81,16 @@ def read(path: Path) -> Leaderboard:
     A run that was appended twice, because it was interrupted and judged again, counts with its
     last line.
     """
+    if not path.exists():
+        return Leaderboard()
+    with locked(path):
+        return _read(path)
+
+
+def _read(path: Path) -> Leaderboard:
     runs: dict[Any, Row] = {}
     entries = Leaderboard()
-    if not path.exists():
-        return entries
-    with locked(path):
-        content = path.read_bytes()
+    content = path.read_bytes() if path.exists() else b""
     whole, _, torn = content.rpartition(b"\n")
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
         row, problems = _parse(line)

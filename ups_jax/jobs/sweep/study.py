@@ -195,15 +195,11 @@ def _enter_winner(command: Command, row: leaderboard.Row) -> None:
     spec, folder = command.cfg.leaderboard, command.folder
     runs = folder.parent if command.options.workdir else folder.parent.parent
     path = Path(spec.path).expanduser() if spec.path else runs / BOARD_FILE
-    entries = leaderboard.read(path)
-    if row["id"] in {run["id"] for run in entries.runs}:
+    if row["id"] in {run["id"] for run in leaderboard.read(path).runs}:
         return
-    before = leaderboard.board_state(entries, row["board"], without=row["id"])
     row = {**row, "report": os.path.relpath(folder / row["report"], path.parent)}
-    decision = leaderboard.decide_promotion(row, before, margin=spec.margin)
-    leaderboard.append(path, row)
-    if decision.granted and spec.auto_promote:
-        promotion = leaderboard.event("promote", row, by="sweep", reason=decision.reason)
-        leaderboard.append(path, promotion)
+    decision, _ = leaderboard.enter_run(
+        path, row, margin=spec.margin, promote=spec.auto_promote, by="sweep"
+    )
     write_page(path)
     print(f"leaderboard: {path}; {decision.reason}")
