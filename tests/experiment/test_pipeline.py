@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -147,6 +148,15 @@ BAD = {
     "torn": (["--config.data.path={torn}"], "torn.hdf5"),
     "overlap": (["--config.data.path={overlap}"], "same initial condition"),
     "nowhere": (["--workdir=/proc/nowhere"], "--workdir"),
+    "page": (["--config.leaderboard.path=board.html"], "no .html file"),
+    "members": (
+        ["--config.eval.forecasters=ensemble", "--config.eval.select=ensemble"],
+        "needs one without members",
+    ),
+    "matched": (
+        ["--config.fit.control.steps=1000", "--config.fit.control.warmup=500"],
+        "with the FLOPs of 'ensemble'",
+    ),
 }
 
 
@@ -174,6 +184,23 @@ def test_bad_input_is_two_lines_and_code_2_before_any_run(case, files, tmp_path,
     told = capsys.readouterr().err
     assert words in told and "Traceback" not in told and 1 <= len(told.splitlines()) <= 2
     assert not (tmp_path / "w" / "run_id.txt").exists()
+
+
+def test_a_restart_of_a_folder_that_holds_no_run_is_refused(tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_text("mine\n")
+    argv = ["--config=configs/burgers.py:smoke", f"--workdir={tmp_path}", "--restart"]
+    assert fast_to_sota.main(argv) == 2
+    assert "is not empty and holds no run" in capsys.readouterr().err
+    assert (tmp_path / "metrics.jsonl").read_text() == "mine\n"
+
+
+def test_gates_without_a_verdict_fail(smoke, tmp_path, capsys):
+    workdir = tmp_path / "burgers"
+    shutil.copytree(smoke[0], workdir)
+    (workdir / "verdict.json").unlink()
+    argv = ["--config=configs/burgers.py:smoke", f"--workdir={workdir}"]
+    assert fast_to_sota.main(argv) == 0
+    assert fast_to_sota.main([*argv, "--fail_on_gate"]) == 3
 
 
 @pytest.mark.parametrize("calls", [1, 2])

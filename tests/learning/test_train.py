@@ -231,6 +231,11 @@ def test_divergence_is_logged_saved_and_raised(task):
     assert rows == [4] and saves[-1] == 4
 
 
+def test_parameters_whose_validation_error_is_never_finite_are_not_selected(task):
+    with pytest.raises(FloatingPointError, match="operator: val_nrmse was never finite"):
+        run(task, validate=lambda params: float("inf"), val_every=4)
+
+
 def test_only_the_named_entries_are_trained(task):
     _, params, _ = task
     fitted = run(task)

@@ -29,6 +29,8 @@ def check_gate_rules(cfg: Config) -> None:
     path = cfg.leaderboard.path
     is_file = path is None or not Path(path).expanduser().is_dir()
     require(is_file, "leaderboard.path", path, "a file, not a folder")
+    is_page = path is not None and Path(path).suffix.lower() == ".html"
+    require(not is_page, "leaderboard.path", path, "no .html file, where its page is written")
 
 
 def check_key(cfg: Config, where: str, key: str, *, remedy: str = "") -> None:

@@ -70,7 +70,8 @@ def _admit(context: RunContext, stop: StopFlag) -> None:
     with ExitStack() as until_admitted:
 
         def reserve() -> bool:
-            if not options.restart and workdir.is_finished_run(context.workdir, cfg):
+            replaced = options.restart and workdir.holds_run(context.workdir)
+            if not replaced and workdir.is_finished_run(context.workdir, cfg):
                 return False
             until_admitted.enter_context(workdir.lock(context.workdir))
             return True

@@ -106,7 +106,7 @@ def from_file(cfg: Any, pde: PDE) -> Trajectories:
     Raises ValueError where they do not fit the config.
     """
     spec = cfg.data
-    space, frames = (1, 1) if Path(spec.path).suffix == ".npz" else PDEBENCH_STRIDES
+    space, frames = (1, 1) if Path(spec.path).suffix.lower() == ".npz" else PDEBENCH_STRIDES
     data = load(
         spec.path,
         space_stride=spec.space_stride or space,

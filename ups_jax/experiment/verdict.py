@@ -126,9 +126,12 @@ def judge(
 
 
 def exit_code(workdir: Path, options: RunOptions) -> int:
-    """Return 3 if an option makes a failed gate or a regression fatal, else 0."""
+    """Return 3 if an option makes a failed gate or a regression fatal, else 0.
+
+    Gates without a verdict count as failed.
+    """
     saved = read_json(workdir / "verdict.json", {})
-    failed = options.fail_on_gate and not saved.get("gates_met", True)
+    failed = options.fail_on_gate and not saved.get("gates_met")
     return 3 if failed or (options.fail_on_regression and saved.get("worse")) else 0
 
 

@@ -22,6 +22,11 @@ def is_finished(workdir: Path) -> bool:
     return (workdir / "summary.json").exists()
 
 
+def holds_run(workdir: Path) -> bool:
+    """Return True if the folder is that of a run, finished or not."""
+    return (workdir / "config.json").exists()
+
+
 def check_workdir(workdir: Path, cfg: Any) -> None:
     """Raise ValueError if the folder has a run of another config or cannot be written."""
     record = workdir / "config.json"
@@ -54,7 +59,7 @@ def is_finished_run(workdir: Path, cfg: Any) -> bool:
 
 def create(workdir: Path, cfg: Any, *, restart: bool) -> None:
     """Create the folder of this config; with `restart` move an old run to `<workdir>.<id>`."""
-    if restart and (workdir / "config.json").exists():
+    if restart and holds_run(workdir):
         _move_aside(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     for scratch in scratch_files(workdir):

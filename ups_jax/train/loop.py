@@ -159,6 +159,12 @@ class _Loop:
             self.finish_call(self.advance())
         if self.loader:
             self.loader.close()
+        if self.validate and max(self.progress.best_step) < 0:
+            name = f"val_{self.stage.validate_by}"
+            raise FloatingPointError(
+                f"{self.stage.name}: {name} was never finite, so no parameters can be selected; "
+                f"lower fit.{self.stage.name}.lr, or check the validation split"
+            )
         selected = {**self.frozen, **(self.best if self.validate else self.state.ema)}
         return FitResult(selected, {**self.frozen, **self.state.params}, self.progress)
 
