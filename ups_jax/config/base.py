@@ -60,7 +60,7 @@ def get_config() -> Config:
     cfg.diffusion.steps = 6  # steps of that sampler
     cfg.diffusion.temperature = 1.0  # scale of the teacher's noise in forecasts; 0: deterministic
     cfg.diffusion.student_temperature = 1.0  # scale of the student's noise in forecasts
-    cfg.diffusion.autoregressive = False  # residuals of single steps are fed back; docs/uncertainty.md
+    cfg.diffusion.autoregressive = False  # feed back residuals of single steps
     cfg.diffusion.student_steps = 2  # network calls of the student, trained for 1 to this number
 
     cfg.ensemble = ConfigDict()
