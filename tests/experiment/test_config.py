@@ -545,8 +545,8 @@ import ups_jax as ups
 from helper import WEIGHT
 from ups_jax.config import base
 ups.STAGES["mine"] = ups.Stage(
-    "mine", None, after=("operator",), defaults={"unroll": (1,), "phase_fractions": (1.0,),
-    "weight": WEIGHT})
+    "mine", None, after=("operator",), validate_by="loss",
+    defaults={"unroll": (1,), "phase_fractions": (1.0,), "weight": WEIGHT})
 def get_config():
     cfg = base.get_config()
     cfg.stages = ("operator", "mine")

@@ -93,7 +93,7 @@ def test_a_folder_of_schema_2_loads(old_folder):
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ("ensemble", "stage 'ensemble' needs 'ensemble' among the parameters"),
+        ("ensemble", "stage 'ensemble' needs the parameters of operator; train these first"),
         ("opertor", "did you mean 'operator'"),
     ],
 )

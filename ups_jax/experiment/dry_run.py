@@ -1,7 +1,6 @@
 """Estimate of a run's memory and minutes, without running it."""
 
 import json
-import os
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ from ups_jax import config
 from ups_jax.emulator import Emulator, init, num_params, step
 from ups_jax.experiment import schedule
 from ups_jax.experiment.datasets import eval_steps
+from ups_jax.experiment.environment import num_threads
 from ups_jax.forecast import FORECASTERS, calls_per_step
 
 RATES = {"cpu": 3.5e10, "gpu": 5e12, "tpu": 5e12}
@@ -33,7 +33,7 @@ def describe(cfg: Any, emulator: Emulator) -> str:
     widest = max(fit.batch * max(fit.unroll) for fit in fits)
     memory = 2 * data_bytes + 16 * num_params(params) + widest * cost.get("bytes accessed", 0.0)
     backend = jax.default_backend()
-    rate = RATES.get(backend, 1e12) * (_num_cores() if backend == "cpu" else 1)
+    rate = RATES.get(backend, 1e12) * (num_threads() if backend == "cpu" else 1)
     minutes = {
         "data": 0.0 if data.path else frames * pde.dt * CELL_S * np.prod(pde.cells) ** 2 / 60,
         "training": _training_flops(cfg, emulator) / rate / 60,
@@ -75,8 +75,3 @@ def _forecast_steps(cfg: Any, emulator: Emulator) -> int:
     search = 4 * calls_per_step(emulator, "ttc") if "ttc" in names else 0
     stochastic = members * cfg.ensemble.num_trajectories + search * cfg.search.num_trajectories
     return cfg.num_seeds * validations * data.val * steps + test + stochastic * steps
-
-
-def _num_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -7,26 +7,38 @@ import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import jax
 
 
 def machine_info() -> dict[str, Any]:
     """Collect the device, threads and versions on which bit-identical results depend."""
-    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
-        "threads": len(affinity(0)) if affinity else os.cpu_count(),
+        "threads": num_threads(),
         "jax": jax.__version__,
         "jaxlib": metadata.version("jaxlib"),
     }
 
 
+def num_threads() -> int:
+    """Return the CPU threads that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def enable_compilation_cache() -> None:
-    """Cache compiled programs on disk, for later processes; results stay bit-identical."""
-    folder = Path.home() / ".cache" / "ups_jax" / "xla"
+    """Cache compiled programs on disk, for later processes; results stay bit-identical.
+
+    JAX's cache key leaves out some of XLA's flags, such as the number of host devices, and the
+    threads of this process. Programs compiled under others differ in last bits: each has a folder.
+    """
+    settings = f"{os.environ.get('XLA_FLAGS', '').strip()} {num_threads()}"
+    name = f"xla-{crc32(settings.encode()):08x}"
+    folder = Path.home() / ".cache" / "ups_jax" / name
     if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -65,16 +65,17 @@ def train(
     split are initialized. Numbers equal those of a run whose seed makes the same key. Raises
     ValueError where an earlier stage is missing, FloatingPointError where training diverges.
     """
-    recipe = recipe or Recipe.of_section(lookup(STAGES, stage, "stage").defaults)
+    spec = lookup(STAGES, stage, "stage")
+    recipe = recipe or Recipe.of_section(spec.defaults)
     if params is None:
-        if STAGES[stage].after:
+        if spec.after:
             raise ValueError(
-                f"stage {stage!r} needs the parameters of {', '.join(STAGES[stage].after)}; train "
+                f"stage {stage!r} needs the parameters of {', '.join(spec.after)}; train "
                 "these first and pass params="
             )
         params = init(emulator, key, fit_statistics(emulator, data))
     bar = ProgressBar(on=progress)
-    show = ("loss", f"val_{lookup(STAGES, stage, 'stage').validate_by}")
+    show = ("loss", f"val_{spec.validate_by}")
     last: dict[str, float] = {}
 
     def on_log(step: int, row: Mapping[str, float]) -> None:

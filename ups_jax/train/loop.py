@@ -160,10 +160,9 @@ class _Loop:
         if self.loader:
             self.loader.close()
         if self.validate and max(self.progress.best_step) < 0:
-            name = f"val_{self.stage.validate_by}"
             raise FloatingPointError(
-                f"{self.stage.name}: {name} was never finite, so no parameters can be selected; "
-                f"lower fit.{self.stage.name}.lr, or check the validation split"
+                f"{self.stage.name}: val_{self.stage.validate_by} was never finite, so nothing can "
+                f"be selected; lower fit.{self.stage.name}.lr, or check the validation split"
             )
         selected = {**self.frozen, **(self.best if self.validate else self.state.ema)}
         return FitResult(selected, {**self.frozen, **self.state.params}, self.progress)
