@@ -64,6 +64,7 @@ def smoke(home: Path):
         if not record.exists():
             quick = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
             quick["JAX_COMPILATION_CACHE_DIR"] = str(home / "unoptimized")
+            quick["UPS_DATA"] = str(home / "unoptimized_data")
             done = sh([*RUNNER, *argv], check=False, env=quick)
             assert done.returncode == 0, done.stderr
             record.write_text(json.dumps([done.stdout, done.stderr]))

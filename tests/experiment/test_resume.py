@@ -10,9 +10,16 @@ import time
 
 import jax
 import numpy as np
+import pytest
 
 import ups_jax as ups
 from runs import ROOT, RUNNER, TINY, stored, summary
+
+
+@pytest.fixture(autouse=True)
+def own_data(tmp_path, monkeypatch):
+    """Data of these tests' own: other tests simulate theirs with unoptimized programs."""
+    monkeypatch.setenv("UPS_DATA", str(tmp_path / "data"))
 
 
 def start(workdir, *extra):
