@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import signal
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -21,6 +22,10 @@ os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].removesuffix(
     " --xla_backend_optimization_level=0"
 )
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A suite that is started in the background ignores Ctrl-C, and the runs it starts would too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = ("test_pipeline.py", "test_resume.py", "test_judgement.py", "test_mesh.py")
 
