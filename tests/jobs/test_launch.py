@@ -25,6 +25,7 @@ needs_submitit = pytest.mark.skipif(
 )
 BASE = ["--config=configs/burgers.py:smoke", "--gpus=H100:1"]
 REPO = "--repo=https://example.org/me/ups_jax#abc123"
+NAME = "ups-burgers-smoke-d41b5f4f"
 KEY = "fake0key0fake0key0fake0key0fake0key0fake"
 
 
@@ -74,6 +75,41 @@ def job_of(*argv):
     add_flags = commands.COMMANDS["launch"].add_flags
     flags = cli.parse([*BASE, *argv], add_flags, prog="launch.py", description="")
     return job.from_options(launch.LaunchOptions(**flags), os.environ)
+
+
+# Values and names.
+
+HOSTILE = "a'b\"c { # d\nEND_OF_SCRIPT\nEND\ntouch bad\n$(touch bad)`touch bad`\\"
+LINE = HOSTILE.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "form", [onstart.script, onstart.packed_script, lambda new: task.task(new)["run"]],
+    ids=["plain", "packed", "sky"],
+)  # fmt: skip
+def test_every_value_reaches_the_machine_as_it_is_and_none_is_run(here, monkeypatch, form):
+    shown = 'printf "%s\\0" "${RUN[@]}" "$WORKDIR" "$REPO" "$REF" "$SYNC" "$SHUTDOWN_CMD"\n'
+    monkeypatch.setattr(onstart, "BODY", shown)
+    repo = f"u{LINE.replace('#', '')}"
+    new = job_of(
+        f"--config.log.name={HOSTILE}", f"--workdir={HOSTILE}", f"--repo={repo}#r{LINE}",
+        f"--sync=/{LINE}", f"--shutdown_cmd={HOSTILE}", "--cloud=vast",
+    )  # fmt: skip
+    (here / "home").mkdir()
+    argv = ["bash", "-c", form(new)]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=here, check=True)
+    expected = [*new.command, HOSTILE, repo, f"r{LINE}", f"/{LINE}", HOSTILE]
+    assert done.stdout.split("\0")[:-1] == expected and HOSTILE in new.command[3]
+    assert not list(here.rglob("bad"))
+
+
+def test_names_are_stable_and_differ_between_workdirs(here):
+    workdirs = ("runs/a/x", "runs/b/x", "runs/a-x", "runs/A/x", "runs/a/X", "runs/a/é", "-x")
+    names = [job_of(f"--workdir={workdir}").name for workdir in workdirs]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"ups-([a-z0-9]+-)*[0-9a-f]{8}", name) for name in names)
+    assert job_of("--workdir=./runs/a//x/").name == names[0] == "ups-x-cd0df0a2"
+    assert job_of().name == NAME
 
 
 # The task.
@@ -157,24 +193,45 @@ def test_a_dry_run_without_sky_reports_an_unvalidated_task(here, capsys):
     [
         (["--cloud=runpot"], "did you mean 'runpod'"),
         (["--cloud=lambda", "--spot"], "lambda has no spot machines"),
-        (["--max_hours=0"], "it must be above 0"),
         (["--workdir=/elsewhere"], "outside the checkout"),
+        (["--workdir=~/runs"], "outside the checkout"),
+        (["--workdir=."], "outside the checkout"),
         (["--config=../configs/burgers.py"], "no config file"),
         (["--sync=bucket"], "s3://BUCKET/PATH"),
         (["--wandb_mode=offline"], "no result would leave the machine"),
         (["--slurm", "--spot"], "remove --spot"),
-        (["--resource=disk_size"], "--resource KEY=VALUE"),
+        (["--sync=/"], "s3://BUCKET/PATH"),
+        (["--sync=-e sh:x"], "s3://BUCKET/PATH"),
+        (["--gpus=H100:-1"], "NAME:COUNT, such as H100:1"),
+        (["--gpus=H100:0"], "NAME:COUNT, such as H100:1"),
+        (["--repo=--upload-pack=sh"], "write URL[#REF]"),
+        (["--repo=https://example.org/me#-x"], "write URL[#REF]"),
+        (["--repo=https://example.org\nme"], "write URL[#REF]"),
+        (["--repo=https://me:token@example.org/me"], "--repo holds a password or a token"),
+        (["--repo=https://token@example.org/me"], "--repo holds a password or a token"),
+        (["--repo=https://example.org/me?private_token=token"], "holds a password or a token"),
+        (["--shutdown_cmd= "], "the command that ends the machine"),
+        (["--resource=disk_size"], "write KEY=VALUE"),
+        (["--resource==x"], "write KEY=VALUE"),
+        (["--resource=a=x\ny"], "write KEY=VALUE"),
+        (["--resource=autostop=0"], "--resource autostop is set by the launcher"),
         (["--config.sed=1"], "did you mean 'seed'"),
         (["--measured=none.json"], "does not exist"),
         (["--print_onstart"], "--repo URL"),
         (["--print_onstart", "--cloud=azure", REPO], "--shutdown_cmd"),
+        *(([f"--max_hours={value}"], "a number from 0.02 to 1000")
+          for value in ("0", "-1", "1e-9", "inf", "nan", "1e4", "4h", "")),
+        *(([f"--max_hourly_cost={value}"], "a number from 0.01 to 10000")
+          for value in ("0", "-1", "inf", "nan")),
+        *(([f"--price={value}"], "a number from 0 to 10000") for value in ("-1", "inf", "nan")),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
-)
+)  # fmt: skip
 def test_bad_input_is_two_lines_and_code_2(here, capsys, argv, message):
-    assert runner.main([*BASE, *argv]) == 2
-    err = capsys.readouterr().err
-    assert message in err and len(err.splitlines()) <= 2
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(runner.main([*BASE, *argv, "--dry_run"]))
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2 and message in err and len(err.splitlines()) <= 2 and not out
 
 
 @pytest.mark.parametrize("missing", ["WANDB_API_KEY", "account", "sky"])
@@ -198,7 +255,7 @@ def test_a_missing_key_bills_nothing(rich, monkeypatch, capsys, missing):
 def test_a_launch_records_the_run_and_the_exit_code(rich, capsys):
     assert runner.main([*BASE, "--spot"]) == 3
     words = (rich / "sky.log").read_text().split("\n")
-    name = "ups-burgers-smoke"
+    name = job_of().name
     assert words[:6] == ["launch", "--yes", "--cluster", name, "--retry-until-up", "--secret"]
     assert words[6:8] == ["WANDB_API_KEY", f"runs/launches/{name}.yaml"] and "has-key" in words
     record = json.loads((rich / "runs" / "launches" / f"{name}.json").read_text())
@@ -216,7 +273,9 @@ def test_no_file_and_no_output_holds_a_key(rich, monkeypatch, capsys):
     files = [path for path in rich.rglob("*") if path.is_file() and path.parent.name != "configs"]
     assert any(path.suffix == ".yaml" for path in files)
     assert not [path for path in files if KEY in path.read_text()]
-    yaml = next(path for path in files if path.suffix == ".yaml").read_text()
+    task_file = next(path for path in files if path.suffix == ".yaml")
+    assert task_file.stat().st_mode & 0o777 == 0o600, "--shutdown_cmd may hold a key"
+    yaml = task_file.read_text()
     assert "WANDB_API_KEY: null" in yaml and "AWS_SECRET_ACCESS_KEY: null" in yaml
 
 
@@ -266,7 +325,8 @@ def test_the_estimate_reads_the_results_of_the_repository(here):
 
 MAKE = """echo "make $*" >>"$LOG"; [ "$CASE" != set-up ] || exit 7
 mkdir -p .venv/bin && cp "$FAKES/runner" .venv/bin/python"""
-RUNNER = """echo "runner $*" >>"$LOG"; mkdir -p runs/burgers-smoke; cd runs/burgers-smoke
+RUNNER = """echo "runner $*" >>"$LOG"
+dir=$(printf '%s\\n' "$@" | sed -n 's/^--workdir=//p'); mkdir -p -- "$dir"; cd -- "./$dir"
 echo step >>metrics.jsonl; printf '{\\n "id": "abcd1234",\\n "url": null\\n}\\n' >wandb_run.json
 trap 'echo checkpoint >>"$LOG"; exit 143' TERM
 case $CASE in
@@ -288,9 +348,9 @@ def box(here, monkeypatch):
         fake(fakes / name, LOGGED + ("; exit 1" if name == "curl" else ""))
     script, begun = here / "launch.sh", []
 
-    def start(case, *argv, form=onstart.script, **more):
+    def start(case, *argv, form=onstart.script, limit_s=14400, **more):
         new = job_of("--cloud=vast", REPO, f"--sync={here}/kept", *argv)
-        script.write_text(form(new))
+        script.write_text(form(new).replace("LIMIT_S=14400\n", f"LIMIT_S={limit_s}\n"))
         environ = {
             "PATH": f"{fakes}:/usr/bin:/bin",
             "HOME": str(here / "home"),
@@ -368,7 +428,15 @@ def test_a_run_that_succeeds_ends_the_box_once(box, form):
     assert "launch: ended with code 0" in out
     assert sky.STATUS_LINE.search(out), "the launcher must match it"
     kept = {path.name for path in (box.here / "kept").iterdir()}
-    assert kept == {"ups-burgers-smoke.started", "ups-burgers-smoke.tgz"}
+    assert kept == {f"{NAME}.started", f"{NAME}.tgz"}
+
+
+def test_a_workdir_that_looks_like_an_option_is_saved(box):
+    out, code = ended(box, box.start("success", "--workdir=-x"))
+    assert code == 0 and "could not be saved" not in out
+    (saved,) = (box.here / "kept").glob("*.tgz")
+    listed = subprocess.run(["tar", "-tzf", saved], capture_output=True, text=True, check=True)
+    assert "-x/metrics.jsonl" in listed.stdout.split()
 
 
 @pytest.mark.parametrize("case, code", [("crash", 1), ("set-up", 2)])
@@ -376,11 +444,11 @@ def test_a_job_that_fails_ends_the_box_once(box, case, code):
     out, got = ended(box, box.start(case))
     assert got == (7 if case == "set-up" else code), out
     assert box.calls("vastai", "shutdown") == END
-    assert (box.here / "kept" / "ups-burgers-smoke.tgz").exists() == (case == "crash")
+    assert (box.here / "kept" / f"{NAME}.tgz").exists() == (case == "crash")
 
 
 def test_the_hard_limit_ends_the_box_once_after_a_checkpoint(box):
-    out, code = ended(box, box.start("wait", f"--max_hours={1 / 3600}"))
+    out, code = ended(box, box.start("wait", limit_s=1))
     assert code == 124 and "stopped by the hard limit of 1 s" in out
     assert box.calls("checkpoint", "vastai", "shutdown") == ["checkpoint", *END]
 
@@ -393,7 +461,7 @@ def test_a_signal_reaches_the_runner_and_ends_the_box_once(box, sent, code):
     out, got = ended(box, process)
     assert got == code, out
     assert box.calls("checkpoint", "vastai", "shutdown") == ["checkpoint", *END]
-    assert (box.here / "kept" / "ups-burgers-smoke.tgz").exists()
+    assert (box.here / "kept" / f"{NAME}.tgz").exists()
 
 
 def test_a_script_killed_outright_ends_the_box_once(box):
@@ -420,7 +488,7 @@ def test_a_sync_that_fails_at_the_end_still_ends_the_box(box):
 
 def test_a_sync_that_hangs_still_ends_the_box(box):
     fake(box.fakes / "tar", "sleep 30")
-    _, code = ended(box, box.start("crash", f"--max_hours={1 / 3600}", AFTER_S="0"))
+    _, code = ended(box, box.start("crash", limit_s=1, AFTER_S="0"))
     assert code == -signal.SIGKILL
     assert box.calls("vastai", "shutdown") == END
 
@@ -444,14 +512,14 @@ def test_the_data_cache_outlives_the_box(box):
     (box.here / "data").mkdir()
     (box.here / "data" / "shard").write_text("simulated")
     ended(box, box.start("success", UPS_DATA=str(box.here / "data")))
-    assert (box.here / "kept" / "ups-burgers-smoke-data.tgz").exists()
+    assert (box.here / "kept" / f"{NAME}-data.tgz").exists()
     ended(box, box.start("success", UPS_DATA=str(box.here / "other")))
     assert (box.here / "other" / "shard").read_text() == "simulated"
 
 
 def test_results_are_saved_during_the_run(box):
     process = box.start("wait", SAVE_EVERY_S="0")
-    until(box, "kept/ups-burgers-smoke.tgz")
+    until(box, f"kept/{NAME}.tgz")
     process.terminate()
     ended(box, process)
 

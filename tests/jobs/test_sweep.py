@@ -60,6 +60,15 @@ def test_bad_input_is_an_error_before_anything_runs(tmp_path, capsys, words, mes
     assert message in err and len(err.splitlines()) <= 2 and not (tmp_path / "w").exists()
 
 
+@pytest.mark.parametrize("trials", ["0", "-1", "1.5", "1e6", "nan", "many"])
+def test_the_number_of_trials_has_bounds(trials, capsys):
+    with pytest.raises(SystemExit) as ended:
+        sweep.main(["--config=configs/burgers.py:smoke", f"--trials={trials}"])
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and len(err.splitlines()) == 1
+    assert f"got {trials!r}; it must be a whole number from 1 to 100000" in err
+
+
 def test_a_bar_separates_values_with_commas():
     space = parse(["fit.operator.unroll=1,2|1,4", "operator.width=4:8:log"])
     assert space.lists == {"fit.operator.unroll": ["1,2", "1,4"]}

@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 from typing import Any, Literal, NamedTuple
 
 from ups_jax.jobs import cli
+from ups_jax.jobs.flags import number
 from ups_jax.registry import lookup
 
 
@@ -76,7 +77,8 @@ def _sweep_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--sweep", action="append", metavar="KEY=A,B | KEY=LOW:HIGH[:log]",
         help="values of one key, separated by | if a value has a comma; repeatable")  # fmt: skip
-    add("--trials", type=int, metavar="N", help="number of trials; needed with a range")
+    add("--trials", type=number(int, 1, 100_000), metavar="N",
+        help="number of trials; needed with a range")  # fmt: skip
     add("--name", help="of the sweep; default: the config's")
     cli.add_distributed_flags(parser)
 
@@ -88,8 +90,10 @@ def _launch_flags(parser: ArgumentParser) -> None:
     add("--gpus", metavar="NAME:N", help="for example H100:1; default: no GPU")
     add("--spot", action="store_true",
         help="rent a preemptible machine; rerun the same command to resume")  # fmt: skip
-    add("--max_hours", type=float, help="hard limit, set-up included; default: 4")
-    add("--max_hourly_cost", type=float, metavar="DOLLARS", help="highest price to accept")
+    add("--max_hours", type=number(float, 0.02, 1000), metavar="HOURS",
+        help="hard limit, set-up included; default: 4")  # fmt: skip
+    add("--max_hourly_cost", type=number(float, 0.01, 10_000), metavar="DOLLARS",
+        help="highest price to accept")  # fmt: skip
     add("--sync", metavar="TARGET",
         help="keeps results and data cache: s3://..., gs://..., HOST:DIR, /MOUNT/DIR")  # fmt: skip
     add("--repo", metavar="URL[#REF]",
@@ -100,7 +104,8 @@ def _launch_flags(parser: ArgumentParser) -> None:
     add("--print_onstart", action="store_true",
         help="print a script that runs on any rented machine and ends it")  # fmt: skip
     add("--shutdown_cmd", metavar="COMMAND", help="ends the machine; default: the cloud's command")
-    add("--price", type=float, metavar="DOLLARS", help="hourly price for the estimate")
+    add("--price", type=number(float, 0, 10_000), metavar="DOLLARS",
+        help="hourly price for the estimate")  # fmt: skip
     add("--measured", type=Path, metavar="FILE",
         help="summary.json of a finished run, for the estimate")  # fmt: skip
 

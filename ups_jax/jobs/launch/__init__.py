@@ -9,7 +9,7 @@ from typing import Any
 
 from ups_jax import config
 from ups_jax.experiment.signals import StopFlag
-from ups_jax.files import write_json, write_text
+from ups_jax.files import atomic_path, write_json
 from ups_jax.jobs.launch import clouds, job, onstart, pricing, sky, slurm, task
 from ups_jax.jobs.launch.job import Job, LaunchOptions
 from ups_jax.leaderboard import now
@@ -90,7 +90,9 @@ def _problems(new: Job) -> Iterator[str]:
 
 def _launch_sky(command: Command) -> int:
     new, file = command.job, RECORDS / f"{command.job.name}.yaml"
-    write_text(file, command.text)
+    with atomic_path(file) as scratch:
+        scratch.touch(0o600)  # a --shutdown_cmd may hold a key
+        scratch.write_text(command.text, encoding="utf-8")
     spec = {"gpus": new.options.gpus, "max_hours": new.options.max_hours}
     record: dict[str, Any] = {"name": new.name, "infra": new.options.cloud, **spec}
     record |= {"command": ["python", *new.command], "begun": now()}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ups_jax.jobs.launch.job import Job
 
+BODY = Path(__file__).with_name("onstart.sh").read_text(encoding="utf-8")
 VAST_LIMIT = 4000
 """Characters of a Vast on-start script: 4,048 are allowed."""
 PIP = "python3 -m pip install --quiet --user"
@@ -17,7 +18,7 @@ COPY_COMMANDS = {
   PATH=$HOME/.local/bin:$PATH aws s3 cp --only-show-errors "$1" "$2\"""",
     "gs://": 'gcloud storage cp "$1" "$2"',
     "/": 'mkdir -p "$(dirname "$2")" && cp "$1" "$2.part" && mv "$2.part" "$2"',
-    "": 'rsync -a -e \'ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new\' "$1" "$2"',
+    "": 'rsync -a -e \'ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new\' -- "$1" "$2"',
 }
 """Commands that copy one file to or from the --sync target, by the target's prefix."""
 
@@ -51,21 +52,22 @@ def script(job: Job, *, under_sky: bool = False) -> str:
         *(f"{name}={shlex.quote(value)}" for name, value in values.items()),
         f"LIMIT_S={round(job.options.max_hours * 3600)}",
         f"RUN=({shlex.join(job.command)})",
-        f"SHUTDOWN_CMD=${{SHUTDOWN_CMD:-$(cat <<'END'\n{end}\nEND\n)}}",
+        f'[ -n "${{SHUTDOWN_CMD:-}}" ] || SHUTDOWN_CMD={shlex.quote(end)}',
         f"copy() {{\n  {copy}\n}}",
-        Path(__file__).with_name("onstart.sh").read_text(encoding="utf-8"),
     ]
-    return "\n".join(lines)
+    return "\n".join(lines) + f"\n{BODY}"
 
 
 def packed_script(job: Job) -> str:
     """Return the script compressed for Vast, unpacking itself. ValueError if it is too long."""
-    bare = re.sub(r"^ *#(?!!).*\n|(?<=\{) # .*", "", script(job), flags=re.MULTILINE)
+    bare = re.sub(r"^ *#.*\n|(?<=\{) # .*", "", BODY, flags=re.MULTILINE)
+    bare = script(job).removesuffix(BODY) + bare
     packed = base64.b64encode(gzip.compress(bare.encode(), mtime=0)).decode()
     end = job.options.shutdown_cmd or job.about.end
     text = (
         "#!/usr/bin/env bash\n"
-        f"echo {packed} | base64 -d | gzip -d >/tmp/launch.sh && exec bash /tmp/launch.sh\n{end}\n"
+        f"echo {packed} | base64 -d | gzip -d >/tmp/launch.sh && exec bash /tmp/launch.sh\n"
+        f"bash -c {shlex.quote(end)}\n"
     )
     if len(text) > VAST_LIMIT:
         raise ValueError(

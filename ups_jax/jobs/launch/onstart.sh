@@ -66,7 +66,7 @@ find_python() { # python >= 3.11 with venv; uv installs one if the system has no
 }
 
 clone() {
-  need git && { [ -d "$ROOT/.git" ] || git clone --quiet "$REPO" "$ROOT"; } || return
+  need git && { [ -d "$ROOT/.git" ] || git clone --quiet -- "$REPO" "$ROOT"; } || return
   [ -z "$REF" ] || git -C "$ROOT" checkout --quiet "$REF"
 }
 
@@ -87,7 +87,7 @@ step() { # run within the rest of the hard limit; `stop` forwards signals to it
 }
 
 pack() { # FOLDER NAME FILE: atomic, so that no partial checkpoint is resumed
-  tar -C "$1" -czf "$3.part" "$2" 2>"$STATE/tar.log"
+  tar -C "$1" -czf "$3.part" -- "$2" 2>"$STATE/tar.log"
   [ $? -le 1 ] && ! grep -q 'removed before' "$STATE/tar.log" && mv "$3.part" "$3"
 }
 

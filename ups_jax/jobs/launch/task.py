@@ -1,6 +1,7 @@
 """The SkyPilot task of a job, as plain values and as YAML."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,6 @@ from ups_jax.jobs.launch.job import Job
 
 IDLE_MINUTES = 5
 """SkyPilot takes down a machine that is idle for so long: a second safeguard after the script's."""
-END_OF_SCRIPT = "END_OF_SCRIPT"
 
 
 def task(job: Job) -> dict[str, Any]:
@@ -27,16 +27,17 @@ def task(job: Job) -> dict[str, Any]:
         "use_spot": options.spot or None,
         "max_hourly_cost": options.max_hourly_cost,
         "autostop": {"idle_minutes": IDLE_MINUTES, "down": True},
-        **{key: _typed(value) for key, value in job.resource.items()},
     }
+    if taken := resources.keys() & job.resource:
+        raise ValueError(f"--resource {min(taken)} is set by the launcher; use its own flags")
+    resources |= {key: _typed(value) for key, value in job.resource.items()}
     text = onstart.script(job, under_sky=True)
     return {
         "name": job.name,
         "workdir": None if options.repo else ".",
         "resources": {key: value for key, value in resources.items() if value is not None},
         "secrets": dict.fromkeys(job.keys),
-        "run": f"cat >~/launch.sh <<'{END_OF_SCRIPT}'\n{text}{END_OF_SCRIPT}\n"
-        "exec bash ~/launch.sh\n",
+        "run": f"printf %s {shlex.quote(text)} >~/launch.sh\nexec bash ~/launch.sh\n",
     }
 
 

@@ -1,0 +1,21 @@
+"""Types of the commands' flags: argparse converts and checks a text before anything runs."""
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from typing import Any
+
+
+def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], Any]:
+    """Return the type of an integer or float flag from `low` to `high`; integers accept 1e3."""
+    name = "a whole number" if kind is int else "a number"
+
+    def read(text: str) -> int | float:
+        try:
+            value = kind(exact := float(text))
+            if value == exact and low <= value <= high:
+                return value
+        except (ValueError, OverflowError):
+            pass
+        raise ArgumentTypeError(f"got {text!r}; it must be {name} from {low} to {high}")
+
+    return read
