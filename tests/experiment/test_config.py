@@ -603,10 +603,11 @@ def test_a_file_of_data_frees_the_solver_cells(tmp_path):
 # Identity
 
 
-def test_fingerprint_leaves_out_log_and_report():
-    plain = load(SMOKE)
-    relabelled = load(SMOKE, {"log.project": "other", "log.tags": "a", "report.dpi": 70})
+def test_fingerprint_leaves_out_what_changes_no_result():
+    plain, board = load(SMOKE), {"leaderboard.path": "other/board.jsonl"}
+    relabelled = load(SMOKE, {"log.project": "other", "log.tags": "a", "report.dpi": 70, **board})
     assert config.fingerprint(plain) == config.fingerprint(relabelled)
+    assert not config.difference(config.to_dict(plain), config.to_dict(relabelled))
     for key, value in {"seed": 1, "eval.batch": 16, "operator.width": 8, "data.nu": 0.1}.items():
         assert config.fingerprint(plain) != config.fingerprint(load(SMOKE, {key: value}))
 

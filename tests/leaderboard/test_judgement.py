@@ -80,7 +80,18 @@ def test_a_bad_run_trips_gates_and_regressions_alerts_once_each_and_exits_3(runs
     assert go(base / "third", *BAD) == 0
     assert go(base / "third", *BAD, "--fail_on_gate") == 3
     assert go(base / "third", *BAD, "--fail_on_regression") == 3
+    # The path of its leaderboard is no part of what was computed.
+    assert go(base / "third", *BAD, f"--config.leaderboard.path={base / 'other.jsonl'}") == 0
     assert json.loads((base / "third" / "alerts.json").read_text()) == alerts
+
+
+@pytest.mark.parametrize("path", ["/dev/null/board.jsonl", "{workdir}/board.jsonl"])
+def test_a_board_that_cannot_be_used_is_refused_before_data_are_made(tmp_path, capsys, path):
+    workdir = tmp_path / "run"
+    path = path.format(workdir=workdir)
+    assert go(workdir, f"--config.leaderboard.path={path}") == 2
+    err = capsys.readouterr().err
+    assert path in err and len(err.splitlines()) <= 2 and not list(workdir.iterdir())
 
 
 def test_all_three_stand_on_one_board_and_the_bad_one_never_leads_it(runs):

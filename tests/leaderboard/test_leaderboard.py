@@ -28,15 +28,18 @@ from ups_jax.leaderboard import (
 )
 from ups_jax.leaderboard.metrics import best_of, direction_of
 from ups_jax.leaderboard.regression import IMPROVED, REGRESSED, UNCHANGED
-from ups_jax.leaderboard.storage import ROW_SCHEMA
+from ups_jax.leaderboard.rows import ROW_SCHEMA
 from ups_jax.metrics import ENSEMBLE_METRICS, METRICS
 from ups_jax.types import NO_BASELINE
 
 ROWS = """
 import os, sys
 from pathlib import Path
-sys.path.insert(0, "ups_jax/leaderboard")
-from storage import append, locked
+from types import ModuleType
+for name in ("ups_jax", "ups_jax.leaderboard"):
+    sys.modules[name] = ModuleType(name)
+    sys.modules[name].__path__ = [name.replace(".", "/")]
+from ups_jax.leaderboard.storage import append, locked
 """
 """Without the rest of the library, which takes seconds to import."""
 WRITER = f"""{ROWS}

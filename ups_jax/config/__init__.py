@@ -51,7 +51,7 @@ def to_dict(cfg: Config) -> dict[str, Any]:
 
 
 def fingerprint(cfg: Config) -> str:
-    """Return the SHA-256 of every key outside `log`, `report` and `mesh`."""
+    """Return the SHA-256 of every key that decides what is computed; see `difference`."""
     return _hash(_compute_keys(to_dict(cfg)))
 
 
@@ -63,9 +63,10 @@ def seedless_fingerprint(cfg: Config) -> str:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return the keys outside `log`, `report` and `mesh` that differ, as "key: old -> new".
+    """Return the keys that differ, as "key: old -> new".
 
-    Older keys are renamed first; a key that is absent from a config has its default.
+    Left out are `log`, `report`, `mesh` and the leaderboard's path, which change no result. Older
+    keys are renamed first; a key that is absent from a config has its default.
     """
     both = [_compute_keys(_plain(_complete(config))) for config in (old, new)]
     texts = [{key: repr(value) for key, value in values.items()} for values in both]
@@ -93,7 +94,7 @@ def _complete(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compute_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    unrelated = ("log.", "report.", "mesh.")
+    unrelated = ("log.", "report.", "mesh.", "leaderboard.path")
     return {k: v for k, v in flatten(values).items() if not k.startswith(unrelated)}
 
 

@@ -5,7 +5,7 @@ import time
 from contextlib import ExitStack
 
 from ups_jax import config, sharding
-from ups_jax.experiment import distributed, environment, schedule, training, workdir
+from ups_jax.experiment import distributed, environment, schedule, training, verdict, workdir
 from ups_jax.experiment.build import build
 from ups_jax.experiment.context import (
     ResumeState,
@@ -74,6 +74,7 @@ def _admit(context: RunContext, stop: StopFlag) -> None:
             if not replaced and workdir.is_finished_run(context.workdir, cfg):
                 return False
             until_admitted.enter_context(workdir.lock(context.workdir))
+            verdict.check_board(cfg, context.workdir)
             return True
 
         def open_workdir() -> ResumeState:

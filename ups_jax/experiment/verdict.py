@@ -58,6 +58,17 @@ def board_path(cfg: Any, workdir: Path) -> Path:
     return Path(path).expanduser() if path else workdir.parent / "leaderboard.jsonl"
 
 
+def check_board(cfg: Any, workdir: Path) -> None:
+    """Raise ValueError unless a run in `workdir` can be added to its leaderboard."""
+    path = board_path(cfg, workdir)
+    if path.resolve().is_relative_to(workdir.resolve()):
+        raise ValueError(
+            f"leaderboard.path is {str(path)!r}, in the run's own folder; it must be outside, as "
+            "other runs are added to it"
+        )
+    leaderboard.require_writable(path)
+
+
 def page_path(cfg: Any, workdir: Path) -> Path:
     """Return the path of the leaderboard's page, next to its lines."""
     return board_path(cfg, workdir).with_suffix(".html")
@@ -159,8 +170,8 @@ def log_verdict(ruling: RunVerdict, run: RunRecord) -> None:
             run.alert(f"gate {verdict.name}", verdict.sentence, "ERROR")
     for metric, regression in ruling.worse.items():
         run.alert(f"regression {metric}", regression.sentence, "WARN")
-    for problem in ruling.after.problems:
-        run.alert("leaderboard", problem, "INFO")
+    if warning := ruling.after.warning:
+        run.alert("leaderboard", warning, "INFO")
 
 
 def sentence(ruling: RunVerdict) -> str:

@@ -14,4 +14,12 @@ from ups_jax.leaderboard.ranking import (
     spread_of,
 )
 from ups_jax.leaderboard.regression import Regression, compare, worst_regressions
-from ups_jax.leaderboard.storage import Leaderboard, Row, append, event, now, read, upgrade_row
+from ups_jax.leaderboard.rows import Row, upgrade_row
+from ups_jax.leaderboard.storage import (
+    Leaderboard,
+    append,
+    event,
+    now,
+    read,
+    require_writable,
+)

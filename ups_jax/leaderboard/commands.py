@@ -56,25 +56,40 @@ def prepare(options: Options, stop: Callable[[], bool]) -> Command:
     if options.board is not None:
         lookup(dict.fromkeys(tables.boards(entries)), options.board, "board")
     command = Command(options, entries, rows)
-    if options.action == "promote" and not options.force:
-        decision = _decision(command)
-        if not decision.granted:
-            raise ValueError(
-                f"{rows[0]['id']} is not promoted: {decision.reason}; --force overrides this rule"
-            )
-    if options.action == "demote":
-        champion = leaderboard.champions(entries.events).get(rows[0]["board"])
-        if champion != rows[0]["id"]:
-            raise ValueError(f"{rows[0]['id']} is not the champion of its board; "
-                             f"the champion is {champion or 'none'}")  # fmt: skip
+    if options.out is not None and options.out.is_dir():
+        raise ValueError(f"--out {options.out} is a folder; name a file")
+    if options.action in ("promote", "demote", "page"):
+        leaderboard.require_writable(options.path)
+    if options.action in ("promote", "demote"):
+        _check_event(command)
     return command
+
+
+def _check_event(command: Command) -> None:
+    """Raise ValueError for a promotion or demotion that is not allowed."""
+    options, row = command.options, command.rows[0]
+    champion = leaderboard.champions(command.entries.events).get(row["board"])
+    if options.action == "demote":
+        if champion != row["id"]:
+            raise ValueError(f"{row['id']} is not the champion of its board; "
+                             f"the champion is {champion or 'none'}")  # fmt: skip
+        return
+    if row["board"] is None:
+        raise ValueError(f"{row['id']} is not promoted: its line names no board")
+    if champion == row["id"]:
+        raise ValueError(f"{row['id']} is the champion of its board already")
+    decision = _decision(command)
+    if not (decision.granted or options.force):
+        raise ValueError(
+            f"{row['id']} is not promoted: {decision.reason}; --force overrides this rule"
+        )
 
 
 def execute(command: Command) -> int:
     """Run the action, and return the exit code."""
     ACTIONS[command.options.action][0](command)
-    for problem in command.entries.problems:
-        print(f"warning: {problem}", file=sys.stderr)
+    if warning := command.entries.warning:
+        print(f"warning: {warning}", file=sys.stderr)
     return 0
 
 
@@ -130,8 +145,6 @@ def _record_event(command: Command, kind: str, reason: str) -> Row:
 
 def _decision(command: Command) -> PromotionDecision:
     row = command.rows[0]
-    if row["board"] is None:
-        return PromotionDecision(False, "its line names no board")
     before = leaderboard.board_state(command.entries, row["board"], without=row["id"])
     return leaderboard.decide_promotion(row, before, margin=MANUAL_MARGIN)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ups_jax.leaderboard.metrics import finite, metric_of
-from ups_jax.leaderboard.storage import Leaderboard, Row, enter, event
+from ups_jax.leaderboard.rows import Row
+from ups_jax.leaderboard.storage import Leaderboard, enter, event
 
 RANKING_METRIC = "eval/val/nrmse"
 """Runs are ranked by the selected forecaster's error on validation."""
@@ -92,19 +93,20 @@ def decide_promotion(row: Row, before: BoardState, *, margin: float) -> Promotio
     Its lead over the champion must exceed the spread over seeds, and also `margin` times the
     champion's error, because the spread is often unknown.
     """
-    failed, value = (row.get("gates") or {}).get("failed", []), metric_of(row, RANKING_METRIC)
+    gates, value = row.get("gates"), metric_of(row, RANKING_METRIC)
     champion = before.champion
-    if failed:
-        return PromotionDecision(False, f"gates are not met: {', '.join(failed)}")
+    if gates is None:
+        return PromotionDecision(False, "its line has no verdict on its gates")
+    if gates.get("failed"):
+        return PromotionDecision(False, f"gates are not met: {', '.join(gates['failed'])}")
+    met = "all gates met" if gates.get("total") else "no gate applied"
     if value is None:
         return PromotionDecision(False, f"{RANKING_METRIC} is missing or not finite")
     if champion is None:
-        return PromotionDecision(True, "all gates met, and the board had no champion")
+        return PromotionDecision(True, f"{met}, and the board had no champion")
     best, name = metric_of(champion, RANKING_METRIC), champion["id"]
     if best is None:
-        return PromotionDecision(
-            True, f"all gates met; the champion {name} has no {RANKING_METRIC}"
-        )
+        return PromotionDecision(True, f"{met}; the champion {name} has no {RANKING_METRIC}")
     runs = [*before.history, row]
     prints = [run.get("seedless_fingerprint") for run in (row, champion)]
     spreads = [spread_of(runs, fingerprint, RANKING_METRIC) or 0.0 for fingerprint in prints]
@@ -112,7 +114,7 @@ def decide_promotion(row: Row, before: BoardState, *, margin: float) -> Promotio
     lead = f"validation nRMSE {value:.4g} against {best:.4g} of the champion {name}"
     if best - value <= needed:
         return PromotionDecision(False, f"{lead}: not ahead by more than {needed:.2g}")
-    return PromotionDecision(True, f"all gates met, and {lead}: ahead by more than {needed:.2g}")
+    return PromotionDecision(True, f"{met}, and {lead}: ahead by more than {needed:.2g}")
 
 
 def enter_run(
@@ -120,11 +122,16 @@ def enter_run(
 ) -> tuple[PromotionDecision, Leaderboard]:
     """Add a run to a leaderboard and promote it if it leads the board as it is at that moment.
 
-    A better run that was promoted since this run began keeps its place.
+    A better run that was promoted since this run began keeps its place. A run that was promoted
+    before, by a process that was killed at its end, has no second promotion.
     """
     decisions = []
 
     def decide(entries: Leaderboard) -> Row | None:
+        earlier = [e for e in entries.events if (e["id"], e.get("by")) == (row["id"], by)]
+        if earlier:
+            decisions.append(PromotionDecision(True, earlier[-1].get("reason") or ""))
+            return None
         state = board_state(entries, row["board"], without=row["id"])
         decisions.append(decide_promotion(row, state, margin=margin))
         if not (promote and decisions[-1].granted):

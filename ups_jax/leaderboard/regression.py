@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ups_jax.leaderboard.metrics import direction_of, metric_of, relative_loss
 from ups_jax.leaderboard.ranking import BoardState, spread_of
-from ups_jax.leaderboard.storage import Row
+from ups_jax.leaderboard.rows import Row
 from ups_jax.types import NO_BASELINE
 
 REGRESSED, IMPROVED, UNCHANGED = "regression", "improvement", "unchanged"

@@ -3,36 +3,17 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-ROW_SCHEMA = 2
-"""Version of a line; raised when a key changes its name or meaning."""
-EVENT_KEYS = {"board", "by", "id", "kind", "reason", "schema", "time"}
-KEYS_OF_KIND = {
-    "run": {
-        "board", "config", "curves", "data", "device", "fingerprint", "gates", "git_sha", "id",
-        "kind", "metrics", "name", "num_seeds", "protocol", "regressions", "report", "schema",
-        "seed", "seedless_fingerprint", "selected", "spread", "task", "time", "versions", "wandb",
-    },
-    "promote": EVENT_KEYS,
-    "demote": EVENT_KEYS,
-}  # fmt: skip
-SCHEMA_1_KEYS = {
-    "recipe": "seedless_fingerprint", "seeds": "num_seeds",
-    "ship": "selected",  # key map
-}  # fmt: skip
-SCHEMA_1_PARTS = {
-    "continued": "control", "crps": "ensemble", "distill": "student", "distilled": "student",
-    "rivals": "selection",
-    "shipped": "selected",  # key map
-}  # fmt: skip
-"""Parts of metric keys, and names of forecasters, that schema 1 wrote."""
-Row = dict[str, Any]
+from ups_jax.leaderboard.rows import ROW_SCHEMA, Row, parse
 
 
 @dataclass(frozen=True)
@@ -43,34 +24,61 @@ class Leaderboard:
     events: list[Row] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def warning(self) -> str | None:
+        """One line on everything that was left out, None if nothing was."""
+        first, more = "; ".join(self.problems[:3]), len(self.problems) - 3
+        return f"{first}; and {more} more" if more > 0 else first or None
 
-def append(path: Path, row: Mapping[str, Any]) -> None:
-    """Add one line and flush it to disk; safe if several processes write at once.
+
+def append(path: Path, *rows: Mapping[str, Any]) -> None:
+    """Add lines and flush them to disk; safe if several processes write at once.
 
     A line that another process left unfinished is first moved to `<path>.torn`.
     """
     with locked(path):
-        _append(path, row)
+        _append(path, rows)
 
 
 def enter(path: Path, row: Row, decide: Callable[[Leaderboard], Row | None]) -> Leaderboard:
     """Add a run and the event that `decide` derives from the board, under one lock.
 
-    `decide` gets the board as it is now, without the run; no other run can be added meanwhile.
+    `decide` gets the board as it is now; no other run can be added meanwhile. A run that was
+    entered before, by a process that was killed at its end, keeps its line.
     """
     with locked(path):
-        event = decide(_read(path))
-        for line in (row, event):
-            if line is not None:
-                _append(path, line)
+        before = _read(path)
+        is_new = all(run["id"] != row["id"] for run in before.runs)
+        lines = [row] * is_new + [event for event in [decide(before)] if event is not None]
+        _append(path, lines)
         return _read(path)
 
 
-def _append(path: Path, row: Mapping[str, Any]) -> None:
-    line = json.dumps({"schema": ROW_SCHEMA, **row}, allow_nan=False).encode() + b"\n"
+def require_writable(path: Path) -> None:
+    """Raise ValueError unless lines can be added to this leaderboard and its page be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file in (path, path.with_suffix(".html")):
+            if file.exists() and not file.is_file():
+                raise ValueError(f"leaderboard {path}: {file} is no plain file; use another path")
+            if os.path.lexists(file):
+                file.open("ab").close()
+        with tempfile.TemporaryFile(dir=path.parent), locked(path):
+            binary = path.exists() and b"\0" in path.read_bytes()[:4096]
+    except OSError as error:
+        raise ValueError(
+            f"cannot write the leaderboard {path} ({error.strerror}: {error.filename}); "
+            "use another path"
+        ) from error
+    if binary:
+        raise ValueError(f"{path} holds binary data and is no leaderboard; use another path")
+
+
+def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    lines = [json.dumps({"schema": ROW_SCHEMA, **row}, allow_nan=False) + "\n" for row in rows]
     with path.open("a+b") as file:
         _quarantine(path, file)
-        file.write(line)
+        file.write("".join(lines).encode())
         file.flush()
         os.fsync(file.fileno())
 
@@ -83,17 +91,17 @@ def read(path: Path) -> Leaderboard:
     """
     if not path.exists():
         return Leaderboard()
-    with locked(path):
+    with locked(path, read_only=True):
         return _read(path)
 
 
 def _read(path: Path) -> Leaderboard:
-    runs: dict[Any, Row] = {}
+    runs: dict[str, Row] = {}
     entries = Leaderboard()
     content = path.read_bytes() if path.exists() else b""
     whole, _, torn = content.rpartition(b"\n")
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
-        row, problems = _parse(line)
+        row, problems = parse(line)
         entries.problems.extend(f"{path.name} line {number}: {text}" for text in problems)
         if row is None:
             continue
@@ -112,12 +120,38 @@ def _read(path: Path) -> Leaderboard:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a leaderboard; the system releases it if the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def locked(path: Path, *, read_only: bool = False) -> Iterator[None]:
+    """Hold the lock of a leaderboard; the system releases it if the process dies.
+
+    A reader does without in a folder where no lock can be created.
+    """
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(_open_lock(path.with_name(f".{path.name}.lock")))
+        except OSError:
+            if not read_only:
+                raise
+        else:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                # Some network file systems have no locks.
+                _warn_once(f"{path} cannot be locked ({error.strerror})")
         yield
+
+
+@cache
+def _warn_once(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _open_lock(lock: Path) -> IO[bytes]:
+    """Open the lock file; another user's may be only readable, which is enough to lock it."""
+    try:
+        return lock.open("ab")
+    except PermissionError:
+        return lock.open("rb")
 
 
 def _quarantine(path: Path, file: Any) -> None:
@@ -130,58 +164,6 @@ def _quarantine(path: Path, file: Any) -> None:
     with path.with_name(f"{path.name}.torn").open("ab") as torn:
         torn.write(content[start:] + b"\n")
     file.truncate(start)
-
-
-def _parse(line: bytes) -> tuple[Row | None, list[str]]:
-    """Return a line as a row of this version, and sentences on the parts that were left out."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None, ["no JSON; left out"]
-    if not isinstance(row, dict) or row.get("kind", "run") not in KEYS_OF_KIND or not row.get("id"):
-        return None, ["no run, promotion or demotion with an id; left out"]
-    row, problems = upgrade_row({**row, "kind": row.get("kind", "run")}), []
-    if row.get("schema") != ROW_SCHEMA:
-        text = f"schema {row.get('schema')}, this version reads {ROW_SCHEMA}; known columns kept"
-        problems.append(text)
-    known = KEYS_OF_KIND[row["kind"]]
-    if unknown := sorted(row.keys() - known):
-        problems.append(f"unknown columns left out: {', '.join(unknown)}")
-    kept = {key: value for key, value in row.items() if key in known}
-    if row["kind"] == "run":
-        if not isinstance(kept.get("board"), str) or not isinstance(kept.get("metrics"), dict):
-            problems.append("its board or its metrics are missing; the run is kept, not ranked")
-            kept["board"] = None
-        for key in ("metrics", "config", "curves"):
-            kept[key] = kept[key] if isinstance(kept.get(key), dict) else {}
-    return kept, problems
-
-
-def upgrade_row(row: Row) -> Row:
-    """Return a row of schema 1 with the keys and names of this version, any other row unchanged.
-
-    Its config keeps the keys of its time.
-    """
-    if row.get("schema") != 1:
-        return row
-    row = {SCHEMA_1_KEYS.get(key, key): value for key, value in row.items()}
-    row["schema"] = ROW_SCHEMA
-    if isinstance(selected := row.get("selected"), str):
-        row["selected"] = SCHEMA_1_PARTS.get(selected, selected)
-    if isinstance(metrics := row.get("metrics"), dict):
-        row["metrics"] = {_upgrade_key(key): value for key, value in metrics.items()}
-    if isinstance(gates := row.get("gates"), dict):
-        row["gates"] = {"total" if key == "of" else key: value for key, value in gates.items()}
-    if isinstance(changes := row.get("regressions"), dict):
-        lists = {k: list(map(_upgrade_key, v)) for k, v in changes.items() if isinstance(v, list)}
-        row["regressions"] = {**changes, **lists}
-    return row
-
-
-def _upgrade_key(key: str) -> str:
-    """Rename forecasters and stages in a metric key of schema 1, but not the metric itself."""
-    *parents, last = [SCHEMA_1_PARTS.get(part, part) for part in key.split("/")]
-    return "/".join([*parents, last if parents == ["params"] else key.rpartition("/")[2]])
 
 
 def now() -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from ups_jax.files import flatten
 from ups_jax.leaderboard.metrics import best_of, metric_of
 from ups_jax.leaderboard.ranking import RANKING_METRIC, champions, ranked
-from ups_jax.leaderboard.storage import Leaderboard, Row
+from ups_jax.leaderboard.rows import Row
+from ups_jax.leaderboard.storage import Leaderboard
 from ups_jax.metrics import cost_of_key
 from ups_jax.tables import format_cell
 
@@ -42,8 +43,8 @@ def ranking_table(entries: Leaderboard, board: str) -> Cells:
                 "champion" if row["id"] == leader else "",
                 *(row.get(key) for key in ("id", "name", "selected")),
                 *(_integer(metric_of(row, key)) for key in METRIC_COLUMNS.values()),
-                f"{gates.get('met', 0)} of {gates.get('total', 0)}",
-                len(worse.get("regressed", [])),
+                f"{gates.get('met')} of {gates['total']}" if gates.get("total") else "none",
+                len(worse.get("regressed") or []),
                 row.get("device"),
                 str(row.get("time") or "")[:10],
             ]

@@ -11,7 +11,8 @@ from typing import Any
 from ups_jax.files import flatten, write_text
 from ups_jax.leaderboard.metrics import direction_of, significant
 from ups_jax.leaderboard.ranking import RANKING_METRIC, champions
-from ups_jax.leaderboard.storage import Row, read
+from ups_jax.leaderboard.rows import Row
+from ups_jax.leaderboard.storage import read
 
 ROW_KEYS = (
     "id", "board", "time", "name", "task", "protocol", "data", "selected", "seed", "num_seeds",
