@@ -1,7 +1,10 @@
 """Evaluate a finished run again; same as `python -m ups_jax evaluate`."""
 
+import signal
 import sys
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while importing prints no traceback.
 try:
     from ups_jax.jobs import commands
 except ModuleNotFoundError as error:

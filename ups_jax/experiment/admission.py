@@ -66,7 +66,8 @@ def _admit(context: RunContext, stop: StopFlag) -> None:
     match the data.
     """
     cfg, options = context.cfg, context.options
-    stop.line = f"interrupted; resume with: {resume_command()}"
+    stop.resume = f"resume with: {resume_command()}"
+    stop.line = f"interrupted; {stop.resume}"
     with ExitStack() as until_admitted:
 
         def reserve() -> bool:

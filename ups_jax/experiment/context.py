@@ -1,6 +1,7 @@
 """Options, resume state and context of a run."""
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -52,12 +53,12 @@ def default_workdir(config: str) -> Path:
 
 
 def resume_command() -> str:
-    """Return the command that resumes this process's run."""
+    """Return the command that resumes this process's run, quoted for a shell."""
     program = Path(sys.argv[0])
     start = {"__main__.py": "python -m ups_jax", "ups": "ups"}.get(
-        program.name, f"python {os.path.relpath(program)}"
+        program.name, f"python {shlex.quote(os.path.relpath(program))}"
     )
-    return " ".join([start, *(word for word in sys.argv[1:] if word != "--restart")])
+    return f"{start} {shlex.join(word for word in sys.argv[1:] if word != '--restart')}"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: request a stop, and end the process if it does not stop in time."""
+"""Ctrl-C, SIGTERM and SIGHUP: request a stop, and end a process that does not stop in time."""
 
 import os
 import signal
@@ -10,6 +10,9 @@ from contextlib import contextmanager
 
 GRACE_S = 4.0
 """Seconds from a signal until a process that is busy in a compiler is ended."""
+SIGNALS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
+SIGNALS |= {signal.SIGHUP: signal.SIGTERM}
+"""Signals that stop a run, and the one whose exit code each has: a closed terminal ends a run."""
 
 
 class StopFlag:
@@ -19,6 +22,7 @@ class StopFlag:
         """Start unset."""
         self.signum, self.grace_s = 0, GRACE_S
         self.line = "stopped; rerun the same command to resume from the last checkpoint"
+        self.resume = ""
 
     def __call__(self) -> bool:
         """Return True to stop at the next safe point."""
@@ -26,17 +30,17 @@ class StopFlag:
 
     @property
     def code(self) -> int:
-        """128 plus the signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        """128 plus the signal: 130 for Ctrl-C, 143 for SIGTERM and SIGHUP."""
         return 128 + self.signum
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopFlag]:
-    """Yield a `StopFlag` that SIGINT and SIGTERM set while the block runs.
+    """Yield a `StopFlag` that SIGINT, SIGTERM and SIGHUP set while the block runs.
 
     Python runs signal handlers between bytecodes, and a compilation is a single bytecode. A thread
     therefore reads the signals from a pipe and ends the process after `GRACE_S` seconds. Nothing is
-    lost, as every compilation follows a checkpoint.
+    lost, as every compilation follows a checkpoint. SIGHUP stays ignored where it is, under nohup.
     """
     stop = StopFlag()
     if threading.current_thread() is not threading.main_thread():
@@ -45,7 +49,9 @@ def stop_on_signal() -> Iterator[StopFlag]:
     source, sink = os.pipe()
     os.set_blocking(sink, False)
     done = threading.Event()
-    before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGINT, signal.SIGTERM)}
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    answered = [s for s in SIGNALS if s != signal.SIGHUP or not ignored]
+    before = {s: signal.signal(s, lambda *_: None) for s in answered}
     old_sink = signal.set_wakeup_fd(sink)
     thread = threading.Thread(target=_listen, args=(source, stop, done), daemon=True)
     thread.start()
@@ -63,9 +69,9 @@ def stop_on_signal() -> Iterator[StopFlag]:
 
 def _listen(source: int, stop: StopFlag, done: threading.Event) -> None:
     while data := os.read(source, 1):
-        if data[0] not in (signal.SIGINT, signal.SIGTERM):
+        if data[0] not in SIGNALS:
             continue
-        stop.signum = data[0]
+        stop.signum = SIGNALS[signal.Signals(data[0])]
         received = time.monotonic()
         while time.monotonic() - received < stop.grace_s:
             if done.wait(0.05):

@@ -2,12 +2,16 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
+import jax
+
 from ups_jax.experiment.signals import StopFlag, stop_on_signal
+from ups_jax.jobs.flags import number, path
 from ups_jax.registry import near_miss
 from ups_jax.types import Interrupted
 
@@ -18,8 +22,9 @@ WANDB_MODES = ("online", "offline", "disabled")
 RENAMED_FLAGS = {
     "--modes": "--forecasters", "--processes": "--num_processes", "--process": "--process_id"
 }  # fmt: skip
-BAD_INPUT, DIVERGED = 2, 4
+FAILED, BAD_INPUT, DIVERGED = 1, 2, 4
 """Exit codes; the pipeline returns 0 and 3 (a gate or a regression), signals 130 and 143."""
+PACKAGE = str(Path(__file__).parents[1])
 
 
 def parse(
@@ -56,33 +61,43 @@ def add_distributed_flags(parser: argparse.ArgumentParser) -> None:
     add("--coordinator", metavar="HOST:PORT",
         help="address of process 0, or auto: one process per GPU under Slurm or Open MPI, or TPUs; "
         "default: $JAX_COORDINATOR_ADDRESS, else a single process")  # fmt: skip
-    add("--num_processes", type=int, metavar="N", help="number of processes")
-    add("--process_id", type=int, metavar="I", help="index of this process, from 0")
-    add("--wait_s", type=int, metavar="S", help="seconds to wait for the others; default: 120")
+    add("--num_processes", type=number(int, 1, 1_000_000), metavar="N", help="number of processes")
+    add("--process_id", type=number(int, 0, 1_000_000), metavar="I",
+        help="index of this process, from 0")  # fmt: skip
+    add(
+        "--wait_s",
+        type=number(int, 1, 1_000_000),
+        metavar="S",
+        help="seconds to wait for the others; default: 120",
+    )
 
 
 def run_main(
     options: Options, prepare: Callable[[Options, StopFlag], Plan], execute: Callable[[Plan], int]
 ) -> int:
-    """Return the exit code of a command; a ValueError or OSError from `prepare` is bad input.
+    """Return the exit code of a command, whose errors are at most two lines on stderr.
 
-    Errors of `execute` keep their traceback, except a FloatingPointError: exit code 4.
+    A ValueError or OSError of `prepare` is bad input. One of `execute` ends with code 1 and the
+    command that resumes; a ValueError that other libraries raise is a defect and keeps its
+    traceback.
     """
     with stop_on_signal() as stop:
+        code = BAD_INPUT
         try:
             plan = prepare(options, stop)
-        except (ValueError, OSError) as error:
-            return _fail(str(error) or type(error).__name__, BAD_INPUT)
-        except Interrupted:
-            print(stop.line, file=sys.stderr)
-            return stop.code
-        try:
+            code = FAILED
             return execute(plan)
-        except FloatingPointError as error:
-            return _fail(str(error), DIVERGED)
         except Interrupted:
             print(stop.line, file=sys.stderr)
             return stop.code
+        except FloatingPointError as error:
+            return fail(str(error), DIVERGED)
+        except (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
+            if code == BAD_INPUT:
+                return fail(_message(error), code)
+            if isinstance(error, ValueError) and not _is_from_package(error):
+                raise
+            return fail(f"{' '.join(_message(error).split())}\n{stop.resume}", code)
 
 
 def fold(message: str) -> str:
@@ -103,7 +118,7 @@ class _Parser(argparse.ArgumentParser):
         if subject == "config":
             add("--config", metavar="NAME|FILE[:variant]", help="a shipped config, or a file")
         if subject != "project":
-            add("--workdir", type=Path, metavar="DIR", help="folder of the run")
+            add("--workdir", type=path, metavar="DIR", help="folder of the run")
             add("--wandb_mode", choices=WANDB_MODES,
                 help="default: $WANDB_MODE, else online with a key, else offline")  # fmt: skip
         if subject == "config":
@@ -123,7 +138,7 @@ class _Parser(argparse.ArgumentParser):
         return f"{super().format_help()}\n{describe()}"
 
     def error(self, message: str) -> NoReturn:
-        self.exit(_fail(message, BAD_INPUT))
+        self.exit(fail(message, BAD_INPUT))
 
 
 def _take_overrides(
@@ -159,6 +174,21 @@ def _unknown(parser: _Parser, word: str) -> str:
     return f"unknown flag {flag!r}{hint} known: {', '.join(known)}"
 
 
-def _fail(message: str, code: int) -> int:
+def _message(error: Exception) -> str:
+    """Return the message of an error; of an error of the system, the file and the reason."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError | jax.errors.JaxRuntimeError):
+        return f"out of memory, or a failed device: {(str(error).splitlines() or [''])[0][:300]}"
+    return str(error) or type(error).__name__
+
+
+def _is_from_package(error: Exception) -> bool:
+    """Return True if this package raised the error itself: its text is written for users."""
+    return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(PACKAGE)
+
+
+def fail(message: str, code: int) -> int:
+    """Print an error in at most two lines -> its exit code."""
     print(fold(f"error: {message}"), file=sys.stderr)
     return code

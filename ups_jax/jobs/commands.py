@@ -3,12 +3,12 @@
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal, NamedTuple
 
 from ups_jax.jobs import cli
-from ups_jax.jobs.flags import number
+from ups_jax.jobs.flags import number, path
+from ups_jax.jobs.streams import lasting_streams
 from ups_jax.registry import lookup
 
 
@@ -29,35 +29,44 @@ class Entry(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `[COMMAND] FLAGS`, by default `train`, and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0].startswith("-"):
-        if "--help" in words or "-h" in words:
-            print(f"commands: {', '.join(COMMANDS)} (default: train); ups COMMAND --help\n")
-        return run("train", words, prog="ups")
-    try:
-        lookup(COMMANDS, words[0], "command")
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return cli.BAD_INPUT
-    return run(words[0], words[1:], prog=f"ups {words[0]}")
+    if words and not words[0].startswith("-"):
+        return run(words[0], words[1:], prog=f"ups {words[0]}")
+    return run("train", words, prog="ups")
 
 
 def run(name: str, argv: Sequence[str] | None = None, *, prog: str) -> int:
     """Run one command and return its exit code."""
-    entry = COMMANDS[name]
-    flags = cli.parse(
-        argv, entry.add_flags, prog=prog, description=entry.description, subject=entry.subject
-    )
-    options, prepare, execute = entry.load()
-    return cli.run_main(options(**flags), prepare, execute)
+    with lasting_streams():
+        try:
+            entry = lookup(COMMANDS, name, "command")
+        except ValueError as error:
+            return cli.fail(str(error), cli.BAD_INPUT)
+        others = f" Other commands: {', '.join(COMMANDS)}." if prog == "ups" else ""
+        description, subject = entry.description + others, entry.subject
+        try:
+            flags = cli.parse(
+                argv, entry.add_flags, prog=prog, description=description, subject=subject
+            )
+            options, prepare, execute = entry.load()
+            return cli.run_main(options(**flags), prepare, execute)
+        except KeyboardInterrupt:
+            print("interrupted; nothing was run", file=sys.stderr)
+            return 130
 
 
 def _evaluate_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--forecasters", help="names separated by commas; default: the config's")
-    add("--data", type=Path, metavar="FILE", help="PDEBench HDF5 or npz file to test on")
-    add("--points", type=int, metavar="N", help="points along each axis; default: the config's")
-    add("--horizon", type=float, metavar="T", help="time to forecast; default: the config's")
-    add("--save_predictions", type=Path, metavar="FILE", help="npz or h5 file of the forecasts")
+    add("--data", type=path, metavar="FILE", help="PDEBench HDF5 or npz file to test on")
+    add(
+        "--points",
+        type=number(int, 4, 1_000_000),
+        metavar="N",
+        help="points along each axis; default: the config's",
+    )
+    add("--horizon", type=number(float, 1e-9, 1e9), metavar="T",
+        help="time to forecast; default: the config's")  # fmt: skip
+    add("--save_predictions", type=path, metavar="FILE", help="npz or h5 file of the forecasts")
 
 
 def _leaderboard_flags(parser: ArgumentParser) -> None:
@@ -65,10 +74,10 @@ def _leaderboard_flags(parser: ArgumentParser) -> None:
     add("action", nargs="?",
         help="show (default) | compare A B ... | export | promote A | demote A | page")  # fmt: skip
     add("ids", nargs="*", metavar="RUN", help="ids of runs")
-    add("--path", type=Path, metavar="FILE", help="default: runs/leaderboard.jsonl")
+    add("--path", type=path, metavar="FILE", help="default: runs/leaderboard.jsonl")
     add("--board", help="show or export one board; default: all")
     add("--format", choices=("csv", "md", "latex"), help="of an export; default: csv")
-    add("--out", type=Path, metavar="FILE", help="file of an export; default: standard output")
+    add("--out", type=path, metavar="FILE", help="file of an export; default: standard output")
     add("--reason", help="recorded with a promotion or demotion")
     add("--force", action="store_true", help="promote despite failed gates or a smaller lead")
 
@@ -106,19 +115,19 @@ def _launch_flags(parser: ArgumentParser) -> None:
     add("--shutdown_cmd", metavar="COMMAND", help="ends the machine; default: the cloud's command")
     add("--price", type=number(float, 0, 10_000), metavar="DOLLARS",
         help="hourly price for the estimate")  # fmt: skip
-    add("--measured", type=Path, metavar="FILE",
+    add("--measured", type=path, metavar="FILE",
         help="summary.json of a finished run, for the estimate")  # fmt: skip
 
 
 def _dashboard_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("--workdir", type=Path, metavar="DIR", help="folder of one run of the project")
+    add("--workdir", type=path, metavar="DIR", help="folder of one run of the project")
     add("--project", help="W&B project; default: the workdir's, else the config's")
     add("--entity", help="W&B entity; default: the workdir's, else the account's")
     add("--name", help="of the workspace; default: <project>: verdict and training")
     add("--baseline", metavar="RUN_ID", help="run that the others are compared with")
     add("--stages", help="names separated by commas; default: the workdir's, else all")
-    add("--out", type=Path, metavar="FILE", help="write the spec to this JSON file")
+    add("--out", type=path, metavar="FILE", help="write the spec to this JSON file")
     add("--save", action="store_true", help="create the workspace online")
 
 

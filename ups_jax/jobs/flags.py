@@ -2,6 +2,7 @@
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -19,3 +20,13 @@ def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[
         raise ArgumentTypeError(f"got {text!r}; it must be {name} from {low} to {high}")
 
     return read
+
+
+def path(text: str) -> Path:
+    """Return the path of a flag; `~` is the home folder, also where the shell leaves it."""
+    if not text:
+        raise ArgumentTypeError("it is empty; write the path of a file or a folder")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ArgumentTypeError(f"no home folder of {text}; write it out") from error
