@@ -123,9 +123,6 @@ def _gates(variant: str, *, stages: tuple[str, ...]) -> dict[str, base.Config]:
         gates["small_scales"] = half
     if variant in ACCURACY:
         gates["accuracy"] = gate("eval/nrmse", max=ACCURACY[variant])
-    if variant == "default":
-        # Upper limit on wall time, verdict included: 30 minutes on two cores.
-        gates["seconds"] = gate("wall/verdict_s", max=1800.0)
     if "ensemble" in stages and variant != "smoke":
         # 90 % intervals that contain the truth in fewer than 75 % of cases are misleading.
         gates["coverage"] = gate("eval/ensemble/coverage_90", min=0.75)

@@ -4,6 +4,9 @@ import math
 
 import pytest
 
+from runners import fast_to_sota
+from ups_jax import leaderboard
+from ups_jax.experiment.verdict import RunVerdict, sentence
 from ups_jax.leaderboard.gates import check, passed
 from ups_jax.types import FAIL, NO_BASELINE, PASS
 
@@ -64,3 +67,28 @@ def test_the_sentence_has_value_limit_and_reference():
     assert sentences[0] == "eval/nrmse is 0.01; it must be at most 0.02"
     assert sentences[1] == "eval/nrmse is 0.01; it must be at most 1.1 x the champion's 0.02"
     assert sentences[2] == "eval/nrmse is 0.01; it must be at most 0.5 x eval/mean/nrmse's 0.4"
+
+
+@pytest.mark.parametrize(
+    ("gates", "opening"),
+    [
+        ({}, "No gates; champion (no gate applied, and the board had no champion)."),
+        ({"g": MAX}, "1 of 1 gates met; champion (all gates met, and the board had no champion)."),
+    ],
+)
+def test_the_verdict_in_words_has_no_gates_met_where_there_are_none(tmp_path, gates, opening):
+    verdicts = check(gates, {"eval/nrmse": 0.01}, None)
+    counts = {"met": len(verdicts), "total": len(verdicts), "failed": []}
+    row = {"kind": "run", "id": "a", "board": "b", "metrics": {"eval/val/nrmse": 0.1}}
+    row |= {"gates": counts, "regressions": {}}
+    entered = leaderboard.enter_run(tmp_path / "b", row, margin=0.02, promote=True, by="run")
+    notes = ("gate coverage is off: a reason", "another note")
+    ruling = RunVerdict(row, leaderboard.BoardState(), verdicts, (), *entered, notes)
+    assert sentence(ruling) == f"{opening} Gate coverage is off: a reason. Another note."
+
+
+def test_what_overrides_switch_off_is_a_line_each_at_the_start(capsys):
+    words = ["--config.stages=operator", "--config.eval.forecasters=operator", "--dry_run"]
+    assert fast_to_sota.main(["--config=burgers:smoke", *words]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert notes == ["note: gate skill is off: this run does not measure eval/mean/nrmse"]

@@ -155,6 +155,9 @@ def test_another_equation_protocol_or_split_is_another_board():
     assert len({own, *others}) == 6
 
 
+NO_GATES = {"met": 0, "total": 0, "failed": []}
+
+
 def lines_of(*rows, events=()):
     return leaderboard.Leaderboard(list(rows), list(events), [])
 
@@ -175,6 +178,10 @@ def test_the_champion_is_never_the_run_itself_and_demotion_ends_it():
     [
         (None, row("b"), True, "had no champion"),
         (None, row("b", failed=["accuracy"]), False, "gates are not met: accuracy"),
+        (None, row("b"), True, "all gates met, and the board had no champion"),
+        (None, row("b") | {"gates": NO_GATES}, True, "no gate applied, and the board had no"),
+        (None, row("b") | {"gates": None}, False, "no verdict on its gates"),
+        (row("a", val=0.01), row("b", val=0.005) | {"gates": NO_GATES}, True, "no gate applied"),
         (None, row("b", val=None), False, "missing or not finite"),
         (None, row("b", val=math.nan), False, "missing or not finite"),
         (row("a", val=0.01), row("b", val=0.0097), True, "ahead by more than 0.0002"),
@@ -394,6 +401,9 @@ def test_the_runner_shows_each_board_ranked_with_its_champion(board, capsys):
     table = first.splitlines()[2:]
     assert [line.split()[0] for line in table] == ["1", "2"]
     assert "bbbb" in table[0] and "champion" in table[1] and "aaaa" in table[1]
+    entries = lines_of(row("a") | {"gates": NO_GATES})
+    columns, (only,) = tables.ranking_table(entries, "burgers-p1")
+    assert only[columns.index("gates met")] == "none"
 
 
 def test_the_runner_compares_exports_and_writes_the_page(board, capsys, tmp_path):

@@ -14,7 +14,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ups_jax.config import base
+from ups_jax.config.adapt import adapt
 from ups_jax.config.base import SCHEMA, Config
+from ups_jax.config.bounds import check_values
 from ups_jax.config.help import comments, describe
 from ups_jax.config.renames import describe_rename, upgrade
 from ups_jax.config.rules import require_schema, validate
@@ -29,9 +31,22 @@ def load(path: str, overrides: Mapping[str, object] | Sequence[str] | None = Non
     `overrides` maps dotted keys to values, or lists "KEY=VALUE"; the key's type parses strings.
     A new `pde.name` or `operator.name` first brings its factory's defaults. Raises ValueError.
     """
-    cfg = resolve(flatten(_read(path)), _pairs(overrides or {}), file=path)
+    return load_adapted(path, overrides)[0]
+
+
+def load_adapted(
+    path: str, overrides: Mapping[str, object] | Sequence[str] | None = None
+) -> tuple[Config, list[str]]:
+    """Return the config of `load`, and sentences on what the file has and the run has not.
+
+    Gates, forecasters and metrics of the file that need what overrides removed are switched off.
+    """
+    given, pairs = flatten(_read(path)), _pairs(overrides or {})
+    cfg = resolve(given, pairs, file=path)
+    check_values(cfg)
+    notes = adapt(cfg, resolve(given, file=path), given, pairs) if pairs else []
     validate(cfg)
-    return cfg
+    return cfg, notes
 
 
 def from_dict(saved: Mapping[str, Any]) -> Config:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ups_jax.config.base import Config
 from ups_jax.config.bounds import require
+from ups_jax.forecast import FORECASTERS
 from ups_jax.metrics import ENSEMBLE_METRICS, METRICS
 from ups_jax.pde import PDES
 from ups_jax.physics import diagnostic_names
@@ -15,7 +16,10 @@ WALL_KEYS = ("data_s", "compile_s", "train_s", "eval_s", "verdict_s")
 COUNT_METRICS = ("samples", "calls", "ms", "loss", "rank_correlation", "diversity", "plain_choices")
 """Values of an evaluation that no table of metrics holds: sizes, costs, analysis of the search."""
 KEY_PARTS = ("truth", "val", "selection", "physics", "p10", "paired", "analysis")
-"""Parts of a summary key between `eval` and the metric, other than stages and forecasters."""
+"""Parts of a summary key between `eval` and the metric, other than forecasters.
+
+`eval/val/<stage>/<loss>` alone names stages.
+"""
 PERCENTILES = ("_median", "_p90")
 
 
@@ -42,11 +46,11 @@ def check_key(cfg: Config, where: str, key: str, *, remedy: str = "") -> None:
         if head != "eval":
             lookup(dict.fromkeys(known[head]), "/".join([*parts, last]), f"key of {head}/")
             return
-        places: dict[str, None] = dict.fromkeys([*KEY_PARTS, *cfg.eval.forecasters, *cfg.stages])
+        stages = cfg.stages if "val" in parts else ()
+        places = dict.fromkeys([*KEY_PARTS, *cfg.eval.forecasters, *stages])
         for part in parts:
-            lookup(places, part, "forecaster, stage or part of a summary key")
-        plain = (*METRICS, *ENSEMBLE_METRICS, *COUNT_METRICS)
-        metrics = _diagnostics(cfg) if "physics" in parts else plain
+            lookup(places, part, "forecaster or part of a summary key")
+        metrics = _diagnostics(cfg) if "physics" in parts else _metrics(cfg, parts)
         lookup(dict.fromkeys(metrics), _base_metric(last), "metric")
     except ValueError as error:
         raise ValueError(f"{where} has {key!r}: {error}{remedy}") from error
@@ -69,6 +73,15 @@ def _base_metric(name: str) -> str:
     """Return a metric's name without its horizon and its percentile."""
     name = name.partition("@")[0]
     return next((name.removesuffix(s) for s in PERCENTILES if name.endswith(s)), name)
+
+
+def _metrics(cfg: Config, parts: list[str]) -> list[str]:
+    """List the metrics of the forecasters that a key names, or of those that may be selected."""
+    select = cfg.eval.select
+    selectable = cfg.eval.forecasters if select == "best" else (select,)
+    names = [part for part in parts if part in FORECASTERS] or selectable
+    has_members = any(FORECASTERS[name].stochastic for name in names if name in FORECASTERS)
+    return [*METRICS, *COUNT_METRICS, *(ENSEMBLE_METRICS if has_members or "val" in parts else ())]
 
 
 def _diagnostics(cfg: Config) -> list[str]:

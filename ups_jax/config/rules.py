@@ -121,10 +121,8 @@ def _forecasters(cfg: Config) -> None:
     names, select = cfg.eval.forecasters, cfg.eval.select
     _require_unique("eval.forecasters", names, FORECASTERS)
     for name in names:
-        source = FORECASTERS[cfg.search.source].stages if name == "ttc" else ()
-        missing = [s for s in (*FORECASTERS[name].stages, *source) if s not in cfg.stages]
-        if missing:
-            search = f" with search.source={cfg.search.source}" if source else ""
+        if missing := missing_stages(cfg, name):
+            search = f" with search.source={cfg.search.source}" if name == "ttc" else ""
             raise ValueError(
                 f"eval.forecasters has {name!r}, which needs stage {missing[0]!r}{search}; "
                 "add it to stages"
@@ -137,6 +135,15 @@ def _forecasters(cfg: Config) -> None:
     require(select in ("best", *names), "eval.select", select, allowed)
     if select == "best" and "operator" not in names:
         raise ValueError("eval.select=best needs 'operator' in eval.forecasters; add it")
+
+
+def missing_stages(cfg: Config, forecaster: str) -> list[str]:
+    """List the stages that a forecaster needs and the run does not train."""
+    sources = (forecaster, cfg.search.source) if forecaster == "ttc" else (forecaster,)
+    needed = [
+        stage for name in sources if name in FORECASTERS for stage in FORECASTERS[name].stages
+    ]
+    return [stage for stage in needed if stage not in cfg.stages]
 
 
 def _protocol(cfg: Config) -> None:

@@ -108,13 +108,14 @@ def resolve(
 ) -> Config:
     """Return the locked config of dotted keys: `overrides`, then `given`, then factory defaults.
 
-    An override of a factory's name drops the arguments that `given` has for it. Raises ValueError
-    on an unknown or missing key, an unknown name, a value of another type; errors in `given` start
-    with `file`.
+    An override of a factory's name drops the arguments that `given` has for it, and keeps the keys
+    that the builder reads. Raises ValueError on an unknown or missing key, an unknown name, a value
+    of another type; errors in `given` start with `file`.
     """
     overrides = overrides or {}
     replaced = [section for section in FACTORY_SECTIONS if f"{section}.name" in overrides]
-    given = {k: v for k, v in given.items() if k.partition(".")[0] not in replaced}
+    extra = {f"{s}.{key}" for s in replaced for key in FACTORY_SECTIONS[s].extra}
+    given = {k: v for k, v in given.items() if k.partition(".")[0] not in replaced or k in extra}
     names = {s: _name(s, overrides) for s in replaced}
     try:
         names |= {s: _name(s, given) for s in FACTORY_SECTIONS if s not in replaced}

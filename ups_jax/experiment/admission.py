@@ -25,6 +25,9 @@ def prepare(options: RunOptions, stop: StopFlag) -> RunContext:
         context = _context(options, stop)
         if not options.dry_run:
             _admit(context, stop)
+        # Bad input has one error, and no notes before it.
+        for note in context.notes:
+            distributed.print_once(f"note: {note}", sys.stderr)
         return context
 
 
@@ -33,7 +36,9 @@ def _context(options: RunOptions, stop: StopFlag) -> RunContext:
     began = time.monotonic()
     environment.enable_compilation_cache()
     distributed.initialize(options)
-    cfg = distributed.all_succeed(lambda: config.load(options.config, options.overrides))
+    cfg, notes = distributed.all_succeed(
+        lambda: config.load_adapted(options.config, options.overrides)
+    )
     shared = [config.fingerprint(cfg), *cfg.mesh.items(), options.restart, options.dry_run]
     remedy = "start all with the same command, except for --process_id"
     distributed.require_equal("config", str(shared), remedy)
@@ -56,6 +61,7 @@ def _context(options: RunOptions, stop: StopFlag) -> RunContext:
         began,
         ProgressBar(on=cfg.log.progress and distributed.is_primary()),
         mesh,
+        notes=notes,
     )
 
 

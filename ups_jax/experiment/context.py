@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +91,8 @@ class RunContext:
     began: float
     bar: ProgressBar
     mesh: Mesh
+    notes: Sequence[str] = ()
+    """Sentences on what the config file has and overrides have switched off."""
     splits: Splits | None = None
     resumed: ResumeState = field(default_factory=ResumeState)
     wall: dict[str, float] = field(default_factory=dict)

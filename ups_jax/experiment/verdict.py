@@ -1,6 +1,6 @@
 """The verdict on a run: its gates, its regressions and its place on the leaderboard."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class RunVerdict:
     regressions: tuple[Regression, ...]
     promotion: PromotionDecision
     after: Leaderboard
+    notes: Sequence[str] = ()
 
     @property
     def gates_met(self) -> bool:
@@ -131,7 +132,7 @@ def judge(
         path, row, margin=spec.margin, promote=spec.auto_promote, by="run"
     )
     write_page(path)
-    ruling = RunVerdict(row, before, gates, regressions, promotion, after)
+    ruling = RunVerdict(row, before, gates, regressions, promotion, after, context.notes)
     write_json(context.workdir / "verdict.json", _record(ruling))
     return ruling
 
@@ -181,6 +182,8 @@ def sentence(ruling: RunVerdict) -> str:
     if ruling.gates:
         met = f"{gates['met']} of {gates['total']} gates met"
         parts.append(f"{met}; missed: {', '.join(gates['failed'])}" if gates["failed"] else met)
+    else:
+        parts.append("no gates")
     if without := sum(verdict.status == NO_BASELINE for verdict in ruling.gates):
         parts.append(f"{without} without a champion to compare with")
     if ruling.worse:
@@ -190,7 +193,7 @@ def sentence(ruling: RunVerdict) -> str:
     if ruling.before.champion is not None and not ruling.worse:
         parts.append("no metric got worse")
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    return " ".join(f"{part[0].upper()}{part[1:]}." for part in (text, *ruling.notes))
 
 
 def tables(ruling: RunVerdict) -> list[Table]:
@@ -212,6 +215,7 @@ def _record(ruling: RunVerdict) -> dict[str, Any]:
         "gates_met": ruling.gates_met,
         "worse": {metric: regression.sentence for metric, regression in ruling.worse.items()},
         "sentence": sentence(ruling),
+        "notes": list(ruling.notes),
         "promotion": asdict(ruling.promotion),
         "gates": [verdict._asdict() for verdict in ruling.gates],
         "regressions": [

@@ -129,7 +129,7 @@ def _promote(command: Command) -> None:
 
 def _demote(command: Command) -> None:
     row = _record_event(command, "demote", command.options.reason or "no reason given")
-    print(f"{row['board']} has no champion; the next run that meets all gates becomes champion")
+    print(f"{row['board']} has no champion; the next run without a failed gate becomes champion")
 
 
 def _page(command: Command) -> None:

@@ -174,7 +174,7 @@ def _trial_command(command: Command, folder: Path, overrides: dict[str, str]) ->
 
 
 def _finish(command: Command, study: Any) -> int:
-    """Print all trials, and enter the best one that meets all gates in the leaderboard."""
+    """Print all trials, and enter the best one without a failed gate in the leaderboard."""
     for trial in sorted(study.get_trials(), key=lambda t: (t.value is None, t.value or 0.0)):
         result = trial.state.name.lower() if trial.value is None else f"{trial.value:.5g}"
         print(f"{result:>10}  trial-{trial.number:04d}  {trial.params}")
@@ -182,7 +182,7 @@ def _finish(command: Command, study: Any) -> int:
     passed = [row for row in rows if not (row.get("gates") or {}).get("failed")]
     boards = {row["board"] for row in passed}
     if len(boards) != 1:
-        reason = "trials belong to different boards" if boards else "no trial meets all gates"
+        reason = "trials belong to different boards" if boards else "every trial fails a gate"
         print(f"{reason}; no winner is entered", file=sys.stderr)
         return 0
     winner = leaderboard.ranked(passed, passed[0]["board"])[0]

@@ -21,7 +21,7 @@ const COLUMNS = [
 
 function gateShare(gates) {
   if (!isNumber(gates?.met) || !isNumber(gates.total)) return null;
-  return gates.total ? gates.met / gates.total : 1;
+  return gates.total ? gates.met / gates.total : null;
 }
 
 function numRegressed(run) {
@@ -38,7 +38,8 @@ function nameCell(run, cell) {
 }
 
 function gatesCell(run, cell) {
-  if (gateShare(run.row.gates) === null) return cell.append(DASH);
+  if (gateShare(run.row.gates) === null)
+    return cell.append(run.row.gates?.total === 0 ? "none" : DASH);
   const { met, total, failed } = run.row.gates;
   cell.append(`${met}/${total}`);
   if (!run.failed) return undefined;

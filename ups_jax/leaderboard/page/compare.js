@@ -185,7 +185,7 @@ function bestOverTime(runs, events, width) {
     y: { label: "validation nRMSE (dimensionless)", kind: "log" },
     series: [
       { name: "champion", id: "champion", style: 0, ...line, points: lead },
-      { name: "best so far with all gates met", id: "best", style: 1, ...line, points: best },
+      { name: "best so far without a failed gate", id: "best", style: 1, ...line, points: best },
       { name: "runs", id: "runs", style: 5, dots: true, points: measured },
     ],
   });
