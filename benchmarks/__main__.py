@@ -15,6 +15,7 @@ BENCHMARKS = {
     "multi_device": "speed.multi_device",
     "refinement": "accuracy.refinement",
     "rollout": "accuracy.rollout",
+    "sampler": "accuracy.sampler",
     "scaling": "speed.scaling",
     "search_cost": "speed.search_cost",
     "startup": "speed.startup",

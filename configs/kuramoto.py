@@ -23,7 +23,7 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.stages = ("operator", *LATER_STAGES)
     cfg.denoiser = ConfigDict(dict(name="resnet", width=32, dilations=(1, 2, 4)))
     # The state is fully observed, so the residual is predictable and members can feed it back.
-    cfg.diffusion.update(steps=3, autoregressive=True)
+    cfg.diffusion.update(steps=6, sigma_max=10.0, autoregressive=True)
     cfg.ensemble.antithetic = True
     cfg.fit.diffusion.update(steps=12000, batch=16, lr=2e-3, steps_per_call=100, val_every=2000)
     cfg.fit.student.update(steps=1500, batch=16, lr=1e-3, warmup=100, val_every=500)

@@ -13,7 +13,14 @@ import numpy as np
 
 from ups_jax import diffusion as noising
 from ups_jax.arrays import spatial_axes
-from ups_jax.emulator import Denoiser, Emulator, residual_target, step
+from ups_jax.emulator import (
+    Denoiser,
+    Emulator,
+    residual,
+    residual_scales,
+    scale_residual,
+    step,
+)
 from ups_jax.pde.base import rollout
 from ups_jax.registry import lookup
 from ups_jax.types import Array, BoundStage, Key, Params, Stage, Trajectories
@@ -105,12 +112,15 @@ def ensemble_loss(
 def denoising_loss(
     emulator: Emulator, params: Params, batch: Batch, key: Key
 ) -> tuple[Array, dict[str, Array]]:
-    """Denoising loss of the operator's residual."""
+    """Denoising loss of the operator's residual, and the batch's largest scaled residual.
+
+    Samples cannot reach residuals far above the schedule's `sigma_max`.
+    """
     assert emulator.diffusion is not None
     target, (network,) = _residual_target(emulator, params, batch, models=("diffusion",))
     denoise = noising.precondition(network)
     loss = noising.denoising_loss(denoise, target, key, noise=emulator.diffusion.noise)
-    return jnp.mean(loss), {}
+    return jnp.mean(loss), {"residual_max": jnp.max(jnp.abs(target))}
 
 
 def distillation_loss(
@@ -128,17 +138,22 @@ def distillation_loss(
         key,
         noise=spec.noise,
         calls=spec.student_steps,
-        steps=spec.steps,
+        sampler=spec.sampler,
+        steps=spec.teacher_steps,
     )
     return jnp.mean(loss), {}
 
 
-def fit_residual_std(emulator: Emulator, params: Params, batch: Batch, key: Key) -> Params:
-    """Set the residual's deviation about zero, over training windows."""
-    stats = {**params["stats"], "residual_std": jnp.ones(len(emulator.pde.channels))}
-    target, _ = _residual_target(emulator, {**params, "stats": stats}, batch, models=())
-    std = jnp.sqrt(jnp.mean(target**2, tuple(range(target.ndim - 1))))
-    return {**params, "stats": {**stats, "residual_std": jnp.where(std > 0, std, 1.0)}}
+def fit_residual_scales(emulator: Emulator, params: Params, batch: Batch, key: Key) -> Params:
+    """Set the deviation of residuals about zero, then of their transform, over training windows."""
+    errors, _ = _residual(emulator, params, batch, models=())
+    names, one = residual_scales(emulator), jnp.ones(len(emulator.pde.channels))
+    stats = {**params["stats"], **dict.fromkeys(names, one)}
+    for name in names:
+        values = errors if name == names[0] else scale_residual(emulator, stats, errors)
+        std = jnp.sqrt(jnp.mean(values**2, tuple(range(values.ndim - 1))))
+        stats[name] = jnp.where(std > 0, std, 1.0)
+    return {**params, "stats": stats}
 
 
 def copy_teacher(emulator: Emulator, params: Params, batch: Batch, key: Key) -> Params:
@@ -180,12 +195,20 @@ def rollout_dataset(
 def _residual_target(
     emulator: Emulator, params: Params, batch: Batch, *, models: tuple[str, ...]
 ) -> tuple[Array, tuple[Denoiser, ...]]:
+    """Return the clean field of the denoisers, and the denoisers."""
+    errors, denoisers = _residual(emulator, params, batch, models=models)
+    return scale_residual(emulator, params["stats"], errors), denoisers
+
+
+def _residual(
+    emulator: Emulator, params: Params, batch: Batch, *, models: tuple[str, ...]
+) -> tuple[Array, tuple[Denoiser, ...]]:
     """Return the residual at the end of windows (b, 2, *s, 2 c), and the denoisers."""
     channels = len(emulator.pde.channels)
     rolled, true = batch["u"][..., :channels], batch["u"][..., channels:]
     assert emulator.diffusion is not None
     before = true[:, 0] if emulator.diffusion.autoregressive else rolled[:, 0]
-    return residual_target(
+    return residual(
         emulator, params, before, rolled[:, 1], true[:, 1], batch["cond"], models=models
     )
 
@@ -234,7 +257,8 @@ STAGES: dict[str, Stage] = {
         network="denoiser",
         after=("operator",),
         data=rollout_dataset,
-        prepare=fit_residual_std,
+        prepare=fit_residual_scales,
+        scalars=("residual_max",),
         fields=2,
         validate_by="loss",
         defaults=SINGLE_STEPS,

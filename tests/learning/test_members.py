@@ -10,7 +10,7 @@ import pytest
 import ups_jax as ups
 from ups_jax import flops, stages
 from ups_jax.config import load
-from ups_jax.emulator import add_residual, residual_target, step
+from ups_jax.emulator import TRANSFORMS, add_residual, residual, scale_residual, step
 from ups_jax.evaluate import ensemble_validator, loss_validator
 from ups_jax.evaluate.beam_search import analyze_search, rank_correlation
 from ups_jax.evaluate.ensembles import evaluate_ensembles
@@ -148,28 +148,36 @@ def test_residuals_that_are_fed_back_are_learnt_from_single_steps_of_the_truth(f
         np.testing.assert_allclose(seen.u[:, t + 1, :, :1], ahead, atol=1e-6)
     np.testing.assert_array_equal(seen.u[..., 1:], data.u[:4])
     batch = {"u": jnp.asarray(seen.u[:, 2:4]), "cond": cond}
-    ready = stages.fit_residual_std(emulator, params, batch, jax.random.key(0))
+    ready = stages.fit_residual_scales(emulator, params, batch, jax.random.key(0))
     unit = params | {"stats": params["stats"] | {"residual_std": jnp.ones(1)}}
     u_next = step(emulator, unit, u[:, 2], cond)
-    residual, _ = residual_target(emulator, unit, u[:, 2], u_next, u[:, 3], cond, models=())
-    rms = jnp.sqrt(jnp.mean(residual**2))
+    errors, _ = residual(emulator, unit, u[:, 2], u_next, u[:, 3], cond, models=())
+    rms = jnp.sqrt(jnp.mean(errors**2))
     np.testing.assert_allclose(ready["stats"]["residual_std"], rms[None], rtol=1e-4)
 
 
-@pytest.mark.parametrize(("mode", "own"), [("diffusion", 3), ("student", 2)])
+@pytest.mark.parametrize(("mode", "own"), [("diffusion", 2), ("student", 2)])
 def test_calls_count_the_operator_once_or_for_each_member(task, fed, mode, own):
     about, apart = (calls_per_step(each[1], mode, members=5) for each in (task, fed))
     assert (about, apart) == (5 * own + 1, 5 * own + 5)
 
 
-def test_a_residual_is_what_brings_the_operators_step_to_the_truth(task):
-    """In the frame at rest and back: adding it to the step gives the truth."""
+def with_transform(emulator, transform):
+    return replace(emulator, diffusion=emulator.diffusion._replace(transform=transform))
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_residual_is_what_brings_the_operators_step_to_the_truth(task, transform):
+    """In the frame at rest, scaled, and back: adding it to the step gives the truth."""
     _, emulator, params, data = task
+    emulator = with_transform(emulator, transform)
     u, truth, cond = jnp.asarray(data.u[:, 0]), jnp.asarray(data.u[:, 1]), jnp.asarray(data.cond)
-    scaled = params | {"stats": params["stats"] | {"residual_std": jnp.full(1, 0.3)}}
-    ahead = step(emulator, scaled, u, cond)
-    lack, _ = residual_target(emulator, scaled, u, ahead, truth, cond, models=())
-    found = add_residual(emulator, scaled, u, ahead, cond, lambda net: lack, model="diffusion")
+    stats = params["stats"] | {"residual_std": jnp.full(1, 0.1), "asinh_std": jnp.full(1, 0.7)}
+    params = params | {"stats": stats}
+    ahead = step(emulator, params, u, cond)
+    errors, _ = residual(emulator, params, u, ahead, truth, cond, models=())
+    lack = scale_residual(emulator, stats, errors)
+    found = add_residual(emulator, params, u, ahead, cond, lambda net: lack, model="diffusion")
     np.testing.assert_allclose(found, truth, atol=1e-5)
 
 
@@ -189,16 +197,19 @@ def batch_of(task, stage):
     return {"u": jnp.asarray(seen.u[:, :3]), "cond": jnp.asarray(seen.cond)}
 
 
-def test_a_residual_is_scaled_by_its_own_deviation(task):
-    _, emulator, params, _ = task
-    stage = schedule.stage_of(emulator, task[0], "diffusion")
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_residuals_have_unit_deviation_after_their_transform(task, transform):
+    cfg, emulator, params, _ = task
+    emulator = with_transform(emulator, transform)
+    stage = schedule.stage_of(emulator, cfg, "diffusion")
     batch = batch_of(task, stage)
     ready = stage.prepare(params, batch, jax.random.key(0))
     u, cond = batch["u"], batch["cond"]
-    lack, _ = residual_target(
+    errors, _ = residual(
         emulator, ready, u[:, 0, :, :1], u[:, 1, :, :1], u[:, 1, :, 1:], cond, models=()
     )
-    assert float(jnp.sqrt(jnp.mean(lack**2))) == pytest.approx(1, rel=1e-3)
+    values = scale_residual(emulator, ready["stats"], errors)
+    assert float(jnp.sqrt(jnp.mean(values**2))) == pytest.approx(1, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["control", "diffusion", "student", "ensemble"])

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ups_jax import diffusion
+from ups_jax import diffusion, load_config
 from ups_jax.arrays import expand_like
+from ups_jax.config.base import get_config
 from ups_jax.flops import flops
 
 EDM = diffusion.edm(sigma_min=0.01, sigma_max=80.0)
@@ -37,7 +38,7 @@ def draw(denoise, shape, *, sampler="heun", steps=24, noise=EDM, seed=0):
     return jax.jit(run)(jax.random.normal(k_noise, shape), k_sampler)
 
 
-@pytest.mark.parametrize("sampler", ["heun", "stochastic"])
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "heun", "stochastic"])
 @pytest.mark.parametrize("noise", [EDM, FLOW], ids=["edm", "flow"])
 def test_samples_have_the_mean_and_the_deviation_of_each_point(sampler, noise):
     x = draw(of_gaussian, (4000, 8, 1), sampler=sampler, noise=noise)
@@ -46,19 +47,19 @@ def test_samples_have_the_mean_and_the_deviation_of_each_point(sampler, noise):
     np.testing.assert_allclose(x.std(0)[:, 0] / SCALE[0, :, 0], 1, atol=0.06)
 
 
-def test_heun_is_more_accurate_than_euler_at_equal_steps():
+def test_methods_of_second_order_are_more_accurate_than_euler_at_equal_steps():
     """Against the exact end of the probability flow, x0 * s / sqrt(s^2 + sigma_max^2)."""
     k_noise, _ = jax.random.split(jax.random.key(0))
     start = EDM.sigma_max * jax.random.normal(k_noise, (64, 8, 1))
     exact = start * SCALE / jnp.sqrt(SCALE**2 + EDM.sigma_max**2)
     error = {
         name: float(jnp.mean(jnp.abs(draw(of_gaussian, (64, 8, 1), sampler=name) - exact)))
-        for name in ("euler", "heun")
+        for name in ("euler", "heun", "dpmpp_2m")
     }
-    assert error["heun"] < 0.2 * error["euler"] < 0.1
+    assert error["dpmpp_2m"] < error["heun"] < 0.3 * error["euler"] < 0.1
 
 
-@pytest.mark.parametrize("sampler", ["euler", "heun", "stochastic"])
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "euler", "heun", "stochastic"])
 def test_samples_of_a_mixture_lie_on_both_peaks(sampler):
     # A first-order method narrows the peaks: they need more steps.
     steps = 160 if sampler == "euler" else 40
@@ -88,7 +89,8 @@ def test_levels_decrease_from_sigma_max_to_sigma_min_and_then_to_zero(noise):
     levels = np.asarray(noise.sigmas(noise.sigma_max, 6))
     assert levels.shape == (7,) and np.all(np.diff(levels) < 0)
     assert levels[0] == pytest.approx(80.0, rel=1e-4) and levels[-1] == 0
-    assert levels[-2] > noise.sigma_min
+    assert levels[-2] == pytest.approx(noise.sigma_min, rel=1e-4)
+    np.testing.assert_allclose(levels[1:-1] / levels[:-2], levels[1] / levels[0], rtol=1e-4)
     drawn = np.asarray(noise.sample_sigma(jax.random.key(0), (1000,)))
     assert drawn.min() >= 0.0099 and drawn.max() <= 80.01
 
@@ -101,7 +103,7 @@ def test_a_sampler_makes_the_declared_number_of_network_calls():
 
     one = flops(lambda x: x.reshape(-1, 256) @ matrix, jnp.ones((2, 256, 1)))
     for name, sampler in diffusion.SAMPLERS.items():
-        levels = EDM.sigmas(jnp.full(2, 80.0), 5)
+        levels = EDM.sigmas(80.0, 5)
         run = partial(sampler.run, denoise)
         total = flops(run, jnp.ones((2, 256, 1)), levels, jax.random.key(0))
         assert round(total / one) == sampler.calls(5), name
@@ -155,7 +157,7 @@ def test_distillation_is_zero_at_the_teachers_sample_and_large_at_a_collapse():
 
     def loss(student):
         run = partial(diffusion.distillation_loss, student, of_gaussian, noise=EDM)
-        return float(jnp.mean(run(clean, k_loss, calls=2, steps=24)))
+        return float(jnp.mean(run(clean, k_loss, calls=2, sampler="dpmpp_2m", steps=24)))
 
     assert loss(exact_jump) < 1e-3
     collapsed = loss(lambda x, sigma: jnp.zeros_like(x))
@@ -171,7 +173,7 @@ def test_no_gradient_reaches_the_teacher():
     def loss(weights):
         student, teacher = (lambda x, s, w=w: w * exact_jump(x, s) for w in weights)
         run = diffusion.distillation_loss(
-            student, teacher, clean, jax.random.key(1), noise=EDM, calls=2, steps=3
+            student, teacher, clean, jax.random.key(1), noise=EDM, calls=2, sampler="heun", steps=3
         )
         return jnp.mean(run)
 
@@ -182,3 +184,40 @@ def test_no_gradient_reaches_the_teacher():
 def test_an_unknown_sampler_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown sampler 'huen'; did you mean 'heun'.*euler"):
         draw(of_gaussian, (2, 8, 1), sampler="huen")
+
+
+SHIPPED = {
+    name: load_config(name).diffusion
+    for name in ("burgers", "burgers:smoke", "burgers:sparse", "kuramoto", "kuramoto:smoke")
+} | {"default": get_config().diffusion}
+
+
+def shipped_samples(spec, denoise, z, *, steps):
+    noise = diffusion.NOISE_SCHEDULES[spec.noise](
+        sigma_min=spec.sigma_min, sigma_max=spec.sigma_max
+    )
+    key = jax.random.key(0)
+    return diffusion.sample(denoise, z, key, noise=noise, sampler=spec.sampler, steps=steps)
+
+
+@pytest.mark.parametrize("key", ["steps", "teacher_steps"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_samples_have_the_deviation_of_a_gaussian_at_the_steps_of_a_config(name, key):
+    """The flow of a Gaussian is linear, so one sample gives the ratio of the deviations."""
+    spec = SHIPPED[name]
+    s = jnp.asarray([2.0, 1.0, 0.5, 0.2, 0.1]).reshape(1, 5, 1)
+
+    def denoise(x, sigma):
+        return x * s**2 / (s**2 + expand_like(sigma, x) ** 2)
+
+    x = shipped_samples(spec, denoise, jnp.ones(s.shape), steps=spec[key])
+    np.testing.assert_allclose(x / s, 1, atol=0.1 if key == "steps" else 0.03)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_samples_have_the_deviation_of_a_mixture_at_the_steps_of_a_config(name):
+    spec = SHIPPED[name]
+    z = jax.random.normal(jax.random.key(1), (4000, 4, 1))
+    x = np.asarray(shipped_samples(spec, of_two_peaks, z, steps=spec.steps))
+    assert x.std() == pytest.approx((PEAK**2 + WIDTH**2) ** 0.5, rel=0.1)
+    assert np.mean(np.abs(x) < PEAK / 2) < 0.02

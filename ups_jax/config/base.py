@@ -54,10 +54,12 @@ def get_config() -> Config:
 
     cfg.diffusion = ConfigDict()  # of the operator's residual, in units of its standard deviation
     cfg.diffusion.noise = "edm"  # edm | flow: noise schedule
-    cfg.diffusion.sigma_min = 0.01  # smallest noise level; the student is the identity there
-    cfg.diffusion.sigma_max = 80.0  # noise level at which sampling starts
-    cfg.diffusion.sampler = "heun"  # euler | heun | stochastic: sampler of the teacher
-    cfg.diffusion.steps = 6  # steps of that sampler
+    cfg.diffusion.transform = "linear"  # asinh | linear: of residuals; asinh for heavy tails
+    cfg.diffusion.sigma_min = 0.02  # smallest noise level; the student is the identity there
+    cfg.diffusion.sigma_max = 20.0  # noise level at which sampling starts, above all residuals
+    cfg.diffusion.sampler = "dpmpp_2m"  # dpmpp_2m | euler | heun | stochastic: of the teacher
+    cfg.diffusion.steps = 8  # steps of that sampler in forecasts
+    cfg.diffusion.teacher_steps = 16  # steps of that sampler where the student is distilled
     cfg.diffusion.temperature = 1.0  # scale of the teacher's noise in forecasts; 0: deterministic
     cfg.diffusion.student_temperature = 1.0  # scale of the student's noise in forecasts
     cfg.diffusion.autoregressive = False  # feed back residuals of single steps

@@ -7,6 +7,7 @@ from typing import Any
 from ups_jax.config.base import Config
 from ups_jax.config.renames import rename_value
 from ups_jax.diffusion import NOISE_SCHEDULES, SAMPLERS
+from ups_jax.emulator import TRANSFORMS
 from ups_jax.files import flatten
 from ups_jax.forecast import FORECASTERS
 from ups_jax.forecast.beam_search import PROPOSALS
@@ -45,6 +46,7 @@ NAMES: dict[str, Mapping[str, Any]] = {
     "fit.*.loss": LOSSES,
     "diffusion.noise": NOISE_SCHEDULES,
     "diffusion.sampler": SAMPLERS,
+    "diffusion.transform": dict.fromkeys(TRANSFORMS),
     "search.source": PROPOSALS,
     "search.temperature_schedule": TEMPERATURE_SCHEDULES,
     "search.rewards": REWARDS,

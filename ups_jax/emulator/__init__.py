@@ -2,6 +2,7 @@
 
 from ups_jax.emulator.base import (
     BASE_STEPS,
+    TRANSFORMS,
     BaseStep,
     DiffusionSpec,
     Emulator,
@@ -11,11 +12,13 @@ from ups_jax.emulator.base import (
     init,
     network_sizes,
     num_params,
+    residual_scales,
 )
 from ups_jax.emulator.steps import (
     Denoiser,
     add_residual,
     fit_statistics,
-    residual_target,
+    residual,
+    scale_residual,
     step,
 )

@@ -17,11 +17,15 @@ from ups_jax.types import Array, Key, Params
 
 BaseStep = Callable[[Array, Array], Array]
 BASE_STEPS = ("persistence", "solver")
+TRANSFORMS = ("asinh", "linear")
 
 
 class DiffusionSpec(NamedTuple):
     """Diffusion of the operator's residual: noise schedule, teacher's sampler, student's calls.
 
+    `steps` are those of a forecast, `teacher_steps` those of the samples that the student learns.
+    With `transform="asinh"` the noise is added to asinh(residual / deviation): residuals at shocks
+    are hundreds of deviations, and a bounded range of sigma covers their logarithm.
     With `autoregressive` a residual is that of a single step from a true frame, and each member's
     rollout continues from its own samples. Without, a residual is that of the operator's rollout,
     and members are samples around that rollout.
@@ -32,6 +36,8 @@ class DiffusionSpec(NamedTuple):
     steps: int
     student_steps: int
     autoregressive: bool = False
+    teacher_steps: int = 16
+    transform: str = "linear"
 
 
 class SearchSpec(NamedTuple):
@@ -169,10 +175,18 @@ def base_step(pde: PDE, name: str, *, coarsen: int = 1, substeps: int = 1) -> Ba
     return coarse_step(pde.march, factor=coarsen, substeps=substeps, points=pde.points)
 
 
+def residual_scales(emulator: Emulator) -> tuple[str, ...]:
+    """Return the entries of `stats` that scale residuals to unit deviation."""
+    if emulator.diffusion is None:
+        return ()
+    asinh = emulator.diffusion.transform == "asinh"
+    return ("residual_std", "asinh_std") if asinh else ("residual_std",)
+
+
 def identity_stats(emulator: Emulator) -> Params:
     """Return statistics that leave fields, parameters and residuals unchanged."""
     c, p = len(emulator.pde.channels), len(emulator.pde.params)
-    names = ["std", "increment_std"] + ["residual_std"] * bool(emulator.diffusion)
+    names = ("std", "increment_std", *residual_scales(emulator))
     stats = {"mean": np.zeros(c, np.float32), **{n: np.ones(c, np.float32) for n in names}}
     # Orbax cannot save an array without elements.
     cond = {"cond_mean": np.zeros(p, np.float32), "cond_std": np.ones(p, np.float32)} if p else {}

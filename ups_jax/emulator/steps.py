@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from ups_jax.arrays import per_channel, spatial_axes
 from ups_jax.data import condition, fit_normalizer, normalize
-from ups_jax.emulator.base import Emulator
+from ups_jax.emulator.base import Emulator, residual_scales
 from ups_jax.pde.base import GalileanFrame
 from ups_jax.types import Array, Params, Trajectories
 
@@ -48,12 +48,12 @@ def add_residual(
     """
     frame = _galilean_frame(emulator)(u)
     predicted = frame.to_frame(u_next)
-    residual = draw(_bind_denoiser(emulator, params, frame.u, predicted, cond, model=model))
-    residual = residual * per_channel(params["stats"]["residual_std"], u)
+    scaled = draw(_bind_denoiser(emulator, params, frame.u, predicted, cond, model=model))
+    residual = _unscale_residual(emulator, params["stats"], scaled)
     return frame.from_frame(predicted + _remove_mean(emulator, residual))
 
 
-def residual_target(
+def residual(
     emulator: Emulator,
     params: Params,
     u: Array,
@@ -63,17 +63,32 @@ def residual_target(
     *,
     models: Sequence[str],
 ) -> tuple[Array, tuple[Denoiser, ...]]:
-    """Return the truth minus the operator's step from u to u_next, with unit deviation.
+    """Return the truth minus the operator's step from u to u_next, in the operator's frame.
 
     All (..., *s, c), cond (..., p) -> like u, and the denoiser of each model as in `add_residual`.
     """
     frame = _galilean_frame(emulator)(u)
     predicted = frame.to_frame(u_next)
-    target = (frame.to_frame(truth) - predicted) / per_channel(params["stats"]["residual_std"], u)
+    error = _remove_mean(emulator, frame.to_frame(truth) - predicted)
     denoisers = tuple(
         _bind_denoiser(emulator, params, frame.u, predicted, cond, model=m) for m in models
     )
-    return _remove_mean(emulator, target), denoisers
+    return error, denoisers
+
+
+def scale_residual(emulator: Emulator, stats: Params, residual: Array) -> Array:
+    """Return a residual (..., *s, c) with unit deviation, after `DiffusionSpec.transform`."""
+    scaled = residual / per_channel(stats["residual_std"], residual)
+    if "asinh_std" not in residual_scales(emulator):
+        return scaled
+    return jnp.arcsinh(scaled) / per_channel(stats["asinh_std"], residual)
+
+
+def _unscale_residual(emulator: Emulator, stats: Params, scaled: Array) -> Array:
+    """Invert `scale_residual`."""
+    if "asinh_std" in residual_scales(emulator):
+        scaled = jnp.sinh(scaled * per_channel(stats["asinh_std"], scaled))
+    return scaled * per_channel(stats["residual_std"], scaled)
 
 
 def fit_statistics(emulator: Emulator, train: Trajectories) -> Params:

@@ -9,6 +9,7 @@ import numpy as np
 from ups_jax import diffusion, rewards, search
 from ups_jax.emulator import (
     BASE_STEPS,
+    TRANSFORMS,
     DiffusionSpec,
     Emulator,
     SearchSpec,
@@ -118,7 +119,16 @@ def _diffusion(cfg: Any) -> DiffusionSpec | None:
     make = lookup(diffusion.NOISE_SCHEDULES, spec.noise, "noise")
     lookup(diffusion.SAMPLERS, spec.sampler, "sampler")
     noise = make(sigma_min=spec.sigma_min, sigma_max=spec.sigma_max)
-    return DiffusionSpec(noise, spec.sampler, spec.steps, spec.student_steps, spec.autoregressive)
+    lookup(dict.fromkeys(TRANSFORMS), spec.transform, "transform")
+    return DiffusionSpec(
+        noise,
+        spec.sampler,
+        spec.steps,
+        spec.student_steps,
+        spec.autoregressive,
+        spec.teacher_steps,
+        spec.transform,
+    )
 
 
 def _search(cfg: Any, pde: PDE) -> SearchSpec | None:
