@@ -668,9 +668,11 @@ def schema_2():
     """A config.json of schema 2: every section of an older golden run, most of its keys."""
     saved = json.loads((Path(__file__).parent / "config_schema_2.json").read_text())
     del saved["gates"]["seconds"]  # a gate that the golden config no longer has
-    return saved
+    new = config.to_dict(load("configs/burgers.py"))["gates"]
+    return saved | {"gates": saved["gates"] | {name: new[name] for name in NEW_GATES}}
 
 
+NEW_GATES = ("student_coverage", "student_spread")
 SAMPLER_OF_SCHEMA_2 = {
     "diffusion.transform": "linear",
     "diffusion.sigma_min": 0.01,
@@ -935,20 +937,37 @@ def test_what_could_not_judge_a_run_is_refused(overrides, message):
             [
                 "eval.forecasters without control, diffusion, student, ensemble, ttc: ",
                 "gate coverage is off: this run does not measure eval/ensemble/coverage_90",
+                "gate student_coverage is off: this run does not measure eval/student/coverage_90",
+                "gate student_spread is off",
             ],
             {"eval.forecasters": ("persistence", "mean", "solver", "operator")},
         ),
         (
             {"stages": "operator,control", "eval.select": "operator"},
-            ["eval.forecasters without", "fit.control.match_flops_of is none:", "gate coverage"],
+            [
+                "eval.forecasters without",
+                "fit.control.match_flops_of is none:",
+                "gate coverage",
+                "gate student_coverage",
+                "gate student_spread",
+            ],
             {"fit.control.match_flops_of": None, "gates.coverage.metric": ""},
         ),
         (
             {"eval.forecasters": "persistence,operator,ensemble"},
-            ["gate skill is off: this run does not measure eval/mean/nrmse", "gate small_scales"],
+            [
+                "gate skill is off: this run does not measure eval/mean/nrmse",
+                "gate small_scales",
+                "gate student_coverage",
+                "gate student_spread",
+            ],
             {"gates.accuracy.metric": "eval/nrmse"},
         ),
-        ({"eval.forecasters": "mean,operator"}, ["gate coverage is off"], {}),
+        (
+            {"eval.forecasters": "mean,operator"},
+            ["gate coverage is off", "gate student_coverage", "gate student_spread"],
+            {},
+        ),
         (
             {"operator.name": "fno"},
             ["operator.name=fno takes the defaults of fno: blocks 3 -> absent, dilations"],
