@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ups_jax.metrics import cost_of_key, metric_of_key
+from ups_jax.metrics import cost_of_key, direction_of_key
 
 
 def finite(value: Any) -> float | None:
@@ -26,14 +26,6 @@ def metric_of(row: Mapping[str, Any], key: str) -> float | None:
     return finite((row.get("metrics") or {}).get(key))
 
 
-def direction_of(key: str) -> float | str | None:
-    """Return the ideal value of a metric, "higher" if higher is better, None if lower is better."""
-    metric = metric_of_key(key)
-    if metric is None:
-        return None
-    return "higher" if metric.higher_is_better else metric.ideal
-
-
 def best_of(key: str, values: Sequence[float | None]) -> float | None:
     """Return the lowest cost among the values of a metric, None unless two costs differ."""
     costs = {cost_of_key(key, value) for value in values if value is not None}
@@ -48,6 +40,6 @@ def relative_loss(key: str, value: float, reference: float) -> tuple[float, floa
     rises to .99, loses 10 %. Any other relative increase is over the size of `reference`.
     """
     loss = cost_of_key(key, value) - cost_of_key(key, reference)
-    metric = metric_of_key(key)
-    scale = abs(reference if metric is None or not metric.ideal else metric.ideal)
+    direction = direction_of_key(key)
+    scale = abs(direction if isinstance(direction, int | float) and direction else reference)
     return loss, loss / scale if scale else (0.0 if loss == 0 else math.inf * loss)

@@ -5,9 +5,10 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ups_jax.leaderboard.metrics import direction_of, metric_of, relative_loss
+from ups_jax.leaderboard.metrics import metric_of, relative_loss
 from ups_jax.leaderboard.ranking import BoardState, spread_of
 from ups_jax.leaderboard.rows import Row
+from ups_jax.metrics import direction_of_key
 from ups_jax.types import NO_BASELINE
 
 REGRESSED, IMPROVED, UNCHANGED = "regression", "improvement", "unchanged"
@@ -105,7 +106,7 @@ def _judge(
             status = REGRESSED
         elif -change > improvement * (1 + ROUNDING_SLACK):
             status = IMPROVED
-    direction = direction_of(metric)
+    direction = direction_of_key(metric)
     ideal = f", ideal {direction:g}" if isinstance(direction, int | float) else ""
     text = f"{metric} is {value:.4g}, {against} {reference:.4g}{ideal}: "
     text += f"{100 * abs(change):.1f} % {'worse' if change > 0 else 'better'}"

@@ -3,7 +3,7 @@
 A statistic depends on its own sample alone, so the reduced scalar does not depend on the batches.
 """
 
-from ups_jax.metrics.base import BANDS, Metric
+from ups_jax.metrics.base import BANDS, Direction, Metric
 from ups_jax.metrics.ensemble import (
     ENSEMBLE_METRICS,
     NOMINAL_LEVELS,
@@ -41,15 +41,33 @@ from ups_jax.metrics.point import (
     spectral_error_squared,
 )
 
+OTHER_DIRECTIONS: dict[str, Direction] = {
+    "rank_correlation": "higher", "samples": "none", "diversity": "none", "plain_choices": "none"
+}  # fmt: skip
+"""Directions of values that are no metrics; of all others lower is better."""
+
 
 def metric_of_key(key: str) -> Metric | None:
     """Return the metric of a summary key such as "eval/operator/p10/nrmse_median@1", or None."""
-    name = key.rpartition("/")[2].partition("@")[0]
-    name = name.removesuffix("_median").removesuffix("_p90")
+    name = _name(key)
     return METRICS.get(name) or ENSEMBLE_METRICS.get(name)
 
 
-def cost_of_key(key: str, value: float) -> float:
-    """Map the value of a summary key to a number that is lower for better values."""
+def direction_of_key(key: str) -> Direction:
+    """Return the direction of the values of a summary key."""
     metric = metric_of_key(key)
-    return value if metric is None else metric.cost(value)
+    return OTHER_DIRECTIONS.get(_name(key), "lower") if metric is None else metric.direction
+
+
+def cost_of_key(key: str, value: float) -> float:
+    """Map the value of a summary key to a number that is lower for better values, in its unit."""
+    direction = direction_of_key(key)
+    if isinstance(direction, int | float):
+        return abs(value - direction)
+    return {"lower": value, "higher": -value, "none": 0.0}[direction]
+
+
+def _name(key: str) -> str:
+    """Return the last part of a key without its horizon, its percentile, and `over seeds`."""
+    name = key.rpartition("/")[2].partition("@")[0].removesuffix("_seeds_mean")
+    return name.removesuffix("_median").removesuffix("_p90")

@@ -10,23 +10,33 @@ BANDS = {"low": (0, 4), "mid": (4, 12), "high": (12, None)}
 """Integer wavenumbers of each spectral band, without the upper limit."""
 
 
+Direction = float | Literal["lower", "higher", "none"]
+"""Values that are better: lower or higher ones, those close to an ideal, or none."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A statistic `per_sample(pred, true, ndim)` -> (b, ...) and `reduce` of all samples -> scalar.
 
-    Lower values are better, unless `higher_is_better` is set or an `ideal` value is given. A value
-    in "frames" is multiplied by dt in reports. `label` names the metric in tables and figures.
+    Lower values are better, unless `higher_is_better` is set or an `ideal` value is given; None
+    means that neither lower nor higher values are better. A value in "frames" is multiplied by dt
+    in reports. `label` names the metric in tables and figures.
     """
 
     per_sample: Callable[[Array, Array, int], Array]
     reduce: Callable[[Array], Array]
     unit: Literal["1", "frames"] = "1"
-    higher_is_better: bool = False
+    higher_is_better: bool | None = False
     ideal: float | None = None
     label: str = ""
 
-    def cost(self, value: float) -> float:
-        """Map a value to a number that is lower for better values, in the metric's own unit."""
+    @property
+    def direction(self) -> Direction:
+        """The ideal value if there is one, else lower, higher or none."""
         if self.ideal is not None:
-            return abs(value - self.ideal)
-        return -value if self.higher_is_better else value
+            return self.ideal
+        return (
+            "none"
+            if self.higher_is_better is None
+            else ("higher" if self.higher_is_better else "lower")
+        )

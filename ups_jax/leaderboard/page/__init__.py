@@ -9,10 +9,11 @@ from string import Template
 from typing import Any
 
 from ups_jax.files import flatten, write_text
-from ups_jax.leaderboard.metrics import direction_of, significant
+from ups_jax.leaderboard.metrics import significant
 from ups_jax.leaderboard.ranking import RANKING_METRIC, champions
 from ups_jax.leaderboard.rows import Row
 from ups_jax.leaderboard.storage import read
+from ups_jax.metrics import direction_of_key
 
 ROW_KEYS = (
     "id", "board", "time", "name", "task", "protocol", "data", "selected", "seed", "num_seeds",
@@ -65,16 +66,16 @@ def _payload(
     """Return the data of page.js.
 
     A run's settings are stored as their difference from those of the last run. A row's metrics are
-    a list in the order of "metrics". "directions" holds the ideal value of a metric, or "higher";
-    lower is better for metrics without an entry.
+    a list in the order of "metrics". "directions" holds the ideal value of a metric, "higher" or
+    "none"; lower is better for metrics without an entry.
     """
     names = list(dict.fromkeys(name for row in rows for name in _mapping(row, "metrics")))
-    directions = {name: direction_of(name) for name in names}
+    directions = {name: direction_of_key(name) for name in names}
     settings = [_settings(_mapping(row, "config")) for row in rows]
     base = next(filter(None, reversed(settings)), {})
     return {
         "ranking": RANKING_METRIC,
-        "directions": {name: value for name, value in directions.items() if value is not None},
+        "directions": {name: value for name, value in directions.items() if value != "lower"},
         "metrics": names,
         "config": base,
         "rows": [

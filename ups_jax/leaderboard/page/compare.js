@@ -6,6 +6,7 @@ GROUPS.push(/^eval\//, /^wall\//, /^params\//, /./);
 /** Number that is lower for better values of a metric; its direction comes from the library. */
 function cost(metric, value) {
   const direction = data.directions[metric];
+  if (direction === "none") return 0;
   if (direction === "higher") return -value;
   return isNumber(direction) ? Math.abs(value - direction) : value;
 }
