@@ -40,7 +40,7 @@ bench: $(DEV) burgers
 		echo "+ $(BIN)/python runners/fast_to_sota.py --config configs/$$run"; \
 		$(BIN)/python runners/fast_to_sota.py --config configs/$$run || exit 1; done
 	@$(BENCH) collect runs/burgers runs/burgers-* runs/kuramoto runs/apebench_burgers*
-	@for bench in convolution generator scaling startup ablation viscosities streaming multi_device sweep \
+	@for bench in sampler convolution generator scaling startup ablation viscosities streaming multi_device sweep \
 		'time_to_target --task apebench --seconds 20' 'rollout runs/burgers runs/burgers-hybrid' \
 		'transfer runs/burgers runs/burgers-hybrid' 'search_cost runs/burgers' \
 		'refinement runs/burgers runs/burgers-seed1 runs/burgers-seed2' table; do \

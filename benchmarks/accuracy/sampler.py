@@ -1,9 +1,8 @@
 """Deviation of samples over the true one, at the noise levels and steps of each shipped config.
 
 The denoiser is the exact one of a Gaussian field, or of an even mixture of two narrow Gaussians,
-so only the sampler errs. A Gaussian's flow is linear: one sample gives the ratio. `until 2026`
-are the settings before DPM-Solver++: Heun's method from sigma 80, levels equidistant in
-sigma^(1/7), which ended above sigma_min.
+so only the sampler errs. A Gaussian's flow is linear: one sample gives the ratio. `before` are
+earlier settings: Heun's method from sigma 80, levels equidistant in sigma^(1/7).
 """
 
 import jax
@@ -41,35 +40,39 @@ def edm_levels(top, smallest, n):
 
 
 def contenders():
-    """Return (config, sampler, steps, levels) of each row."""
+    """Return (config, sampler, steps, levels) of each row, of today and before."""
     specs = {name: ups.load_config(name).diffusion for name in CONFIGS}
     specs["default"] = get_config().diffusion
-    rows = []
+    today = []
     for name, spec in specs.items():
         schedule = diffusion.NOISE_SCHEDULES[spec.noise]
         noise = schedule(sigma_min=spec.sigma_min, sigma_max=spec.sigma_max)
         for steps in (spec.steps, spec.teacher_steps):
-            rows.append((name, spec.sampler, steps, noise.sigmas(spec.sigma_max, steps)))
-    for name, steps in (("burgers", 4), ("kuramoto", 3), ("default", 6)):
-        rows.append((f"{name}, until 2026", "heun", steps, edm_levels(80.0, 0.01, steps)))
+            today.append((name, spec.sampler, steps, noise.sigmas(spec.sigma_max, steps)))
+    before = (("burgers", 4), ("kuramoto", 3), ("default", 6))
+    return today, [(name, "heun", steps, edm_levels(80.0, 0.01, steps)) for name, steps in before]
+
+
+def measure(name, sampler, steps, levels):
+    """Return rows of the Gaussians, then of the mixture."""
+    method = diffusion.SAMPLERS[sampler]
+
+    def row(denoise, deviation, z):
+        x = method.run(denoise, levels[0] * z, levels, jax.random.key(1))
+        return dict(
+            config=name, sampler=sampler, steps=steps, calls=method.calls(steps),
+            deviation=deviation, ratio=float(jnp.sqrt(jnp.mean(x**2)) / deviation),
+        )  # fmt: skip
+
+    one, z = jnp.ones((1, 1, 1)), jax.random.normal(jax.random.key(0), (SAMPLES, 1, 1))
+    rows = [row(gaussian(s), s, one) for s in DEVIATIONS], [row(mixture, MIXTURE, z)]
+    ratios = "  ".join(f"{r['ratio']:.3f}" for part in rows for r in part)
+    print(f"{name:16} {sampler:10} {steps:3} steps: {ratios}", flush=True)
     return rows
 
 
 def run(options):
-    z = jax.random.normal(jax.random.key(0), (SAMPLES, 1, 1))
-    rows = []
-    for name, sampler, steps, levels in contenders():
-        method = diffusion.SAMPLERS[sampler]
-        targets = [(s, gaussian(s), jnp.ones((1, 1, 1))) for s in DEVIATIONS]
-        for deviation, denoise, noise in [*targets, (MIXTURE, mixture, z)]:
-            x = method.run(denoise, levels[0] * noise, levels, jax.random.key(1))
-            rows.append(
-                dict(
-                    config=name, sampler=sampler, steps=steps, calls=method.calls(steps),
-                    target="mixture" if denoise is mixture else "gaussian", deviation=deviation,
-                    ratio=float(jnp.sqrt(jnp.mean(x**2)) / deviation),
-                )
-            )  # fmt: skip
-        ratios = "  ".join(f"{row['ratio']:.3f}" for row in rows[-6:])
-        print(f"{name:22} {sampler:10} {steps:3} steps: {ratios}", flush=True)
-    return {"rows": rows}
+    today, before = ([measure(*each) for each in part] for part in contenders())
+    gaussians, mixtures = ([row for pair in today for row in pair[i]] for i in (0, 1))
+    earlier = [row for pair in before for part in pair for row in part]
+    return {"rows": gaussians, "mixtures": mixtures, "before": earlier}

@@ -72,6 +72,16 @@ def _refinement(record: Record) -> list[list[str]]:
     ]
 
 
+def _sampler(record: Record) -> list[list[str]]:
+    cells: dict[tuple[str, ...], list[str]] = {}
+    for part in ("rows", "mixtures", "before"):
+        for row in record[part]:
+            name = row["config"] + ", before" * (part == "before")
+            key = (name, row["sampler"], str(row["steps"]), str(row["calls"]))
+            cells.setdefault(key, []).append(number(row["ratio"]))
+    return [[*key, *ratios] for key, ratios in cells.items()]
+
+
 def _scaling(record: Record) -> list[list[str]]:
     return [
         [row["row"], ", ".join(map(str, row["sizes"])),
@@ -129,6 +139,13 @@ SECTIONS = (
         "refinement", "Ensembles, student and search over three seeds",
         "Ratios on the test split; student against teacher on 64 validation trajectories.",
         ("quantity", "mean", "seeds"), _refinement,
+    ),
+    Section(
+        "sampler", "Deviation of diffusion samples",
+        "Deviation of samples over the true one, with the exact denoiser of a Gaussian of "
+        "deviation s, or of two narrow peaks; at the steps of forecasts, and of distillation.",
+        ("config", "sampler", "steps", "calls", "s = 2", "1", "0.5", "0.2", "0.1", "two peaks"),
+        _sampler,
     ),
     Section(
         "time_to_target", "Time to target on Burgers",

@@ -59,6 +59,12 @@ def _steps(record: Record) -> str:
     return ", ".join(cells)
 
 
+def _sampler(record: Record) -> str:
+    parts = {"today": [*record["rows"], *record["mixtures"]], "before": record["before"]}
+    ratios = {name: [row["ratio"] for row in rows] for name, rows in parts.items()}
+    return ", ".join(f"{name} {number(min(r))} to {number(max(r))}" for name, r in ratios.items())
+
+
 def _time_to_target(record: Record) -> str:
     return ", ".join(f"{row['row']} {number(row['final'])}" for row in record["rows"])
 
@@ -95,6 +101,8 @@ QUESTIONS: tuple[tuple[str, str, str, str, Callable[[Record], str]], ...] = (
      "refinement runs/burgers runs/burgers-seed1 runs/burgers-seed2",
      "member 1.05, mean 1, CRPS 0.8, spread/skill 0.8 to 1.2, within 90 % 0.85 to 0.95",
      lambda record: "; ".join(v.split(", target")[0] for v in record["verdicts"][:5])),
+    ("sampler", "Do diffusion samples have the right deviation? (over the true one)", "sampler",
+     "0.9 to 1.1", _sampler),
     ("ablation", "What is each choice of the recipe worth? (validation P1, 15 s a seed)",
      "ablation --seconds 15", "", _ablation),
     ("generator", "Is our solver the right generator?", "generator",
