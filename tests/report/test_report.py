@@ -297,6 +297,12 @@ def test_page_is_self_contained_and_escaped(written):
     links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'> ]{0,30})""", text)
     assert len(links) == 6 and all(link.startswith("data:image/png;base64,") for link in links)
     assert "url(" not in text and "@import" not in text and "<script" not in text
+    policy = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
+    assert policy[0].split("; ") == [
+        "default-src 'none'", "img-src data:", "style-src 'unsafe-inline'", "base-uri 'none'",
+        "form-action 'none'",
+    ]  # fmt: skip
+    assert text.index("http-equiv") < text.index("<title>")
     for raw, safe in (
         ("<golden>", "&lt;golden&gt;"),
         ("<417>", "&lt;417&gt;"),

@@ -17,6 +17,11 @@ TRIVIAL_FORECASTERS = ("persistence", "mean")
 LEAD = ("gates", "Gates", "champion", "Regressions", "Leaderboard")
 """Names of figures and titles of tables that directly follow the verdict and its table."""
 
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""Content security policy: no script, no form, and nothing from another file or host."""
 CSS = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
@@ -162,6 +167,7 @@ def render(
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{_text(title)}</title>\n<style>{CSS}</style></head>\n<body>\n"
         + "\n".join(part for part in body if part)
