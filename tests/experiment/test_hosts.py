@@ -13,7 +13,7 @@ import pytest
 
 from runners import fast_to_sota, sweep
 from runs import ROOT, RUNNER, TINY, stored, summary
-from ups_jax.experiment import rendezvous
+from ups_jax.experiment import distributed, rendezvous
 
 SHORT = ["--config.fit.operator.steps=100", "--config.fit.operator.val_every=50"]
 
@@ -91,8 +91,8 @@ def test_processes_are_stopped_killed_and_started_again_and_end_where_one_does(t
     assert not (cut.parent / "w-of-1").exists()
 
 
-def roll(calls, *, count, wait_s=5.0, stranger=b""):
-    """What process 0 and others, each (its number, how many it counts), end with; None is well."""
+def roll(calls, *, count, wait_s=5.0, stranger=b"", secrets=("", "")):
+    """Errors of process 0 and of others, each (its index, its count), or None; their secrets."""
     port = free_port()
 
     def outcome(of, *told):
@@ -102,13 +102,15 @@ def roll(calls, *, count, wait_s=5.0, stranger=b""):
             return str(error)
 
     with ThreadPoolExecutor(len(calls) + 1) as pool:
-        first = pool.submit(outcome, rendezvous.serve, port, count, wait_s)
+        first = pool.submit(outcome, rendezvous.serve, "127.0.0.1", port, count, wait_s, secrets[0])
         if stranger:
             time.sleep(0.2)
             with socket.create_connection(("127.0.0.1", port)) as line:
                 line.sendall(stranger)
         others = [
-            pool.submit(outcome, rendezvous.connect, "127.0.0.1", port, own, counted, wait_s)
+            pool.submit(
+                outcome, rendezvous.connect, "127.0.0.1", port, own, counted, wait_s, secrets[1]
+            )
             for own, counted in calls
         ]
         return [first.result(), *(other.result() for other in others)]
@@ -117,6 +119,33 @@ def roll(calls, *, count, wait_s=5.0, stranger=b""):
 def test_all_wait_for_the_last_and_a_stranger_is_not_heard():
     assert roll([(2, 3), (1, 3)], count=3) == [None] * 3
     assert roll([(1, 2)], count=2, stranger=b"GET / HTTP/1.1") == [None] * 2
+
+
+def test_only_processes_with_the_secret_connect():
+    assert roll([(1, 2)], count=2, secrets=("s3cret", "s3cret")) == [None] * 2
+    for own in ("", "other"):
+        first, other = roll([(1, 2)], count=2, wait_s=0.5, secrets=("s3cret", own))
+        assert "of 2 processes 1 did not connect" in first and "1 connections lacked" in first
+        assert other == f"{rendezvous.REFUSED}; set the same for all processes"
+
+
+def test_process_0_listens_on_the_interface_of_its_address_only(monkeypatch):
+    for name in (distributed.SECRET_VARIABLE, distributed.BIND_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    for address in ("127.0.0.1:80", "[::1]:80", "localhost:80"):
+        assert distributed._endpoint(address) == (address, "")
+    for address in ("10.0.0.1:80", "node-0:80"):
+        with pytest.raises(ValueError, match="other machines can connect to .* set [$]UPS_SECRET"):
+            distributed._endpoint(address)
+    monkeypatch.setenv(distributed.SECRET_VARIABLE, "s")
+    assert distributed._endpoint("10.0.0.1:80") == ("10.0.0.1:80", "s")
+    assert distributed._endpoint("node-0:80") == ("[::]:80", "s")
+    for host in ("127.0.0.1", "::1", "::"):
+        try:
+            with rendezvous._listen(host, free_port()) as server:
+                assert server.getsockname()[0] == host
+        except ValueError as error:
+            assert ":" in host and "listen" in str(error)  # no IPv6 here
 
 
 @pytest.mark.parametrize(
@@ -136,10 +165,10 @@ def test_processes_that_do_not_come_are_named_and_a_silent_address_is():
     with pytest.raises(ValueError, match="no coordinator at 127.0.0.1:.* start process 0 there"):
         rendezvous.connect("127.0.0.1", free_port(), 1, 2, 0.3)
     with socket.socket() as held:
-        held.bind(("", 0))
+        held.bind(("127.0.0.1", 0))
         held.listen()
-        with pytest.raises(ValueError, match="cannot listen on port .* another port"):
-            rendezvous.serve(held.getsockname()[1], 2, 0.3)
+        with pytest.raises(ValueError, match="cannot listen on port .* another --coordinator"):
+            rendezvous.serve("127.0.0.1", held.getsockname()[1], 2, 0.3)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +178,14 @@ def test_processes_that_do_not_come_are_named_and_a_silent_address_is():
         (["--coordinator=here"], "--coordinator also needs --num_processes"),
         (["--coordinator=here", "--num_processes=2"], "--coordinator also needs --process_id"),
         (["--coordinator=here", "--num_processes=2", "--process_id=0"], "give HOST:PORT"),
+        *(
+            (
+                [f"--coordinator=localhost:{port}", "--num_processes=2", "--process_id=0"],
+                "1 to 65535",
+            )
+            for port in ("0", "99999", "-1", "x", "")
+        ),
+        (["--coordinator=10.0.0.1:80", "--num_processes=2", "--process_id=0"], "UPS_SECRET"),
         (
             ["--coordinator=a:1", "--num_processes=2", "--process_id=2"],
             "with 2 processes it is at most 1",

@@ -3,12 +3,12 @@
 import sys
 import time
 from contextlib import ExitStack
+from typing import Any
 
 from ups_jax import config, sharding
 from ups_jax.experiment import distributed, environment, schedule, training, verdict, workdir
 from ups_jax.experiment.build import build
 from ups_jax.experiment.context import (
-    ResumeState,
     RunContext,
     RunOptions,
     default_workdir,
@@ -84,9 +84,10 @@ def _admit(context: RunContext, stop: StopFlag) -> None:
             verdict.check_board(cfg, context.workdir)
             return True
 
-        def open_workdir() -> ResumeState:
+        def open_workdir() -> dict[str, dict[str, Any]]:
             workdir.create(context.workdir, cfg, restart=options.restart)
-            return training.load_checkpoints(context)
+            context.resumed = training.load_checkpoints(context)
+            return {name: saved.meta for name, saved in context.resumed.saved.items()}
 
         if not distributed.broadcast_from_primary(reserve):
             return
@@ -99,5 +100,6 @@ def _admit(context: RunContext, stop: StopFlag) -> None:
         data_hash = str(context.splits.record["hash"])
         distributed.require_equal("data", data_hash, "share a data cache (UPS_DATA), or one file")
         context.wall["data_s"] = time.monotonic() - context.began
-        context.resumed = distributed.broadcast_from_primary(open_workdir)
+        notes = distributed.broadcast_from_primary(open_workdir)
+        context.resumed = training.share_checkpoints(context, notes)
         context.lock = until_admitted.pop_all()

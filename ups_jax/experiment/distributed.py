@@ -4,8 +4,11 @@ Every process runs the same pipeline on its own devices and its share of every b
 primary, is the only one that uses W&B and reads or writes files; it broadcasts what it reads.
 """
 
+import ipaddress
+import itertools
+import json
+import math
 import os
-import pickle
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +25,7 @@ from ups_jax.experiment.signals import StopFlag
 from ups_jax.types import Interrupted
 
 Value = TypeVar("Value")
+Tree = TypeVar("Tree")
 AUTO = "auto"
 """Value of --coordinator that lets JAX detect the cluster: Slurm, TPU or Open MPI."""
 SILENCE_S = 60
@@ -33,6 +37,7 @@ NETWORK = re.compile(
     "|^(UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED):"
 )
 """Pattern of the XLA errors that report a lost process."""
+SECRET_VARIABLE, BIND_VARIABLE = "UPS_SECRET", "JAX_COORDINATOR_BIND_ADDRESS"
 LOST = 1
 """Exit code of a process whose run has lost another process."""
 
@@ -66,16 +71,43 @@ def initialize(options: RunOptions) -> None:
         raise ValueError(
             f"--process_id is {index}; with {count} processes it is at most {count - 1}"
         )
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ValueError(f"--coordinator is {address!r}; give HOST:PORT, for example 10.0.0.1:8476")
+    bind, secret = _endpoint(address)
+    host, _, port = (address if index else bind).rpartition(":")
+    endpoint = (host.strip("[]"), int(port))
     if index == 0:
-        rendezvous.serve(int(port), count, options.wait_s)
+        rendezvous.serve(*endpoint, count, options.wait_s, secret)
     else:
-        rendezvous.connect(host.strip("[]"), int(port), index, count, options.wait_s)
+        rendezvous.connect(*endpoint, index, count, options.wait_s, secret)
     jax.distributed.initialize(
-        address, count, index, cluster_detection_method="deactivate", **timeouts
-    )
+        address, count, index, cluster_detection_method="deactivate",
+        coordinator_bind_address=bind, **timeouts,
+    )  # fmt: skip
+
+
+def _endpoint(address: str) -> tuple[str, str]:
+    """Return the address that process 0 listens on, and the shared secret.
+
+    Process 0 listens on all interfaces only if its address is a name, not a number. Raises
+    ValueError on a malformed address, and without a secret where other machines can connect.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError(
+            f"--coordinator is {address!r}; give HOST:PORT, for example 10.0.0.1:8476, with a port "
+            "from 1 to 65535"
+        )
+    try:
+        numbered, local = True, ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        numbered = local = host == "localhost"
+    secret = os.environ.get(SECRET_VARIABLE, "")
+    if not (secret or local):
+        raise ValueError(
+            f"other machines can connect to {address}; set ${SECRET_VARIABLE} to one random text "
+            "for all processes, or use 127.0.0.1 if all run on this machine"
+        )
+    return os.environ.get(BIND_VARIABLE) or (address if numbered else f"[::]:{port}"), secret
 
 
 def is_primary() -> bool:
@@ -90,22 +122,46 @@ def print_once(text: str, file: TextIO | None = None) -> None:
 
 
 def broadcast_from_primary(make: Callable[[], Value]) -> Value:
-    """Call `make` on the primary; return its value, or raise its ValueError or OSError, on all."""
+    """Call `make` on the primary; return its value, or raise its ValueError or OSError, on all.
+
+    The value travels as JSON: received bytes must not be able to run code, as a pickle's are.
+    """
     if jax.process_count() == 1:
         return make()
-    result: Any = None
+    result: dict[str, Any] = {}
     if is_primary():
         try:
-            result = (True, make())
+            result = {"value": make()}
         except (ValueError, OSError) as error:
-            result = (False, str(error) or type(error).__name__)
-    encoded = np.frombuffer(pickle.dumps(result), np.uint8)
+            result = {"error": str(error) or type(error).__name__}
+    encoded = np.frombuffer(json.dumps(result).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.asarray(encoded.size)))
-    buffer = encoded if is_primary() else np.zeros(size, np.uint8)
-    ok, value = pickle.loads(multihost_utils.broadcast_one_to_all(buffer).tobytes())
-    if not ok:
-        raise ValueError(value)
-    return value
+    result = json.loads(_broadcast_bytes(encoded, size))
+    if "error" in result:
+        raise ValueError(result["error"])
+    return result["value"]
+
+
+def broadcast_arrays(tree: Tree, like: Tree) -> Tree:
+    """Return the primary's arrays on all processes; `like` has their shapes and types."""
+    if jax.process_count() == 1:
+        return tree
+    specs, structure = jax.tree.flatten(like)
+    sizes = [math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in specs]
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)] if is_primary() else []
+    content = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
+    content = _broadcast_bytes(content, sum(sizes))
+    starts = [0, *itertools.accumulate(sizes)]
+    arrays = [
+        np.frombuffer(content[start : start + size], spec.dtype).reshape(spec.shape)
+        for spec, size, start in zip(specs, sizes, starts, strict=False)
+    ]
+    return jax.tree.unflatten(structure, arrays)
+
+
+def _broadcast_bytes(content: np.ndarray, size: int) -> bytes:
+    buffer = content if is_primary() else np.zeros(size, np.uint8)
+    return multihost_utils.broadcast_one_to_all(buffer).tobytes()
 
 
 def all_succeed(make: Callable[[], Value], stop: StopFlag | None = None) -> Value:

@@ -13,7 +13,7 @@ import numpy as np
 from ups_jax import config, tracking
 from ups_jax.emulator import Emulator, init
 from ups_jax.experiment import distributed, schedule
-from ups_jax.experiment.checkpoint import Checkpoints
+from ups_jax.experiment.checkpoint import Checkpoint, Checkpoints
 from ups_jax.experiment.context import ResumeState, RunContext
 from ups_jax.experiment.datasets import Splits
 from ups_jax.experiment.environment import machine_info
@@ -101,6 +101,18 @@ def load_checkpoints(context: RunContext) -> ResumeState:
                     f"{folder} was written with {key} {notes[key]}, now it is {value}; "
                     "use --restart"
                 )
+    return ResumeState(saved)
+
+
+def share_checkpoints(context: RunContext, notes: Mapping[str, dict[str, Any]]) -> ResumeState:
+    """Return the primary's checkpoints, whose metadata are `notes`, on every process."""
+    if not context.mesh.is_multi_process:
+        return context.resumed
+    saved = {}
+    for name, meta in notes.items():
+        tree = context.resumed.saved[name].tree if distributed.is_primary() else None
+        tree = distributed.broadcast_arrays(tree, _abstract_state(context, name))
+        saved[name] = Checkpoint(tree, meta)
     return ResumeState(saved)
 
 
