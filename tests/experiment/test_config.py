@@ -17,9 +17,10 @@ from ml_collections import config_flags
 
 from ups_jax import config, stages
 from ups_jax.config import base, load, renames, rules
-from ups_jax.config.bounds import BOUNDS
-from ups_jax.config.schema import FACTORY_SECTIONS, flatten, key_specs
+from ups_jax.config.bounds import BOUNDS, MAXIMA
+from ups_jax.config.schema import FACTORY_SECTIONS, arguments, flatten, key_specs
 from ups_jax.config.types import KeyType, key_type_of
+from ups_jax.experiment import dry_run
 from ups_jax.experiment.build import build
 from ups_jax.experiment.context import RunOptions, default_workdir
 from ups_jax.experiment.reevaluate import EvaluateOptions
@@ -229,7 +230,7 @@ def test_unknown_keys_are_answered_with_the_close_one(key, message):
     ("key", "text", "value"),
     [
         ("fit.operator.steps", "1e3", 1000),
-        ("seed", "100000000000000000001", 100000000000000000001),
+        ("seed", "2147483647", 2147483647),
         ("fit.operator.lr", "1e-4", 1e-4),
         ("fit.operator.lr", "1", 1.0),
         ("fit.operator.augment", "False", False),
@@ -583,17 +584,17 @@ def test_a_stage_added_after_the_config_was_made_has_no_keys():
 
 
 def test_every_number_has_bounds():
-    numbers = {
-        key
-        for key, value in flatten(base.get_config()).items()
-        if key_specs(NAMES)[key].type.element in (int, float)
-    }
+    specs = key_specs(NAMES)
+    for section, factories in FACTORY_SECTIONS.items():
+        for name in factories.table:
+            specs |= {f"{section}.{k}": spec for k, spec in arguments(section, name).items()}
+    numbers = {key for key, spec in specs.items() if spec.type.element in (int, float)}
     patterns = [pattern for _, _, patterns in BOUNDS for pattern in patterns]
     bounded = {key for pattern in patterns for key in fnmatch.filter(numbers, pattern)}
-    assert numbers - bounded == {"schema", "search.weights"}
-    known = numbers | {"pde.points", "pde.dt", "operator.coarsen", "operator.substeps"}
-    for pattern in patterns:
-        assert fnmatch.filter(known, pattern), pattern
+    assert numbers - bounded == {"schema", "search.weights", "pde.velocity"}
+    for pattern in [*patterns, *(pattern for _, group in MAXIMA for pattern in group)]:
+        assert fnmatch.filter(numbers, pattern), pattern
+    assert MAXIMA[-1][1] == ("*",)
 
 
 def test_every_axis_is_a_multiple_of_its_points():
@@ -1031,3 +1032,53 @@ def test_gates_can_name_every_diagnostic_of_the_equation(name):
     cond = jax.ShapeDtypeStruct((1, len(pde.params)), "float32")
     for metric in jax.eval_shape(partial(diagnostics, pde), u, path, cond):
         check_key(cfg, "gates.mine", f"eval/physics/{metric}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import sys; sys.exit(0)\n", "mine.py, line 1: SystemExit: 0"),
+        ("while True: pass\n", "mine.py, line 1: TimeoutError: no config after 0.2 s"),
+        ("def get_config(): return get_config()\n", "mine.py, line 1: RecursionError"),
+        (BODY.format(line="cfg.unlock(); cfg.me = cfg"), "a section of the config contains itself"),
+        ("VARIANTS = 5\n", "TypeError: 'int' object is not iterable"),
+    ],
+)
+def test_a_file_that_ends_python_or_never_ends_is_refused(tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(config, "TIME_LIMIT_S", 0.2 if "while" in text else 60.0)
+    with pytest.raises(ValueError) as caught:
+        load(written(tmp_path, text))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"denoiser.patch": 7}, "denoiser: patch is 7; it must divide the grid, (64,)"),
+        ({"operator.patch": 7}, "operator: patch is 7; it must divide the grid, (64,)"),
+        (
+            {"operator.dilations": ()},
+            "operator: width 16, blocks 1, dilations (), patch 1; expected",
+        ),
+        (
+            {"pde.dt": 1e6, "eval.horizons": "1e6"},
+            "pde.dt is 1000000.0, which needs 9e+09 substeps",
+        ),
+    ],
+)
+def test_a_network_or_solver_that_cannot_be_built_names_its_section(overrides, message):
+    with pytest.raises(ValueError) as caught:
+        build(load(SMOKE, overrides))
+    assert message in str(caught.value)
+
+
+def test_a_grid_that_is_too_small_is_the_grids_fault():
+    assert refused({"pde.points": 2}).startswith("pde.points is 2; expected one axis of at least 4")
+
+
+def test_memory_beyond_the_machine_is_refused_before_data_are_made():
+    cfg = load(PLANE, {"data.train": 10**9})
+    with pytest.raises(
+        ValueError, match=r"needs about .* for its data; this machine has .* data\.tr"
+    ):
+        dry_run.require_memory(cfg, build(cfg))

@@ -146,7 +146,7 @@ def test_sizes_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="width 0"):
         OPERATORS["resnet"](ndim=1, channels=1, params=1, width=0)
     network = OPERATORS["fno"](ndim=1, channels=1, params=0, modes=20, width=4, layers=1)
-    with pytest.raises(ValueError, match="lower operator.modes"):
+    with pytest.raises(ValueError, match="modes is .* lower it"):
         network.apply(network.init(jax.random.key(0)), jnp.zeros((16, 1)), jnp.zeros((0,)))
 
 
@@ -170,7 +170,7 @@ def test_folding_gathers_neighbours_and_unfolding_spreads_them():
     assert folded.shape == (2, 2, 3, 12)
     np.testing.assert_array_equal(folded[1, 0, 2].reshape(2, 2, 3), x[1, 0:2, 4:6])
     np.testing.assert_array_equal(layers.unfold(folded, 2, 2), x)
-    with pytest.raises(ValueError, match=r"operator.patch is 4; it must divide the grid, \(4, 6\)"):
+    with pytest.raises(ValueError, match=r"patch is 4; it must divide the grid, \(4, 6\)"):
         layers.fold(x, 4, 2)
 
 
@@ -187,5 +187,5 @@ def test_bfloat16_products_round_and_leave_everything_else_in_float32():
     assert {x.dtype for x in rounded} == {jnp.dtype("float32")}
     error = jnp.linalg.norm(rounded[0] - exact[0]) / jnp.linalg.norm(exact[0])
     assert 1e-5 < error < 2e-2
-    with pytest.raises(ValueError, match="operator.matmul"):
+    with pytest.raises(ValueError, match="unknown matmul"):
         OPERATORS["resnet"](ndim=1, channels=1, params=0, matmul="float16")

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +26,9 @@ from ups_jax.config.schema import FACTORY_SECTIONS, base_keys, resolve
 from ups_jax.files import flatten
 from ups_jax.registry import lookup, near_miss
 
+TIME_LIMIT_S = 60.0
+"""Longest run time of a config file."""
+
 
 def load(path: str, overrides: Mapping[str, object] | Sequence[str] | None = None) -> Config:
     """Return the locked, checked config of "FILE[:variant]", or of "NAME[:variant]" by its name.
@@ -41,7 +46,11 @@ def load_adapted(
 
     Gates, forecasters and metrics of the file that need what overrides removed are switched off.
     """
-    given, pairs = flatten(_read(path)), _pairs(overrides or {})
+    pairs = _pairs(overrides or {})
+    try:
+        given = flatten(_read(path))
+    except RecursionError as error:
+        raise ValueError(f"{path}: a section of the config contains itself") from error
     cfg = resolve(given, pairs, file=path)
     check_values(cfg)
     notes = adapt(cfg, resolve(given, file=path), given, pairs) if pairs else []
@@ -141,9 +150,9 @@ def _read(path: str) -> Config:
     module.__file__ = str(file)
     with user_error_context(file):
         exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
+        variants = [str(v) for v in getattr(module, "VARIANTS", ())]
     if not callable(getattr(module, "get_config", None)):
         raise ValueError(f"{name} has no get_config(variant); see configs/burgers.py for one")
-    variants = [str(v) for v in getattr(module, "VARIANTS", ())]
     if variants:
         lookup(dict.fromkeys(variants), variant, "variant")
     with user_error_context(file):
@@ -171,17 +180,40 @@ def _find(name: str) -> Path:
 
 @contextmanager
 def user_error_context(file: Path) -> Iterator[None]:
-    """Make the folder of the file importable, and convert its errors to one-line ValueErrors."""
+    """Make the folder of the file importable, and convert its errors to one-line ValueErrors.
+
+    `sys.exit` and a run time above `TIME_LIMIT_S` are such errors.
+    """
     sys.path.append(str(file.parent.resolve()))
     try:
-        yield
-    except Exception as error:
+        with _time_limit():
+            yield
+    except (Exception, SystemExit) as error:
         raise ValueError(_error_location(file, error)) from error
     finally:
         sys.path.remove(str(file.parent.resolve()))
 
 
-def _error_location(file: Path, error: Exception) -> str:
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Raise TimeoutError in a block of more than `TIME_LIMIT_S`; without effect in a thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def expire(signum: int, frame: Any) -> None:
+        raise TimeoutError(f"no config after {TIME_LIMIT_S:g} s; a loop that does not end?")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _error_location(file: Path, error: BaseException) -> str:
     """One line: file and line of the error, its message, and the new name of an older key."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(file)]

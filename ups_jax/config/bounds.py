@@ -26,8 +26,10 @@ AT_LEAST_1 += ("*.num_trajectories", "ensemble.noise_channels", "eval.selection_
 AT_LEAST_1 += ("search.beams", "search.candidates", "search.calls_per_step", "eval.batch")
 AT_LEAST_1 += ("eval.context_frames", "report.dpi", "fit.*.steps", "fit.*.batch", "fit.*.unroll")
 AT_LEAST_1 += ("fit.*.steps_per_call", "fit.*.val_every", "fit.*.num_rollouts", "operator.coarsen")
-AT_LEAST_1 += ("operator.substeps",)
+AT_LEAST_1 += ("operator.substeps", "pde.modes", "*r.width", "*r.blocks", "*r.dilations")
+AT_LEAST_1 += ("*r.patch", "operator.layers", "operator.modes")
 POSITIVE = ("data.nu", "pde.dt", "diffusion.sigma_*", "sweep.lr_factors", "eval.horizons")
+POSITIVE += ("pde.nu", "pde.length", "pde.convection", "pde.diffusion")
 POSITIVE += ("fit.*.lr", "fit.*.clip_norm", "fit.*.start_bias", "fit.*.phase_fractions")
 POSITIVE += ("regression.tolerance", "regression.improvement")
 BOUNDS: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
@@ -40,6 +42,24 @@ BOUNDS: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
     ("at least 0 and below 1", lambda x: 0 <= x < 1, ("fit.*.ema_decay",)),
 )
 """Bounds of every number that no factory declares: in words, as a condition, and its keys."""
+MAXIMA: tuple[tuple[int | float, tuple[str, ...]], ...] = (
+    (2**31 - 1, ("*seed",)),
+    (10**9, ("data.train", "data.val", "data.test", "fit.*.num_rollouts", "*trajectories")),
+    (10**9, ("fit.*.steps", "fit.*.warmup", "fit.*.steps_per_call", "fit.*.val_every", "*.batch")),
+    (10**6, ("pde.points", "data.cells", "data.*steps", "data.*stride", "eval.context_frames")),
+    (10**6, ("*.members", "regression.history", "eval.num_figures", "search.calls_per_step")),
+    (10**4, ("num_seeds", "mesh.*", "ensemble.noise_channels", "diffusion.*steps", "pde.modes")),
+    (10**4, ("search.beams", "search.candidates", "search.lookahead", "fit.*.unroll")),
+    (10**4, ("*r.width", "*r.dilations", "*r.patch", "operator.modes", "operator.coarsen")),
+    (10**3, ("report.dpi", "*temperature", "search.temperature_*", "data.observed_noise")),
+    (10**3, ("fit.*.lr", "fit.*.weight_decay", "fit.*.start_bias")),
+    (10**2, ("*r.blocks", "operator.layers", "operator.substeps")),
+    (10**6, ("pde.nu", "pde.dt", "pde.length", "pde.velocity", "pde.convection", "pde.diffusion")),
+    (10**6, ("diffusion.sigma_*", "data.nu", "sweep.lr_factors", "search.weights")),
+    (10**9, ("eval.horizons", "regression.tolerance", "regression.improvement", "*.margin")),
+    (1e30, ("*",)),  # beyond, float32 overflows in a product or two
+)
+"""Largest size of the numbers of each key; of every other number, keys of the user's included."""
 NAMES: dict[str, Mapping[str, Any]] = {
     "stages": STAGES,
     "fit.*.schedule": LR_SCHEDULES,
@@ -69,6 +89,11 @@ def check_values(cfg: Config) -> None:
         for key in (key for pattern in patterns for key in matching(values, pattern)):
             within = all(item is None or holds(item) for item in _items(values[key]))
             require(within, key, values[key], allowed)
+    for limit, patterns in MAXIMA:
+        for key in (key for pattern in patterns for key in matching(values, pattern)):
+            numbers = [item for item in _items(values[key]) if isinstance(item, int | float)]
+            within = all(abs(item) <= limit for item in numbers)
+            require(within, key, values[key], f"at most {limit:,}")
     for pattern, table in NAMES.items():
         for key in matching(values, pattern):
             for name in _items(values[key]):

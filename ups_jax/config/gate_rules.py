@@ -40,6 +40,7 @@ def check_gate_rules(cfg: Config) -> None:
 def check_key(cfg: Config, where: str, key: str, *, remedy: str = "") -> None:
     """Raise ValueError if no run of this config can have this summary key."""
     head, *parts, last = key.split("/") if "/" in key else (key, "")
+    physics = _diagnostics(cfg) if "physics" in parts else []
     known = {"eval": (), "wall": WALL_KEYS, "memory": ("peak_mib",), "params": tuple(cfg.stages)}
     try:
         lookup(known, head, "kind of summary key")
@@ -50,8 +51,7 @@ def check_key(cfg: Config, where: str, key: str, *, remedy: str = "") -> None:
         places = dict.fromkeys([*KEY_PARTS, *cfg.eval.forecasters, *stages])
         for part in parts:
             lookup(places, part, "forecaster or part of a summary key")
-        metrics = _diagnostics(cfg) if "physics" in parts else _metrics(cfg, parts)
-        lookup(dict.fromkeys(metrics), _base_metric(last), "metric")
+        lookup(dict.fromkeys(physics or _metrics(cfg, parts)), _base_metric(last), "metric")
     except ValueError as error:
         raise ValueError(f"{where} has {key!r}: {error}{remedy}") from error
 

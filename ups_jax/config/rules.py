@@ -111,8 +111,8 @@ def _data(cfg: Config) -> None:
     fits = 0 < len(points) == len(data.cells) and not any(map(int.__mod__, data.cells, points))
     allowed = f"a multiple of pde.points {points} along each axis"
     require(fits, "data.cells", data.cells, allowed)
-    stride = data.observed_stride or 1
-    divides = all(n % stride == 0 and n // stride >= 4 for n in points)
+    stride = data.observed_stride
+    divides = stride is None or all(n % stride == 0 and n // stride >= 4 for n in points)
     allowed = f"none, or a divisor of pde.points {points} that leaves four or more"
     require(divides, "data.observed_stride", data.observed_stride, allowed)
 

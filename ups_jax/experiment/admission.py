@@ -6,7 +6,15 @@ from contextlib import ExitStack
 from typing import Any
 
 from ups_jax import config, sharding
-from ups_jax.experiment import distributed, environment, schedule, training, verdict, workdir
+from ups_jax.experiment import (
+    distributed,
+    dry_run,
+    environment,
+    schedule,
+    training,
+    verdict,
+    workdir,
+)
 from ups_jax.experiment.build import build
 from ups_jax.experiment.context import (
     RunContext,
@@ -52,6 +60,7 @@ def _context(options: RunOptions, stop: StopFlag) -> RunContext:
     emulator = build(cfg)
     for stage in cfg.stages:
         schedule.recipe_of(emulator, cfg, stage)
+    dry_run.require_memory(cfg, emulator)
     return RunContext(
         cfg,
         emulator,

@@ -1,6 +1,7 @@
 """Emulator that a loaded config describes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -53,21 +54,26 @@ def build(cfg: Any) -> Emulator:
     options = {key: value for key, value in spec.items() if key not in BUILDER_KEYS}
 
     def operator(noise: int = 0) -> Network:
-        return make_operator(**network_sizes(pde, base), noise=noise, **options)
+        with _in_section("operator"):
+            return make_operator(**network_sizes(pde, base), noise=noise, **options)
 
-    emulator = Emulator(
-        pde,
-        operator(),
-        zero_mean=spec.get("zero_mean", False),
-        galilean=spec.get("galilean", False),
-        base=base,
-        networks=_networks(cfg, pde, operator),
-        noise_channels=cfg.ensemble.noise_channels,
-        diffusion=_diffusion(cfg),
-        search=_search(cfg, pde),
-        spec=cfg.to_dict(),
-    )
-    _check_denoiser(emulator)
+    network, networks = operator(), _networks(cfg, pde, operator)
+    teacher, searching = _diffusion(cfg), _search(cfg, pde)
+    with _in_section("operator"):
+        emulator = Emulator(
+            pde,
+            network,
+            zero_mean=spec.get("zero_mean", False),
+            galilean=spec.get("galilean", False),
+            base=base,
+            networks=networks,
+            noise_channels=cfg.ensemble.noise_channels,
+            diffusion=teacher,
+            search=searching,
+            spec=cfg.to_dict(),
+        )
+    with _in_section("denoiser"):
+        _check_denoiser(emulator)
     return emulator
 
 
@@ -76,6 +82,15 @@ def build_pde(cfg: Any) -> PDE:
     args = dict(cfg.pde)
     make = lookup(PDES, args.pop("name"), "pde")
     return make(**args, cells=tuple(cfg.data.cells))
+
+
+@contextmanager
+def _in_section(name: str) -> Iterator[None]:
+    """Add the section of the config to the errors of its network."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _networks(cfg: Any, pde: PDE, operator: Callable[[int], Network]) -> dict[str, Network]:
@@ -93,13 +108,12 @@ def _networks(cfg: Any, pde: PDE, operator: Callable[[int], Network]) -> dict[st
     def denoiser() -> Network:
         spec = dict(cfg.denoiser)
         channels = len(pde.channels)
-        return lookup(DENOISERS, spec.pop("name"), "denoiser")(
-            ndim=pde.ndim,
-            channels=channels,
-            context=2 * channels,
-            features=len(pde.params) + diffusion.EMBEDDING_SIZE,
-            **spec,
-        )
+        make = lookup(DENOISERS, spec.pop("name"), "denoiser")
+        features = len(pde.params) + diffusion.EMBEDDING_SIZE
+        with _in_section("denoiser"):
+            return make(
+                ndim=pde.ndim, channels=channels, context=2 * channels, features=features, **spec
+            )
 
     makers = {"operator": lambda: operator(0), "stochastic": stochastic, "denoiser": denoiser}
     networks = {}

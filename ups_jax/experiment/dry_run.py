@@ -1,16 +1,16 @@
 """Estimate of a run's memory and minutes, without running it."""
 
 import json
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from ups_jax import config
 from ups_jax.emulator import Emulator, init, num_params, step
-from ups_jax.experiment import schedule
+from ups_jax.experiment import environment, schedule
 from ups_jax.experiment.datasets import eval_steps
-from ups_jax.experiment.environment import num_threads
 from ups_jax.forecast import FORECASTERS, calls_per_step
 
 RATES = {"cpu": 3.5e10, "gpu": 5e12, "tpu": 5e12}
@@ -19,35 +19,85 @@ CELL_S = 17e-3 / (1024**2 * 2.0)
 """Seconds of a simulated trajectory over cells^2 and time: 17 ms at 1,024 cells on two cores."""
 
 
-def describe(cfg: Any, emulator: Emulator) -> str:
-    """Return the resolved config, and the estimated memory and minutes on this machine."""
-    pde, data = emulator.pde, cfg.data
+class Estimate(NamedTuple):
+    """Bytes of each part of a run, keys that lower it, FLOPs of a step, size of the operator."""
+
+    bytes: dict[str, float]
+    keys: dict[str, str]
+    flops: float
+    parameters: int
+
+
+def estimate(cfg: Any, emulator: Emulator) -> Estimate:
+    """Return the estimated memory of a run, without compiling or allocating anything."""
+    pde, data, ensemble = emulator.pde, cfg.data, cfg.ensemble
     params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
     field = jax.ShapeDtypeStruct((1, *pde.points, len(pde.channels)), np.float32)
     cond = jax.ShapeDtypeStruct((1, len(pde.params)), np.float32)
     lowered = jax.jit(lambda p, u, c: step(emulator, p, u, c)).lower(params, field, cond)
     cost = lowered.cost_analysis() or {}
-    frames = data.train * (data.steps + 1) + (data.val + data.test) * (eval_steps(cfg) + 1)
-    data_bytes = frames * np.prod(pde.points) * len(pde.channels) * 4
     fits = [cfg.fit[name] for name in cfg.stages]
     widest = max(fit.batch * max(fit.unroll) for fit in fits)
-    memory = 2 * data_bytes + 16 * num_params(params) + widest * cost.get("bytes accessed", 0.0)
+    networks = cfg.num_seeds * len(cfg.sweep.lr_factors)
+    frame, stochastic = (
+        4.0 * np.prod(field.shape),
+        any(FORECASTERS[name].stochastic for name in cfg.eval.forecasters),
+    )
+    batch = min(cfg.eval.batch, data.test) * (ensemble.members if stochastic else 1)
+    parts = {
+        "data": (2 * frame * _frames(cfg), "data.train, data.val, data.test or data.steps"),
+        "solver": (0.0 if data.path else 4.0 * math.prod(pde.cells), "data.cells"),
+        "parameters": (16.0 * num_params(params) * networks, "operator.width or num_seeds"),
+        "training": (
+            widest * cost.get("bytes accessed", 0.0) * networks, "fit.<stage>.batch or unroll"
+        ),
+        "forecasts": (frame * batch * eval_steps(cfg), "eval.batch or ensemble.members"),
+    }  # fmt: skip
+    sizes, keys = ({name: part[i] for name, part in parts.items()} for i in (0, 1))
+    return Estimate(sizes, keys, cost.get("flops", 0.0), num_params(params["operator"]))
+
+
+def require_memory(cfg: Any, emulator: Emulator) -> None:
+    """Raise ValueError if the estimate exceeds the memory of this machine."""
+    need, available = estimate(cfg, emulator), environment.memory()
+    total = sum(need.bytes.values())
+    if total > available:
+        name = max(need.bytes, key=need.bytes.__getitem__)
+        raise ValueError(
+            f"the run needs about {total / 2**30:,.1f} GiB, {need.bytes[name] / 2**30:,.1f} of "
+            f"them for its {name}; this machine has {available / 2**30:,.1f} GiB: "
+            f"lower {need.keys[name]}"
+        )
+
+
+def describe(cfg: Any, emulator: Emulator) -> str:
+    """Return the resolved config, and the estimated memory and minutes on this machine."""
+    pde, data, need = emulator.pde, cfg.data, estimate(cfg, emulator)
+    frames = _frames(cfg)
     backend = jax.default_backend()
-    rate = RATES.get(backend, 1e12) * (num_threads() if backend == "cpu" else 1)
+    rate = RATES.get(backend, 1e12) * (environment.num_threads() if backend == "cpu" else 1)
     minutes = {
         "data": 0.0 if data.path else frames * pde.dt * CELL_S * np.prod(pde.cells) ** 2 / 60,
         "training": _training_flops(cfg, emulator) / rate / 60,
-        "evaluation": cost.get("flops", 0.0) * _forecast_steps(cfg, emulator) / rate / 60,
+        "evaluation": need.flops * _forecast_steps(cfg, emulator) / rate / 60,
     }
     parts = ", ".join(f"{name} {value:.1f}" for name, value in minutes.items())
     lines = [
         json.dumps(config.to_dict(cfg), indent=1),
-        f"parameters: {num_params(params['operator']):,} (operator)",
-        f"estimated memory: {memory / 2**20:,.0f} MiB, {data_bytes / 2**20:,.0f} MiB of them data",
+        f"parameters: {need.parameters:,} (operator)",
+        f"estimated memory: {sum(need.bytes.values()) / 2**20:,.0f} MiB, "
+        f"{need.bytes['data'] / 2**20:,.0f} MiB of them data",
         f"estimated minutes on {backend}: {sum(minutes.values()):.1f} ({parts})",
         "dry run: nothing was run",
     ]
     return "\n".join(lines)
+
+
+def _frames(cfg: Any) -> int:
+    """Return the frames that the run holds in memory; streamed training data stay on disk."""
+    data = cfg.data
+    train = 0 if data.stream else data.train * (data.steps + 1)
+    return train + (data.val + data.test) * (eval_steps(cfg) + 1)
 
 
 def _training_flops(cfg: Any, emulator: Emulator) -> float:

@@ -44,6 +44,17 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+def memory() -> float:
+    """Bytes that a run may use: of its accelerators, else of the machine or the container."""
+    stats = [device.memory_stats() or {} for device in jax.devices()]
+    if jax.default_backend() != "cpu" and all("bytes_limit" in limits for limits in stats):
+        return sum(limits["bytes_limit"] for limits in stats)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    group = Path("/sys/fs/cgroup/memory.max")
+    limit = group.read_text().strip() if group.exists() else "max"
+    return min(machine, int(limit)) if limit.isdecimal() else machine
+
+
 def peak_mib() -> float:
     """Peak memory in MiB: of the device on an accelerator, else resident memory of the process."""
     stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None

@@ -87,7 +87,7 @@ def fold(x: Array, patch: int, ndim: int) -> Array:
     """
     lead, space, c = x.shape[: -1 - ndim], x.shape[-1 - ndim : -1], x.shape[-1]
     if any(n % patch for n in space):
-        raise ValueError(f"operator.patch is {patch}; it must divide the grid, {space}")
+        raise ValueError(f"patch is {patch}; it must divide the grid, {space}")
     coarse = tuple(n // patch for n in space)
     x = x.reshape(*lead, *(size for n in coarse for size in (n, patch)), c)
     inner = [len(lead) + 2 * i + 1 for i in range(ndim)]
@@ -149,8 +149,8 @@ class SpectralConv(nnx.Module):
         axes = spatial_axes(self.ndim)
         if min(space) // 2 + 1 < self.modes:
             raise ValueError(
-                f"operator.modes is {self.modes}, but the shortest axis of the grid {space} has "
-                f"only {min(space) // 2 + 1} modes; lower operator.modes"
+                f"modes is {self.modes}, but the shortest axis of the grid {space} has "
+                f"only {min(space) // 2 + 1} modes; lower it"
             )
         low = jnp.fft.rfftn(x, axes=axes)[..., : self.modes, :]
         weights = jax.lax.complex(self.kernel[0], self.kernel[1])

@@ -135,10 +135,10 @@ def resnet(
     wider at equal cost. `matmul` "bfloat16" rounds the operands of the blocks' convolutions, for
     GPUs; parameters, residual additions, lift and head stay float32.
     """
-    lookup(dict.fromkeys(MATMULS), matmul, "operator.matmul")
+    lookup(dict.fromkeys(MATMULS), matmul, "matmul")
     if min(width, blocks, patch, *dilations) < 1 or not dilations:
         raise ValueError(
-            f"operator: width {width}, blocks {blocks}, dilations {tuple(dilations)}, "
+            f"width {width}, blocks {blocks}, dilations {tuple(dilations)}, "
             f"patch {patch}; expected one dilation or more, all values at least 1"
         )
 
@@ -171,9 +171,7 @@ def fno(
 ) -> Network:
     """Fourier neural operator. PDEBench uses 12 modes, width 20, 4 layers."""
     if min(width, modes, layers) < 1:
-        raise ValueError(
-            f"operator: width {width}, modes {modes}, layers {layers}; expected all at least 1"
-        )
+        raise ValueError(f"width {width}, modes {modes}, layers {layers}; expected all at least 1")
 
     build = partial(
         FNO,

@@ -27,12 +27,16 @@ def make(
     wavenumber at most 4 along each axis. `points` and `cells`: one number, or one for each axis.
     """
     shape = grid_shape(points, None, "pde.points")
-    low, high = velocity
     ndim = len(shape)
+    if len(velocity) != 2 or not velocity[0] <= velocity[1]:
+        raise ValueError(f"pde.velocity is {velocity}; expected two numbers, the lower one first")
+    low, high = velocity
+    sizes = grid_shape(cells, ndim, "data.cells")
+    fv.check_substeps(dt, length / max(sizes) / ndim)
     return PDE(
         name="advection",
         channels=("u",),
-        cells=grid_shape(cells, len(shape), "data.cells"),
+        cells=sizes,
         points=shape,
         extent=(length,) * ndim,
         dt=dt,

@@ -29,11 +29,13 @@ def make(
     values = jnp.atleast_1d(jnp.asarray(nu, jnp.float32))
     if values.size == 0 or not bool(jnp.all(values > 0)):
         raise ValueError(f"pde.nu is {nu}; every viscosity must be positive")
+    sizes = grid_shape(cells, 1, "data.cells")
+    fv.check_substeps(dt, length / sizes[0])
     solver = dict(dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter"))
     return PDE(
         name="burgers",
         channels=("u",),
-        cells=grid_shape(cells, 1, "data.cells"),
+        cells=sizes,
         points=grid_shape(points, 1, "pde.points"),
         extent=(length,),
         dt=dt,
