@@ -1054,6 +1054,7 @@ def test_a_file_that_ends_python_or_never_ends_is_refused(tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ({"pde.points": 2}, "pde.points is 2; expected one axis of at least 4 points"),
         ({"denoiser.patch": 7}, "denoiser: patch is 7; it must divide the grid, (64,)"),
         ({"operator.patch": 7}, "operator: patch is 7; it must divide the grid, (64,)"),
         (
@@ -1070,10 +1071,6 @@ def test_a_network_or_solver_that_cannot_be_built_names_its_section(overrides, m
     with pytest.raises(ValueError) as caught:
         build(load(SMOKE, overrides))
     assert message in str(caught.value)
-
-
-def test_a_grid_that_is_too_small_is_the_grids_fault():
-    assert refused({"pde.points": 2}).startswith("pde.points is 2; expected one axis of at least 4")
 
 
 def test_memory_beyond_the_machine_is_refused_before_data_are_made():
