@@ -138,8 +138,6 @@ def _uncertain(cfg: base.Config) -> None:
     cfg.fit.operator.update(steps=8000, val_every=2000, start_bias=4.0)
     cfg.fit.ensemble.update(steps=2000, start_bias=4.0)
     cfg.fit.control.start_bias = 4.0
-    cfg.ensemble.temperature = 1.0
-    cfg.diffusion.student_temperature = 1.0
     cfg.eval.nudging_gain = 1.0
 
 
@@ -151,8 +149,6 @@ def _refine(cfg: base.Config) -> None:
     cfg.denoiser = ConfigDict(dict(name="resnet", width=48, patch=4, dilations=(1, 2, 4)))
     # Residuals at shocks reach 200 deviations; after asinh, 19.
     cfg.diffusion.transform = "asinh"
-    # Slightly less noise than in training: less spread, at almost the same coverage.
-    cfg.ensemble.temperature = 0.9
     # The best reward on validation: it mostly keeps the operator's own continuation.
     cfg.search.rewards = ("energy",)
     for stage in LATER_STAGES:

@@ -681,6 +681,7 @@ SAMPLER_OF_SCHEMA_2 = {
     "diffusion.sampler": "heun",
     "diffusion.steps": 4,
     "diffusion.student_temperature": 0.35,
+    "ensemble.temperature": 0.9,
 }
 
 
