@@ -7,7 +7,7 @@ it on first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ups_jax.data import Splits, load_pdebench, simulate, simulate_splits
+from ups_jax.data import DataSplits, load_pdebench, simulate, simulate_splits
 from ups_jax.emulator import Emulator, base_step, init, num_params, step
 from ups_jax.evaluate import Report, evaluate
 from ups_jax.forecast import FORECASTERS, Forecast, Forecaster, forecast
@@ -48,6 +48,7 @@ __all__ = [
     "PDES",
     "REWARDS",
     "STAGES",
+    "DataSplits",
     "Emulator",
     "Forecast",
     "Forecaster",
@@ -56,7 +57,6 @@ __all__ = [
     "Network",
     "Recipe",
     "Report",
-    "Splits",
     "Stage",
     "Trajectories",
     "Validation",

@@ -32,7 +32,7 @@ Glossary:
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
@@ -63,8 +63,10 @@ class Trajectories:
     """Fields in time: `u` (n, t, *s, c) in physical units, `cond` (n, p), `dt` between frames.
 
     `extent` is the length of each space axis. `origin` is the source of the data: "regenerated", or
-    the file and its hash. `cond` is optional if the PDE has no parameters. Raises ValueError if the
-    numbers of axes, samples, lengths or channel names do not match.
+    the file and its hash. `cond` is optional if the PDE has no parameters. `params` names its
+    columns and `pde` the equation, where the source states them. Half-precision fields become
+    float32. Raises ValueError if the numbers of axes, samples, lengths or names do not match, and
+    on a `cond`, `dt` or `extent` that is no finite number.
     """
 
     u: Array | np.ndarray
@@ -74,30 +76,36 @@ class Trajectories:
     channels: tuple[str, ...] = ()
     origin: str = "given"
     meta: Mapping[str, Any] = field(default_factory=dict)
+    params: tuple[str, ...] = ()
+    pde: str = ""
 
     def __post_init__(self) -> None:
-        """Set the defaults and check the shapes."""
+        """Set the defaults and check shapes, types and numbers."""
+        shape = self.u.shape
         if self.u.ndim not in (4, 5):
             raise ValueError(
-                f"trajectories of shape {self.u.shape}: expected (n, t, *s, c) with one or two "
+                f"trajectories of shape {shape}: expected (n, t, *s, c) with one or two "
                 "space axes; add a channel axis with u[..., None]"
             )
-        n, ndim = self.u.shape[0], self.u.ndim - 3
-        cond = np.zeros((n, 0), np.float32) if self.cond is None else self.cond
-        if cond.ndim != 2 or cond.shape[0] != n:
+        if 0 in shape:
+            raise ValueError(f"u has shape {shape} and holds nothing; expected one trajectory")
+        n, ndim = shape[0], self.u.ndim - 3
+        cond = _checked_cond(self.cond, n)
+        dt, extent = positive("dt", self.dt), positive("extent", self.extent) or (1.0,) * ndim
+        channels = tuple(self.channels) or tuple(f"u{i}" for i in range(shape[-1]))
+        params = tuple(self.params)
+        if len(extent) != ndim or len(channels) != shape[-1]:
             raise ValueError(
-                f"cond of shape {cond.shape}: expected ({n}, p), one row for each trajectory"
+                f"extent {extent} and channels {channels} do not match u of shape {shape}; "
+                f"expected {ndim} lengths and {shape[-1]} names"
             )
-        extent = tuple(float(x) for x in self.extent) or (1.0,) * ndim
-        channels = tuple(self.channels) or tuple(f"u{i}" for i in range(self.u.shape[-1]))
-        if len(extent) != ndim or len(channels) != self.u.shape[-1]:
-            raise ValueError(
-                f"extent {extent} and channels {channels} do not match u of shape {self.u.shape}; "
-                f"expected {ndim} lengths and {self.u.shape[-1]} names"
-            )
-        if not self.dt > 0:
-            raise ValueError(f"dt is {self.dt}; the time between frames must be positive")
-        for name, value in (("cond", cond), ("extent", extent), ("channels", channels)):
+        if len(dt) != 1:
+            raise ValueError(f"dt is {self.dt}; expected one number, the time between frames")
+        if params and len(params) != cond.shape[1]:
+            raise ValueError(f"params {params} do not name the columns of cond {cond.shape}")
+        u = _float_array(self.u, "u")
+        values = dict(u=u, cond=cond, dt=dt[0], extent=extent, channels=channels, params=params)
+        for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
@@ -120,9 +128,43 @@ class Trajectories:
         assert cond is not None
         # Fields on disk are not loaded.
         rows = getattr(self.u, "rows", self.u.__getitem__)
-        return Trajectories(
-            rows(index), cond[index], self.dt, self.extent, self.channels, self.origin, self.meta
+        return replace(self, u=rows(index), cond=cond[index])
+
+
+def _checked_cond(cond: Any, n: int) -> Any:
+    """Return PDE parameters (n, p) as floating numbers. Raises ValueError on other values."""
+    if cond is None:
+        return np.zeros((n, 0), np.float32)
+    if cond.ndim != 2 or cond.shape[0] != n:
+        raise ValueError(
+            f"cond of shape {cond.shape}: expected ({n}, p), one row for each trajectory"
         )
+    cond = _float_array(cond.astype(np.float32) if cond.dtype.kind in "iu" else cond, "cond")
+    # A float64 value beyond float32 is infinite where the networks compute.
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(np.asarray(cond).astype(np.float32)).all(axis=1)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ValueError(f"cond of sample {i} is {np.asarray(cond)[i]}; expected finite numbers")
+    return cond
+
+
+def _float_array(x: Any, name: str) -> Any:
+    """Return x, half precision as float32. Raises ValueError on what is no floating type."""
+    if not jax.numpy.issubdtype(x.dtype, np.floating):
+        raise ValueError(f"{name} holds {x.dtype}; expected floats: {name}.astype('float32')")
+    return x.astype(np.float32) if x.dtype.itemsize < 4 else x
+
+
+def positive(name: str, values: Any) -> tuple[float, ...]:
+    """Return one number or several as floats. Raises ValueError unless positive and finite."""
+    try:
+        numbers = tuple(float(x) for x in np.ravel(values))
+    except (TypeError, ValueError):
+        numbers = (np.nan,)
+    if not all(0 < x < np.inf for x in numbers):
+        raise ValueError(f"{name} is {values}; it must be positive and finite")
+    return numbers
 
 
 class BoundStage(NamedTuple):
@@ -204,10 +246,12 @@ def check_field(
             f"{name} has shape {shape}; expected (..., {'x, y'[: 3 * ndim - 2]}, {channels}): "
             f"{ndim} space axes, then {channels} channels"
         )
+    if 0 in shape:
+        raise ValueError(f"{name} has shape {shape} and holds nothing; expected one sample")
     # Reading the type must not copy a field from its device.
     dtype = u.dtype if hasattr(u, "dtype") else np.asarray(u).dtype
-    if not np.issubdtype(dtype, np.floating):
-        raise ValueError(f"{name} holds {dtype}; expected a floating type: u.astype('float32')")
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"{name} holds {dtype}; expected float32: {name}.astype('float32')")
     if cond is None:
         return
     lead = shape[: len(shape) - ndim - 1]

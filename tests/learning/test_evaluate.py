@@ -272,7 +272,7 @@ def test_a_hybrid_corrects_the_solver(task):
     )
     cond = jnp.full((3, 1), 1e-3)
     u = jnp.stack([u0, jax.jit(emulator.pde.step)(u0, cond)], 1)
-    pair = ups.Trajectories(np.asarray(u), np.asarray(cond))
+    pair = ups.Trajectories(np.asarray(u), np.asarray(cond), emulator.pde.dt)
     stats = [fit_normalizer(pair, emulator.pde.features), fit_statistics(emulator, pair)]
     assert stats[1]["increment_std"] < 0.5 * stats[0]["increment_std"]
     params = ups.init(emulator, jax.random.key(0), stats[1])

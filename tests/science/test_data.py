@@ -351,7 +351,7 @@ def test_missing_foreign_and_cut_files(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         load_pdebench(tmp_path / "none.h5")
     (tmp_path / "text.h5").write_text("not HDF5")
-    with pytest.raises(ValueError, match="not an HDF5 file"):
+    with pytest.raises(ValueError, match="no HDF5 file"):
         load_pdebench(tmp_path / "text.h5")
     path = write_pdebench(tmp_path / "a.h5", np.ones((64, 5, 64)))
     (tmp_path / "cut.h5").write_bytes(path.read_bytes()[:-20000])
@@ -408,6 +408,14 @@ def test_a_foreign_npz_file_needs_only_u(tmp_path):
         (dict(u=np.ones((0, 3, 4, 1))), "holds nothing"),
         (dict(u=np.ones((2, 3, 4, 1)), cond=np.ones(3)), r"expected \(2, p\)"),
         (dict(u=np.ones((2, 3, 4, 1)), dt=np.array(-1.0)), "dt is -1.0"),
+        (dict(u=np.ones((2, 3, 4, 1)), dt=np.ones(3)), "expected one number"),
+        (dict(u=np.ones((2, 3, 4, 1)), dt=np.inf), "dt is inf"),
+        (dict(u=np.ones((2, 3, 4, 1)), extent=np.array(0.0)), "extent is 0.0"),
+        (dict(u=np.ones((2, 3, 4, 1)), params=["a", "b"]), "do not name the columns"),
+        (dict(u=np.ones((2, 3, 4, 1)) * [[[[1]]], [[[1e39]]]]), "sample 1 holds .* in float32"),
+        (dict(u=np.ones((2, 3, 4, 1)), cond=[[1.0], [np.nan]]), r"cond of sample 1 is \[nan\]"),
+        (dict(u=np.ones((2, 3, 4, 1)), cond=[[1e39], [1.0]]), "cond of sample 0"),
+        (dict(u=np.ones((2, 3, 4, 1)), cond=np.ones((2, 1), complex)), "cond holds complex128"),
         (dict(u=np.array([None, "x"], object)), "plain arrays"),
     ],
 )
@@ -480,16 +488,32 @@ def test_split_is_recorded_disjoint_and_stable():
     assert not np.array_equal(
         split(10_000, seed=1, train=100, val=256, test=1000)["val"], again["val"]
     )
-    assert json.dumps(split(20, seed=0, train=3, val=2, test=9)["test"].tolist()) == "[0, 1]"
-    assert split(20, seed=0, train=16, val=2, test=9)["val"].tolist() == SPLIT_OF_20
+    assert split(20, seed=0, train=16, val=2, test=2)["val"].tolist() == SPLIT_OF_20
+    assert json.dumps(split(20, seed=0, train=3, val=2, test=9)["test"].tolist()) == json.dumps(
+        list(range(9))
+    )
 
 
 SPLIT_OF_20 = [4, 12]
 
 
+def test_a_shuffled_test_split_is_a_random_part_of_the_file():
+    """A file sorted by a parameter would be tested at one end only."""
+    sizes = dict(train=70, val=10, test=20, shuffle_test=True)
+    parts = split(100, seed=0, **sizes)
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(100))
+    assert len(parts["test"]) == 20 and 30 < parts["test"].mean() < 70
+    fewer = split(100, seed=0, **sizes | dict(train=5))
+    np.testing.assert_array_equal(fewer["test"], parts["test"])
+    np.testing.assert_array_equal(fewer["train"], parts["train"][:5])
+    assert set(split(100, seed=1, **sizes)["test"]) != set(parts["test"])
+
+
 def test_split_of_too_few_is_refused():
-    with pytest.raises(ValueError, match="at most 70"):
-        split(100, seed=0, train=71, val=20, test=1000)
+    with pytest.raises(ValueError, match="at most 100 together, such as 80, 10 and 10"):
+        split(100, seed=0, train=70, val=11, test=20)
+    with pytest.raises(ValueError, match="of a larger file"):
+        split(2, seed=0, train=1, val=1, test=1)
     with pytest.raises(ValueError, match="at least one"):
         split(100, seed=0, train=10, val=0, test=10)
 

@@ -167,8 +167,8 @@ def test_data_begin_on_the_attractor_and_stay_there():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dt": 0.0}, "dt is 0.0, length 64.0; expected dt > 0"),
-        ({"length": 6.0}, "length > 2 pi, since all waves decay"),
+        ({"dt": 0.0}, "pde.dt is 0.0; it must be positive"),
+        ({"length": 6.0}, "must exceed 2 pi, as all waves decay"),
         ({"cells": 32, "points": 32}, "data.cells is 32 for pde.length 64.0; .* at least 64"),
         ({"points": (8, 8)}, "pde.points is .8, 8.; expected one axis"),
     ],

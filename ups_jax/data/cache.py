@@ -4,17 +4,45 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
+from lzma import LZMAError
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
 from ups_jax.files import atomic_path
 
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile)
-"""Exceptions that NumPy raises on a damaged npz file."""
+UNREADABLE = (OSError, ValueError, TypeError, AttributeError, LookupError, EOFError, MemoryError)
+UNREADABLE += (
+    ArithmeticError,
+    RuntimeError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+    LZMAError,
+)
+"""Exceptions that NumPy and h5py raise on a damaged file."""
+
+
+@contextmanager
+def errors_named(path: Path) -> Iterator[None]:
+    """Begin the message of a ValueError with the path of the file that it is about."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise ValueError(f"{path}: {error}") from error
+
+
+def reason(error: BaseException) -> str:
+    """Return the message of a library's error as one short line."""
+    return shorten(str(error) or type(error).__name__, 160)
 
 
 def open_folder(cache: bool | str | Path | None, name: str) -> Path | None:
@@ -28,9 +56,9 @@ def open_folder(cache: bool | str | Path | None, name: str) -> Path | None:
     try:
         if cache is None or cache is True:
             variable = os.environ.get("UPS_DATA")
-            root = Path(variable) if variable else Path.home() / ".cache" / "ups_jax" / "data"
+            root = Path(variable or "~/.cache/ups_jax/data").expanduser()
         else:
-            root = Path(cache)
+            root = Path(cache).expanduser()
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -59,9 +87,9 @@ def read(path: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, 
         )
         problem = "" if fits and stored == digest(arrays) else "its content is not what was written"
     except UNREADABLE as error:
-        problem, arrays = str(error) or type(error).__name__, {}
+        problem, arrays = reason(error), {}
     if problem:
-        _warn(f"cached file {path} is damaged ({' '.join(problem.split())}); it is made again")
+        _warn(f"cached file {path} is damaged ({problem}); it is made again")
         return None
     return arrays
 

@@ -1,13 +1,20 @@
-"""Checks of a solver's output against the laws of its PDE."""
+"""Checks of trajectories against their PDE: the laws, for a solver's output, and the task."""
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.pde.base import PDE, Law
+from ups_jax.types import Trajectories
 
 LAW_TOLERANCE = {"conserved": 1e-6, "decaying": 1e-5, "bounded": 1e-3}
-"""Largest violation of a law of each kind, relative to the law's scale."""
+"""Largest violation of a law of each kind, relative to the law's scale, apart from rounding."""
+ROUNDING_PER_STEP = 4
+"""Epsilons of the solver's float type that a step may add; an exact spectral step adds 1 to 3."""
+PARAMETER_DRAWS = 1024
+"""Draws of a PDE's parameters that give the values, or the range, of those in a file."""
 
 
 class SolverOutput(NamedTuple):
@@ -32,26 +39,95 @@ def check_solver_output(pde: PDE, output: SolverOutput, samples: np.ndarray) -> 
         )
     worst = np.empty((len(samples), len(pde.laws)))
     for column, name in enumerate(sorted(pde.laws)):
-        law = pde.laws[name]
-        amount = _violation(law, output.values[name], output.scales[name])
-        at, frame = np.unravel_index(np.argmax(amount), amount.shape)
-        if amount[at, frame] > LAW_TOLERANCE[law.kind]:
+        law, value, scale = pde.laws[name], output.values[name], output.scales[name][:, None]
+        allowed = _tolerance(law, value)
+        amount = _violation(law, value, scale)
+        if law.kind == "conserved" and (amount > allowed).any():
+            # The scale of a flow that starts from rest is that of its later frames.
+            scales = np.asarray(law.scale(output.u))
+            amount = _violation(law, value, np.maximum(scale, np.maximum.accumulate(scales, 1)))
+        at, frame = np.unravel_index(np.argmax(amount / allowed), amount.shape)
+        if amount[at, frame] > allowed[frame]:
             raise ValueError(
                 f"{pde.name}: sample {samples[at]} breaks the law {name!r} ({law.kind}) by "
-                f"{amount[at, frame]:.1e} at frame {frame}; at most {LAW_TOLERANCE[law.kind]:.0e} "
-                "of its scale is allowed; correct the PDE's step or raise data.cells"
+                f"{amount[at, frame]:.1e} at frame {frame}; at most {allowed[frame]:.0e} of its "
+                "scale is allowed; correct the PDE's step, raise data.cells or Law.tolerance"
             )
         worst[:, column] = amount.max(axis=1)
     return worst
 
 
+def check_task(data: Trajectories, pde: PDE, *, flag: str = "") -> None:
+    """Raise ValueError on the first property of trajectories that differs from their PDE's.
+
+    The number of points may differ. `flag` precedes the keys in the messages.
+    """
+    cond, names = np.asarray(data.cond), tuple(name.lower() for name in data.params)
+    channels, length = (len(data.channels), data.ndim), f"{flag}pde.length={data.extent[0]:g}"
+    checks = (
+        ("equation", data.pde, pde.name if data.pde else "", f"{flag}pde.name={data.pde}"),
+        ("channels and axes", channels, (len(pde.channels), pde.ndim), f"another {flag}pde.name"),
+        ("parameters", cond.shape[1], len(pde.params), "a `cond` array of that width"),
+        (
+            "parameters",
+            names,
+            tuple(map(str.lower, pde.params)) if names else (),
+            f"another {flag}pde.name",
+        ),
+        ("dt", data.dt, pde.dt, f"{flag}pde.dt={data.dt:g}"),
+        ("extent", data.extent, pde.extent, length),
+    )
+    for name, actual, expected, remedy in checks:
+        numbers = np.asarray(actual).dtype.kind in "if" and np.shape(actual) == np.shape(expected)
+        if not (np.allclose(actual, expected, rtol=1e-5) if numbers else actual == expected):
+            raise ValueError(
+                f"the data have {name} {actual}, pde {pde.name!r} has {expected}; use {remedy}"
+            )
+    if data.u.shape[1] < 2:
+        raise ValueError("trajectories have one frame; expected two frames or more")
+    bad = ~np.isfinite(np.asarray(pde.features(jnp.asarray(data.cond)))).all(axis=1)
+    if bad.any():
+        at = int(np.argmax(bad))
+        listed = ", ".join(f"{n}={x:g}" for n, x in zip(pde.params, cond[at], strict=True))
+        raise ValueError(f"sample {at} has {listed}, for which pde {pde.name!r} is not defined")
+
+
+def check_parameters(data: Trajectories, pde: PDE, *, flag: str = "") -> None:
+    """Raise ValueError on parameters that the PDE does not draw: other values, or out of range."""
+    keys = jax.random.split(jax.random.key(0), PARAMETER_DRAWS)
+    drawn = np.asarray(jax.vmap(pde.sample_cond)(keys), np.float64)
+    for name, values, own in zip(pde.params, drawn.T, np.asarray(data.cond).T, strict=True):
+        values = np.unique(values)
+        if len(values) < PARAMETER_DRAWS / 8:
+            fits = np.isclose(own[:, None], values, rtol=1e-5, atol=0).any(axis=1)
+            allowed = ", ".join(f"{x:g}" for x in values[:8])
+        else:
+            low, high = values[0], values[-1]
+            fits = np.abs(own - (low + high) / 2) <= 0.51 * (high - low)
+            allowed = f"{low:.3g} to {high:.3g}"
+        if not fits.all():
+            at, listed = int(np.argmin(fits)), ",".join(f"{x:g}" for x in np.unique(own)[:8])
+            remedy = f"{flag}pde.{name}={listed}" if name in pde.spec else f"other {flag}pde.* keys"
+            raise ValueError(
+                f"sample {at} has {name} {own[at]:g}, pde {pde.name!r} has {allowed}; use {remedy}"
+            )
+
+
+def _tolerance(law: Law, value: np.ndarray) -> np.ndarray:
+    """Largest violation (t,) of a law with values (b, t)."""
+    if law.tolerance is not None:
+        return np.full(value.shape[1], law.tolerance)
+    epsilon = float(np.finfo(value.dtype).eps)
+    return LAW_TOLERANCE[law.kind] + ROUNDING_PER_STEP * epsilon * np.arange(value.shape[1])
+
+
 def _violation(law: Law, value: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Violation of a law's values (b, t) relative to the initial scale (b,): (b, t), at least 0.
+    """Violation of a law's values (b, t) relative to its scale (b, 1) or (b, t): (b, t), >= 0.
 
     The scale is at least one for a conserved quantity, an absolute bound for fields of order one.
     Otherwise it is at least a thousandth of the initial value, to tolerate its rounding error.
     """
-    value, scale = value.astype(np.float64), scale.astype(np.float64)[:, None]
+    value, scale = value.astype(np.float64), scale.astype(np.float64)
     initial = value[:, :1]
     if law.kind == "conserved":
         return np.abs(value - initial) / np.maximum(scale, 1.0)

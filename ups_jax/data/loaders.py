@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import h5py
 import numpy as np
 
 from ups_jax.data import pdebench
-from ups_jax.data.cache import UNREADABLE
+from ups_jax.data.cache import UNREADABLE, errors_named, reason
 from ups_jax.files import atomic_path
 from ups_jax.types import Array, Trajectories
 
@@ -30,70 +31,79 @@ def load(
     Strides and samples subsample both kinds. `nu` is the PDE parameter of an npz file without
     `cond`. `stream` leaves the fields of an HDF5 file on disk.
     """
-    path, strides = Path(path), dict(space_stride=space_stride, time_stride=time_stride)
+    path, strides = _path(path), dict(space_stride=space_stride, time_stride=time_stride)
     if _suffix(path, (".npz", *HDF5)) in HDF5:
         return pdebench.load_pdebench(path, **strides, samples=samples, nu=nu, stream=stream)
     if stream:
         raise ValueError(f"{path}: only HDF5 files can be streamed; set data.stream to false")
     data = load_npz(path)
-    pdebench.check_strides(data.u.shape[1], data.points, **strides)
-    selected = pdebench.sample_range(samples, len(data))
-    index = slice(selected.start, selected.stop, selected.step)
-    space = (slice(None, None, space_stride),) * data.ndim
-    u = data.u[(index, slice(None, None, time_stride), *space)]
-    cond = data.cond
+    cond, params = data.cond, data.params
     assert cond is not None
     if nu is not None and cond.shape[1] == 0:
-        cond = np.full((len(cond), 1), nu, np.float32)
-    u, dt = np.ascontiguousarray(u), data.dt * time_stride
-    return Trajectories(u, cond[index], dt, data.extent, data.channels, data.origin)
+        cond, params = np.full((len(cond), 1), nu, np.float32), ("nu",)
+    with errors_named(path):
+        pdebench.check_strides(data.u.shape[1], data.points, **strides)
+        selected = pdebench.sample_range(samples, len(data))
+        index = slice(selected.start, selected.stop, selected.step)
+        space = (slice(None, None, space_stride),) * data.ndim
+        u = np.ascontiguousarray(data.u[(index, slice(None, None, time_stride), *space)])
+        dt = data.dt * time_stride
+        return replace(data, u=u, cond=cond[index], params=params, dt=dt)
 
 
 def load_npz(path: str | Path) -> Trajectories:
-    """Load an npz file: `u` (n, t, *s, c); `cond`, `dt`, `extent`, `channels` are optional.
+    """Load an npz file: `u` (n, t, *s, c); the other names of `FIELDS` are optional.
 
     `origin` is the file's name and hash, followed by the file's own `origin` if present. Raises
-    ValueError if the file is missing, damaged or without `u`, or if a value is not finite.
+    ValueError if the file is missing, damaged or without `u`, and on a value that is no finite
+    float32 number.
     """
-    path = Path(path)
+    path = _path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give an npz file with an array u (n, t, *s, c)")
+    with errors_named(path):
+        arrays, names = _read_npz(path)
+        if "u" not in arrays:
+            listed = ", ".join(names) or "none"
+            raise ValueError(f"no array 'u' (n, t, *s, c); arrays: {listed}")
+        u = arrays["u"]
+        if u.dtype.kind != "f":
+            raise ValueError(f"u holds {u.dtype}; expected floats: u.astype('float32')")
+        with np.errstate(over="ignore"):
+            u = u.astype(np.float32)
+        pdebench.check_finite(u, np.arange(len(u)))
+        origin = f"{path.name}, {pdebench.file_hash(path)}"
+        none = np.zeros(0, str)
+        given: dict[str, Any] = dict(
+            cond=arrays.get("cond"),
+            dt=arrays.get("dt", 1.0),
+            extent=arrays.get("extent", ()),
+            channels=map(str, arrays.get("channels", none).reshape(-1)),
+            origin=f"{origin} ({arrays['origin']})" if "origin" in arrays else origin,
+            params=map(str, arrays.get("params", none).reshape(-1)),
+            pde=str(arrays.get("pde", "")),
+        )
+        return Trajectories(u, **given)
+
+
+def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the arrays of `FIELDS` in an npz file, and the names of all its arrays."""
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("np.savez(path, u=...) makes one")
         with path.open("rb") as raw, np.load(raw) as file:
-            names = sorted(file.files)
-            arrays = {name: file[name] for name in FIELDS if name in names}
+            arrays = {name: file[name] for name in FIELDS if name in file.files}
+            foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+            if foreign:
+                raise ValueError(f"member {foreign[0]!r} is no array")
+            return arrays, sorted(file.files)
     except UNREADABLE as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: not a readable npz file of plain arrays ({reason})") from error
-    if "u" not in arrays:
-        listed = ", ".join(names) or "none"
-        raise ValueError(f"{path}: no array 'u' (n, t, *s, c); arrays: {listed}")
-    u = arrays["u"]
-    if u.dtype.kind != "f":
-        raise ValueError(f"{path}: u holds {u.dtype}; expected floats: u.astype('float32')")
-    if u.size == 0:
-        raise ValueError(f"{path}: u has shape {u.shape} and holds nothing")
-    pdebench.check_finite(u, np.arange(len(u)), path)
-    cond = arrays.get("cond")
-    origin = f"{path.name}, {pdebench.file_hash(path)}"
-    try:
-        return Trajectories(
-            u.astype(np.float32),
-            None if cond is None else cond.astype(np.float32),
-            float(arrays.get("dt", 1.0)),
-            tuple(arrays.get("extent", np.zeros(0)).reshape(-1).tolist()),
-            tuple(str(name) for name in arrays.get("channels", np.zeros(0, str)).reshape(-1)),
-            f"{origin} ({arrays['origin']})" if "origin" in arrays else origin,
-        )
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"not a readable npz file of plain arrays ({reason(error)})") from error
 
 
 def save_npz(path: str | Path, trajectories: Trajectories) -> None:
     """Write trajectories atomically, as `load_npz` reads them."""
-    _write(Path(path), _arrays(trajectories), allowed=(".npz",))
+    _write(_path(path), _arrays(trajectories), allowed=(".npz",))
 
 
 def save_predictions(
@@ -114,10 +124,11 @@ def save_predictions(
                 "with as many frames or fewer"
             )
         arrays[f"predictions/{name}"] = np.asarray(u)
-    _write(Path(path), arrays, allowed=(".npz", *HDF5))
+    _write(_path(path), arrays, allowed=(".npz", *HDF5))
 
 
-FIELDS = ("u", "cond", "dt", "extent", "channels", "origin")
+FIELDS = ("u", "cond", "dt", "extent", "channels", "origin", "params", "pde")
+"""Arrays of an npz file: the fields of Trajectories by name."""
 
 
 def _arrays(trajectories: Trajectories) -> dict[str, np.ndarray]:
@@ -135,6 +146,10 @@ def _write(path: Path, arrays: Mapping[str, Any], *, allowed: Sequence[str]) -> 
             for name, array in arrays.items():
                 text = array.dtype.kind == "U"
                 out[name] = array.astype(h5py.string_dtype()) if text else array
+
+
+def _path(path: str | Path) -> Path:
+    return Path(path).expanduser()
 
 
 def _suffix(path: Path, allowed: Sequence[str]) -> str:

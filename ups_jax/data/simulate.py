@@ -49,18 +49,22 @@ def simulate(
     non-finite number. Raises `Interrupted` after `stop()`; the finished shards stay cached.
     """
     for name, value in (("n", n), ("steps", steps)):
-        if value < 1 or int(value) != value:
+        if not 1 <= value < float("inf") or int(value) != value:
             raise ValueError(f"{name} is {value}; expected a whole number of at least 1")
     key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
     if key.shape:
         raise ValueError(f"key has shape {key.shape}; expected one key, such as jax.random.key(0)")
-    solver = _solver(pde, int(steps), str(jax.random.key_impl(key)))
+    n, steps = int(n), int(steps)
+    try:
+        out = {
+            "u": np.empty((n, steps + 1, *pde.points, len(pde.channels)), np.float32),
+            "cond": np.empty((n, len(pde.params)), np.float32),
+            "laws": np.empty((n, len(pde.laws)), np.float32),
+        }
+    except (MemoryError, ValueError) as error:
+        raise ValueError(f"n is {n}, steps {steps}: {error}; lower them") from error
+    solver = _solver(pde, steps, str(jax.random.key_impl(key)))
     folder = store.open_folder(cache, solver.identity(key)) if cache is not False else None
-    out = {
-        "u": np.empty((n, steps + 1, *pde.points, len(pde.channels)), np.float32),
-        "cond": np.empty((n, len(pde.params)), np.float32),
-        "laws": np.empty((n, len(pde.laws)), np.float32),
-    }
     done: dict[int, int] = {}
 
     def tick(start: int, count: int) -> None:
@@ -72,8 +76,8 @@ def simulate(
     _on_devices(devices, n, partial(_fill, out, solver, key, folder, tick), stop)
     laws = dict(zip(sorted(pde.laws), out["laws"].max(axis=0).tolist(), strict=True))
     meta = {"cells": pde.cells, "laws": laws}
-    u, cond = out["u"], out["cond"]
-    return Trajectories(u, cond, pde.dt, pde.extent, pde.channels, "regenerated", meta)
+    about: Any = dict(origin="regenerated", meta=meta, params=pde.params, pde=pde.name)
+    return Trajectories(out["u"], out["cond"], pde.dt, pde.extent, pde.channels, **about)
 
 
 def _on_devices(

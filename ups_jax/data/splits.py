@@ -16,7 +16,7 @@ from ups_jax.types import Array, Key, Trajectories
 SPLIT_NAMES = ("train", "val", "test")
 
 
-class Splits(NamedTuple):
+class DataSplits(NamedTuple):
     """Training, validation and test trajectories."""
 
     train: Trajectories
@@ -47,7 +47,7 @@ def simulate_splits(
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[str, int, int], None] = lambda label, done, total: None,
-) -> Splits:
+) -> DataSplits:
     """Simulate the three splits: `train`, `val` and `test` trajectories of `steps` intervals.
 
     Validation and test have `eval_steps` intervals if given. `seed` fixes all data, `key_seeds` the
@@ -68,27 +68,33 @@ def simulate_splits(
         for name, size in sizes.items()
     }
     check_disjoint(parts)
-    return Splits(**parts)
+    return DataSplits(**parts)
 
 
-def split(n: int, *, seed: int, train: int, val: int, test: int) -> dict[str, np.ndarray]:
+def split(
+    n: int, *, seed: int, train: int, val: int, test: int, shuffle_test: bool = False
+) -> dict[str, np.ndarray]:
     """Return the sample numbers of `train`, `val` and `test` among the `n` samples of a file.
 
-    Test is the first `test` samples, at most 1,000 and at most a tenth of `n`. The others are
+    Test is the first `test` samples, as in PDEBench, or with `shuffle_test` any. The others are
     permuted by `seed`: validation takes the first ones, training the next. Neither depends on the
     size of the training split. Raises ValueError if there are too few samples.
     """
     sizes = {"train": train, "val": val, "test": test}
     if min(sizes.values()) < 1:
         raise ValueError(f"split sizes are {sizes}; every split needs at least one sample")
-    first = min(test, 1000, max(1, n // 10))
-    if first + val + train > n:
+    if test + val + train > n:
+        tenth = max(1, n // 10)
+        remedy = f"such as {n - 2 * tenth}, {tenth} and {tenth}" if n > 2 else "of a larger file"
         raise ValueError(
-            f"{n} samples are too few for {train} train, {val} val and {first} test; "
-            f"lower data.train to at most {max(n - first - val, 0)}, or data.val"
+            f"{n} samples are too few for {train} train, {val} val and {test} test; "
+            f"set data.train, data.val and data.test to at most {n} together, {remedy}"
         )
-    rest = np.random.default_rng(seed).permutation(np.arange(first, n))
-    return {"train": rest[val : val + train], "val": rest[:val], "test": np.arange(first)}
+    random, order = np.random.default_rng(seed), np.arange(n)
+    if shuffle_test:
+        order = random.permutation(order)
+    rest = random.permutation(order[test:])
+    return {"train": rest[val : val + train], "val": rest[:val], "test": order[:test]}
 
 
 def initial_hashes(u: Array | np.ndarray) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ups_jax.data import check_task
 from ups_jax.emulator import Emulator
 from ups_jax.evaluate.batches import Stats, map_batches
 from ups_jax.evaluate.summarize import reduce_metrics
@@ -77,8 +78,9 @@ def evaluate_ensembles(
     """Evaluate P1 of stochastic forecasters (`modes`: options) and `controls` on the same data.
 
     Keys are eval/<mode>/paired/<metric>; metrics of one field take the members' mean. Raises
-    Interrupted if `stop()` is true.
+    ValueError on data of another PDE or interval, Interrupted if `stop()` is true.
     """
+    check_task(data, emulator.pde)
     runs = {
         **dict.fromkeys(controls, {}),
         **{m: {"members": members, **o} for m, o in modes.items()},

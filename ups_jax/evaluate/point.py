@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax import physics
+from ups_jax.data import check_task
 from ups_jax.emulator import Emulator, num_params
 from ups_jax.evaluate import summarize
 from ups_jax.evaluate.batches import cond_of, map_batches
@@ -56,8 +57,10 @@ def evaluate(
     `protocol`. `options` holds each forecaster's own, such as `{"ensemble": {"members": 8}}`; a
     stochastic forecaster is scored by the mean of its members. Learned forecasters start after
     several frames by `nudged_analysis` with `nudging_gain`, others from the last frame.
-    Raises ValueError on an unknown name and a gain outside 0 to 1, Interrupted if `stop()` is true.
+    Raises ValueError on an unknown name, a gain outside 0 to 1 and data of another PDE or interval,
+    Interrupted if `stop()` is true.
     """
+    check_task(data, emulator.pde)
     if not 0 <= nudging_gain <= 1:
         raise ValueError(f"nudging_gain is {nudging_gain}; it must be from 0 to 1")
     for mode in forecasters:

@@ -10,6 +10,8 @@ import numpy as np
 from ups_jax.data import (
     SPLIT_NAMES,
     check_disjoint,
+    check_parameters,
+    check_task,
     content_hash,
     load,
     observe,
@@ -17,12 +19,14 @@ from ups_jax.data import (
     split,
 )
 from ups_jax.data import split_key as key_of_split
+from ups_jax.data.cache import errors_named
 from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
 from ups_jax.types import Key, Trajectories
 
 PDEBENCH_STRIDES = (4, 5)
 """From 1,024 points and 201 frames to 256 points and 41 frames."""
+FLAG = "--config."
 
 
 class Splits(NamedTuple):
@@ -92,7 +96,16 @@ def split_key(cfg: Any, name: str) -> Key:
 
 def _from_file(cfg: Any, pde: PDE) -> tuple[dict[str, Trajectories], dict[str, Any]]:
     spec, data = cfg.data, from_file(cfg, pde)
-    index = split(len(data), seed=spec.seed, train=spec.train, val=spec.val, test=spec.test)
+    with errors_named(Path(spec.path)):
+        check_parameters(data, pde, flag=FLAG)
+        index = split(
+            len(data),
+            seed=spec.seed,
+            train=spec.train,
+            val=spec.val,
+            test=spec.test,
+            shuffle_test=_is_npz(spec.path),
+        )
     parts = {name: data.take(index[name]) for name in SPLIT_NAMES}
     # Training windows may be read from disk; evaluation rolls out the other splits repeatedly.
     for name in ("val", "test"):
@@ -106,7 +119,7 @@ def from_file(cfg: Any, pde: PDE) -> Trajectories:
     Raises ValueError where they do not fit the config.
     """
     spec = cfg.data
-    space, frames = (1, 1) if Path(spec.path).suffix.lower() == ".npz" else PDEBENCH_STRIDES
+    space, frames = (1, 1) if _is_npz(spec.path) else PDEBENCH_STRIDES
     data = load(
         spec.path,
         space_stride=spec.space_stride or space,
@@ -114,26 +127,22 @@ def from_file(cfg: Any, pde: PDE) -> Trajectories:
         nu=spec.nu,
         stream=spec.stream,
     )
-    _check_matches_config(data, cfg, pde)
+    points = data.points[0] if len(data.points) == 1 else ",".join(map(str, data.points))
+    steps = data.u.shape[1] - 1
+    checks = (
+        ("points", data.points, pde.points, f"{FLAG}pde.points={points}"),
+        ("steps", steps, eval_steps(cfg), f"{FLAG}data.steps={steps}"),
+    )
+    with errors_named(Path(spec.path)):
+        check_task(data, pde, flag=FLAG)
+        for name, actual, expected, remedy in checks:
+            if actual != expected:
+                raise ValueError(
+                    f"the data have {name} {actual} after their strides, the config says "
+                    f"{expected}; use {remedy}"
+                )
     return data
 
 
-def _check_matches_config(data: Trajectories, cfg: Any, pde: PDE) -> None:
-    """Raise ValueError on the first property of a file that differs from the config."""
-    assert data.cond is not None
-    points = data.points[0] if len(data.points) == 1 else ",".join(map(str, data.points))
-    steps, params = data.u.shape[1] - 1, data.cond.shape[1]
-    checks = (
-        ("points", data.points, pde.points, f"--config.pde.points={points}"),
-        ("channels", len(data.channels), len(pde.channels), "another pde.name"),
-        ("parameters", params, len(pde.params), "a `cond` array of that width"),
-        ("steps", steps, eval_steps(cfg), f"--config.data.steps={steps}"),
-        ("dt", float(data.dt), float(pde.dt), f"--config.pde.dt={data.dt:g}"),
-        ("extent", data.extent, pde.extent, f"--config.pde.length={data.extent[0]:g}"),
-    )
-    for name, actual, expected, remedy in checks:
-        if np.shape(actual) != np.shape(expected) or not np.allclose(actual, expected, rtol=1e-5):
-            raise ValueError(
-                f"{cfg.data.path} has {name} {actual} after its strides, the config says "
-                f"{expected}; use {remedy}"
-            )
+def _is_npz(path: str) -> bool:
+    return Path(path).suffix.lower() == ".npz"

@@ -5,10 +5,18 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ups_jax.arrays import expand_like, spatial_axes
 from ups_jax.pde import finite_volume as fv
-from ups_jax.pde.base import PDE, grid_shape, random_translation, transport_laws
+from ups_jax.pde.base import (
+    MASS_TOLERANCE,
+    PDE,
+    check_interval,
+    grid_shape,
+    random_translation,
+    transport_laws,
+)
 from ups_jax.types import Array, Key
 
 
@@ -28,15 +36,17 @@ def make(
     """
     shape = grid_shape(points, None, "pde.points")
     ndim = len(shape)
-    if len(velocity) != 2 or not velocity[0] <= velocity[1]:
+    fine = grid_shape(cells, ndim, "data.cells")
+    if len(velocity) != 2 or not -np.inf < velocity[0] <= velocity[1] < np.inf:
         raise ValueError(f"pde.velocity is {velocity}; expected two numbers, the lower one first")
+    if modes < 1:
+        raise ValueError(f"pde.modes is {modes}; expected at least one")
+    check_interval(dt, length, substep=fv.CFL * length / max(fine) / ndim / fv.MAX_SPEED)
     low, high = velocity
-    sizes = grid_shape(cells, ndim, "data.cells")
-    fv.check_substeps(dt, length / max(sizes) / ndim)
     return PDE(
         name="advection",
         channels=("u",),
-        cells=sizes,
+        cells=fine,
         points=shape,
         extent=(length,) * ndim,
         dt=dt,
@@ -47,7 +57,7 @@ def make(
         residual=partial(residual, dt=dt, length=length),
         march=partial(march, dt=dt, length=length),
         symmetries=(random_translation(ndim),),
-        laws=transport_laws(ndim),
+        laws=transport_laws(ndim, mass_tolerance=MASS_TOLERANCE),
         spec=dict(points=points, cells=cells, velocity=velocity, modes=modes, dt=dt, length=length),
     )
 

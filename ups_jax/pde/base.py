@@ -10,8 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.arrays import spatial_axes
-from ups_jax.types import Array, Key
+from ups_jax.types import Array, Key, positive
 
+MASS_TOLERANCE = 1e-6
+"""Largest relative drift of the mean in simulated data of the solvers of this package."""
+MAX_SUBSTEPS = 1_000_000
+"""Largest number of a solver's substeps in an interval `dt`."""
 Step = Callable[[Array, Array], Array]
 
 
@@ -31,13 +35,15 @@ class Law(NamedTuple):
 
     `value` and `scale`: (..., *s, c) -> (...). A "conserved" functional keeps its initial value, a
     "decaying" one never grows from frame to frame, a "bounded" one never exceeds its initial value.
-    Violations are divided by `scale` of the initial frame.
+    Violations are divided by `scale` of the initial frame. `tolerance` is the largest violation in
+    simulated data; by default it follows the kind, the float type and the number of steps.
     """
 
     value: Callable[[Array], Array]
     kind: Literal["conserved", "decaying", "bounded"]
     metric: str
     scale: Callable[[Array], Array]
+    tolerance: float | None = None
 
 
 def sample_keys(key: Key, i: Array) -> tuple[Key, Key]:
@@ -83,10 +89,26 @@ class PDE:
     laws: Mapping[str, Law] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise ValueError unless `dt` and `extent` are positive and finite."""
+        positive("pde.dt", self.dt)
+        positive("pde.length", self.extent)
+
     @property
     def ndim(self) -> int:
         """Number of space axes."""
         return len(self.points)
+
+
+def check_interval(dt: float, length: float, *, substep: float) -> None:
+    """Raise ValueError unless dt and length are positive, and dt at most MAX_SUBSTEPS substeps."""
+    positive("pde.dt", dt)
+    positive("pde.length", length)
+    if dt > MAX_SUBSTEPS * substep:
+        raise ValueError(
+            f"pde.dt is {dt}, which needs {dt / substep:.1g} substeps of the solver; expected at "
+            f"most {MAX_SUBSTEPS:,}: lower pde.dt or data.cells, or raise pde.length"
+        )
 
 
 def grid_shape(points: int | Sequence[int], ndim: int | None, name: str) -> tuple[int, ...]:
@@ -94,8 +116,10 @@ def grid_shape(points: int | Sequence[int], ndim: int | None, name: str) -> tupl
 
     Raises ValueError unless there are `ndim` axes (one or two for None) of at least 4 points.
     """
-    sizes = (points,) if isinstance(points, int) else tuple(int(n) for n in points)
-    if (len(sizes) not in (1, 2) if ndim is None else len(sizes) != ndim) or min(sizes) < 4:
+    numbers = np.ravel(points).tolist()
+    sizes = tuple(int(n) if np.isfinite(n) else 0 for n in numbers)
+    count = len(sizes) in (1, 2) if ndim is None else len(sizes) == ndim
+    if not count or min(sizes) < 4 or sizes != tuple(numbers):
         wanted = "one or two axes" if ndim is None else f"{ndim} axes" if ndim > 1 else "one axis"
         raise ValueError(f"{name} is {points}; expected {wanted} of at least 4 points")
     return sizes
@@ -162,8 +186,11 @@ def total_variation(u: Array, ndim: int) -> Array:
     return sum(parts[1:], parts[0])
 
 
-def transport_laws(ndim: int) -> dict[str, Law]:
-    """Laws of scalar transport: mass, energy, total variation, maximum principle."""
+def transport_laws(ndim: int, *, mass_tolerance: float | None = None) -> dict[str, Law]:
+    """Laws of scalar transport: mass, energy, total variation, maximum principle.
+
+    `mass_tolerance` is that of the law of mass; solvers of compensated sums keep 1e-6.
+    """
     axes = (*spatial_axes(ndim), -1)
 
     mean, variation = partial(spatial_mean, ndim=ndim), partial(total_variation, ndim=ndim)
@@ -174,8 +201,11 @@ def transport_laws(ndim: int) -> dict[str, Law]:
     def energy(u: Array) -> Array:
         return 0.5 * mean(u**2)
 
+    def size(u: Array) -> Array:
+        return jnp.sqrt(mean(u**2))
+
     return {
-        "mass": Law(mean, "conserved", "conservation_gap", lambda u: jnp.sqrt(mean(u**2))),
+        "mass": Law(mean, "conserved", "conservation_gap", size, mass_tolerance),
         "energy": Law(energy, "decaying", "energy_growth", energy),
         "total_variation": Law(variation, "bounded", "total_variation_growth", variation),
         "maximum": Law(lambda u: jnp.max(u, axes), "bounded", "max_principle_excess", span),

@@ -5,9 +5,18 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ups_jax.pde import finite_volume as fv
-from ups_jax.pde.base import PDE, GalileanFrame, grid_shape, random_translation, transport_laws
+from ups_jax.pde.base import (
+    MASS_TOLERANCE,
+    PDE,
+    GalileanFrame,
+    check_interval,
+    grid_shape,
+    random_translation,
+    transport_laws,
+)
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key
 
@@ -26,16 +35,17 @@ def make(
     Several values of `nu` are drawn with equal probability. The solver uses `cells` cells, the data
     keep `points` of them; `limiter` is a name of `finite_volume.LIMITERS`. PDEBench (2022), D.2.
     """
-    values = jnp.atleast_1d(jnp.asarray(nu, jnp.float32))
-    if values.size == 0 or not bool(jnp.all(values > 0)):
-        raise ValueError(f"pde.nu is {nu}; every viscosity must be positive")
-    sizes = grid_shape(cells, 1, "data.cells")
-    fv.check_substeps(dt, length / sizes[0])
+    with np.errstate(over="ignore", under="ignore"):
+        values = jnp.asarray(np.atleast_1d(nu).astype(np.float32))
+    if values.size == 0 or not bool(jnp.all((values > 0) & jnp.isfinite(values))):
+        raise ValueError(f"pde.nu is {nu}; every viscosity must be positive and finite in float32")
+    shape = grid_shape(cells, 1, "data.cells")
+    check_interval(dt, length, substep=fv.CFL * length / shape[0] / fv.MAX_SPEED)
     solver = dict(dt=dt, length=length, limiter=lookup(fv.LIMITERS, limiter, "limiter"))
     return PDE(
         name="burgers",
         channels=("u",),
-        cells=sizes,
+        cells=shape,
         points=grid_shape(points, 1, "pde.points"),
         extent=(length,),
         dt=dt,
@@ -50,7 +60,7 @@ def make(
         reflection=reflection,
         galilean_frame=partial(galilean_frame, dt=dt, length=length),
         convexity=1.0,
-        laws=transport_laws(1),
+        laws=transport_laws(1, mass_tolerance=MASS_TOLERANCE),
         spec=dict(nu=nu, points=points, cells=cells, dt=dt, length=length, limiter=limiter),
     )
 

@@ -8,9 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ups_jax.pde.base import PDE, grid_shape, random_translation, transport_laws
+from ups_jax.pde.base import (
+    MASS_TOLERANCE,
+    PDE,
+    grid_shape,
+    random_translation,
+    transport_laws,
+)
 from ups_jax.pde.burgers import random_reflection, reflection, residual
-from ups_jax.types import Array, Key
+from ups_jax.types import Array, Key, positive
 
 INITIAL_MODES = 5
 """Wavenumbers of the initial conditions: `fourier;5;true;true` in APEBench."""
@@ -33,8 +39,8 @@ def make(
     shape = grid_shape(points, 1, "pde.points")
     if grid_shape(cells, 1, "data.cells") != shape:
         raise ValueError(f"data.cells is {cells}; it must equal pde.points, {points}")
-    if not (convection > 0 and diffusion > 0):
-        raise ValueError(f"pde: convection {convection}, diffusion {diffusion}; expected both > 0")
+    positive("pde.convection", convection)
+    positive("pde.diffusion", diffusion)
     ex = _exponax()
     # exponax relies on rank promotion, here and in each call.
     with jax.numpy_rank_promotion("allow"):
@@ -84,7 +90,7 @@ def make(
         symmetries=(random_translation(1), random_reflection),
         reflection=reflection,
         convexity=1.0,
-        laws=transport_laws(1),
+        laws=transport_laws(1, mass_tolerance=MASS_TOLERANCE),
         spec=dict(points=points, cells=cells, convection=convection, diffusion=diffusion),
     )
 

@@ -13,8 +13,6 @@ CFL = 0.5 * (RK_STAGES - 1)
 """CFL number of a substep: half of the limit of the SSP Runge-Kutta method."""
 MAX_SPEED = 50.0
 """Largest speed for which the number of substeps is not capped; Burgers data stay below 4."""
-MAX_SUBSTEPS = 1_000_000
-"""Largest number of substeps of one interval that a simulation may need."""
 
 
 def minmod(a: Array, b: Array) -> Array:
@@ -147,16 +145,6 @@ def compensated_add(u: Array, error: Array, increment: Array) -> tuple[Array, Ar
     corrected = increment - error
     total = u + corrected
     return total, (total - u) - corrected
-
-
-def check_substeps(dt: float, dx: float) -> None:
-    """Raise ValueError where the CFL limit allows no interval of at most MAX_SUBSTEPS substeps."""
-    count = dt * MAX_SPEED / (CFL * dx)
-    if count > MAX_SUBSTEPS:
-        raise ValueError(
-            f"pde.dt is {dt}, which needs {count:.1g} substeps on cells of width {dx:g}; expected "
-            f"at most {MAX_SUBSTEPS:,}: lower pde.dt or data.cells, or raise pde.length"
-        )
 
 
 def substeps(dt: float, rate: Array, cap: int) -> Array:

@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.pde.base import PDE, grid_shape, random_translation, transport_laws
+from ups_jax.pde.base import (
+    MASS_TOLERANCE,
+    PDE,
+    check_interval,
+    grid_shape,
+    random_translation,
+    transport_laws,
+)
 from ups_jax.pde.burgers import galilean_frame, random_reflection, reflection
 from ups_jax.types import Array, Key
 
@@ -34,10 +41,10 @@ def make(
     uses `cells` cells, the data keep `points` of them. Raises ValueError if no wave can grow on
     the interval, or if the cell width exceeds `MAX_SPACING`.
     """
-    if not (dt > 0 and length > 2 * np.pi):
+    check_interval(dt, length, substep=MAX_SUBSTEP)
+    if length <= 2 * np.pi:
         raise ValueError(
-            f"pde: dt is {dt}, length {length}; expected dt > 0 and length > 2 pi, since all waves "
-            "decay on shorter intervals"
+            f"pde.length is {length}; it must exceed 2 pi, as all waves decay on shorter intervals"
         )
     shape = grid_shape(cells, 1, "data.cells")
     if length / shape[0] > MAX_SPACING:
@@ -62,7 +69,7 @@ def make(
         reflection=reflection,
         galilean_frame=partial(galilean_frame, dt=dt, length=length),
         # Long waves gain energy and short waves lose it: only the mean is conserved.
-        laws={"mass": transport_laws(1)["mass"]},
+        laws={"mass": transport_laws(1, mass_tolerance=MASS_TOLERANCE)["mass"]},
         spec=dict(points=points, cells=cells, dt=dt, length=length),
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from ups_jax.data import draw_windows
+from ups_jax.data import check_task, draw_windows
 from ups_jax.emulator import Emulator, fit_statistics, init
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
 from ups_jax.progress import ProgressBar
@@ -121,6 +121,8 @@ def train_stage(
         raise ValueError(
             f"match_flops_of is {recipe.match_flops_of!r}, which only a run resolves; give steps"
         )
+    for split in (data, val):
+        check_task(split, emulator.pde)
     bound = bind(stage, emulator, recipe.to_dict())
     number, run_key = key_number(name), key[0] if key.ndim else key
     stage_key = _maybe_vmap(lambda k: jax.random.fold_in(k, number), key)
