@@ -51,13 +51,34 @@ with board.open("a") as f: f.write(json.dumps(line) + "\\n")
         (["operator.widht=4,8"], "did you mean 'operator.width'"),
         (["operator.width=4:8"], "add --trials"),
         (["fit.operator.lr=1e-3,x"], "could not convert"),
+        (["operator.patch=1,3", "operator.width=4,8"], "operator.patch is 3; it must divide"),
+        (
+            ["seed=0:9", *(f"{key}=1,2,3,4,5,6,7,8,9" for key in ("data.seed", "num_seeds", "a"))],
+            "--sweep has 1458 combinations; at most 1000",
+        ),
     ],
 )
 def test_bad_input_is_an_error_before_anything_runs(tmp_path, capsys, words, message):
     argv = ["--config=configs/burgers.py:smoke", f"--workdir={tmp_path / 'w'}"]
+    argv += ["--trials=2"] if message.startswith("--sweep has") else []
     assert sweep.main([*argv, *(f"--sweep={word}" for word in words)]) == 2
     err = capsys.readouterr().err
     assert message in err and len(err.splitlines()) <= 2 and not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--trials=2", "--trials needs a range"),
+        *((f"--name={name}", "the name of one folder") for name in ("a/b", "..", ".", "a\nb")),
+    ],
+)  # fmt: skip
+def test_flags_that_do_not_fit_are_bad_input(tmp_path, monkeypatch, capsys, flag, message):
+    monkeypatch.chdir(tmp_path)
+    argv = ["--config=burgers:smoke", "--sweep=operator.width=4,8", flag]
+    assert sweep.main(argv) == 2
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) <= 2 and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("trials", ["0", "-1", "1.5", "1e6", "nan", "many"])
@@ -150,9 +171,11 @@ def test_no_trial_runs_twice_if_the_parent_is_stopped_or_killed(tmp_path):
 
 
 def test_a_range_gets_the_requested_number_of_trials(tmp_path, capsys):
-    assert trials(tmp_path, "11:60", "--trials=3") == 0
-    assert trials(tmp_path, "11:60", "--trials=4") == 0
-    widths = [int(x) for x in (tmp_path / "s" / "started.txt").read_text().split()]
+    base = tmp_path / "50%?"  # a database's URL would read these as its own
+    base.mkdir()
+    assert trials(base, "11:60", "--trials=3") == 0
+    assert trials(base, "11:60", "--trials=4") == 0
+    widths = [int(x) for x in (base / "s" / "started.txt").read_text().split()]
     assert len(widths) == 4 and all(11 <= width <= 60 for width in widths)
     assert f"(w{min(widths)})" in capsys.readouterr().out
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from ups_jax import config
 from ups_jax.experiment import pipeline
+from ups_jax.experiment.build import build
 from ups_jax.experiment.context import RunContext, default_workdir
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.jobs.sweep import study
-from ups_jax.jobs.sweep.space import parse, rate_overrides
+from ups_jax.jobs.sweep.space import Space, parse, rate_overrides
 from ups_jax.jobs.sweep.study import Command, SweepOptions
+
+MAX_CORNERS = 1000
 
 
 def prepare(options: SweepOptions, stop: StopFlag) -> RunContext | Command:
@@ -20,6 +23,8 @@ def prepare(options: SweepOptions, stop: StopFlag) -> RunContext | Command:
         raise ValueError("nothing to sweep; add --sweep KEY=A,B,... or KEY=LOW:HIGH[:log]")
     space = parse(options.sweep)
     name = options.name or default_workdir(options.config).name
+    if Path(name).name != name or name == ".." or not name.isprintable():
+        raise ValueError(f"--name is {name!r}; it must be the name of one folder")
     cfg = config.load(options.config, options.overrides)
     if rates := rate_overrides(space, cfg):
         overrides = {**options.overrides, **rates}
@@ -33,13 +38,26 @@ def prepare(options: SweepOptions, stop: StopFlag) -> RunContext | Command:
     if options.dry_run or options.restart:
         flag = "--dry_run" if options.dry_run else "--restart"
         raise ValueError(f"a sweep of trials has no {flag}; start a new one with another --name")
-    for overrides in space.corners():
-        config.load(options.config, {**options.overrides, **overrides})
     if space.ranges and options.trials is None:
         raise ValueError(f"{next(iter(space.ranges))} has a range; add --trials N")
+    if options.trials and not space.ranges:
+        raise ValueError("--trials needs a range; lists of values run every combination")
     study.import_optuna()
+    _check_corners(options, space)
     folder = options.workdir or Path("runs") / "sweeps" / name
     return Command(cfg, space, folder, options, stop)
+
+
+def _check_corners(options: SweepOptions, space: Space) -> None:
+    """Load the config of every corner, and build the emulator of every value: building is slow."""
+    if (count := space.num_corners()) > MAX_CORNERS:
+        raise ValueError(f"--sweep has {count} combinations; at most {MAX_CORNERS} are allowed")
+    built: set[tuple[str, str]] = set()
+    for overrides in space.corners():
+        cfg = config.load(options.config, {**options.overrides, **overrides})
+        if not built.issuperset(overrides.items()):
+            built.update(overrides.items())
+            build(cfg)
 
 
 def execute(command: RunContext | Command) -> int:

@@ -23,6 +23,10 @@ class Space(NamedTuple):
     lists: dict[str, list[str]]
     ranges: dict[str, Range]
 
+    def num_corners(self) -> int:
+        """Return the number of combinations."""
+        return math.prod(map(len, self.lists.values())) * 2 ** len(self.ranges)
+
     def corners(self) -> Iterator[dict[str, str]]:
         """Yield all combinations of the lists with both ends of all ranges, to check configs."""
         keys = [*self.lists, *self.ranges]

@@ -1,6 +1,7 @@
 """The Optuna study of a sweep: it chooses trials, records their results, and enters the winner."""
 
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Sequence
@@ -87,10 +88,17 @@ def run(command: Command) -> int:
 
 
 def _open_study(command: Command) -> tuple[Any, Any]:
+    from sqlalchemy.pool import NullPool
+
     optuna = import_optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A URL would read a ? or % in the path as its own.
+    file = command.folder.resolve() / "study.db"
+    storage = optuna.storages.RDBStorage(
+        "sqlite://", engine_kwargs={"creator": lambda: sqlite3.connect(file), "poolclass": NullPool}
+    )
     return optuna, optuna.create_study(
-        storage=f"sqlite:///{command.folder.resolve() / 'study.db'}",
+        storage=storage,
         study_name=command.folder.name,
         sampler=optuna.samplers.TPESampler(seed=command.cfg.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
