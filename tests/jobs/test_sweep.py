@@ -51,7 +51,7 @@ with board.open("a") as f: f.write(json.dumps(line) + "\\n")
         (["operator.widht=4,8"], "did you mean 'operator.width'"),
         (["operator.width=4:8"], "add --trials"),
         (["fit.operator.lr=1e-3,x"], "could not convert"),
-        (["operator.patch=1,3", "operator.width=4,8"], "operator.patch is 3; it must divide"),
+        (["operator.patch=1,3", "operator.width=4,8"], "patch is 3; it must divide"),
         (
             ["seed=0:9", *(f"{key}=1,2,3,4,5,6,7,8,9" for key in ("data.seed", "num_seeds", "a"))],
             "--sweep has 1458 combinations; at most 1000",
