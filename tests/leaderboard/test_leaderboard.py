@@ -15,7 +15,8 @@ import pytest
 
 from runners import leaderboard as runner
 from runs import ROOT
-from ups_jax import leaderboard
+from ups_jax import config, leaderboard
+from ups_jax.experiment import record
 from ups_jax.leaderboard import (
     RANKING_METRIC,
     append,
@@ -235,6 +236,26 @@ def test_the_spread_between_runs_of_one_recipe_is_a_margin_too():
     assert leaderboard.spread_of(rows, "r", RANKING_METRIC) == pytest.approx(0.0028284, rel=1e-4)
     assert not decide_promotion(row("b", val=0.008, fingerprint="q"), before, margin=0.02).granted
     assert decide_promotion(row("b", val=0.007, fingerprint="q"), before, margin=0.02).granted
+
+
+def test_seeds_of_runs_with_older_keys_are_of_one_recipe_too(tmp_path):
+    path = tmp_path / "board.jsonl"
+    old = json.loads((ROOT / "tests/experiment/config_schema_2.json").read_text())
+    cfg = config.from_dict(old)
+    for i, value in enumerate((0.010, 0.014)):
+        older = {"config": old | {"seed": i}, "seedless_fingerprint": "of the older keys"}
+        append(path, row(str(i), val=value) | older)
+    append(path, row("odd", val=0.5) | {"config": {"schema": 2, "stages": [[1]], "fit": 7}})
+    append(path, promoted("0"))
+    update = record.fingerprint_updater(cfg)
+    enter = partial(leaderboard.enter_run, path, margin=0.02, promote=True, by="run")
+    run = row("new", val=0.008) | {"config": config.to_dict(cfg)}
+    run["seedless_fingerprint"] = config.seedless_fingerprint(cfg)
+    state = board_state(read(path), "burgers-p1", update=update)
+    prints = [each["seedless_fingerprint"] for each in state.history]
+    assert prints == [run["seedless_fingerprint"]] * 2 + ["r"]
+    assert leaderboard.spread_of(state.history, prints[0], RANKING_METRIC) > 0.0028
+    assert not enter(run, update=update)[0].granted
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """A run as a row of the leaderboard: its metrics, curves, settings and board."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from ups_jax import config, leaderboard
 from ups_jax.experiment.context import RunContext
 from ups_jax.experiment.datasets import Splits, eval_steps
-from ups_jax.files import read_json
+from ups_jax.files import flatten, read_json
 from ups_jax.forecast import FORECASTERS
 from ups_jax.leaderboard import Row
 from ups_jax.tracking import RunRecord
@@ -72,6 +72,26 @@ def row_of(
         "config": config.to_dict(cfg),
         "report": f"{context.workdir.name}/report.html",
     }
+
+
+def fingerprint_updater(cfg: Any) -> Callable[[Row], Row]:
+    """Return a function that gives a row of older keys the fingerprint of its settings today.
+
+    Rows with the keys of `cfg` keep theirs, as do those whose settings cannot be read any more.
+    """
+    keys = flatten(config.to_dict(cfg)).keys()
+
+    def update(row: Row) -> Row:
+        saved = row["config"]
+        if "schema" not in saved or flatten(saved).keys() == keys:
+            return row
+        try:
+            fingerprint = config.seedless_fingerprint(config.from_dict(saved))
+        except (ValueError, TypeError, AttributeError):
+            return row
+        return {**row, "seedless_fingerprint": fingerprint}
+
+    return update
 
 
 def curves_of(

@@ -81,7 +81,8 @@ def baseline(context: RunContext, splits: Splits, run_id: str) -> BoardState:
     saved = read_json(path, None)
     if saved is None or saved["board"] != board:
         entries = leaderboard.read(board_path(context.cfg, context.workdir))
-        state = leaderboard.board_state(entries, board, without=run_id)
+        update = record.fingerprint_updater(context.cfg)
+        state = leaderboard.board_state(entries, board, without=run_id, update=update)
         recent = state.history[-context.cfg.regression.history :]
         # Older runs of the champion's recipe show how much a metric varies with the seed.
         fingerprint = (state.champion or {}).get("seedless_fingerprint")
@@ -129,7 +130,12 @@ def judge(
     }
     path, spec = board_path(cfg, context.workdir), cfg.leaderboard
     promotion, after = leaderboard.enter_run(
-        path, row, margin=spec.margin, promote=spec.auto_promote, by="run"
+        path,
+        row,
+        margin=spec.margin,
+        promote=spec.auto_promote,
+        by="run",
+        update=record.fingerprint_updater(cfg),
     )
     write_page(path)
     ruling = RunVerdict(row, before, gates, regressions, promotion, after, context.notes)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,20 @@ def champions(events: Iterable[Row]) -> dict[str, str]:
     return leads
 
 
-def board_state(entries: Leaderboard, board: str, *, without: str | None = None) -> BoardState:
-    """Return the champion and the runs of `board`, except the run of id `without`."""
+def board_state(
+    entries: Leaderboard,
+    board: str,
+    *,
+    without: str | None = None,
+    update: Callable[[Row], Row] = lambda row: row,
+) -> BoardState:
+    """Return the champion and the runs of `board`, except the run of id `without`.
+
+    `update` may give a run the fingerprint that its settings have today.
+    """
     leads = champions(entry for entry in entries.events if entry["id"] != without)
-    history = tuple(r for r in entries.runs if r["board"] == board and r["id"] != without)
+    runs = (run for run in entries.runs if run["board"] == board and run["id"] != without)
+    history = tuple(map(update, runs))
     champion = next((row for row in history if row["id"] == leads.get(board)), None)
     return BoardState(champion, history)
 
@@ -118,7 +128,13 @@ def decide_promotion(row: Row, before: BoardState, *, margin: float) -> Promotio
 
 
 def enter_run(
-    path: Path, row: Row, *, margin: float, promote: bool, by: str
+    path: Path,
+    row: Row,
+    *,
+    margin: float,
+    promote: bool,
+    by: str,
+    update: Callable[[Row], Row] = lambda row: row,
 ) -> tuple[PromotionDecision, Leaderboard]:
     """Add a run to a leaderboard and promote it if it leads the board as it is at that moment.
 
@@ -132,7 +148,7 @@ def enter_run(
         if earlier:
             decisions.append(PromotionDecision(True, earlier[-1].get("reason") or ""))
             return None
-        state = board_state(entries, row["board"], without=row["id"])
+        state = board_state(entries, row["board"], without=row["id"], update=update)
         decisions.append(decide_promotion(row, state, margin=margin))
         if not (promote and decisions[-1].granted):
             return None
