@@ -207,6 +207,11 @@ def test_half_precision_becomes_float32_and_other_types_are_refused():
 # --- the task of the data is that of the emulator
 
 
+@pytest.fixture(scope="module")
+def emulator():
+    return ups.Emulator(BURGERS, ups.OPERATORS["resnet"], width=4, blocks=1, patch=2)
+
+
 def burgers_data(**replaced):
     given = dict(u=FIELDS, cond=np.full((4, 1), 1e-3, np.float32), dt=0.1)
     return Trajectories(**given | replaced)
@@ -226,15 +231,14 @@ def burgers_data(**replaced):
         (dict(cond=np.float32([[1], [1], [1], [-1]])), "sample 3 has nu=-1, .* not defined"),
     ],
 )
-def test_data_of_another_task_are_refused_wherever_they_meet_an_emulator(replaced, message):
-    data = burgers_data(**replaced)
+def test_data_of_another_task_are_refused_wherever_they_meet_an_emulator(
+    emulator, replaced, message
+):
+    data, key, params = burgers_data(**replaced), jax.random.key(0), {"operator": {}}
     with pytest.raises(ValueError, match=message):
         check_task(data, BURGERS)
-    emulator = ups.Emulator(BURGERS, ups.OPERATORS["resnet"], width=4, blocks=1, patch=2)
-    key = jax.random.key(0)
     with pytest.raises(ValueError, match=message):
         ups.train(emulator, data, burgers_data(), key=key, progress=False)
-    params = ups.init(emulator, key)
     with pytest.raises(ValueError, match=message):
         ups.train(emulator, burgers_data(), data, key=key, params=params, progress=False)
     with pytest.raises(ValueError, match=message):
