@@ -194,13 +194,41 @@ def test_a_restart_of_a_folder_that_holds_no_run_is_refused(tmp_path, capsys):
     assert (tmp_path / "metrics.jsonl").read_text() == "mine\n"
 
 
-def test_gates_without_a_verdict_fail(smoke, tmp_path, capsys):
+def test_a_finished_run_with_damaged_files_fails_closed_in_one_line(smoke, tmp_path, capsys):
     workdir = tmp_path / "burgers"
     shutil.copytree(smoke[0], workdir)
-    (workdir / "verdict.json").unlink()
     argv = ["--config=configs/burgers.py:smoke", f"--workdir={workdir}"]
-    assert fast_to_sota.main(argv) == 0
-    assert fast_to_sota.main([*argv, "--fail_on_gate"]) == 3
+    for content in (None, b"", b'{"gates_', b"[]", b"{}", b"\xff"):
+        (workdir / "verdict.json").unlink()
+        if content is not None:
+            (workdir / "verdict.json").write_bytes(content)
+        for flags, code in (([], 0), (["--fail_on_gate"], 3), (["--fail_on_regression"], 3)):
+            assert fast_to_sota.main([*argv, *flags]) == code
+        told = capsys.readouterr().err
+        assert content in (None, b"{}") or ("verdict.json is damaged" in told)
+        assert len(told.splitlines()) <= 1
+        (workdir / "verdict.json").touch()
+    (workdir / "table.txt").write_bytes(b"")
+    (workdir / "verdict.json").write_text('{"gates_met": true, "worse": {}}')
+    assert fast_to_sota.main([*argv, "--fail_on_gate", "--fail_on_regression"]) == 0
+    told = capsys.readouterr()
+    assert "table.txt is damaged (it is empty)" in told.err and "report: " in told.out
+
+
+def test_damaged_parameters_of_a_finished_run_are_refused_with_a_remedy(smoke, tmp_path):
+    shutil.copytree(smoke[0] / "ckpt" / "selected", tmp_path / "ckpt" / "selected")
+    shutil.copy(smoke[0] / "config.json", tmp_path)
+    file = next(
+        f for f in (tmp_path / "ckpt").rglob("*") if f.is_file() and f.stat().st_size > 9999
+    )
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged; restore it.*\n.*rerun the training command"):
+        ups.load(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match="config.json is damaged .*training command writes it"):
+        ups.load(tmp_path)
 
 
 @pytest.mark.parametrize("calls", [1, 2])

@@ -14,6 +14,7 @@ import pytest
 
 import ups_jax as ups
 from runs import ROOT, RUNNER, TINY, stored, summary
+from ups_jax.experiment.checkpoint import newest_intact
 
 
 @pytest.fixture(autouse=True)
@@ -55,13 +56,18 @@ def stop(workdir, signum, rows):
     return process.returncode, time.monotonic() - asked, told
 
 
-def test_killed_three_times_it_ends_in_the_same_bits(tmp_path):
+def test_killed_three_times_with_a_damaged_checkpoint_it_ends_in_the_same_bits(tmp_path):
     whole, cut = tmp_path / "one" / "whole", tmp_path / "two" / "cut"  # each its own leaderboard
     assert finish(start(whole)) == 0
     moments = random.Random(os.getpid())
     for _ in range(3):
         assert stop(cut, signal.SIGKILL, moments.randint(3, 20))[0] == -9
-    assert finish(start(cut)) == 0
+    number = newest_intact(cut / "ckpt" / "operator")[0]
+    file = cut / "ckpt" / "operator" / str(number) / "meta" / "metadata"
+    file.write_bytes(file.read_bytes()[:-1])
+    process = start(cut)
+    told = process.communicate()[1]
+    assert process.returncode == 0 and f"{number} is damaged" in told
     steps = [json.loads(row)["step"] for row in (cut / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(5, 401, 5))
     assert len({i for s in stored(cut) for i in s.ids}) == 1

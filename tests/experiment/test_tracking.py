@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from ups_jax.files import digest
 from ups_jax.tracking import SERIES, MemoryRun, RunRecord, Schema, WandBContext, reopen, start
 from ups_jax.tracking.schema import number, plain
-from ups_jax.tracking.sinks import FileSink
+from ups_jax.tracking.sinks import FileSink, Position
 from wandb_records import read, segments
 
 SCHEMA = Schema(("operator", "diffusion"))
@@ -211,22 +212,6 @@ def test_steps_of_a_stage_increase_strictly(run):
     run.log_training_metric("operator", "loss", 1.0, 11)
 
 
-def test_rewind_forgets_the_steps_it_cuts(run):
-    run.log_training_metric("operator", "loss", 1.0, 10)
-    kept = run.offset()
-    run.log_training_metric("operator", "loss", 1.0, 20)
-    run.log_training_metric("diffusion", "loss", 1.0, 5)
-    run.rewind(kept)
-    assert run.offset() == kept
-    with pytest.raises(ValueError, match="after step 10"):
-        run.log_training_metric("operator", "loss", 1.0, 10)
-    run.log_training_metric("operator", "loss", 1.0, 11)
-    run.log_training_metric("diffusion", "loss", 1.0, 1)
-    for offset in (-1, kept - 1, 10_000):
-        with pytest.raises(ValueError, match="byte|bytes"):
-            run.rewind(offset)
-
-
 def test_a_name_has_one_meaning(run):
     with pytest.raises(ValueError, match="'operator/loss' is a series"):
         run.log_eval_summary({"operator/loss": 1.0}, prefix="")
@@ -297,9 +282,6 @@ def test_a_sink_receives_the_events_it_has_methods_for():
     with RunRecord(SCHEMA, [sink]) as run:
         run.log_training_metric("operator", "loss", 1.0, 1)
         run.commit()
-        run.log_training_metric("operator", "loss", 2.0, 2)
-        run.rewind(0)
-        run.commit()
         run.log_eval_summary({"b": NAN, "a": 1.0})
         run.alert("slow", "text")
         run.alert("slow", "text")
@@ -308,9 +290,6 @@ def test_a_sink_receives_the_events_it_has_methods_for():
     assert sink.events == [
         ("row", 1.0),
         ("commit", 1),
-        ("row", 2.0),
-        ("rewind", 0),
-        ("commit", 0),
         ("alert", "slow"),
         ("summary", [("eval/a", 1.0), ("eval/b", None)]),
         ("finish", 3),
@@ -407,23 +386,20 @@ def test_a_killed_run_resumes_under_its_id(tmp_path):
         run.log_training_metric("operator", "loss", 3.0, 1)
         run.update_config({"data_hash": "d1"})
         run.alert("first", "text")
-        saved = run.offset()
+        saved = Position(run.offset(), run.digest(), {"operator": 1})
         run.commit()
         run.log_training_metric("operator", "loss", 2.0, 2)  # never committed: as if killed
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"stage": "oper')
     cfg = {**CFG, "seed": 4}
-    with start(cfg, tmp_path, schema=SCHEMA, mode="offline", resume_offset=saved) as run:
-        assert run.offset() == saved
+    with start(cfg, tmp_path, schema=SCHEMA, mode="offline", resume=saved) as run:
+        assert run.offset() == saved.offset
         with pytest.raises(ValueError, match="after step 1"):
             run.log_training_metric("operator", "loss", 9.0, 1)
         run.log_training_metric("operator", "loss", 2.5, 2)
         run.commit()
         run.commit()
-        offset = run.offset()
-        run.log_training_metric("operator", "loss", 9.0, 3)
-        run.rewind(offset)
-        run.commit()  # nothing twice, and nothing that was cut
+        run.commit()  # nothing twice
         run.update_config({"git_sha": "abc"})
         run.alert("second", "text")
         run.log_eval_summary({"nrmse": 0.5})
@@ -453,10 +429,64 @@ def test_a_killed_run_resumes_under_its_id(tmp_path):
     assert stored[3].summary["eval/nrmse@1024"] == 0.125
 
 
-def test_resume_refuses_an_offset_the_file_does_not_reach(tmp_path):
-    with pytest.raises(ValueError, match="holds 0 bytes"):
-        start(CFG, tmp_path, schema=SCHEMA, mode="offline", resume_offset=10)
-    assert segments(tmp_path) == [] and not (tmp_path / "run_id.txt").exists()
+ROWS = [b'{"stage": "operator", "step": %d, "operator/step": %d}\n' % (i, i) for i in (1, 2, 3)]
+DAMAGE = {
+    "short": (b"".join(ROWS[:1]), [1]),
+    "missing": (None, []),
+    "one row unreadable": (ROWS[0] + b"\x00\xff\n" + ROWS[2], [1, 3]),
+    "another type": (ROWS[0] + b"[]\n" + ROWS[2], [1, 3]),
+    "a digit": (ROWS[0] + ROWS[1].replace(b'p": 2', b'p": 7', 1) + ROWS[2], [1, 3]),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_series_is_set_aside_and_its_rows_are_kept(case, tmp_path, capsys):
+    content, kept = DAMAGE[case]
+    saved = Position(sum(map(len, ROWS)), digest(b"".join(ROWS)), {"operator": 3})
+    file = tmp_path / "metrics.jsonl"
+    if content is not None:
+        file.write_bytes(content)
+    with start(CFG, tmp_path, schema=SCHEMA, mode="disabled", resume=saved) as run:
+        run.log_training_metric("operator", "loss", 1.0, 4)
+    assert [row["step"] for row in lines(tmp_path)] == [*kept, 4]
+    (told,) = capsys.readouterr().err.splitlines()
+    assert str(file) in told and f"{len(kept)} of its rows" in told
+    aside = tmp_path / "metrics.jsonl.damaged"
+    assert content is None or aside.read_bytes() == content
+
+
+def test_a_stage_that_resumes_earlier_drops_its_later_rows_alone(tmp_path, capsys):
+    other = b'{"stage": "diffusion", "step": 5}\n'
+    content = b"".join([*ROWS, other])
+    (tmp_path / "metrics.jsonl").write_bytes(content)
+    saved = Position(len(content), digest(content), {"operator": 2, "diffusion": 5})
+    with start(CFG, tmp_path, schema=SCHEMA, mode="disabled", resume=saved):
+        assert (tmp_path / "metrics.jsonl").read_bytes() == b"".join([*ROWS[:2], other])
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "known"),
+    [
+        ("run_id.txt", b"", True),
+        ("run_id.txt", b"\xff\xfe", True),
+        ("run_id.txt", b"a/../b", True),
+        ("run_id.txt", b"abcd1235", False),
+        ("wandb_run.json", b"[1]", True),
+        ("wandb_run.json", b'{"id": 7}', True),
+    ],
+)
+def test_the_id_of_a_run_stands_in_two_files(name, content, known, tmp_path):
+    (tmp_path / "run_id.txt").write_text("abcd1234\n")
+    (tmp_path / "wandb_run.json").write_text('{"id": "abcd1234"}')
+    (tmp_path / name).write_bytes(content)
+    if known:
+        with start(CFG, tmp_path, schema=SCHEMA, mode="disabled") as run:
+            assert run.id == "abcd1234"
+        assert (tmp_path / "run_id.txt").read_text() == "abcd1234\n"
+        return
+    with pytest.raises(ValueError, match="name two runs"):
+        start(CFG, tmp_path, schema=SCHEMA, mode="disabled")
 
 
 def test_reopen_needs_a_run(tmp_path):
@@ -465,12 +495,13 @@ def test_reopen_needs_a_run(tmp_path):
 
 
 def test_a_torn_line_is_cut_before_the_next_row(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"a": 1}\n{"a": ')
+    whole = b'{"stage": "operator", "step": 1}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(whole + b'{"a": ')
     files = FileSink(tmp_path)
-    assert files.lines() == [b'{"a": 1}\n']
-    files.row(b'{"a": 2}\n')
+    assert files.lines() == [whole]
+    files.row(whole.replace(b"1", b"2"))
     # Read before closing: a row is on disk at once.
-    assert (tmp_path / "metrics.jsonl").read_text() == '{"a": 1}\n{"a": 2}\n'
+    assert (tmp_path / "metrics.jsonl").read_bytes() == whole + whole.replace(b"1", b"2")
     files.finish(0)
 
 

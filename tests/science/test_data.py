@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import h5py
 import jax
@@ -179,6 +180,38 @@ def test_the_cache_depends_on_program_key_and_steps(tmp_path):
     simulate(TOY, jax.random.key(1), n=2, steps=2, cache=tmp_path)
     simulate(TOY, key, n=2, steps=3, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_data_of_other_compiler_flags_are_not_reused(tmp_path, monkeypatch):
+    def folders(flags):
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        simulate(TOY, jax.random.key(0), n=1, steps=1, cache=tmp_path)
+        return len(list(tmp_path.iterdir()))
+
+    assert folders("") == 1
+    assert folders("--xla_force_host_platform_device_count=8 --xla_dump_to=x") == 1
+    assert folders("--xla_cpu_enable_fast_math=true") == 2
+
+
+def test_caches_and_predictions_keep_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        data = simulate(TOY, jax.random.key(0), n=2, steps=2, cache=tmp_path / "cache")
+        for name in ("a.npz", "a.h5"):
+            save_predictions(tmp_path / name, {"toy": data.u}, truth=data)
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 3 and {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
+def test_a_folder_in_the_place_of_a_cached_file_costs_a_line(tmp_path, capfd):
+    simulate(TOY, jax.random.key(0), n=2, steps=2, cache=tmp_path)
+    (file,) = tmp_path.rglob("*.npz")
+    file.unlink()
+    file.mkdir()
+    assert len(simulate(TOY, jax.random.key(0), n=2, steps=2, cache=tmp_path)) == 2
+    assert len(capfd.readouterr().err.splitlines()) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])

@@ -17,6 +17,8 @@ import numpy as np
 
 from ups_jax.files import atomic_path
 
+NEUTRAL_FLAGS = ("--xla_dump", "--xla_force_host_platform_device_count")
+"""Flags of XLA that leave the results of one device as they are."""
 UNREADABLE = (OSError, ValueError, TypeError, AttributeError, LookupError, EOFError, MemoryError)
 UNREADABLE += (
     ArithmeticError,
@@ -68,6 +70,12 @@ def open_folder(cache: bool | str | Path | None, name: str) -> Path | None:
         return None
 
 
+def compiler_flags() -> str:
+    """Return the flags in `$XLA_FLAGS` that may change the last bits of a program, sorted."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    return " ".join(sorted(flag for flag in flags if not flag.startswith(NEUTRAL_FLAGS)))
+
+
 def read(path: Path, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, np.ndarray] | None:
     """Read the arrays of `path`; None if there is no such file. None in a shape fits any length.
 
@@ -100,7 +108,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
     try:
         with atomic_path(path) as scratch, scratch.open("wb") as file:
             np.savez(file, **named)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         _warn(f"data are not cached: {error}")
         return False
     return True

@@ -160,7 +160,10 @@ class _Solver:
         return self._compiled[device]
 
     def identity(self, key: Key) -> str:
-        """Return a folder name that depends on programs, key, JAX version and platform."""
+        """Return a folder name that depends on programs, key, JAX version, platform and flags.
+
+        The programs hold all dtypes, those of 64-bit mode included.
+        """
         program = self.lowered_draw.as_text() + self.lowered_evolve.as_text()
         parts = dict(
             program=sha256(program.encode()).hexdigest(),
@@ -170,6 +173,8 @@ class _Solver:
             jax=jax.__version__,
             platform=jax.default_backend(),
         )
+        if flags := store.compiler_flags():
+            parts["xla_flags"] = flags
         text = json.dumps(parts, sort_keys=True)
         return f"{self.pde.name}-{sha256(text.encode()).hexdigest()[:20]}"
 

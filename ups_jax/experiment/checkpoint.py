@@ -1,7 +1,10 @@
 """Checkpoints of a stage and of the selected parameters, written by Orbax."""
 
 import logging
-import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -10,7 +13,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-logging.getLogger("absl").setLevel(logging.ERROR)
+from ups_jax.files import folder_digest, read_text, write_text
+
+DIGEST = "digest"
+"""File in the folder of a checkpoint: the digest of its subfolder for the arrays and notes."""
 
 
 class Checkpoint(NamedTuple):
@@ -20,24 +26,58 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]
 
 
+def newest_intact(folder: Path) -> tuple[int | None, list[Path]]:
+    """Return the number of the newest checkpoint whose files are intact, and newer damaged ones.
+
+    A checkpoint without a digest counts as intact: older versions wrote none.
+    """
+    paths = [path for path in folder.iterdir() if path.name.isdecimal()]
+    damaged = []
+    for path in sorted(paths, key=lambda path: int(path.name), reverse=True):
+        if _is_intact(path):
+            return int(path.name), damaged
+        damaged.append(path)
+    return None, damaged
+
+
+def _is_intact(path: Path) -> bool:
+    """Return True if the files of a checkpoint are those that were written."""
+    if not path.is_dir():
+        return False
+    if not (path / DIGEST).exists():
+        return True
+    try:
+        return read_text(path / DIGEST) == _digest(path)
+    except (ValueError, OSError):
+        return False
+
+
+def _digest(path: Path) -> str:
+    return folder_digest(path, without=DIGEST)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence absl, to which Orbax logs its routine, and errors that it raises as well."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 class Checkpoints:
-    """A folder that keeps its latest checkpoint and the one with the lowest value."""
+    """A folder that keeps its latest checkpoint, and the one before it."""
 
     def __init__(self, folder: Path) -> None:
         """Open `folder`; create it if missing."""
-        policy = ocp.checkpoint_managers.AnyPreservationPolicy(
-            [
-                ocp.checkpoint_managers.LatestN(1),
-                ocp.checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics["value"], reverse=True, n=1
-                ),
-            ]
-        )
         # Only process 0 reads and writes, without a barrier.
         several = jax.process_count() > 1
         primary = ocp.options.MultiprocessingOptions(active_processes={0} if several else None)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy,
+            preservation_policy=ocp.checkpoint_managers.LatestN(2),
             enable_async_checkpointing=False,
             create=not several,
             multiprocessing_options=primary,
@@ -45,7 +85,8 @@ class Checkpoints:
         # Orbax saves nothing, without an error, under a relative path.
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        with _quiet():
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> Self:
         """Return the checkpoints."""
@@ -58,23 +99,32 @@ class Checkpoints:
         trace: TracebackType | None,
     ) -> None:
         """Wait for pending writes and close."""
-        self._manager.close()
+        with _quiet():
+            self._manager.close()
 
-    def save(self, tree: Any, meta: dict[str, Any], value: float | None = None) -> int:
-        """Write the next checkpoint, durable on return; the lowest `value` is kept as best."""
+    def save(self, tree: Any, meta: dict[str, Any]) -> int:
+        """Write the next checkpoint with its digest, durable on return; return its number."""
         number = self.next()
-        best = value if value is not None and math.isfinite(value) else math.inf
-        saved = self._manager.save(
-            number,
-            args=ocp.args.Composite(
-                tree=ocp.args.StandardSave(jax.tree.map(np.asarray, tree)),
-                meta=ocp.args.JsonSave(meta),
-            ),
-            metrics={"value": best},
-        )
-        self._manager.wait_until_finished()
+        try:
+            with _quiet():
+                saved = self._manager.save(
+                    number,
+                    args=ocp.args.Composite(
+                        tree=ocp.args.StandardSave(jax.tree.map(np.asarray, tree)),
+                        meta=ocp.args.JsonSave(meta),
+                    ),
+                )
+                self._manager.wait_until_finished()
+        except ValueError as error:
+            # TensorStore's error of a full disk.
+            if code := re.search(r"os_error_code='(\d+)'", str(error)):
+                number = int(code[1])
+                raise OSError(number, os.strerror(number), str(self.folder)) from error
+            raise
         if not saved:
             raise OSError(f"checkpoint {number} was not written to {self.folder}")
+        path = self.folder / str(number)
+        write_text(path / DIGEST, _digest(path))
         return number
 
     def next(self) -> int:
@@ -96,7 +146,8 @@ class Checkpoints:
             "use the config it was made with, or --restart"
         )
         try:
-            restored = self._manager.restore(number, args=args)
+            with _quiet():
+                restored = self._manager.restore(number, args=args)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{refusal} ({' '.join(str(error).split())[:200]})") from error
         # Orbax may restore arrays of another shape without an error.

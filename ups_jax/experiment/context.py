@@ -17,6 +17,7 @@ from ups_jax.experiment.signals import StopFlag
 from ups_jax.progress import ProgressBar
 from ups_jax.sharding import Mesh
 from ups_jax.stages import STAGES
+from ups_jax.tracking import Position
 from ups_jax.tracking.schema import SERIES, Schema
 
 
@@ -63,20 +64,28 @@ def resume_command() -> str:
 
 @dataclass(frozen=True)
 class ResumeState:
-    """Newest checkpoint of each stage, from earlier segments of a run."""
+    """Newest checkpoint of each stage, in their order, from earlier segments of a run."""
 
     saved: Mapping[str, Checkpoint] = field(default_factory=dict)
 
     @property
-    def offset(self) -> int:
-        """Bytes of metrics.jsonl at the time of the newest checkpoint."""
-        return max((saved.meta["offset"] for saved in self.saved.values()), default=0)
+    def position(self) -> Position:
+        """End of the series at the time of the newest checkpoint."""
+        if not self.saved:
+            return Position()
+        newest = self._newest
+        steps = {STAGES[name].series: saved.meta["step"] for name, saved in self.saved.items()}
+        return Position(newest["offset"], newest.get("rows_digest"), steps)
 
     @property
     def wall(self) -> dict[str, float]:
         """Seconds of earlier segments, and of their data generation."""
-        notes = [saved.meta for saved in self.saved.values()]
-        return dict(max(notes, key=lambda note: note["offset"])["wall"]) if notes else {}
+        return dict(self._newest["wall"]) if self.saved else {}
+
+    @property
+    def _newest(self) -> dict[str, Any]:
+        """Metadata of the last stage's checkpoint: stages are trained one after another."""
+        return list(self.saved.values())[-1].meta
 
 
 @dataclass

@@ -12,7 +12,6 @@ from ups_jax import config, tracking
 from ups_jax.data import save_predictions
 from ups_jax.emulator import fit_statistics, num_params
 from ups_jax.experiment import distributed, dry_run, environment, schedule, training, verdict
-from ups_jax.experiment import workdir as folder
 from ups_jax.experiment.admission import prepare
 from ups_jax.experiment.artifacts import STAGE_COLUMNS, publish
 from ups_jax.experiment.context import RunContext, RunOptions, resume_command
@@ -25,7 +24,7 @@ from ups_jax.experiment.evaluation import (
     validation_error,
 )
 from ups_jax.experiment.trained import save_params
-from ups_jax.files import write_json, write_text
+from ups_jax.files import DamagedFile, read_text, write_json, write_text
 from ups_jax.stages import STAGES
 from ups_jax.types import Interrupted, Params
 
@@ -71,7 +70,7 @@ def _open(context: RunContext) -> tracking.RunRecord:
         context.workdir,
         schema=schema,
         mode=context.options.wandb_mode,
-        resume_offset=context.resumed.offset,
+        resume=context.resumed.position,
     )
 
 
@@ -79,7 +78,10 @@ def _print_results(context: RunContext) -> int:
     """Print the results of a finished workdir -> exit code."""
     workdir = context.workdir
     if distributed.is_primary():
-        print(folder.read_text(workdir / "table.txt"))
+        try:
+            print(read_text(workdir / "table.txt"))
+        except DamagedFile as error:
+            print(f"warning: {error}; the report holds the table", file=sys.stderr)
         print(f"report: {workdir / 'report.html'}")
     return distributed.broadcast_from_primary(lambda: verdict.exit_code(workdir, context.options))
 

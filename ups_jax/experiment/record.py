@@ -10,7 +10,7 @@ import numpy as np
 from ups_jax import config, leaderboard
 from ups_jax.experiment.context import RunContext
 from ups_jax.experiment.datasets import Splits, eval_steps
-from ups_jax.files import flatten, read_json
+from ups_jax.files import flatten, json_lines, read_json
 from ups_jax.forecast import FORECASTERS
 from ups_jax.leaderboard import Row
 from ups_jax.tracking import RunRecord
@@ -111,8 +111,8 @@ def curves_of(
 
 def _progress(workdir: Path) -> dict[str, list[float | None]]:
     """Return the operator's validation error against its training seconds."""
-    text = (workdir / "metrics.jsonl").read_text(encoding="utf-8")
-    rows = [json.loads(line) for line in text.splitlines() if '"operator/step"' in line]
+    content = (workdir / "metrics.jsonl").read_bytes()
+    rows = map(json.loads, json_lines(content, {"operator/step": int})[0])
     elapsed, last_step, seconds, errors = 0.0, 0, [], []
     for row in rows:
         step, rate = row["operator/step"], row.get("operator/steps_per_s")

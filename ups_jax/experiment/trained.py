@@ -1,6 +1,5 @@
 """Trained emulators on disk: saved from Python, or by a run."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ from ups_jax.config import base
 from ups_jax.config.renames import NAME_RENAMES, RENAMED_SCHEMA, SELECTED_FOLDER
 from ups_jax.emulator import Emulator, init
 from ups_jax.experiment.build import build
-from ups_jax.experiment.checkpoint import Checkpoints
-from ups_jax.experiment.workdir import read_text
-from ups_jax.files import write_json
+from ups_jax.experiment.checkpoint import Checkpoints, newest_intact
+from ups_jax.files import DamagedFile, read_json, write_json
 from ups_jax.pde import PDES
 from ups_jax.types import Params
 
@@ -50,10 +48,12 @@ def load(folder: str | Path) -> tuple[Emulator, Params, Any]:
     Raises ValueError on a folder without a config or parameters, and on parameters that do not fit.
     """
     folder = Path(folder).expanduser()
-    record = folder / "config.json"
-    if not record.exists():
+    try:
+        saved = read_json(folder / "config.json", None)
+    except DamagedFile as error:
+        raise ValueError(f"{error}; the run's training command writes it again") from error
+    if saved is None:
         raise ValueError(f"{folder} holds no run: config.json is missing; train one first")
-    saved = json.loads(read_text(record))
     cfg = config.from_dict(saved)
     emulator = build(cfg)
     found = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
@@ -63,10 +63,14 @@ def load(folder: str | Path) -> tuple[Emulator, Params, Any]:
     old_names = {new: old for old, new in names.items()}
     example = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
     example = {old_names.get(name, name): value for name, value in example.items()}
+    number, damaged = newest_intact(found)
+    if number is None:
+        what = f"{damaged[0]} is damaged" if damaged else f"{found} holds no checkpoint"
+        raise ValueError(
+            f"{what}; restore it from a copy, or remove {folder / 'summary.json'}\n"
+            "and rerun the training command, which selects the parameters again"
+        )
     with Checkpoints(found) as checkpoints:
-        number = checkpoints.latest()
-        if number is None:
-            raise ValueError(f"{found} holds no checkpoint; train again")
         tree = checkpoints.restore(number, example).tree
     params = {names.get(name, name): value for name, value in tree.items()}
     return emulator, jax.tree.map(np.asarray, params), cfg

@@ -13,10 +13,11 @@ import numpy as np
 from ups_jax import config, tracking
 from ups_jax.emulator import Emulator, init
 from ups_jax.experiment import distributed, schedule
-from ups_jax.experiment.checkpoint import Checkpoint, Checkpoints
+from ups_jax.experiment.checkpoint import Checkpoint, Checkpoints, newest_intact
 from ups_jax.experiment.context import ResumeState, RunContext
 from ups_jax.experiment.datasets import Splits
 from ups_jax.experiment.environment import machine_info
+from ups_jax.files import set_aside
 from ups_jax.sharding import to_host
 from ups_jax.stages import STAGES
 from ups_jax.train import (
@@ -81,17 +82,28 @@ def unstack_networks(params: Params, cfg: Any) -> list[Params]:
 
 
 def load_checkpoints(context: RunContext) -> ResumeState:
-    """Read the newest checkpoint of every stage. Raises ValueError if one does not fit the run."""
+    """Read the newest intact checkpoint of every stage, and set damaged ones aside.
+
+    Raises ValueError if one does not fit the run.
+    """
     saved = {}
     for name in context.cfg.stages:
         folder = context.workdir / "ckpt" / name
+        if not folder.exists():
+            continue
         if not folder.is_dir():
+            set_aside(folder, "it is no folder", f"stage {name} starts again")
+            continue
+        number, damaged = newest_intact(folder)
+        for path in damaged:
+            then = f"stage {name} " + (
+                f"resumes from checkpoint {number}" if number else "starts again"
+            )
+            set_aside(path, "its files are not those that were written", then)
+        if number is None:
             continue
         with Checkpoints(folder) as checkpoints:
-            newest = checkpoints.latest()
-            if newest is None:
-                continue
-            saved[name] = checkpoints.restore(newest, _abstract_state(context, name))
+            saved[name] = checkpoints.restore(number, _abstract_state(context, name))
         notes = saved[name].meta
         assert context.splits is not None
         expected = {"schema": config.SCHEMA, "data_hash": context.splits.record["hash"]["train"]}
@@ -161,12 +173,12 @@ def run_stage(
                 "key": jax.random.key_data(key).tolist(),
                 "progress": progress._asdict(),
                 "offset": run.offset(),
+                "rows_digest": run.digest(),
                 "data_hash": splits.record["hash"]["train"],
                 "wall": _elapsed(context),
                 "machine": machine_info(),
             }
-            improved = step in progress.best_step and progress.pending is None
-            checkpoints.save(tree, notes, min(progress.best_value) if improved else None)
+            checkpoints.save(tree, notes)
             run.commit()
 
         result = train_stage(

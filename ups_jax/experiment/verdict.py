@@ -11,7 +11,7 @@ from ups_jax import leaderboard
 from ups_jax.experiment import record
 from ups_jax.experiment.context import RunContext, RunOptions
 from ups_jax.experiment.datasets import Splits
-from ups_jax.files import read_json, write_json
+from ups_jax.files import digest, salvage_json, set_aside, write_json
 from ups_jax.leaderboard import BoardState, Leaderboard, PromotionDecision, Regression, Row
 from ups_jax.leaderboard.gates import check, passed
 from ups_jax.leaderboard.page import write_page
@@ -78,7 +78,11 @@ def page_path(cfg: Any, workdir: Path) -> Path:
 def baseline(context: RunContext, splits: Splits, run_id: str) -> BoardState:
     """Return the board before the run began; `baseline.json` keeps it for a resumed run."""
     path, board = context.workdir / "baseline.json", record.board_name(context.cfg, splits)
-    saved = read_json(path, None)
+    then = "the board as it is now is the baseline"
+    saved = salvage_json(path, None, keys=("board", "champion", "history"), then=then)
+    if saved is not None and saved.pop("digest", None) not in (None, digest(saved)):
+        set_aside(path, "its values were changed", then)
+        saved = None
     if saved is None or saved["board"] != board:
         entries = leaderboard.read(board_path(context.cfg, context.workdir))
         update = record.fingerprint_updater(context.cfg)
@@ -92,7 +96,7 @@ def baseline(context: RunContext, splits: Splits, run_id: str) -> BoardState:
             if fingerprint and row.get("seedless_fingerprint") == fingerprint and row not in recent
         ]
         saved = {"board": board, "champion": state.champion, "history": [*alike, *recent]}
-        write_json(path, saved)
+        write_json(path, {**saved, "digest": digest(saved)})
     champion = saved["champion"] and leaderboard.upgrade_row(saved["champion"])
     return BoardState(champion, tuple(map(leaderboard.upgrade_row, saved["history"])))
 
@@ -146,11 +150,12 @@ def judge(
 def exit_code(workdir: Path, options: RunOptions) -> int:
     """Return 3 if an option makes a failed gate or a regression fatal, else 0.
 
-    Gates without a verdict count as failed.
+    Without a verdict, gates and regressions count as failed.
     """
-    saved = read_json(workdir / "verdict.json", {})
+    then = "gates and regressions count as failed"
+    saved = salvage_json(workdir / "verdict.json", {}, then=then)
     failed = options.fail_on_gate and not saved.get("gates_met")
-    return 3 if failed or (options.fail_on_regression and saved.get("worse")) else 0
+    return 3 if failed or (options.fail_on_regression and saved.get("worse", True)) else 0
 
 
 def log_verdict(ruling: RunVerdict, run: RunRecord) -> None:

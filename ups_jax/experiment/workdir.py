@@ -1,25 +1,33 @@
 """The folder of a run: its lock, its state and its trained emulator."""
 
 import fcntl
-import json
 import os
 import platform
 import sys
 from pathlib import Path
 from typing import IO, Any
 
-from ups_jax import config
-from ups_jax.files import scratch_files, write_json
+from ups_jax import config, tracking
+from ups_jax.files import (
+    DamagedFile,
+    read_json,
+    read_text,
+    salvage_json,
+    scratch_files,
+    write_json,
+)
 
-
-def read_text(path: Path) -> str:
-    """Read a text file without its last line break."""
-    return path.read_text(encoding="utf-8").rstrip("\n")
+SUBFOLDERS = ("ckpt", "figures", "tables")
+FILE_SUFFIXES = (".html", ".json", ".jsonl", ".npz", ".png", ".txt")
 
 
 def is_finished(workdir: Path) -> bool:
-    """Return True if the run has finished: its summary is written last."""
-    return (workdir / "summary.json").exists()
+    """Return True if the run has finished: its summary is written last.
+
+    A damaged summary is set aside: the run evaluates again.
+    """
+    then = "the run's command makes it again from its checkpoints"
+    return bool(salvage_json(workdir / "summary.json", {}, then=then))
 
 
 def holds_run(workdir: Path) -> bool:
@@ -28,27 +36,67 @@ def holds_run(workdir: Path) -> bool:
 
 
 def check_workdir(workdir: Path, cfg: Any) -> None:
-    """Raise ValueError if the folder has a run of another config or cannot be written."""
-    record = workdir / "config.json"
-    if record.exists():
-        changed = config.difference(json.loads(read_text(record)), config.to_dict(cfg))
-        if changed:
-            raise ValueError(
-                f"{workdir} holds a run of another config: {'; '.join(changed)}\n"
-                "use another --workdir, or --restart to move that run aside"
-            )
-        return
+    """Raise ValueError if the folder has a run of another config, or cannot be used.
+
+    A damaged `config.json` is written again if `metadata.json` shows that it held this config.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"{workdir} is a file; use another --workdir")
+    if holds_run(workdir):
+        _check_entries(workdir)
+        _check_config(workdir, cfg)
+        tracking.saved_id(workdir)
+        if (workdir / "summary.json").exists():
+            return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if set(workdir.iterdir()) - set(scratch_files(workdir)):
+        if not holds_run(workdir) and set(workdir.iterdir()) - set(scratch_files(workdir)):
             raise ValueError(f"{workdir} is not empty and holds no run; use another --workdir")
-        probe = workdir / ".writable"
+        # A kill leaves a name that counts as a scratch file.
+        probe = workdir / f".probe.{os.getpid()}.part"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise ValueError(
             f"cannot write to {workdir}: {error.strerror}; use another --workdir"
         ) from error
+
+
+def _check_config(workdir: Path, cfg: Any) -> None:
+    record = workdir / "config.json"
+    try:
+        saved = read_json(record, {})
+    except DamagedFile as error:
+        if _saved_fingerprint(workdir) != config.fingerprint(cfg):
+            raise ValueError(
+                f"{error}\nrestore it from a copy, use another --workdir, or --restart to move "
+                "that run aside"
+            ) from error
+        print(f"warning: {error}; it is written again", file=sys.stderr)
+        write_json(record, config.to_dict(cfg))
+        return
+    changed = config.difference(saved, config.to_dict(cfg))
+    if changed:
+        raise ValueError(
+            f"{workdir} holds a run of another config: {'; '.join(changed)}\n"
+            "use another --workdir, or --restart to move that run aside"
+        )
+
+
+def _saved_fingerprint(workdir: Path) -> str | None:
+    try:
+        return read_json(workdir / "metadata.json", {}).get("fingerprint")
+    except DamagedFile:
+        return None
+
+
+def _check_entries(workdir: Path) -> None:
+    """Raise ValueError if a folder stands where the run keeps a file, or the reverse."""
+    for path in sorted((*workdir.iterdir(), *workdir.glob("tables/*"), *workdir.glob("figures/*"))):
+        if path.is_dir() and path.suffix in FILE_SUFFIXES:
+            raise ValueError(f"{path} is a folder, and the run keeps a file there; move it away")
+        if path.name in SUBFOLDERS and not path.is_dir():
+            raise ValueError(f"{path} is a file, and the run keeps a folder there; move it away")
 
 
 def is_finished_run(workdir: Path, cfg: Any) -> bool:
@@ -62,7 +110,7 @@ def create(workdir: Path, cfg: Any, *, restart: bool) -> None:
     if restart and holds_run(workdir):
         _move_aside(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    for scratch in scratch_files(workdir):
+    for scratch in scratch_files(workdir, below=True):
         scratch.unlink()
     if not (workdir / "config.json").exists():
         write_json(workdir / "config.json", config.to_dict(cfg))
@@ -109,18 +157,26 @@ def lock_holder(workdir: Path) -> str | None:
 
 
 def _lock_path(workdir: Path) -> Path:
-    """Return the lock file next to the folder, which may not exist yet or be moved aside."""
-    workdir = workdir.absolute()
+    """Return the lock file next to the folder, which may not exist yet or be moved aside.
+
+    All spellings of one folder have one lock.
+    """
+    workdir = workdir.resolve()
     return workdir.with_name(f".{workdir.name}.lock")
 
 
 def _read_holder(path: Path) -> str:
-    return path.read_text(encoding="utf-8").strip() or "another process"
+    try:
+        return read_text(path)
+    except DamagedFile:
+        return "another process"
 
 
 def _move_aside(workdir: Path) -> None:
-    id_file = workdir / "run_id.txt"
-    run_id = read_text(id_file) if id_file.exists() else "unstarted"
+    try:
+        run_id = tracking.saved_id(workdir) or "unstarted"
+    except ValueError:
+        run_id = "damaged"
     target = workdir.with_name(f"{workdir.name}.{run_id}")
     number = 1
     while target.exists():

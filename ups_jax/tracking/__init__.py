@@ -1,6 +1,7 @@
 """The record of a run: one W&B run for each pipeline, and the same events as local files."""
 
 import os
+import re
 import secrets
 import string
 from collections.abc import Mapping
@@ -8,11 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ups_jax.files import read_json, write_json, write_text
+from ups_jax.files import DamagedFile, read_json, read_text, write_json, write_text
 from ups_jax.registry import lookup
 from ups_jax.tracking.record import RunRecord
 from ups_jax.tracking.schema import SERIES, Schema, plain
-from ups_jax.tracking.sinks import FileSink, WandBSink, open_wandb
+from ups_jax.tracking.sinks import START, FileSink, Position, WandBSink, open_wandb
 
 # One class serves both: `start` gives the record its sinks, MemoryRun(schema) has none.
 WandBContext = MemoryRun = RunRecord
@@ -28,21 +29,19 @@ def start(
     *,
     schema: Schema,
     mode: str | None = None,
-    resume_offset: int = 0,
+    resume: Position = START,
 ) -> RunRecord:
-    """Start or resume the run of `workdir`; `metrics.jsonl` is cut to `resume_offset` bytes."""
+    """Start or resume the run of `workdir`; `metrics.jsonl` is cut to a position."""
     workdir = Path(workdir).absolute()
     mode = _resolve_mode(mode)
-    run = _local_record(workdir, schema)
-    run.rewind(resume_offset)
+    run = _local_record(workdir, schema, resume)
     if not (workdir / "alerts.json").exists():
         write_json(workdir / "alerts.json", [])
-    id_file = workdir / "run_id.txt"
-    resumed = id_file.exists()
-    if not resumed:
-        alphabet = string.ascii_lowercase + string.digits
-        write_text(id_file, "".join(secrets.choice(alphabet) for _ in range(8)) + "\n")
-    run.id = id_file.read_text(encoding="utf-8").strip()
+    saved = saved_id(workdir)
+    resumed = saved is not None
+    alphabet = string.ascii_lowercase + string.digits
+    run.id = saved or "".join(secrets.choice(alphabet) for _ in range(8))
+    write_text(workdir / "run_id.txt", run.id + "\n")
     config, log = plain(cfg), cfg["log"]
     run.tags = list(log.get("tags") or ())
     project = {"project": log["project"], "entity": log.get("entity")}
@@ -66,15 +65,15 @@ def reopen(workdir: Path | str, *, schema: Schema, mode: str | None = None) -> R
     """Open a finished run again to extend its summary; id, config and series stay untouched."""
     workdir = Path(workdir).absolute()
     resolved = _resolve_mode(mode)
-    id_file = workdir / "run_id.txt"
-    if not id_file.exists():
-        raise ValueError(f"{workdir} holds no run: {id_file.name} is missing")
-    about = read_json(workdir / "wandb_run.json", {})
+    saved = saved_id(workdir)
+    if saved is None:
+        raise ValueError(f"{workdir} holds no run: run_id.txt is missing")
+    about = _wandb_record(workdir, mode)
     # A run without a W&B record gets one only by an explicit flag.
     if mode is None and about.get("mode") == "disabled":
         resolved = "disabled"
     run = _local_record(workdir, schema)
-    run.id = id_file.read_text(encoding="utf-8").strip()
+    run.id = saved
     with ExitStack() as on_error:
         on_error.push(run)
         project, entity = about.get("project"), about.get("entity")
@@ -83,11 +82,51 @@ def reopen(workdir: Path | str, *, schema: Schema, mode: str | None = None) -> R
     return run
 
 
-def _local_record(workdir: Path, schema: Schema) -> RunRecord:
+def _wandb_record(workdir: Path, mode: str | None) -> dict[str, Any]:
+    """Return the project and mode of a finished run, which are not needed without W&B."""
+    try:
+        return read_json(workdir / "wandb_run.json", {})
+    except DamagedFile as error:
+        if mode == "disabled":
+            return {}
+        raise ValueError(f"{error}; use --wandb_mode disabled") from error
+
+
+def saved_id(workdir: Path) -> str | None:
+    """Return the id of a folder's run, from `run_id.txt` or `wandb_run.json`; None if new.
+
+    Raises ValueError if both are damaged, or name different runs.
+    """
+    found: dict[str, str] = {}
+    problems: list[DamagedFile] = []
+    for name in ("run_id.txt", "wandb_run.json"):
+        path = workdir / name
+        try:
+            if path.exists():
+                found[name] = _id_in(path)
+        except DamagedFile as error:
+            problems.append(error)
+    if len(set(found.values())) == 2 or problems and not found:
+        problem = problems[0] if problems else f"{workdir}: {' and '.join(found)} name two runs"
+        raise ValueError(
+            f"{problem}\nwrite the id of the run to run_id.txt and remove wandb_run.json, or use "
+            "--restart"
+        )
+    return next(iter(found.values()), None)
+
+
+def _id_in(path: Path) -> str:
+    value = read_text(path) if path.suffix == ".txt" else read_json(path, {}, keys=["id"])["id"]
+    if not isinstance(value, str) or not re.fullmatch(r"[\w-]+", value):
+        raise DamagedFile(path, "it holds no id of a run")
+    return value
+
+
+def _local_record(workdir: Path, schema: Schema, cut: Position | None = None) -> RunRecord:
     workdir.mkdir(parents=True, exist_ok=True)
     files = FileSink(workdir)
     run = RunRecord(schema, [files], mode="disabled")
-    run.restore(files.lines(), files.alerts())
+    run.restore(files.lines(cut), files.alerts())
     return run
 
 

@@ -3,10 +3,10 @@
 import json
 import operator
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
+from ups_jax.files import digest
 from ups_jax.registry import lookup
 from ups_jax.tracking.schema import Schema, number, plain
 
@@ -17,10 +17,10 @@ class RunRecord:
     """Series, summary, tables, media and alerts of one run: a context manager.
 
     Without sinks the record stays in memory, for notebooks, tests and secondary processes. A sink
-    is any object with methods named after the events it stores: `row(line)`, `rewind(offset)`,
-    `commit(rows)`, `scalars(entries)`, `summary(entries)`, `table(table)`, `figure(key, path)`,
-    `html(key, path)`, `config(updates)`, `alert(alert)`, `tags(tags)`, `preempting()`,
-    `finish(exit_code)`. Set `exit_code` before raising to record a code other than the exception's.
+    is any object with methods named after the events it stores: `row(line)`, `commit(rows)`,
+    `scalars(entries)`, `summary(entries)`, `table(table)`, `figure(key, path)`, `html(key, path)`,
+    `config(updates)`, `alert(alert)`, `tags(tags)`, `preempting()`, `finish(exit_code)`. Set
+    `exit_code` before raising to record a code other than the exception's.
     """
 
     def __init__(self, schema: Schema, sinks: Sequence[Any] = (), *, mode: str = "memory") -> None:
@@ -89,16 +89,9 @@ class RunRecord:
         """Size of all rows in bytes, as in `metrics.jsonl`; a checkpoint stores it."""
         return sum(map(len, self._lines))
 
-    def rewind(self, offset: int) -> None:
-        """Drop the rows after `offset` bytes and all pending rows."""
-        ends = list(accumulate(map(len, self._lines), initial=0))
-        if offset not in ends:
-            raise ValueError(
-                f"no row ends at byte {offset}: the series holds {ends[-1]} bytes; rewind to a "
-                "value of offset()"
-            )
-        self.restore(self._lines[: ends.index(offset)], self.alerts)
-        self._emit("rewind", offset)
+    def digest(self) -> str:
+        """Digest of all rows, which a checkpoint stores with their size."""
+        return digest(b"".join(self._lines))
 
     def log_eval_summary(self, metrics: Mapping[str, Any], prefix: str = "eval") -> None:
         """Record summary scalars `<prefix>/<name>`, or `<name>` where the prefix is empty."""

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ups_jax.files import json_lines
+
 POLL_S = 0.2
 
 
@@ -52,6 +54,5 @@ def follow(
 def validations(metrics: Path) -> list[tuple[int, float]]:
     """Return (step, validation error) of stage operator, from complete lines only."""
     content = metrics.read_bytes() if metrics.exists() else b""
-    rows = [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
-    key = "operator/val_nrmse"
+    rows, key = map(json.loads, json_lines(content, {})[0]), "operator/val_nrmse"
     return [(row["operator/step"], row[key]) for row in rows if row.get(key) is not None]
