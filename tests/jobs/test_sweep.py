@@ -117,13 +117,20 @@ def test_an_interrupted_study_resumes_prunes_and_enters_one_winner(tmp_path, cap
     assert trials(tmp_path, values) == 0
     captured = capsys.readouterr()
     assert "trial 4: pruned" in captured.err and "winner: trial-0001 (w4)" in captured.out
-    assert trials(tmp_path, values) == 0
+    record = tmp_path / "s" / "sweep.json"
+    saved = json.loads(record.read_text())
+    saved["config"]["schema"], saved["config"]["seeds"] = 2, saved["config"].pop("num_seeds")
+    record.write_text(json.dumps(saved))
+    assert trials(tmp_path, values) == 0, "older keys are renamed"
     # Width 8 was interrupted and started twice; finished trials did not restart.
     assert started.read_text().split() == ["2", "4", "6", "8", "8", "64"]
     board = read(tmp_path / "leaderboard.jsonl")
     assert [row["id"] for row in board.runs] == ["w4"] and board.events[0]["id"] == "w4"
     assert board.runs[0]["report"] == "s/trial-0001/report.html"
     assert trials(tmp_path, "2,4") == 2
+    assert "has a different sweep (--sweep operator.width=2,4,6,8,64)" in capsys.readouterr().err
+    assert trials(tmp_path, values, "--config.seed=1") == 2
+    assert "has a different sweep (seed: 0 -> 1)" in capsys.readouterr().err
 
 
 PARENT = """

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ups_jax import config
-from ups_jax.experiment import pipeline
+from ups_jax.experiment import dry_run, pipeline
 from ups_jax.experiment.build import build
 from ups_jax.experiment.context import RunContext, default_workdir
 from ups_jax.experiment.signals import StopFlag
@@ -43,13 +43,15 @@ def prepare(options: SweepOptions, stop: StopFlag) -> RunContext | Command:
     if options.trials and not space.ranges:
         raise ValueError("--trials needs a range; lists of values run every combination")
     study.import_optuna()
-    _check_corners(options, space)
     folder = options.workdir or Path("runs") / "sweeps" / name
-    return Command(cfg, space, folder, options, stop)
+    command = Command(cfg, space, folder, options, stop)
+    if not study.resumes(command):
+        _check_corners(options, space)
+    return command
 
 
 def _check_corners(options: SweepOptions, space: Space) -> None:
-    """Load the config of every corner, and build the emulator of every value: building is slow."""
+    """Load the config of every corner. Build the emulator of every value once: building is slow."""
     if (count := space.num_corners()) > MAX_CORNERS:
         raise ValueError(f"--sweep has {count} combinations; at most {MAX_CORNERS} are allowed")
     built: set[tuple[str, str]] = set()
@@ -57,7 +59,7 @@ def _check_corners(options: SweepOptions, space: Space) -> None:
         cfg = config.load(options.config, {**options.overrides, **overrides})
         if not built.issuperset(overrides.items()):
             built.update(overrides.items())
-            build(cfg)
+            dry_run.require_memory(cfg, build(cfg))
 
 
 def execute(command: RunContext | Command) -> int:

@@ -57,15 +57,30 @@ def import_optuna() -> Any:
     return optuna
 
 
+def resumes(command: Command) -> bool:
+    """Return True if the folder has this sweep, perhaps with older keys. ValueError if another."""
+    record, saved = _record(command), read_json(command.folder / "sweep.json", None)
+    if saved is None:
+        return False
+    changed = [f"--sweep {word}" for word in saved["sweep"] if word not in record["sweep"]]
+    changed += [f"--sweep {word}" for word in record["sweep"] if word not in saved["sweep"]]
+    changed += config.difference(saved["config"], record["config"])
+    if changed:
+        raise ValueError(
+            f"{command.folder} has a different sweep ({changed[0]}); choose another --name"
+        )
+    return True
+
+
+def _record(command: Command) -> dict[str, Any]:
+    return {"sweep": sorted(command.options.sweep), "config": config.to_dict(command.cfg)}
+
+
 def run(command: Command) -> int:
     """Run all unfinished trials, then enter the winner -> exit code."""
     folder, space = command.folder, command.space
-    record = {"sweep": sorted(command.options.sweep), "config": config.to_dict(command.cfg)}
-    if read_json(folder / "sweep.json", record) != record:
-        print(f"error: {folder} has a different sweep; choose another --name", file=sys.stderr)
-        return BAD_INPUT
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "sweep.json", record)
+    write_json(folder / "sweep.json", _record(command))
     optuna, study = _open_study(command)
     state = optuna.trial.TrialState
     # Trials that ran when the parent was killed resume first, in their folders.
