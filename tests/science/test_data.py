@@ -530,6 +530,12 @@ def test_split_is_recorded_disjoint_and_stable():
 SPLIT_OF_20 = [4, 12]
 
 
+def test_a_small_file_is_tested_on_a_tenth():
+    """The default of 1,000 test samples is more than the file has."""
+    parts = split(40, seed=0, train=30, val=4, test=1000)
+    assert parts["test"].tolist() == [0, 1, 2, 3] and len(parts["train"]) == 30
+
+
 def test_a_shuffled_test_split_is_a_random_part_of_the_file():
     """A file sorted by a parameter would be tested at one end only."""
     sizes = dict(train=70, val=10, test=20, shuffle_test=True)

@@ -76,10 +76,12 @@ def split(
 ) -> dict[str, np.ndarray]:
     """Return the sample numbers of `train`, `val` and `test` among the `n` samples of a file.
 
-    Test is the first `test` samples, as in PDEBench, or with `shuffle_test` any. The others are
-    permuted by `seed`: validation takes the first ones, training the next. Neither depends on the
-    size of the training split. Raises ValueError if there are too few samples.
+    Test is the first `test` samples, as in PDEBench, or with `shuffle_test` any; it is a tenth of
+    a file that has fewer than `test` samples. The others are permuted by `seed`: validation takes
+    the first ones, training the next. Neither depends on the size of the training split. Raises
+    ValueError if there are too few samples.
     """
+    test = test if test < n else max(1, n // 10)
     sizes = {"train": train, "val": val, "test": test}
     if min(sizes.values()) < 1:
         raise ValueError(f"split sizes are {sizes}; every split needs at least one sample")
