@@ -28,6 +28,7 @@ from ups_jax.leaderboard import (
     worst_regressions,
 )
 from ups_jax.leaderboard.metrics import best_of
+from ups_jax.leaderboard.page import write_page
 from ups_jax.leaderboard.regression import IMPROVED, REGRESSED, UNCHANGED
 from ups_jax.leaderboard.rows import ROW_SCHEMA
 from ups_jax.types import NO_BASELINE
@@ -220,14 +221,17 @@ def test_a_run_is_promoted_against_the_board_at_the_moment_it_is_entered(
 
 def test_equal_runs_that_end_together_promote_one(tmp_path):
     path = tmp_path / "board.jsonl"
+
+    def end(i: int) -> None:
+        leaderboard.enter_run(path, row(f"run-{i}"), margin=0.02, promote=True, by="run")
+        write_page(path)
+
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(
-            lambda i: leaderboard.enter_run(
-                path, row(f"run-{i}"), margin=0.02, promote=True, by="run"
-            ), range(8),
-        ))  # fmt: skip
+        list(pool.map(end, range(8)))
     entries = read(path)
     assert len(entries.runs) == 8 and len(entries.events) == 1 and not entries.problems
+    text = path.with_suffix(".html").read_text()
+    assert all(f'"id":"run-{i}"' in text for i in range(8))
 
 
 def test_the_spread_between_runs_of_one_recipe_is_a_margin_too():

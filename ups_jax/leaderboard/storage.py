@@ -47,11 +47,11 @@ def enter(path: Path, row: Row, decide: Callable[[Leaderboard], Row | None]) -> 
     entered before, by a process that was killed at its end, keeps its line.
     """
     with locked(path):
-        before = _read(path)
+        before = read_locked(path)
         is_new = all(run["id"] != row["id"] for run in before.runs)
         lines = [row] * is_new + [event for event in [decide(before)] if event is not None]
         _append(path, lines)
-        return _read(path)
+        return read_locked(path)
 
 
 def require_writable(path: Path) -> None:
@@ -92,10 +92,11 @@ def read(path: Path) -> Leaderboard:
     if not path.exists():
         return Leaderboard()
     with locked(path, read_only=True):
-        return _read(path)
+        return read_locked(path)
 
 
-def _read(path: Path) -> Leaderboard:
+def read_locked(path: Path) -> Leaderboard:
+    """Read as `read` does; the caller holds the lock."""
     runs: dict[str, Row] = {}
     entries = Leaderboard()
     content = path.read_bytes() if path.exists() else b""

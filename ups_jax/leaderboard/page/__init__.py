@@ -12,7 +12,7 @@ from ups_jax.files import flatten, write_text
 from ups_jax.leaderboard.metrics import significant
 from ups_jax.leaderboard.ranking import RANKING_METRIC, champions
 from ups_jax.leaderboard.rows import Row
-from ups_jax.leaderboard.storage import read
+from ups_jax.leaderboard.storage import locked, read_locked
 from ups_jax.metrics import direction_of_key
 
 ROW_KEYS = (
@@ -23,9 +23,14 @@ SCRIPTS = ("dom.js", "axes.js", "chart.js", "compare.js", "columns.js", "page.js
 
 
 def write_page(path: Path) -> Path:
-    """Write the page of the leaderboard at `path`, and return the page's path."""
-    entries, target = read(path), path.with_suffix(".html")
-    write_text(target, page(entries.runs, champions(entries.events), entries.events))
+    """Write the page of the leaderboard at `path`, and return the page's path.
+
+    Runs that end together write one after another, so that the last page has them all.
+    """
+    target = path.with_suffix(".html")
+    with locked(path):
+        entries = read_locked(path)
+        write_text(target, page(entries.runs, champions(entries.events), entries.events))
     return target
 
 
