@@ -838,6 +838,18 @@ def test_help_prints_the_keys_and_exits_0(capsys):
     assert caught.value.code == 0 and "--fail_on_gate" in out and config.describe() in out
 
 
+def test_help_of_a_config_shows_its_variants_and_values(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse("--help", "--config", "burgers:smoke")
+    out = capsys.readouterr().out
+    assert caught.value.code == 0 and "values of burgers:smoke (variants: default, " in out
+    assert "  pde.points=64\n" in out and "  fit.operator.steps=400\n" in out
+    assert "  eval.batch=" not in out.split("values of burgers:smoke")[1]
+    with pytest.raises(SystemExit) as caught:
+        parse("--help", "--config=burgers:smoek")
+    assert caught.value.code == 2 and "did you mean 'smoke'?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "folder"),
     [

@@ -11,8 +11,10 @@ import pytest
 
 import ups_jax as ups
 from runs import ROOT, summary
+from ups_jax.experiment.reevaluate import EvaluateOptions, prepare
 from ups_jax.jobs import commands
 
+MINE = {"heat", "linear", "robust", "worst_frame", "smoothness", "error_histogram"}
 TABLES = (ups.PDES, ups.OPERATORS, ups.STAGES, ups.FORECASTERS, ups.METRICS, ups.REWARDS)
 
 
@@ -54,6 +56,53 @@ def test_every_plug_point_takes_part_in_a_run(run):
     assert [gate["name"] for gate in gates] == ["worst"]
     rows = [json.loads(x) for x in (folder / "run/metrics.jsonl").read_text().splitlines()]
     assert {row["stage"] for row in rows} == {"operator", "robust"}
+
+
+@pytest.fixture
+def fresh(run):
+    """The tables of a process that has imported nothing of the user's."""
+    tables = (*TABLES, ups.FIGURES)
+    before = [dict(table) for table in tables]
+    for table in tables:
+        for name in MINE & table.keys():
+            del table[name]
+    things = sys.modules.pop("my_things", None)
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.update(entries)
+    if things:
+        sys.modules["my_things"] = things
+
+
+def test_a_run_reopens_in_a_process_that_has_imported_nothing(run, fresh, capsys):
+    folder = run[0]
+    recorded = json.loads((folder / "run" / "config.json").read_text())["imports"]
+    assert [Path(entry.partition("#")[0]) for entry in recorded] == [folder / "my_things.py"]
+    command = prepare(EvaluateOptions(workdir=folder / "run"), lambda: False)
+    assert command.context.emulator.pde.name == "heat" and capsys.readouterr().err == ""
+
+
+def test_a_file_that_changed_since_the_run_is_named(run, fresh, capsys):
+    file = run[0] / "my_things.py"
+    text = file.read_text()
+    file.write_text(text + "# edited\n")
+    try:
+        assert ups.load(run[0] / "run")[0].pde.name == "heat"
+        assert capsys.readouterr().err == f"warning: {file} has changed since this run\n"
+        file.unlink()
+        ups.load(run[0] / "run")
+        assert "my_things.py, which this run imported, is missing" in capsys.readouterr().err
+    finally:
+        file.write_text(text)
+
+
+def test_files_to_import_are_named_on_the_command_line(run, fresh):
+    names = {"pde.name": "heat", "data.cells": "64", "pde.points": "64", "eval.horizons": "0.5"}
+    cfg = ups.load_config("advection:smoke", names | {"imports": str(run[0] / "my_things.py")})
+    assert cfg.pde.name == "heat" and cfg.imports[0].startswith(str(run[0] / "my_things.py#"))
+    for entry in ("nowhere.py", "no_such_module"):
+        with pytest.raises(ValueError, match=f"imports has '{entry}'"):
+            ups.load_config("advection:smoke", {"imports": entry})
 
 
 def test_a_metric_of_the_user_is_a_column_of_the_table(run):

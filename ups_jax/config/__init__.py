@@ -10,19 +10,19 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from ups_jax.config import base
+from ups_jax.config import base, imports
 from ups_jax.config.adapt import adapt
 from ups_jax.config.base import SCHEMA, Config
 from ups_jax.config.bounds import check_values
-from ups_jax.config.help import comments, describe
+from ups_jax.config.help import comments, describe, format_value
 from ups_jax.config.renames import describe_rename, upgrade
 from ups_jax.config.rules import require_schema, validate
-from ups_jax.config.schema import FACTORY_SECTIONS, base_keys, resolve
+from ups_jax.config.schema import FACTORY_SECTIONS, base_keys, key_specs, resolve
+from ups_jax.config.types import KeyType
 from ups_jax.files import flatten
 from ups_jax.registry import lookup, near_miss
 
@@ -47,10 +47,14 @@ def load_adapted(
     Gates, forecasters and metrics of the file that need what overrides removed are switched off.
     """
     pairs = _pairs(overrides or {})
+    # Before the base is built: its sections fit.<stage> come from STAGES.
+    _replay(pairs.pop("imports", ()), Path.cwd())
     try:
         given = flatten(_read(path))
     except RecursionError as error:
         raise ValueError(f"{path}: a section of the config contains itself") from error
+    _replay(given.get("imports", ()), _find(split_path(path)[0]).resolve().parent)
+    given["imports"] = imports.registered()
     cfg = resolve(given, pairs, file=path)
     check_values(cfg)
     notes = adapt(cfg, resolve(given, file=path), given, pairs) if pairs else []
@@ -61,10 +65,12 @@ def load_adapted(
 def from_dict(saved: Mapping[str, Any]) -> Config:
     """Return the locked config of a dict that `to_dict` made and JSON stored. Raises ValueError.
 
-    Older keys are renamed; absent keys take their defaults, which change nothing. Rules between
-    keys are not checked: they held when the config was saved, and its data may have moved since.
+    What the run imported is imported first. Older keys are renamed; absent keys take their
+    defaults, which change nothing. Rules between keys are not checked: they held when the config
+    was saved, and its data may have moved since.
     """
     values = _complete(saved)
+    _replay(values["imports"], Path.cwd())
     require_schema(values.get("schema"))
     return resolve(values)
 
@@ -118,7 +124,7 @@ def _complete(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compute_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    unrelated = ("log.", "report.", "mesh.", "leaderboard.path")
+    unrelated = ("log.", "report.", "mesh.", "leaderboard.path", "imports")
     return {k: v for k, v in flatten(values).items() if not k.startswith(unrelated)}
 
 
@@ -142,15 +148,28 @@ def _pairs(overrides: Mapping[str, object] | Sequence[str]) -> dict[str, Any]:
     return dict(item.split("=", 1) for item in items)
 
 
+def describe_config(path: str) -> str:
+    """Return the variants of a config file, and the keys that differ from their defaults."""
+    cfg, variants = load(path), _execute(split_path(path)[0])[2]
+    specs = key_specs({name: cfg[name].name for name in FACTORY_SECTIONS}, cfg.gates)
+    values = [(key, value) for key, value in flatten(cfg).items() if value != specs[key].default]
+    lines = [f"  {key}={format_value(value)}" for key, value in values]
+    listed = f" (variants: {', '.join(variants)})" if variants else ""
+    return "\n".join([f"values of {path}{listed} that differ from the defaults:", *lines, ""])
+
+
+def _execute(name: str) -> tuple[Path, Any, list[str]]:
+    """Run a config file -> the file, its module, the names of its variants."""
+    file = _find(name)
+    with user_error_context(file):
+        module = imports.execute(file)
+        return file, module, [str(v) for v in getattr(module, "VARIANTS", ())]
+
+
 def _read(path: str) -> Config:
     """Run the file anew, so that an edit counts at once, and return the config of the variant."""
     name, variant = split_path(path)
-    file = _find(name)
-    module = ModuleType(file.stem)
-    module.__file__ = str(file)
-    with user_error_context(file):
-        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
-        variants = [str(v) for v in getattr(module, "VARIANTS", ())]
+    file, module, variants = _execute(name)
     if not callable(getattr(module, "get_config", None)):
         raise ValueError(f"{name} has no get_config(variant); see configs/burgers.py for one")
     if variants:
@@ -160,6 +179,17 @@ def _read(path: str) -> Config:
     if not isinstance(cfg, ConfigDict):
         raise ValueError(f"{name}: get_config returned {type(cfg).__name__}; return a ConfigDict")
     return cfg
+
+
+def _replay(entries: Any, folder: Path) -> None:
+    """Import files and modules, given as the value of `imports` or as its text."""
+
+    def execute(file: Path) -> None:
+        with user_error_context(file):
+            imports.execute(file)
+
+    entries = KeyType(str, one=False, many=True).read("imports", entries)
+    imports.replay(entries, folder, execute)
 
 
 def _find(name: str) -> Path:

@@ -18,6 +18,7 @@ def get_config() -> Config:
     cfg.schema = SCHEMA  # version of this layout; a config.json of schema 2 is converted
     cfg.seed = 0  # seed of initialisation, batches and sampling
     cfg.num_seeds = 1  # networks trained in parallel, with seeds seed, seed + 1, ...
+    cfg.imports = ()  # files or modules that add PDEs, operators, ...; a run records all of them
     cfg.stages = ("operator",)  # in order of training; see the sections fit.<stage>
 
     cfg.pde = ConfigDict()  # a name of PDES and the arguments of that factory

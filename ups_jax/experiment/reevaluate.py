@@ -30,6 +30,7 @@ from ups_jax.progress import ProgressBar
 from ups_jax.registry import lookup
 from ups_jax.types import Params, Trajectories
 
+MAX_STEPS = 1_000_000
 CHANGED_EVAL_KEYS = ("forecasters", "horizons", "select")
 
 
@@ -163,6 +164,9 @@ def _config_changes(options: EvaluateOptions, cfg: Any, pde: PDE) -> dict[str, A
         steps = round(options.horizon / pde.dt)
         if steps < 1 or abs(steps * pde.dt - options.horizon) > 1e-6:
             raise ValueError(f"--horizon is {options.horizon}, not a multiple of dt {pde.dt}")
+        if steps > MAX_STEPS:
+            allowed = f"at most {MAX_STEPS:,} times dt {pde.dt}"
+            raise ValueError(f"--horizon is {options.horizon}; it must be {allowed}")
         if steps != eval_steps(cfg):
             changed["steps"] = steps
             changed["horizons"] = tuple(h for h in cfg.eval.horizons if h <= options.horizon)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from ups_jax import config
-from ups_jax.config import base
+from ups_jax.config import base, imports
 from ups_jax.config.renames import NAME_RENAMES, RENAMED_SCHEMA, SELECTED_FOLDER
 from ups_jax.emulator import Emulator, init
 from ups_jax.experiment.build import build
@@ -97,4 +97,5 @@ def _config_of(emulator: Emulator) -> Any:
     sections = config.to_dict(base.get_config())
     sections |= {"pde": {"name": pde.name, **arguments}, "operator": operator}
     sections["data"]["cells"] = pde.cells
+    sections["imports"] = imports.registered()
     return config.from_dict(sections)

@@ -45,6 +45,7 @@ def parse(
     add_flags(parser)
     words = list(sys.argv[1:] if argv is None else argv)
     overrides, rest = _take_overrides(parser, words) if subject == "config" else ({}, words)
+    parser.words = rest
     namespace, unknown = parser.parse_known_args(rest)
     flags = vars(namespace)
     if unknown:
@@ -113,7 +114,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(
             prog, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS
         )
-        self.subject = subject
+        self.subject, self.words = subject, list[str]()
         add = self.add_argument
         if subject == "config":
             add("--config", metavar="NAME|FILE[:variant]", help="a shipped config, or a file")
@@ -133,9 +134,16 @@ class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         if self.subject != "config":
             return super().format_help()
-        from ups_jax.config import describe
+        from ups_jax.config import describe, describe_config
 
-        return f"{super().format_help()}\n{describe()}"
+        given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        given.add_argument("--config")
+        try:
+            path = given.parse_known_args(self.words)[0].config
+            values = f"\n{describe_config(path)}" if path else ""
+        except ValueError as error:
+            self.error(str(error))
+        return f"{super().format_help()}\n{describe()}{values}"
 
     def error(self, message: str) -> NoReturn:
         self.exit(fail(message, BAD_INPUT))

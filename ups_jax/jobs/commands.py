@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import Any, Literal, NamedTuple
 
 from ups_jax.jobs import cli
-from ups_jax.jobs.flags import number, path
+from ups_jax.jobs.flags import names, number, output, path
 from ups_jax.jobs.streams import lasting_streams
 from ups_jax.registry import lookup
 
@@ -56,7 +56,7 @@ def run(name: str, argv: Sequence[str] | None = None, *, prog: str) -> int:
 
 def _evaluate_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("--forecasters", help="names separated by commas; default: the config's")
+    add("--forecasters", type=names, help="names separated by commas; default: the config's")
     add("--data", type=path, metavar="FILE", help="PDEBench HDF5 or npz file to test on")
     add(
         "--points",
@@ -66,7 +66,8 @@ def _evaluate_flags(parser: ArgumentParser) -> None:
     )
     add("--horizon", type=number(float, 1e-9, 1e9), metavar="T",
         help="time to forecast; default: the config's")  # fmt: skip
-    add("--save_predictions", type=path, metavar="FILE", help="npz or h5 file of the forecasts")
+    add("--save_predictions", type=output(".npz", ".h5", ".hdf5"), metavar="FILE",
+        help="npz or h5 file of the forecasts")  # fmt: skip
 
 
 def _leaderboard_flags(parser: ArgumentParser) -> None:

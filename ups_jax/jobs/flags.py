@@ -3,6 +3,7 @@
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 
@@ -30,3 +31,30 @@ def path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ArgumentTypeError(f"no home folder of {text}; write it out") from error
+
+
+def output(*suffixes: str) -> Callable[[str], Path]:
+    """Return the type of a flag that names a file to write, with one of these suffixes."""
+
+    def read(text: str) -> Path:
+        file = path(text)
+        if file.suffix.lower() not in suffixes:
+            raise ArgumentTypeError(f"got {text!r}; its suffix must be {' or '.join(suffixes)}")
+        if file.exists() and not file.is_file():
+            raise ArgumentTypeError(f"{file} exists and is no plain file; name another one")
+        folder = next(folder for folder in file.absolute().parents if folder.exists())
+        try:
+            with TemporaryFile(dir=folder):
+                return file
+        except OSError as error:
+            raise ArgumentTypeError(f"{folder}: {error.strerror}; name another file") from error
+
+    return read
+
+
+def names(text: str) -> str:
+    """Return the text of a flag of names separated by commas, each of them once."""
+    parts = text.split(",")
+    if "" in parts or len(set(parts)) < len(parts):
+        raise ArgumentTypeError(f"got {text!r}; write names separated by commas, each once")
+    return text
