@@ -844,7 +844,7 @@ def test_help_of_a_config_shows_its_variants_and_values(capsys):
     out = capsys.readouterr().out
     assert caught.value.code == 0 and "values of burgers:smoke (variants: default, " in out
     assert "  pde.points=64\n" in out and "  fit.operator.steps=400\n" in out
-    assert "  eval.batch=" not in out.split("values of burgers:smoke")[1]
+    assert "  eval.context_frames=" not in out.split("values of burgers:smoke")[1]
     with pytest.raises(SystemExit) as caught:
         parse("--help", "--config=burgers:smoek")
     assert caught.value.code == 2 and "did you mean 'smoke'?" in capsys.readouterr().err

@@ -27,7 +27,7 @@ from ups_jax.files import flatten
 from ups_jax.registry import lookup, near_miss
 
 TIME_LIMIT_S = 60.0
-"""Longest run time of a config file."""
+"""Longest CPU time of a config file."""
 
 
 def load(path: str, overrides: Mapping[str, object] | Sequence[str] | None = None) -> Config:
@@ -212,7 +212,7 @@ def _find(name: str) -> Path:
 def user_error_context(file: Path) -> Iterator[None]:
     """Make the folder of the file importable, and convert its errors to one-line ValueErrors.
 
-    `sys.exit` and a run time above `TIME_LIMIT_S` are such errors.
+    `sys.exit` and a CPU time above `TIME_LIMIT_S` are such errors.
     """
     sys.path.append(str(file.parent.resolve()))
     try:
@@ -226,7 +226,7 @@ def user_error_context(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _time_limit() -> Iterator[None]:
-    """Raise TimeoutError in a block of more than `TIME_LIMIT_S`; without effect in a thread."""
+    """Raise TimeoutError after `TIME_LIMIT_S` of CPU time in a block; no limit in a thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -234,13 +234,13 @@ def _time_limit() -> Iterator[None]:
     def expire(signum: int, frame: Any) -> None:
         raise TimeoutError(f"no config after {TIME_LIMIT_S:g} s; a loop that does not end?")
 
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT_S)
+    before = signal.signal(signal.SIGVTALRM, expire)
+    signal.setitimer(signal.ITIMER_VIRTUAL, TIME_LIMIT_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _error_location(file: Path, error: BaseException) -> str:
