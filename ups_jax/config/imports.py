@@ -21,8 +21,8 @@ from ups_jax.pde import PDES
 from ups_jax.rewards import REWARDS
 from ups_jax.stages import STAGES
 
-TABLES = (PDES, OPERATORS, DENOISERS, STAGES, FORECASTERS, METRICS, ENSEMBLE_METRICS, REWARDS)
-TABLES += (SAMPLERS, NOISE_SCHEDULES)
+PLUG_POINTS = (PDES, OPERATORS, DENOISERS, STAGES, FORECASTERS, METRICS, ENSEMBLE_METRICS, REWARDS)
+PLUG_POINTS += (SAMPLERS, NOISE_SCHEDULES)
 DIGEST_LENGTH = 16
 LIBRARIES = ("ups_jax", "jax", "numpy", "optax", "__main__")
 """Packages whose functions need no record, and the name of a script."""
@@ -36,7 +36,7 @@ def registered() -> tuple[str, ...]:
     # The figures come with Matplotlib; nobody has added one before they are imported.
     figures = getattr(sys.modules.get("ups_jax.report"), "FIGURES", {})
     entries = {}
-    for value in (value for table in (*TABLES, figures) for value in table.values()):
+    for value in (value for table in (*PLUG_POINTS, figures) for value in table.values()):
         for function in _functions(value):
             name, file = function.__globals__["__name__"], function.__globals__.get("__file__")
             if file and name.partition(".")[0] not in LIBRARIES:
