@@ -96,10 +96,10 @@ def student(workdir, samples):
     if "student" not in params:
         return {}
     data = ups.simulate(emulator.pde, split_key(cfg, "val"), n=samples, steps=eval_steps(cfg))
-    norm, score = correction(emulator, params, data, mode="diffusion")
+    norm, score = correction(emulator, params, data, forecaster="diffusion")
     values = {}
     for calls in STUDENT_TARGETS:
-        size, crps_value = correction(emulator, params, data, mode="student", calls=calls)
+        size, crps_value = correction(emulator, params, data, forecaster="student", calls=calls)
         values[f"student, {calls} calls: correction / teacher"] = size / norm
         values[f"student, {calls} calls: CRPS / teacher"] = crps_value / score
     return values
@@ -111,7 +111,7 @@ def correction(emulator, params, data, **options):
     steps, squares, scores = u.shape[1] - 1, [], []
     for i in range(0, len(u), BATCH):
         inputs = (emulator, params, u[i : i + BATCH, 0], cond[i : i + BATCH], jax.random.key(i))
-        rollout = ups.forecast(*inputs, steps=steps, mode="operator").u
+        rollout = ups.forecast(*inputs, steps=steps, forecaster="operator").u
         members = ups.forecast(
             *inputs, steps=steps, members=MEMBERS, temperature=1.0, **options
         ).members

@@ -51,14 +51,17 @@ def run(options):
     rows, contenders = [], {}
     for cells in grids:
         grid = ups.Emulator(with_points(emulator.pde, cells), emulator.operator)
-        name, program = f"solver, {cells} cells", partial(ups.forecast, grid, params, mode="solver")
+        name, program = (
+            f"solver, {cells} cells",
+            partial(ups.forecast, grid, params, forecaster="solver"),
+        )
         contenders[name] = Contender(program, cells, min(cells, points))
         rows.append({"row": name})
     for path in options.workdirs:
         model, weights, model_cfg = models[path.name]
         gain = model_cfg.eval.nudging_gain
         analysis = jax.jit(partial(nudged_analysis, model, weights, gain=gain))
-        program = partial(ups.forecast, model, weights, mode="operator")
+        program = partial(ups.forecast, model, weights, forecaster="operator")
         contenders[path.name] = Contender(program, points, points, analysis)
         summary = read_summary(path)
         rows.append({

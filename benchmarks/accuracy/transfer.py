@@ -80,7 +80,7 @@ def more_modes(key, cond, cells):
 def error(emulator, params, data, mode):
     """Return the P1 nRMSE of a forecaster, None where it diverges."""
     steps, errors = data.u.shape[1] - 1, []
-    run = partial(ups.forecast, emulator, params, steps=steps, mode=mode)
+    run = partial(ups.forecast, emulator, params, steps=steps, forecaster=mode)
     for i in range(0, len(data), BATCH):
         u = jnp.asarray(data.u[i : i + BATCH])
         path = run(u[:, 0], jnp.asarray(data.cond[i : i + BATCH]), jax.random.key(0)).u

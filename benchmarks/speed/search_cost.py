@@ -32,7 +32,7 @@ def run(options):
             continue
         members = {} if name == "ttc" else {"members": MEMBERS}
         forecast = partial(
-            ups.forecast, emulator, params, u, cond, key, steps=STEPS, mode=name, **members
+            ups.forecast, emulator, params, u, cond, key, steps=STEPS, forecaster=name, **members
         )
         plain = partial(jax.jit(partial(network_calls, emulator, name)), params, u, cond)
         seconds = interleaved(

@@ -173,7 +173,9 @@ def rollout_program(emulator, params, batch, count):
 
     def run():
         for _ in range(count):
-            out = ups.forecast(emulator, params, u0, cond, key, steps=ROLLOUT, mode="operator")
+            out = ups.forecast(
+                emulator, params, u0, cond, key, steps=ROLLOUT, forecaster="operator"
+            )
             jax.block_until_ready(out.u)
 
     return run

@@ -131,7 +131,7 @@ def test_tables_name_what_they_show(report):
     assert len(report.rows) == 2 * len(MODES) and report.physics_rows[0][0] == "truth"
     row = dict(zip(report.columns, report.rows[3], strict=True))
     assert row["forecaster"] == "operator" and row["calls"] == 14 and row["parameters"] > 0
-    assert row["nrmse"] == report.scalars["eval/operator/nrmse"] and row["ms"] > 0
+    assert row["nrmse"] == report.scalars["eval/operator/nrmse"] and "ms" not in row
 
 
 def test_curves_and_examples_are_those_of_the_forecasts(task, report):
@@ -142,12 +142,43 @@ def test_curves_and_examples_are_those_of_the_forecasts(task, report):
         report.scalars["eval/operator/nrmse"], rel=1e-5
     )
     out = ups.forecast(
-        emulator, params, data.u[:, 0], data.cond, jax.random.key(0), steps=14, mode="mean"
+        emulator, params, data.u[:, 0], data.cond, jax.random.key(0), steps=14, forecaster="mean"
     )
-    np.testing.assert_allclose(report.predictions["mean"], out.u, atol=1e-6)
+    np.testing.assert_allclose(report.examples["mean"], out.u[report.chosen], atol=1e-6)
     worst = int(report.labels[2].split("(")[1].rstrip(")"))
     assert report.curves["operator/nrmse"].mean(1).argmax() == worst
     np.testing.assert_array_equal(report.examples["truth"][2], data.u[worst])
+
+
+def test_only_the_examples_are_kept_unless_all_predictions_are_asked_for(task, report):
+    assert report.predictions == {} and len(report.examples["operator"]) == 3
+    more = dict(forecasters=("mean", "operator"), metrics=FEW, batch=3, examples=(6, 0, 6))
+    kept = ups.evaluate(*task, jax.random.key(0), keep_predictions=True, **more)
+    few = ups.evaluate(*task, jax.random.key(0), **more)
+    assert kept.predictions["operator"].shape == (7, 14, 32, 1) and few.predictions == {}
+    for name in ("mean", "operator"):
+        np.testing.assert_array_equal(few.examples[name], kept.predictions[name][[6, 0, 6]])
+    np.testing.assert_array_equal(few.examples["truth"], task[2].u[np.array([6, 0, 6])])
+    assert few.labels == ["sample 6", "sample 0", "sample 6"]
+
+
+def test_metrics_of_the_caller_are_in_the_table_and_compiled_once(task):
+    traced = []  # once for P1 and once for P10
+
+    def mine(pred, true, ndim):
+        traced.append(1)
+        return metrics.nrmse(pred, true, ndim) + 1
+
+    more = dict(forecasters=("mean", "solver"), batch=7)
+    more["metrics"] = {"mine": metrics.Metric(mine, jnp.mean, label="My error")}
+    made = [ups.evaluate(*task, jax.random.key(i), **more) for i in range(2)]
+    assert len(traced) == 2 and made[1].compile_s < 0.5 * made[0].compile_s
+    table, row = made[0].table(), dict(zip(made[0].columns, made[0].rows[1], strict=True))
+    assert "My error" in table and "nRMSE" not in table and "ms" not in table
+    assert row["mine"] == made[0].scalars["eval/solver/mine"] >= 1
+    assert made[0].scalars.keys().isdisjoint({"eval/solver/nrmse", "eval/solver/ms"})
+    timed = ups.evaluate(*task, jax.random.key(0), timing=True, **more)
+    assert len(traced) == 2 and timed.scalars["eval/mean/ms"] > 0 and "ms/rollout" in timed.table()
 
 
 def test_a_diverging_forecaster_spoils_only_its_own_row(task, monkeypatch):
@@ -165,12 +196,16 @@ def test_a_diverging_forecaster_spoils_only_its_own_row(task, monkeypatch):
     )
     s = made.scalars
     assert np.isnan(s["eval/mean/nrmse"]) and s["eval/solver/nrmse"] < 1e-4
+    emulator, params, data = task
+    given = (emulator, params, data.u[:, 0], data.cond, jax.random.key(0))
+    # A forecaster that replaces one of the same name takes part at once.
+    assert np.isnan(ups.forecast(*given, steps=14, forecaster="mean").u).all()
 
 
 def test_a_forecast_holds_the_steps_after_the_given_frame(task):
     emulator, params, data = task
     u0, cond, key = jnp.asarray(data.u[:, 0]), jnp.asarray(data.cond), jax.random.key(0)
-    out = ups.forecast(emulator, params, u0, cond, key, steps=3, mode="operator").u
+    out = ups.forecast(emulator, params, u0, cond, key, steps=3, forecaster="operator").u
     u = u0
     for i in range(3):
         u = step(emulator, params, u, cond)
@@ -310,13 +345,13 @@ def test_bad_arguments_are_refused_before_anything_runs(task):
     emulator, params, data = task
     u0, cond, key = data.u[:, 0], data.cond, jax.random.key(0)
     with pytest.raises(ValueError, match="unknown forecaster 'operatr'; did you mean 'operator'"):
-        ups.forecast(emulator, params, u0, cond, key, steps=1, mode="operatr")
+        ups.forecast(emulator, params, u0, cond, key, steps=1, forecaster="operatr")
     with pytest.raises(ValueError, match="u0 has shape"):
-        ups.forecast(emulator, params, u0[..., 0], cond, key, steps=1, mode="mean")
+        ups.forecast(emulator, params, u0[..., 0], cond, key, steps=1, forecaster="mean")
     with pytest.raises(ValueError, match="cond has shape"):
-        ups.forecast(emulator, params, u0, cond[:3], key, steps=1, mode="mean")
+        ups.forecast(emulator, params, u0, cond[:3], key, steps=1, forecaster="mean")
     with pytest.raises(ValueError, match="steps is 0"):
-        ups.forecast(emulator, params, u0, cond, key, steps=0, mode="mean")
+        ups.forecast(emulator, params, u0, cond, key, steps=0, forecaster="mean")
     with pytest.raises(ValueError, match="nudging_gain is 2; it must be from 0 to 1"):
         ups.evaluate(emulator, params, data, key, forecasters=("mean",), nudging_gain=2)
     with pytest.raises(ValueError, match="unknown protocol"):

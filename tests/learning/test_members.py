@@ -13,11 +13,11 @@ from ups_jax.config import load
 from ups_jax.emulator import TRANSFORMS, add_residual, residual, scale_residual, step
 from ups_jax.evaluate import ensemble_validator, loss_validator
 from ups_jax.evaluate.beam_search import analyze_search, rank_correlation
-from ups_jax.evaluate.ensembles import evaluate_ensembles
+from ups_jax.evaluate.ensembles import added_metrics, evaluate_ensembles
 from ups_jax.experiment import schedule
 from ups_jax.experiment.build import build
 from ups_jax.forecast import FORECASTERS, calls_per_step
-from ups_jax.metrics import crps
+from ups_jax.metrics import Metric, crps
 
 TINY = {
     "pde.points": 32,
@@ -49,7 +49,7 @@ def draw(task, mode, key=3, rows=slice(None), **options):
     _, emulator, params, data = task
     u0, cond = data.u[rows, 0], data.cond[rows]
     return ups.forecast(
-        emulator, params, u0, cond, jax.random.key(key), steps=STEPS, mode=mode, **options
+        emulator, params, u0, cond, jax.random.key(key), steps=STEPS, forecaster=mode, **options
     )
 
 
@@ -105,7 +105,7 @@ def test_members_about_the_operator_leave_its_rollout_alone(task):
         data.cond,
         jax.random.key(3),
         steps=STEPS,
-        mode="diffusion",
+        forecaster="diffusion",
         members=2,
     )
     np.testing.assert_allclose(found.members, np.stack([plain] * 2, 1), atol=1e-5)
@@ -133,8 +133,8 @@ def test_members_that_are_fed_back_part_from_the_rollout_after_the_first_step(ta
     np.testing.assert_allclose(apart[:, 0], about[:, 0], atol=1e-5)
     assert not np.allclose(apart[:, 1], about[:, 1], atol=1e-3)
     again = ups.forecast(
-        emulator, params, apart[:, 0], data.cond, jax.random.key(3), steps=1, mode=mode, members=2,
-        temperature=0.0,
+        emulator, params, apart[:, 0], data.cond, jax.random.key(3), steps=1, forecaster=mode,
+        members=2, temperature=0.0,
     )  # fmt: skip
     np.testing.assert_allclose(again.members[:, 0, 0], apart[:, 1], atol=1e-5)
 
@@ -239,7 +239,7 @@ def test_ensembles_start_as_the_operator(task):
         task[3].cond,
         jax.random.key(0),
         steps=STEPS,
-        mode="ensemble",
+        forecaster="ensemble",
         members=1,
         temperature=0.0,
     )
@@ -281,7 +281,7 @@ def test_validators_of_a_stage_repeat_themselves(task, kind):
     if kind == "loss":
         check = loss_validator(stage, data, batch=4, unroll=1, start_bias=1.0)
     else:
-        check = ensemble_validator(emulator, data, batch=4, mode="ensemble", members=2)
+        check = ensemble_validator(emulator, data, batch=4, forecaster="ensemble", members=2)
     assert check(params) == check(params) > 0
     worse = params | {"ensemble": jax.tree.map(lambda x: 3 * x, params["ensemble"])}
     assert check(worse) != check(params)
@@ -308,7 +308,7 @@ def test_a_search_chooses_for_each_sample_apart(task):
     def run(rows):
         return ups.forecast(
             same, params, data.u[rows, 0], data.cond[rows], jax.random.key(0), steps=STEPS,
-            mode="ttc",
+            forecaster="ttc",
         )  # fmt: skip
 
     here, there = run(np.arange(6)), run(order)
@@ -337,8 +337,10 @@ def test_the_search_beside_its_controls(task):
     assert found.curves["choice"].sum() == pytest.approx(1)
 
 
-def test_ensembles_and_controls_see_the_same_samples(task):
+def test_ensembles_and_controls_see_the_same_samples(task, monkeypatch):
     _, emulator, params, data = task
+    mine = Metric(lambda members, true, ndim: jnp.max(members, (1, 2, 3, 4)), jnp.max, label="top")
+    monkeypatch.setitem(ups.ENSEMBLE_METRICS, "highest", mine)
     found = evaluate_ensembles(
         emulator,
         params,
@@ -355,6 +357,9 @@ def test_ensembles_and_controls_see_the_same_samples(task):
     assert found.curves["ensemble/rank"].shape == (4,)
     assert found.curves["ensemble/rank"].sum() == pytest.approx(1, rel=1e-4)
     assert found.examples["student"].shape == (1, 3, STEPS, 32, 1)
+    row = dict(zip(found.columns, found.rows[2], strict=True))
+    assert row["forecaster"] == "ensemble" and row["highest"] == s["eval/ensemble/paired/highest"]
+    assert added_metrics() == {"highest": "top"}
     one = ups.evaluate(emulator, params, data, jax.random.key(0), forecasters=["operator"], batch=4)
     assert s["eval/operator/paired/nrmse"] == pytest.approx(
         one.scalars["eval/operator/nrmse"], rel=1e-4
@@ -387,5 +392,11 @@ def test_a_network_that_was_not_trained_is_named(task):
         ValueError, match="forecaster 'ensemble' needs stage 'ensemble', which was not"
     ):
         ups.forecast(
-            emulator, few, data.u[:, 0], data.cond, jax.random.key(0), steps=2, mode="ensemble"
+            emulator,
+            few,
+            data.u[:, 0],
+            data.cond,
+            jax.random.key(0),
+            steps=2,
+            forecaster="ensemble",
         )

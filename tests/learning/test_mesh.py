@@ -50,7 +50,8 @@ def train(mesh, losses, params=params, key=jax.random.key(2), recipe=recipe, res
 def rollout(params, mesh):
     u0, cond = sharding.shard_batch(mesh, (data.u[:8, 0], data.cond[:8]))
     key = jax.random.key(3)
-    return np.asarray(ups.forecast(emulator, params, u0, cond, key, steps=4, mode="operator").u)
+    out = ups.forecast(emulator, params, u0, cond, key, steps=4, forecaster="operator")
+    return np.asarray(out.u)
 
 
 report = {}

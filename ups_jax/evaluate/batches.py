@@ -1,6 +1,6 @@
 """The evaluation loop: a function of batches over a whole split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -12,6 +12,8 @@ from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 Stats = dict[str, np.ndarray]
 """Arrays with samples first."""
+Batches = Iterable[tuple[np.ndarray, tuple[Any, Any]]]
+"""Samples (k,) of each batch, their statistics, and their fields."""
 
 
 def map_batches(
@@ -20,30 +22,63 @@ def map_batches(
     data: Trajectories,
     key: Callable[[int], Key],
     *,
+    mesh: Mesh | None = None,
+    **options: Any,
+) -> Any:
+    """Return the results of `function` of all samples, as numpy. Arguments: `each_batch`."""
+    parts = [
+        jax.tree.map(lambda x, n=index.size: x[:n], to_host(mesh, result))
+        for index, result in each_batch(function, params, data, key, mesh=mesh, **options)
+    ]
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+def each_batch(
+    function: Callable[[Params, Array, Array, Key], Any],
+    params: Params,
+    data: Trajectories,
+    key: Callable[[int], Key],
+    *,
     batch: int,
+    begins: Iterable[int] | None = None,
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
     name: str = "evaluation",
-) -> Any:
-    """Return the results of `function(params, u, cond, key(begin))` of all samples, as numpy.
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """Yield the samples of each batch (k,), and `function(params, u, cond, key(begin))` of it.
 
-    u (b, t, *s, c) and cond (b, p) are batches that start at sample `begin`; the last one is
-    padded with its last sample, and the results of the padding are dropped. Raises Interrupted
-    when `stop()` is true.
+    u (b, t, *s, c) and cond (b, p) are batches that start at sample `begin`, of those in `begins`
+    if given; the last one is padded with its last sample. Raises Interrupted when `stop()` is true.
     """
-    params, parts = replicate(mesh, params), []
-    for begin in range(0, len(data), batch):
+    params = replicate(mesh, params)
+    for begin in range(0, len(data), batch) if begins is None else begins:
         if stop():
             raise Interrupted(name)
         index = np.arange(begin, min(begin + batch, len(data)))
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
         u, cond = shard_batch(mesh, (data.u[padded], cond_of(data)[padded]))
         batch_key = replicate(mesh, key(begin))
-        result = to_host(mesh, function(params, jnp.asarray(u), jnp.asarray(cond), batch_key))
-        parts.append(jax.tree.map(lambda x, n=index.size: x[:n], result))
+        yield index, function(params, jnp.asarray(u), jnp.asarray(cond), batch_key)
         progress(begin + len(index), len(data))
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+def join_batches(
+    batches: Batches, mesh: Mesh | None, keep: Callable[[np.ndarray], np.ndarray]
+) -> tuple[Any, Any]:
+    """Return the statistics of all samples, and the fields of those that `keep` selects.
+
+    Fields of a whole split exceed the memory of many machines, so all others are dropped.
+    """
+    stats, fields = [], []
+    for index, (values, paths) in batches:
+        stats.append(jax.tree.map(lambda x, n=index.size: x[:n], to_host(mesh, values)))
+        rows = np.flatnonzero(keep(index))
+        if rows.size:
+            host = to_host(mesh, paths)
+            fields.append(jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], host))
+    joined = [jax.tree.map(lambda *x: np.concatenate(x), *p) if p else {} for p in (stats, fields)]
+    return joined[0], joined[1]
 
 
 def cond_of(data: Trajectories) -> Array | np.ndarray:

@@ -73,7 +73,9 @@ def analyze_search(
     )  # fmt: skip
     errors = {name: joined["nrmse"][name] for name in ROW_NOTES if name in joined["nrmse"]}
     mean = {name: float(np.mean(error)) for name, error in errors.items()}
-    ms = milliseconds(emulator, params, data, key, mode="ttc", batch=batch, mesh=mesh, stop=stop)
+    ms = milliseconds(
+        emulator, params, data, key, forecaster="ttc", batch=batch, mesh=mesh, stop=stop
+    )
     ranks = joined["rank"][np.isfinite(joined["rank"])]
     rank = float(ranks.mean()) if ranks.size else float("nan")
     reduced = reduce_metrics(joined["metrics"], METRICS, data.dt)

@@ -10,11 +10,12 @@ import numpy as np
 
 from ups_jax.data import check_task
 from ups_jax.emulator import Emulator
-from ups_jax.evaluate.batches import Stats, map_batches
+from ups_jax.evaluate.batches import Stats, each_batch, join_batches
 from ups_jax.evaluate.summarize import reduce_metrics
 from ups_jax.evaluate.timing import milliseconds
-from ups_jax.forecast import FORECASTERS, calls_per_step
+from ups_jax.forecast import FORECASTERS, Forecast, calls_per_step
 from ups_jax.metrics import (
+    BUILT_IN,
     ENSEMBLE_METRICS,
     METRICS,
     rank_histogram,
@@ -33,7 +34,7 @@ TABLE_COLUMNS = (
     "coverage_50",
     "coverage_90",
 )
-TABLE_COLUMNS += ("inside", "correlation_time", "spectrum_log_error_high", "samples", "calls", "ms")
+TABLE_COLUMNS += ("inside", "correlation_time", "spectrum_log_error_high")
 SINGLE_FORECAST_METRICS = (
     "crps",
     "spectrum_log_error_low",
@@ -47,8 +48,9 @@ SINGLE_FORECAST_METRICS = (
 class Ensembles:
     """Results of ensembles: `scalars` by summary key, a table, and arrays for the figures.
 
-    `curves` holds, by mode, "<mode>/rank" (m + 1,), "<mode>/reliability" (levels,) and
-    "<mode>/spread_error" (2, n t): the RMS spread and the mean's RMS error of each frame;
+    `curves` holds, by mode, "<mode>/nrmse" (n, t) of the mean, "<mode>/rank" (m + 1,),
+    "<mode>/reliability" (levels,) and "<mode>/spread_error" (2, n t): the RMS spread and the mean's
+    RMS error of each frame;
     `examples` "truth" (e, t + 1, *s, c) and "<mode>" (e, m, t, *s, c).
     """
 
@@ -85,55 +87,63 @@ def evaluate_ensembles(
         **dict.fromkeys(controls, {}),
         **{m: {"members": members, **o} for m, o in modes.items()},
     }
-    score = jax.jit(partial(_score, emulator, runs, tuple(modes)))
+    fixed = tuple((m, FORECASTERS[m].run, m in modes, tuple(o.items())) for m, o in runs.items())
+    tables = [tuple((n, m.per_sample) for n, m in t.items()) for t in (METRICS, ENSEMBLE_METRICS)]
     shared: dict[str, Any] = dict(batch=batch, mesh=mesh, stop=stop)
-    keys = partial(jax.random.fold_in, key)
-    joined, paths = map_batches(
-        score, params, data, keys, progress=progress, name="evaluation of ensembles", **shared
-    )
-    example_members = jax.tree.map(lambda x: x[:examples], paths)
+    batches = each_batch(
+        partial(_score, emulator, fixed, *tables), params, data, partial(jax.random.fold_in, key),
+        progress=progress, name="evaluation of ensembles", **shared,
+    )  # fmt: skip
+    joined, example_members = join_batches(batches, mesh, lambda index: index < examples)
     scalars: dict[str, float] = {}
     for mode, options in runs.items():
         prefix = f"eval/{mode}/paired/"
         known = {k: m for k, m in (METRICS | ENSEMBLE_METRICS).items() if k in joined[mode]}
         reduced = reduce_metrics(joined[mode], known, data.dt)
         scalars |= {f"{prefix}{name}": value for name, value in reduced.items()}
-        ms = milliseconds(emulator, params, data, key, mode=mode, **shared, **options)
+        ms = milliseconds(emulator, params, data, key, forecaster=mode, **shared, **options)
         scalars |= {f"{prefix}samples": len(data), f"{prefix}ms": ms}
         scalars[f"{prefix}calls"] = calls_per_step(emulator, mode, **options) * (
             data.u.shape[1] - 1
         )
+    columns = [*TABLE_COLUMNS, *added_metrics(), "samples", "calls", "ms"]
     return Ensembles(
         scalars=scalars,
-        columns=["forecaster", *TABLE_COLUMNS],
-        rows=[[m, *(scalars.get(f"eval/{m}/paired/{n}") for n in TABLE_COLUMNS)] for m in runs],
+        columns=["forecaster", *columns],
+        rows=[[m, *(scalars.get(f"eval/{m}/paired/{n}") for n in columns)] for m in runs],
         curves={k: v for mode in modes for k, v in _curves(mode, joined[mode]).items()},
         examples={"truth": np.asarray(data.u[:examples]), **example_members},
         members=members,
     )
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _score(
     emulator: Emulator,
-    runs: Mapping[str, Mapping[str, Any]],
-    stochastic: tuple[str, ...],
+    runs: tuple[tuple[str, Callable[..., Forecast], bool, tuple[tuple[str, Any], ...]], ...],
+    metrics: tuple[tuple[str, Callable[..., Array]], ...],
+    ensemble_metrics: tuple[tuple[str, Callable[..., Array]], ...],
     params: Params,
     u: Array,
     cond: Array,
     key: Key,
 ) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
-    """Return the statistics of a batch u (b, t, *s, c) by forecaster, and the members."""
+    """Return the statistics of a batch u (b, t, *s, c) by forecaster, and the members.
+
+    runs: a forecaster's name, its function, whether it is stochastic, and its options.
+    """
     true, ndim = u[:, 1:], emulator.pde.ndim
     stats, paths = {}, {}
-    for mode, options in runs.items():
-        run = FORECASTERS[mode].run
-        result = run(emulator, params, u[:, 0], cond, key, steps=true.shape[1], **options)
-        point = {name: m.per_sample(result.u, true, ndim) for name, m in METRICS.items()}
-        if mode not in stochastic:
+    for mode, run, stochastic, options in runs:
+        steps = true.shape[1]
+        result = run(emulator, params, u[:, 0], cond, key, steps=steps, **dict(options))
+        point = {name: per_sample(result.u, true, ndim) for name, per_sample in metrics}
+        if not stochastic:
             single = result.u[:, None]
             stats[mode] = point | {
-                name: ENSEMBLE_METRICS[name].per_sample(single, true, ndim)
-                for name in SINGLE_FORECAST_METRICS
+                name: per_sample(single, true, ndim)
+                for name, per_sample in ensemble_metrics
+                if name in SINGLE_FORECAST_METRICS
             }
             continue
         members = result.members
@@ -141,7 +151,7 @@ def _score(
         paths[mode] = members
         stats[mode] = {
             **point,
-            **{n: m.per_sample(members, true, ndim) for n, m in ENSEMBLE_METRICS.items()},
+            **{name: per_sample(members, true, ndim) for name, per_sample in ensemble_metrics},
             "rank": rank_histogram(members, true, ndim),
             "reliability": reliability(members, true, ndim),
             "squares": spread_skill(members, true, ndim),
@@ -149,8 +159,15 @@ def _score(
     return stats, paths
 
 
+def added_metrics() -> dict[str, str]:
+    """Return the metrics that a user added, with their titles in tables."""
+    known = METRICS | ENSEMBLE_METRICS
+    return {name: metric.label or name for name, metric in known.items() if name not in BUILT_IN}
+
+
 def _curves(mode: str, stats: Stats) -> Stats:
     return {
+        f"{mode}/nrmse": stats["nrmse"],
         f"{mode}/rank": stats["rank"].mean((0, 1)),
         f"{mode}/reliability": stats["reliability"].mean((0, 1)),
         f"{mode}/spread_error": np.sqrt(stats["squares"].reshape(-1, 2).T),

@@ -13,8 +13,8 @@ from ups_jax import physics
 from ups_jax.data import check_task
 from ups_jax.emulator import Emulator, num_params
 from ups_jax.evaluate import summarize
-from ups_jax.evaluate.batches import cond_of, map_batches
-from ups_jax.evaluate.report import Report
+from ups_jax.evaluate.batches import Batches, Stats, cond_of, each_batch, join_batches
+from ups_jax.evaluate.report import Report, example_indices
 from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast, calls_per_step, nudged_analysis, require_trained
 from ups_jax.metrics import METRICS, Metric
@@ -23,6 +23,9 @@ from ups_jax.sharding import Mesh, replicate, shape_of
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 DEFAULT_FORECASTERS = ("persistence", "mean", "solver", "operator")
+PerSample = Callable[[Array, Array, int], Array]
+Run = tuple[str, Callable[..., Forecast], bool, tuple[tuple[str, Any], ...]]
+"""A forecaster's name, its function, whether it is learned, and its options."""
 
 
 def protocols(frames: int, context_frames: int) -> dict[str, int]:
@@ -46,6 +49,9 @@ def evaluate(
     horizons: Sequence[float] = (),
     batch: int = 50,
     num_figures: int = 3,
+    examples: Sequence[int] | None = None,
+    keep_predictions: bool = False,
+    timing: bool = False,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -57,97 +63,163 @@ def evaluate(
     `protocol`. `options` holds each forecaster's own, such as `{"ensemble": {"members": 8}}`; a
     stochastic forecaster is scored by the mean of its members. Learned forecasters start after
     several frames by `nudged_analysis` with `nudging_gain`, others from the last frame.
-    Raises ValueError on an unknown name, a gain outside 0 to 1 and data of another PDE or interval,
-    Interrupted if `stop()` is true.
+    Forecasts of the samples `examples` are kept, by default of `num_figures` samples at quantiles
+    of the selected forecaster's error; all P1 forecasts with `keep_predictions`. `timing` adds
+    milliseconds. Raises ValueError on an unknown name, a gain outside 0 to 1 and data of another
+    PDE or interval, Interrupted if `stop()` is true.
     """
     check_task(data, emulator.pde)
-    if not 0 <= nudging_gain <= 1:
-        raise ValueError(f"nudging_gain is {nudging_gain}; it must be from 0 to 1")
-    for mode in forecasters:
-        lookup(FORECASTERS, mode, "forecaster")
-        require_trained(mode, params)
     starts = protocols(data.u.shape[1], context_frames)
-    lookup(starts, protocol, "protocol")
+    _check(params, forecasters, starts, protocol, nudging_gain)
     selected = selected or forecasters[-1]
     lookup(dict.fromkeys(forecasters), selected, "selected forecaster")
     if stop():
         raise Interrupted("evaluation")
     key = jax.random.key(0) if key is None else key
-    settings = {mode: dict((options or {}).get(mode, {})) for mode in forecasters}
-    runs = {mode: partial(FORECASTERS[mode].run, **settings[mode]) for mode in forecasters}
-    batch = min(batch, len(data))
-    began = time.monotonic()
-    example = [shape_of(mesh, (batch, *x.shape[1:])) for x in (data.u, cond_of(data))]
-    score = jax.jit(partial(_score, emulator, runs, starts, metrics, nudging_gain))
-    compiled = score.lower(
-        *replicate(mesh, (params,)), *example, *replicate(mesh, (key,))
-    ).compile()
-    compile_s = time.monotonic() - began
-    shared: dict[str, Any] = dict(batch=batch, mesh=mesh, stop=stop)
-    keys = partial(jax.random.fold_in, key)
-    stats = map_batches(compiled, params, data, keys, progress=progress, **shared)
+    settings = {name: dict((options or {}).get(name, {})) for name in forecasters}
+    # The figures show nRMSE, whatever the metrics are.
+    scored = {"nrmse": METRICS["nrmse"], **metrics}
+    shared: dict[str, Any] = dict(batch=min(batch, len(data)), mesh=mesh, stop=stop)
+    static = (emulator, _runs(settings), tuple(starts.items()), _per_sample(scored), nudging_gain)
+    program, compile_s = _compile(static, (params, data, key), batch=shared["batch"], mesh=mesh)
+    run = partial(each_batch, program, params, data, partial(jax.random.fold_in, key), **shared)
+    stats, predictions = join_batches(
+        run(progress=progress), mesh, lambda index: np.full(index.shape, keep_predictions)
+    )
+    if examples is None:
+        chosen, labels = example_indices(stats[selected]["p1/nrmse"].mean(1), num_figures)
+    else:
+        chosen, labels = np.asarray(examples, int), [f"sample {i}" for i in examples]
     scalars = summarize.scalars_of(stats, data, starts, metrics, horizons)
-    for mode in forecasters:
-        cost = calls_per_step(emulator, mode, **settings[mode]) * (data.u.shape[1] - 1)
-        ms = milliseconds(emulator, params, data, key, mode=mode, **shared, **settings[mode])
-        scalars |= {f"eval/{mode}/samples": len(data), f"eval/{mode}/ms": ms}
-        scalars[f"eval/{mode}/calls"] = cost
+    steps = data.u.shape[1] - 1
+    for name, own in settings.items():
+        cost = {"samples": len(data), "calls": calls_per_step(emulator, name, **own) * steps}
+        if timing:
+            more = shared | own
+            cost["ms"] = milliseconds(emulator, params, data, key, forecaster=name, **more)
+        scalars |= {f"eval/{name}/{quantity}": value for quantity, value in cost.items()}
     # Reports of further forecasters, on fewer samples, are merged into this one.
     trained = {m: f.stages for m, f in FORECASTERS.items() if set(f.stages) <= set(params)}
-    sizes = {m: num_params([params[s] for s in stages]) for m, stages in trained.items()}
-    report = Report(
+    return Report(
         scalars=scalars | summarize.selected_scalars(scalars, selected, protocol),
         forecasters=tuple(forecasters),
-        parameters=sizes,
+        parameters={m: num_params([params[s] for s in stages]) for m, stages in trained.items()},
         protocols=tuple(starts),
         horizons=tuple(horizons),
         times=np.arange(data.u.shape[1]) * data.dt,
+        metrics=metrics,
         curves=summarize.curves_of(stats, starts),
-        predictions={mode: stats[mode]["frames"] for mode in forecasters},
+        predictions=predictions,
+        examples=_examples(run, data, chosen, batch=shared["batch"], mesh=mesh),
+        labels=labels,
+        chosen=chosen,
         compile_s=compile_s,
     )
-    return report.with_examples(data, selected, num_figures)
 
 
+def _check(
+    params: Params,
+    forecasters: Sequence[str],
+    starts: Mapping[str, int],
+    protocol: str,
+    nudging_gain: float,
+) -> None:
+    if not 0 <= nudging_gain <= 1:
+        raise ValueError(f"nudging_gain is {nudging_gain}; it must be from 0 to 1")
+    for name in forecasters:
+        lookup(FORECASTERS, name, "forecaster")
+        require_trained(name, params)
+    lookup(starts, protocol, "protocol")
+
+
+def _runs(settings: Mapping[str, Mapping[str, Any]]) -> tuple[Run, ...]:
+    """Return forecasters as hashable values: a program is compiled once for equal ones."""
+    return tuple(
+        (name, FORECASTERS[name].run, bool(FORECASTERS[name].stages), tuple(options.items()))
+        for name, options in settings.items()
+    )
+
+
+def _per_sample(metrics: Mapping[str, Metric]) -> tuple[tuple[str, PerSample], ...]:
+    return tuple((name, metric.per_sample) for name, metric in metrics.items())
+
+
+def _compile(
+    static: tuple[Any, ...],
+    inputs: tuple[Params, Trajectories, Key],
+    *,
+    batch: int,
+    mesh: Mesh | None,
+) -> tuple[Callable[..., Any], float]:
+    """Return the program of one batch, and the seconds of its compilation.
+
+    JAX keeps the programs of earlier calls with equal arguments.
+    """
+    began = time.monotonic()
+    params, data, key = inputs
+    example = [shape_of(mesh, (batch, *x.shape[1:])) for x in (data.u, cond_of(data))]
+    params, key = replicate(mesh, (params, key))
+    return _score.lower(*static, params, *example, key).compile(), time.monotonic() - began
+
+
+def _examples(
+    run: Callable[..., Batches], data: Trajectories, chosen: np.ndarray, *, batch: int, mesh: Any
+) -> Stats:
+    """Return truth and P1 forecasts of a few samples, from a second run of their batches.
+
+    The samples are known only after the errors of all.
+    """
+    begins = sorted({int(i) // batch * batch for i in chosen})
+    _, shown = join_batches(run(begins=begins), mesh, lambda index: np.isin(index, chosen))
+    order = np.searchsorted(np.unique(chosen), chosen)
+    return {"truth": np.asarray(data.u[chosen]), **{m: paths[order] for m, paths in shown.items()}}
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _score(
     emulator: Emulator,
-    runs: Mapping[str, Callable[..., Forecast]],
-    starts: Mapping[str, int],
-    metrics: Mapping[str, Metric],
+    runs: tuple[Run, ...],
+    starts: tuple[tuple[str, int], ...],
+    metrics: tuple[tuple[str, PerSample], ...],
     nudging_gain: float,
     params: Params,
     u: Array,
     cond: Array,
     key: Key,
-) -> dict[str, dict[str, Array]]:
-    """Return every statistic of a batch u (b, t, *s, c) by forecaster.
+) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
+    """Return every statistic of a batch u (b, t, *s, c), and the P1 forecasts, by forecaster.
 
-    Keys: "<protocol>/<metric>", "physics/<name>", "law/<name>", "frames". All protocols share one
-    rollout of each forecaster, and all forecasters one copy of each metric.
+    Keys: "<protocol>/<metric>", "physics/<name>", "law/<name>". All protocols share one rollout of
+    each forecaster, and all forecasters one copy of each metric.
     """
     b, steps = u.shape[0], u.shape[1] - 1
     conds = jnp.concatenate([cond] * len(starts))
 
-    def initial(mode: str) -> Array:
-        gain = nudging_gain if FORECASTERS[mode].stages else 1.0
-        frames = [u[:, : start + 1] for start in starts.values()]
+    def initial(learned: bool) -> Array:
+        gain = nudging_gain if learned else 1.0
+        frames = [u[:, : start + 1] for _, start in starts]
         return jnp.concatenate(
             [nudged_analysis(emulator, params, f, cond, gain=gain) for f in frames]
         )
 
     paths = jnp.stack(
-        [run(emulator, params, initial(m), conds, key, steps=steps).u for m, run in runs.items()]
+        [
+            run(emulator, params, initial(learned), conds, key, steps=steps, **dict(options)).u
+            for _, run, learned, options in runs
+        ]
     )
-    out: dict[str, Array] = {"frames": paths[:, :b]}
-    for i, (protocol, start) in enumerate(starts.items()):
+    out: dict[str, Array] = {}
+    for i, (protocol, start) in enumerate(starts):
         pred, true = paths[:, i * b : (i + 1) * b, : steps - start], u[:, start + 1 :]
-        for name, metric in metrics.items():
-            by_mode = jax.vmap(metric.per_sample, in_axes=(0, None, None))
+        for name, per_sample in metrics:
+            by_mode = jax.vmap(per_sample, in_axes=(0, None, None))
             out[f"{protocol}/{name}"] = by_mode(pred, true, emulator.pde.ndim)
     with_truth = jnp.concatenate([paths[:, :b], u[None, :, 1:]])
     physical = jax.vmap(lambda path: _physics(emulator, u[:, 0], path, cond))(with_truth)
-    by_mode = {mode: {k: v[i] for k, v in (out | physical).items()} for i, mode in enumerate(runs)}
-    return by_mode | {"truth": {k: v[-1] for k, v in physical.items()}}
+    values = out | physical
+    by_name = {run[0]: {k: v[i] for k, v in values.items()} for i, run in enumerate(runs)}
+    by_name["truth"] = {k: v[-1] for k, v in physical.items()}
+    return by_name, {run[0]: paths[i, :b] for i, run in enumerate(runs)}
 
 
 def _physics(emulator: Emulator, start: Array, path: Array, cond: Array) -> dict[str, Array]:

@@ -8,9 +8,8 @@ import numpy as np
 
 from ups_jax.evaluate.batches import Stats
 from ups_jax.forecast import FORECASTERS
-from ups_jax.metrics import METRICS
+from ups_jax.metrics import BUILT_IN, METRICS, Metric
 from ups_jax.tables import format_table, select_columns
-from ups_jax.types import Trajectories
 
 COUNTS = ("samples", "calls")
 TERMINAL_COLUMNS = {
@@ -30,7 +29,6 @@ TERMINAL_COLUMNS = {
 """Columns of the table in a terminal, with their titles."""
 EXAMPLES = (("median", 0.5), ("90th percentile", 0.9), ("worst", 1.0), ("best", 0.0))
 """Quantiles of the error at which example trajectories are shown, in order."""
-BUILT_IN = frozenset(METRICS)
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class Report:
 
     `curves` holds "<mode>[/p10]/nrmse" (n, t), "<mode>/spectrum" (k,) at the last frame and
     "<mode>/law/<law>" (3, t + 1), the 10th, 50th and 90th percentile of a law's drift;
-    `predictions` every P1 forecast (n, t, *s, c); `examples` "truth" (m, t + 1, *s, c) and
-    "<mode>" (m, t, *s, c) of the samples `chosen`. Reports of one split combine with `|`.
+    `examples` "truth" (m, t + 1, *s, c) and "<mode>" (m, t, *s, c) of the samples `chosen`;
+    `predictions` every P1 forecast (n, t, *s, c), if kept. Reports of one split combine with `|`.
     """
 
     scalars: dict[str, float]
@@ -49,6 +47,7 @@ class Report:
     protocols: tuple[str, ...]
     horizons: tuple[float, ...]
     times: np.ndarray
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
     curves: Stats = field(default_factory=dict)
     predictions: Stats = field(default_factory=dict)
     examples: Stats = field(default_factory=dict)
@@ -65,20 +64,13 @@ class Report:
             forecasters=tuple(dict.fromkeys((*self.forecasters, *other.forecasters))),
             parameters={**self.parameters, **other.parameters},
             curves=self.curves | other.curves,
+            metrics={**self.metrics, **other.metrics},
             predictions=self.predictions | other.predictions,
+            examples=self.examples | other.examples,
+            labels=other.labels or self.labels,
+            chosen=other.chosen if other.labels else self.chosen,
             compile_s=self.compile_s + other.compile_s,
         )
-
-    def with_examples(self, data: Trajectories, selected: str, count: int) -> Self:
-        """Return the report with examples at quantiles of the selected forecaster's P1 error."""
-        errors = self.curves[f"{selected}/nrmse"].mean(1)
-        order = np.argsort(np.nan_to_num(errors, nan=np.inf))
-        wanted = EXAMPLES[:count]
-        chosen = np.array([order[round(q * (len(order) - 1))] for _, q in wanted], int)
-        predictions = {mode: paths[chosen] for mode, paths in self.predictions.items()}
-        labels = [f"{name} sample ({i})" for (name, _), i in zip(wanted, chosen, strict=True)]
-        examples = {"truth": np.asarray(data.u[chosen]), **predictions}
-        return replace(self, examples=examples, labels=labels, chosen=chosen)
 
     @property
     def columns(self) -> list[str]:
@@ -89,7 +81,7 @@ class Report:
             *self._metrics(),
             "parameters",
             *COUNTS,
-            "ms",
+            *self._timed(),
             "what it is",
         ]
 
@@ -100,13 +92,14 @@ class Report:
         for protocol in self.protocols:
             for mode in self.forecasters:
                 prefix = prefix_of(mode, protocol)
-                if f"{prefix}nrmse" not in self.scalars:
+                first = next((n for n in self.metrics if f"{prefix}{n}" in self.scalars), None)
+                if first is None:
                     continue
                 note = FORECASTERS[mode].note
                 rows.append([mode, protocol, *self._row(mode, prefix), note])
                 seeds += [
                     [title, protocol, *self._row(mode, prefix, suffix), note]
-                    for title, suffix in self._seed_rows(f"{prefix}nrmse", mode)
+                    for title, suffix in self._seed_rows(f"{prefix}{first}", mode)
                 ]
         return rows + seeds
 
@@ -132,14 +125,28 @@ class Report:
 
     def table(self) -> str:
         """Return the evaluation as aligned text."""
-        added = {name: METRICS[name].label or name for name in _added_metrics()}
-        return format_table(*select_columns(self.columns, self.rows, TERMINAL_COLUMNS | added))
+        return format_table(*self.short_table())
+
+    def short_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return columns and rows that fit a terminal or a page."""
+        added = {n: self.metrics[n].label or n for n in self._named() if n not in TERMINAL_COLUMNS}
+        return select_columns(self.columns, self.rows, TERMINAL_COLUMNS | added)
 
     def _metrics(self) -> list[str]:
         horizons = [f"nrmse@{h:g}" for h in self.horizons]
         names = ["nrmse", "nrmse_median", "nrmse_p90", *horizons, "rmse", "mae", "rel_l2", "crmse"]
         names += ["max_error", "correlation_time", "correlation_censored"]
-        return [*names, *_added_metrics()]
+        names = [n for n in names if n in self.metrics or n.startswith("nrmse")]
+        names = names if "nrmse" in self.metrics else [n for n in names if "nrmse" not in n]
+        return [*names, *(n for n in self._named() if n not in names)]
+
+    def _named(self) -> list[str]:
+        """Return the metrics that a table must show: all of a few, else those of the user."""
+        chosen = BUILT_IN if self.metrics.keys() >= METRICS.keys() & BUILT_IN else ()
+        return [name for name in self.metrics if name not in chosen]
+
+    def _timed(self) -> list[str]:
+        return ["ms"] if any(f"eval/{m}/ms" in self.scalars for m in self.forecasters) else []
 
     def _diagnostics(self) -> list[str]:
         start = "eval/truth/physics/"
@@ -148,9 +155,10 @@ class Report:
     def _row(self, mode: str, prefix: str, suffix: str = "") -> list[Any]:
         values = [self.scalars.get(f"{prefix}{name}{suffix}") for name in self._metrics()]
         if suffix:
-            return [*values, *[None] * (len(COUNTS) + 2)]
+            return [*values, *[None] * (len(COUNTS) + 1 + len(self._timed()))]
         counts = [int(self.scalars[f"eval/{mode}/{name}"]) for name in COUNTS]
-        return [*values, self.parameters.get(mode, 0), *counts, self.scalars[f"eval/{mode}/ms"]]
+        ms = [self.scalars.get(f"eval/{mode}/{name}") for name in self._timed()]
+        return [*values, self.parameters.get(mode, 0), *counts, *ms]
 
     def _seed_rows(self, key: str, mode: str) -> list[tuple[str, str]]:
         if f"{key}_seeds_mean" not in self.scalars:
@@ -159,9 +167,12 @@ class Report:
         return [(f"{mode}, {kind} of {self.num_seeds} seeds", suffix) for kind, suffix in kinds]
 
 
-def _added_metrics() -> list[str]:
-    """Return the metrics that a user added to the table."""
-    return [name for name in METRICS if name not in BUILT_IN]
+def example_indices(errors: np.ndarray, count: int) -> tuple[np.ndarray, list[str]]:
+    """Return up to `count` samples at quantiles of the errors (n,), and their labels."""
+    order = np.argsort(np.nan_to_num(errors, nan=np.inf))
+    wanted = EXAMPLES[:count]
+    chosen = np.array([order[round(q * (len(order) - 1))] for _, q in wanted], int)
+    return chosen, [f"{name} sample ({i})" for (name, _), i in zip(wanted, chosen, strict=True)]
 
 
 def prefix_of(mode: str, protocol: str) -> str:

@@ -24,7 +24,7 @@ def milliseconds(
     data: Trajectories,
     key: Key,
     *,
-    mode: str,
+    forecaster: str,
     batch: int,
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -41,7 +41,9 @@ def milliseconds(
         if stop():
             raise Interrupted("evaluation")
         began = time.perf_counter()
-        result = forecast(emulator, params, u0, cond, key, steps=steps, mode=mode, **options)
+        result = forecast(
+            emulator, params, u0, cond, key, steps=steps, forecaster=forecaster, **options
+        )
         jax.block_until_ready(result.u)
         times.append(time.perf_counter() - began)
     return float(np.median(times[1:])) * 1e3 / len(u0)

@@ -27,7 +27,7 @@ def validator(
     data: Trajectories,
     *,
     batch: int,
-    mode: str = "operator",
+    forecaster: str = "operator",
     metric: str = "nrmse",
     start: int = 0,
     mesh: Mesh | None = None,
@@ -44,7 +44,7 @@ def validator(
     def validate(params: Params) -> float:
         errors = _forecast_scores(
             emulator, params, data, lambda f, true: score(f.u, true, emulator.pde.ndim),
-            mode=mode, start=start, batch=batch, mesh=mesh, stop=stop, **options,
+            forecaster=forecaster, start=start, batch=batch, mesh=mesh, stop=stop, **options,
         )  # fmt: skip
         return _finite(measure.reduce(jnp.asarray(errors)))
 
@@ -52,7 +52,13 @@ def validator(
 
 
 def per_sample_nrmse(
-    emulator: Emulator, params: Params, data: Trajectories, *, mode: str, batch: int, **options: Any
+    emulator: Emulator,
+    params: Params,
+    data: Trajectories,
+    *,
+    forecaster: str,
+    batch: int,
+    **options: Any,
 ) -> np.ndarray:
     """Return the P1 nRMSE of a forecaster on each trajectory (n,), with inf for NaN.
 
@@ -60,13 +66,19 @@ def per_sample_nrmse(
     """
     errors = _forecast_scores(
         emulator, params, data, lambda f, true: nrmse(f.u, true, emulator.pde.ndim),
-        mode=mode, batch=batch, **options,
+        forecaster=forecaster, batch=batch, **options,
     )  # fmt: skip
     return np.nan_to_num(errors.mean(1), nan=np.inf)
 
 
 def ensemble_validator(
-    emulator: Emulator, data: Trajectories, *, mode: str, batch: int, members: int, **options: Any
+    emulator: Emulator,
+    data: Trajectories,
+    *,
+    forecaster: str,
+    batch: int,
+    members: int,
+    **options: Any,
 ) -> Validate:
     """Return a forecaster's P1 fair CRPS over the truth's RMS, mean over a split and its frames.
 
@@ -81,7 +93,7 @@ def ensemble_validator(
     def validate(params: Params) -> float:
         scores = _forecast_scores(
             emulator, params, data, lambda f, true: score(f.members, true),
-            mode=mode, batch=batch, members=members, **options,
+            forecaster=forecaster, batch=batch, members=members, **options,
         )  # fmt: skip
         return _finite(jnp.mean(scores))
 
@@ -126,7 +138,7 @@ def _forecast_scores(
     data: Trajectories,
     score: Callable[[Forecast, Array], Array],
     *,
-    mode: str,
+    forecaster: str,
     batch: int,
     start: int = 0,
     mesh: Mesh | None = None,
@@ -135,7 +147,7 @@ def _forecast_scores(
 ) -> np.ndarray:
     """Return scores of each trajectory's forecast after frame `start`."""
     steps = data.u.shape[1] - 1 - start
-    run = partial(forecast, emulator, steps=steps, mode=mode, **options)
+    run = partial(forecast, emulator, steps=steps, forecaster=forecaster, **options)
 
     def scores(params: Params, u: Array, cond: Array, key: Key) -> Array:
         return score(run(params, u[:, start], cond, key), u[:, start + 1 :])

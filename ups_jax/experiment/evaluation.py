@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 
 from ups_jax.evaluate import Report, evaluate, merge_seeds, per_sample_nrmse, selected_scalars
 from ups_jax.evaluate.beam_search import SearchAnalysis, analyze_search
-from ups_jax.evaluate.ensembles import Ensembles, evaluate_ensembles
+from ups_jax.evaluate.ensembles import Ensembles, added_metrics, evaluate_ensembles
 from ups_jax.experiment.context import RunContext
 from ups_jax.forecast import FORECASTERS, calls_per_step, is_deterministic
 from ups_jax.tables import format_table, select_columns
@@ -78,7 +78,13 @@ def _validation_errors(
     options = _forecast_options(context, mode)
     batch = context.cfg.eval.batch
     return per_sample_nrmse(
-        context.emulator, params, val, mode=mode, batch=batch, **_run_options(context), **options
+        context.emulator,
+        params,
+        val,
+        forecaster=mode,
+        batch=batch,
+        **_run_options(context),
+        **options,
     )
 
 
@@ -114,23 +120,25 @@ def evaluate_run(
     single = [m for m in cfg.eval.forecasters if is_deterministic(m)]
     stochastic = [m for m in cfg.eval.forecasters if FORECASTERS[m].stochastic]
     run = partial(evaluate_test, context, test=test)
-    report = run(params, forecasters=single)
+    whole = None
+    if selected not in single:
+        # Members cost calls: after several given frames they run only where the protocol needs it.
+        frames = test.u.shape[1] if cfg.eval.protocol == "p1" else cfg.eval.context_frames
+        whole = run(params, forecasters=[selected], context_frames=frames)
+    examples = None if whole is None else whole.chosen
+    report = run(params, forecasters=single, selected=selected, examples=examples)
     learned = [mode for mode in single if FORECASTERS[mode].stages]
     if len(networks) > 1 and learned:
-        seeds = [run(network, forecasters=learned) for network in networks]
+        seeds = [run(net, forecasters=learned, num_figures=0, timing=False) for net in networks]
         report = merge_seeds(report, seeds)
     ensembles = _ensembles(context, params, stochastic, single, test) if stochastic else None
     search = _analyze_search(context, params, test) if SEARCH in cfg.eval.forecasters else None
     parts = [_partial_report(report, part) for part in (ensembles, search) if part is not None]
-    if selected not in single:
-        # Members cost calls: after several given frames they run only where the protocol needs it.
-        frames = test.u.shape[1] if cfg.eval.protocol == "p1" else cfg.eval.context_frames
-        parts.append(run(params, forecasters=[selected], context_frames=frames))
-    report = reduce(lambda a, b: a | b, parts, report)
+    for part in (*parts, *([] if whole is None else [whole])):
+        report = report | part
     order = tuple(mode for mode in cfg.eval.forecasters if mode in report.forecasters)
     chosen = selected_scalars(report.scalars, selected, cfg.eval.protocol)
     report = replace(report, forecasters=order, scalars=report.scalars | chosen)
-    report = report.with_examples(test, selected, cfg.eval.num_figures)
     return Evaluation(report, selected, ensembles, search)
 
 
@@ -142,7 +150,7 @@ def _partial_report(report: Report, part: Ensembles | SearchAnalysis) -> Report:
         if "/paired/" in key and FORECASTERS[key.split("/")[1]].stochastic:
             scalars[key.replace("/paired/", "/")] = value
     names = tuple(dict.fromkeys(key.split("/")[1] for key in scalars))
-    return replace(report, scalars=scalars, forecasters=names, curves={}, compile_s=0.0)
+    return replace(report, scalars=scalars, forecasters=names, curves={}, labels=[], compile_s=0.0)
 
 
 def _ensembles(
@@ -187,23 +195,32 @@ def evaluate_test(
     *,
     test: Trajectories,
     forecasters: Sequence[str],
-    context_frames: int | None = None,
+    selected: str | None = None,
+    **changes: Any,
 ) -> Report:
-    """Evaluate forecasters on a test split with the settings of the config's `eval` section."""
+    """Evaluate forecasters on a test split with the settings of the config's `eval` section.
+
+    `changes` replaces arguments of `evaluate`.
+    """
     cfg, spec = context.cfg, context.cfg.eval
+    settings: dict[str, Any] = dict(
+        protocol=spec.protocol,
+        context_frames=spec.context_frames,
+        nudging_gain=spec.nudging_gain,
+        horizons=spec.horizons,
+        batch=spec.batch,
+        num_figures=spec.num_figures,
+        keep_predictions=spec.save_predictions,
+        timing=True,
+    )
     return evaluate(
         context.emulator,
         params,
         test,
         jax.random.key(cfg.seed + 1),
         forecasters=forecasters,
-        selected=spec.select if spec.select in forecasters else forecasters[-1],
-        protocol=spec.protocol,
-        context_frames=context_frames or spec.context_frames,
-        nudging_gain=spec.nudging_gain,
-        horizons=spec.horizons,
-        batch=spec.batch,
-        num_figures=spec.num_figures,
+        selected=selected if selected in forecasters else forecasters[-1],
+        **(settings | changes),
         options={mode: _forecast_options(context, mode) for mode in forecasters},
         **_run_options(context),
         progress=lambda done, total: context.bar("evaluate", done, total),
@@ -215,7 +232,8 @@ def format_evaluation(evaluation: Evaluation) -> str:
     parts, ensembles, search = [evaluation.report.table()], evaluation.ensembles, evaluation.search
     if ensembles is not None:
         samples = int(ensembles.rows[0][ensembles.columns.index("samples")])
-        columns, rows = select_columns(ensembles.columns, ensembles.rows, ENSEMBLE_COLUMNS)
+        wanted = ENSEMBLE_COLUMNS | added_metrics()
+        columns, rows = select_columns(ensembles.columns, ensembles.rows, wanted)
         title = f"members: {ensembles.members}, on the first {samples} test trajectories"
         parts += ["", title, format_table(columns, rows)]
     if search is not None:

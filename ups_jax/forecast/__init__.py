@@ -1,7 +1,7 @@
 """Forecasters: functions of one signature that continue a field in time."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -111,7 +111,7 @@ def forecast(
     key: Key,
     *,
     steps: int,
-    mode: str,
+    forecaster: str,
     **options: Any,
 ) -> Forecast:
     """Continue u0 (b, *s, c) for `steps` intervals by a name of FORECASTERS -> u (b, steps, *s, c).
@@ -120,18 +120,18 @@ def forecast(
     `members=8`. Raises ValueError on an unknown name, option or sampler, a wrong shape, a number
     out of range, and a forecaster whose networks were not trained.
     """
-    lookup(FORECASTERS, mode, "forecaster")
+    run = lookup(FORECASTERS, forecaster, "forecaster").run
     pde = emulator.pde
     check_field(
         u0, ndim=pde.ndim, channels=len(pde.channels), name="u0", cond=cond, params=len(pde.params)
     )
     if steps < 1:
         raise ValueError(f"steps is {steps}; a forecast needs at least one")
-    require_trained(mode, params)
-    _check_options(mode, options)
+    require_trained(forecaster, params)
+    _check_options(forecaster, options)
     # Numbers and names are static: another number of members is another program.
     fixed = tuple(sorted(options.items()))
-    return _compiled(emulator, mode, steps, fixed, params, jnp.asarray(u0), jnp.asarray(cond), key)
+    return _compiled(emulator, run, steps, fixed, params, jnp.asarray(u0), jnp.asarray(cond), key)
 
 
 def calls_per_step(
@@ -169,7 +169,7 @@ def _check_options(mode: str, options: Mapping[str, Any]) -> None:
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _compiled(
     emulator: Emulator,
-    mode: str,
+    run: Callable[..., Forecast],
     steps: int,
     options: tuple[tuple[str, Any], ...],
     params: Params,
@@ -177,5 +177,4 @@ def _compiled(
     cond: Array,
     key: Key,
 ) -> Forecast:
-    run = FORECASTERS[mode].run
     return run(emulator, params, u0, cond, key, steps=steps, **dict(options))

@@ -45,6 +45,8 @@ OTHER_DIRECTIONS: dict[str, Direction] = {
     "rank_correlation": "higher", "samples": "none", "diversity": "none", "plain_choices": "none"
 }  # fmt: skip
 """Directions of values that are no metrics; of all others lower is better."""
+BUILT_IN = frozenset(METRICS | ENSEMBLE_METRICS)
+"""Metrics of the package; tables have a column for every other one."""
 
 
 def metric_of_key(key: str) -> Metric | None:

@@ -181,7 +181,7 @@ def _validator(
         return loss_validator(
             stage, val, batch=recipe.batch, unroll=unroll, start_bias=bias, **options
         )
-    options |= dict(mode=STAGES[stage.name].forecaster, batch=spec.batch)
+    options |= dict(forecaster=STAGES[stage.name].forecaster, batch=spec.batch)
     if stage.validate_by == "crps":
         # As many members as evaluation uses: the fair CRPS of two is unbiased but too noisy.
         options |= dict(members=spec.members)
