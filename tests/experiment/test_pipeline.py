@@ -10,10 +10,13 @@ import pytest
 
 import ups_jax as ups
 from fixtures import write_pdebench
-from runners import fast_to_sota
+from runners import evaluate, fast_to_sota
 from runs import ROOT, RUNNER, TINY, sh, stored, summary
 from ups_jax.data import save_npz
+from ups_jax.experiment import reevaluate
 from ups_jax.experiment.evaluation import one_standard_error
+from ups_jax.experiment.signals import StopFlag
+from ups_jax.report import FIGURES
 
 STAGES = ("operator", "control", "diffusion", "student", "ensemble")
 SERIES = {stage: "distill" if stage == "student" else stage for stage in STAGES}
@@ -92,7 +95,8 @@ def test_one_wandb_run_holds_the_same_numbers(smoke):
 
 def test_the_report_is_one_file_with_its_figures(smoke):
     page = (smoke[0] / "report.html").read_text()
-    assert page.count("data:image/png") >= 6 and "http" not in re.sub(r"data:[^\"]*", "", page)
+    assert page.count("data:image/png") >= 6
+    assert not re.search("https?:", re.sub(r"data:[^\"]*", "", page))
     assert "regenerated" in page
     names = ["error_over_time", "spectra", "conserved", "forecast_0", "reliability", "fan_ensemble"]
     names += ["rank_histogram", "spread_error", "search_analysis", "training"]
@@ -104,6 +108,55 @@ def test_the_same_command_again_prints_the_table(smoke, capsys):
     _, stdout, _, argv = smoke
     assert fast_to_sota.main(argv) == 0
     assert capsys.readouterr().out == stdout
+
+
+def test_another_report_key_redraws_a_finished_run(smoke, tmp_path, capsys, monkeypatch):
+    """From its folder alone: no data, no network."""
+    for name in FIGURES.keys() - {"error_over_time", "fan"}:
+        monkeypatch.delitem(FIGURES, name)
+    folder = shutil.copytree(smoke[0], tmp_path / "run")
+    argv = ["--config", "configs/burgers.py:smoke", "--workdir", str(folder)]
+    before = {file: (folder / file).read_bytes() for file in ("summary.json", "report.html")}
+    assert fast_to_sota.main(argv) == 0
+    assert (folder / "report.html").read_bytes() == before["report.html"]
+    changed = [*argv, "--config.report.format=svg", "--config.report.dpi=40"]
+    assert fast_to_sota.main(changed) == 0
+    assert (folder / "summary.json").read_bytes() == before["summary.json"]
+    page = (folder / "report.html").read_text()
+    assert "data:image/svg+xml" in page and "data:image/png" not in page
+    assert (folder / "figures" / "fan_ensemble.svg").exists()
+    saved = json.loads((folder / "config.json").read_text())
+    assert saved["report"] == {"dpi": 40, "format": "svg"}
+    (folder / "report.npz").unlink()
+    assert fast_to_sota.main(argv) == 0
+    assert "report.npz: the values of the report cannot be read" in capsys.readouterr().err
+    assert (folder / "report.html").read_text() == page
+
+
+REEVALUATE = {
+    "--save_predictions x.txt": "unknown file type '.txt'",
+    "--save_predictions /proc/x.npz": "x.npz",
+    "--horizon inf": "--horizon is inf; it must be a positive time",
+    "--horizon 0": "--horizon is 0.0; it must be a positive time",
+    "--horizon 1e300": "GiB; lower --horizon or --points",
+    "--points 0": "--points is 0; it must be at least 1",
+    "--points 33": "it must divide data.cells",
+}
+
+
+@pytest.mark.parametrize("flags", REEVALUATE)
+def test_an_evaluation_that_cannot_be_is_refused_before_it_starts(smoke, flags, capsys):
+    assert evaluate.main(["--workdir", str(smoke[0]), *flags.split()]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) <= 2 and REEVALUATE[flags] in " ".join(lines)
+
+
+def test_other_points_warn_where_the_network_is_tied_to_its_grid(smoke, capsys):
+    few = dict(workdir=smoke[0], horizon=0.05, points=32)
+    for names in ("persistence", "persistence,operator"):
+        reevaluate.prepare(reevaluate.EvaluateOptions(forecasters=names, **few), StopFlag())
+        warned = "warning: operator 'resnet' was trained on 64 points" in capsys.readouterr().err
+        assert warned == ("operator" in names)
 
 
 def test_another_config_is_refused_by_its_keys(smoke, capsys):
@@ -237,13 +290,13 @@ def test_the_student_keeps_its_teachers_correction(smoke, calls):
     emulator, params, _ = ups.load(smoke[0])
     data = ups.simulate(emulator.pde, jax.random.key(3), n=16, steps=20)
     given = (emulator, params, data.u[:, 0], data.cond, jax.random.key(0))
-    plain = ups.forecast(*given, steps=20, mode="operator").u[:, None]
+    plain = ups.forecast(*given, steps=20, forecaster="operator").u[:, None]
 
     def size(**options):
         found = ups.forecast(*given, steps=20, members=4, **options)
         return float(np.sqrt(np.mean((found.members - plain) ** 2)))
 
-    teacher, student = size(mode="diffusion"), size(mode="student", calls=calls)
+    teacher, student = size(forecaster="diffusion"), size(forecaster="student", calls=calls)
     assert 0.5 < student / teacher < 1.5
     assert teacher > 0.2 * float(np.sqrt(np.mean((plain[:, 0] - data.u[:, 1:]) ** 2)))
 

@@ -144,6 +144,13 @@ def test_a_reopened_folder_reproduces_the_error_in_the_same_run(runs, tmp_path):
     assert evaluate.main([*judge, "--points=128", "--horizon=1", "--forecasters=persistence"]) == 0
     changed = json.loads((workdir / "evaluation.json").read_text())["changed"]
     assert changed["points"] == 128 and changed["steps"] == 20
+    kept = [json.loads(file.read_text()) for file in sorted(workdir.glob("evaluation-*.json"))]
+    label = "128 points, horizon 1, forecasters persistence"
+    assert [record["label"] for record in kept] == [label, "repeated"]
+    assert kept[1]["scalars"] == scalars and kept[0]["columns"][-2:] == ["points", "horizon"]
+    page = (workdir / "report.html").read_text()
+    assert "Evaluation: 128 points horizon 1 forecasters persistence" in page
+    assert "<h2>Evaluation Summary" in page and 'id="gates"' in page
     assert (workdir / "summary.json").read_bytes() == before
     segments = stored(workdir)
     assert len(segments) == 3 and len({i for s in segments for i in s.ids}) == 1

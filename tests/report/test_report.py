@@ -9,9 +9,21 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from ups_jax.report import FIGURES, ReportData, Table, page, plot_forecast, write_report
-from ups_jax.report.curves import percentiles, plot_errors, plot_laws, plot_spectra
+from ups_jax.evaluate import Report
+from ups_jax.evaluate.beam_search import SearchAnalysis
+from ups_jax.evaluate.ensembles import Ensembles
+from ups_jax.report import (
+    FIGURES,
+    ReportData,
+    Table,
+    page,
+    plot_forecast,
+    redraw,
+    write_report,
+)
+from ups_jax.report.curves import error_over_time, percentiles, plot_errors, plot_laws, plot_spectra
 from ups_jax.report.fields import nrmse, plot_profiles
+from ups_jax.report.stored import load_values
 from ups_jax.report.style import LINE_STYLES, line_styles
 from ups_jax.types import GateVerdict
 
@@ -33,6 +45,9 @@ class Evaluation:
     rows: tuple = (("operator", 0.01376, 0.0229, 1.2), ("mean", 0.425, float("nan"), None))
     physics_columns: tuple = ("forecaster", "conservation_gap")
     physics_rows: tuple = (("truth", 4e-8), ("operator", 2.3e-4), ("mean", 0.0))
+
+    def short_table(self):
+        return self.columns[:2], [row[:2] for row in self.rows]
 
 
 def waves(ndim, m, seed=0):
@@ -106,8 +121,8 @@ def write(folder, evaluation, *, series=None, extent=None, dpi=40, **changes):
         facts=[("protocol", "P1 and P10 at 256 points"), ("data", 'regenerated "x" <script>')],
         tables=[Table("Stage Summary", ["stage", "steps"], [["operator", 4000]])],
     )  # fmt: skip
-    data = ReportData(evaluation, series=series, extent=extent, dpi=dpi)
-    return write_report(folder, data, **(values | changes))
+    data = ReportData(evaluation, series=series, extent=extent)
+    return write_report(folder, data, dpi=dpi, **(values | changes))
 
 
 def line(ax, label):
@@ -125,6 +140,26 @@ def test_error_figure_plots_the_percentiles_at_the_scored_times():
         assert band.y1 == pytest.approx(np.quantile(curves[key], 0.9, axis=0).max())
         assert ax.get_yscale() == "log"
     assert len(plot_errors({"mean/nrmse": np.ones((3, 40))}, TIMES).axes) == 1
+
+
+def test_ensembles_and_search_are_in_the_error_figure_with_their_samples():
+    """On the first samples; the selected one, which ran on all, keeps its own curve."""
+    few = {m: np.full((5, 40), v) for m, v in (("ensemble", 0.3), ("student", 0.2), ("ttc", 0.1))}
+    curves = {f"{m}/nrmse": e for m, e in few.items() if m != "ttc"}
+    evaluation = make()
+    evaluation.curves["student/nrmse"] = np.full((60, 40), 0.25)
+    made = Ensembles({}, [], [], curves, {}, 3)
+    search = SearchAnalysis({}, [], [], "", {"ttc": few["ttc"]})
+    figure = error_over_time(ReportData(evaluation, ensembles=made, search=search))
+    ax = figure.figure.axes[0]
+    for label, value in (
+        ("ensemble (5 samples)", 0.3),
+        ("ttc (5 samples)", 0.1),
+        ("student", 0.25),
+    ):
+        drawn = next(x for x in ax.lines if x.get_label() == label)
+        np.testing.assert_allclose(drawn.get_ydata(), value)
+    assert "ensemble 0.3" in figure.alt and "ensemble/nrmse" not in evaluation.curves
 
 
 def test_diverged_curves_are_marked():
@@ -257,6 +292,11 @@ P1 = {"eval/operator/nrmse": 0.0138, "eval/mean/nrmse": 0.425, "eval/persistence
         (P1 | {"eval/operator/nrmse": None}, "some forecasts diverged; mean 0.425."),
         (P1 | {"eval/mean/nrmse": float("inf")}, "1.1e+02x below the best trivial"),
         ({"eval/operator/nrmse": 0.1}, "is 0.1 (P1)."),
+        (
+            P1 | {"eval/solver/nrmse": 0.02, "eval/solver/ms": 1.34, "eval/operator/ms": 7.19},
+            "(0.02); a trajectory takes 7.19 ms, the 256-cell solver 1.34 ms.",
+        ),
+        ({"eval/operator/nrmse": 0.1, "eval/operator/ms": 2.0}, "(P1); a trajectory takes 2 ms."),
         ({"eval/operator/nrmse": 0.1, "eval/solver/nrmse": 0.0}, "infinitely far"),
         ({}, "was not measured (P1)."),
     ],
@@ -287,7 +327,8 @@ def test_report_writes_every_figure_and_no_scratch_file(written):
         "error_over_time.png", "spectra.png", "conserved.png", "training.png",
         "forecast_0.png", "profile_0.png",
     }  # fmt: skip
-    assert {path.name for path in written.parent.iterdir()} == {"figures", "report.html"}
+    files = {path.name for path in written.parent.iterdir()}
+    assert files == {"figures", "report.html", "report.npz"}
     for path in (written.parent / "figures").iterdir():
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5_000
 
@@ -296,6 +337,7 @@ def test_page_is_self_contained_and_escaped(written):
     text = written.read_text()
     links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'> ]{0,30})""", text)
     assert len(links) == 6 and all(link.startswith("data:image/png;base64,") for link in links)
+    assert "Content-Security-Policy" in text and "default-src 'none'" in text
     assert "url(" not in text and "@import" not in text and "<script" not in text
     policy = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
     assert policy[0].split("; ") == [
@@ -330,10 +372,9 @@ def test_the_page_leads_with_gates_and_champion(tmp_path):
         gates=[GateVerdict("error", "err", "pass", 0.01, 0.02, 0.5, None, "err is 0.01")],
         row={"name": "mine", "curves": {}},
         champion={"id": "7", "name": "best", "metrics": {"err": 0.03}},
-        dpi=30,
     )
     tables = [Table(title, ["name"], [["value"]]) for title in titles]
-    text = write_report(tmp_path, data, title="", config={}, verdict="Yes.", tables=tables)
+    text = write_report(tmp_path, data, title="", config={}, verdict="Yes.", tables=tables, dpi=30)
     marks = ["<h1>", " Yes.</p>", "Evaluation Summary", 'id="gates"', "<h2>Gates", 'id="champion"',
              "<h2>Regressions", "<h2>Leaderboard", "<h2>Physics", "<h2>Ensemble"]  # fmt: skip
     places = [text.read_text().index(mark) for mark in marks]
@@ -343,12 +384,12 @@ def test_the_page_leads_with_gates_and_champion(tmp_path):
 
 MY_FIGURE = """
 from matplotlib.figure import Figure
-from ups_jax.report import FIGURES, ReportFigure, to_png
+from ups_jax.report import FIGURES, ReportFigure
 
 def draw(data):
     figure = Figure()
     figure.subplots().plot(data.evaluation.curves["operator/nrmse"].mean(0))
-    return ReportFigure("mine", to_png(figure, data.dpi), "My caption.", "A curve.")
+    return ReportFigure("mine", figure, "My caption.", "A curve.")
 
 FIGURES["mine"] = draw
 """
@@ -378,6 +419,72 @@ def test_two_dimensional_and_empty_evaluations_are_reported(tmp_path):
     bare = Evaluation(scalars={}, curves={}, examples={}, labels=(), rows=(), physics_rows=())
     path = write(tmp_path / "bare", bare, series=[], facts=[], tables=[])
     assert "was not measured" in path.read_text() and "<img" not in path.read_text()
+
+
+def stored_report(folder):
+    """A page of real values, written and read back."""
+    made, names = make(), ("operator", "solver", "mean")
+    counts = {f"eval/{m}/{n}": v for m in names for n, v in (("samples", 60), ("calls", 40))}
+    report = Report(
+        scalars=made.scalars | counts | {"eval/operator/max_error": float("nan")},
+        forecasters=names, parameters={"operator": 7}, protocols=("p1",), horizons=(1.0,),
+        times=TIMES, curves=made.curves, examples=made.examples, labels=["median sample (4)"],
+        chosen=np.array([4]), predictions={"operator": np.zeros((60, 40, 64, 1))},
+    )  # fmt: skip
+    gates = [GateVerdict("error", "err", "pass", 0.01, 0.02, 0.5, None, "err is 0.01")]
+    ensembles = Ensembles({}, ["forecaster"], [["ensemble"]], {}, {}, 3)
+    data = ReportData(report, gates=gates, ensembles=ensembles, extent=(1.0,))
+    tables = [Table("Stage Summary", ["stage", "steps"], [["operator", 4000]])]
+    path = write_report(
+        folder, data, title="t", config={"a": 1}, facts=[("seed", "0")], tables=tables, dpi=30
+    )
+    return path, data
+
+
+def test_a_report_is_drawn_again_from_its_folder_alone(tmp_path, monkeypatch):
+    for name in FIGURES.keys() - {"error_over_time", "gates", "example_forecasts", "training"}:
+        monkeypatch.delitem(FIGURES, name)
+    path, data = stored_report(tmp_path)
+    before = path.read_text()
+    path.unlink()
+    assert redraw(tmp_path, dpi=30).read_text() == before
+    loaded, page = load_values(tmp_path)
+    report = loaded.evaluation
+    assert report.rows[0][:3] == data.evaluation.rows[0][:3] and len(report.rows) == 3
+    assert loaded.gates == data.gates and loaded.ensembles == data.ensembles
+    np.testing.assert_array_equal(report.curves["operator/nrmse"], make().curves["operator/nrmse"])
+    assert report.predictions == {} and page["facts"] == [("seed", "0")]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history()))
+    extra = [Table("Evaluation: 512 points", ["forecaster"], [["operator"]])]
+    text = redraw(tmp_path, config={"b": 2}, tables=extra, dpi=30, format="svg").read_text()
+    assert 'id="training"' in text and "Evaluation: 512 points" in text and "&quot;b&quot;" in text
+    assert "data:image/png" not in text and text.count("data:image/svg+xml;base64,") == 5
+    figures = {file.name for file in (tmp_path / "figures").iterdir()}
+    assert {"gates.svg", "gates.png", "forecast_0.svg"} <= figures
+    redraw(tmp_path, dpi=30, format="pdf")
+    figures = {file.name: file for file in (tmp_path / "figures").iterdir()}
+    assert "gates.svg" not in figures and figures["gates.pdf"].read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("damage", ["absent", "torn", "values"])
+def test_a_report_that_cannot_be_drawn_again_is_named(tmp_path, damage):
+    path = tmp_path / "report.npz"
+    if damage == "torn":
+        path.write_bytes(b"PK\x03\x04")
+    if damage == "values":
+        np.savez(path, json=np.array('{"data": {}}'))
+    with pytest.raises(ValueError, match=r"report\.npz: the values of the report cannot be read"):
+        redraw(tmp_path)
+
+
+def test_tables_wrap_texts_and_titles_and_fold_the_widest():
+    cells = ["gate", 0.5, "a <long> sentence", "eval/nrmse"]
+    text = page._table(Table("Gates", ["a", "value", "sentence", "max_error"], [cells]), "")
+    assert "<td>gate</td><td>0.5</td>" in text and "max_<wbr>error" in text
+    assert '<td class="text">a &lt;long&gt; sentence</td>' in text and "eval/<wbr>nrmse" in text
+    wide = page._table(Table("Ensemble Summary", ["x"] * 13, [[1] * 13]), "")
+    assert '<table class="wide">' in wide and '<table class="wide">' not in text
+    assert page._table(Table(page.ALL_METRICS, ["x"], [[1]]), "").startswith("<details>")
 
 
 def test_a_failed_write_leaves_the_old_page_and_no_scratch_file(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ups_jax.report import ensembles, search
-from ups_jax.report.style import to_png
+from ups_jax.report.style import to_image
 
 TIMES = np.linspace(0, 2, 11)
 LEVELS = np.arange(1, 10) / 10
@@ -47,7 +47,7 @@ def test_fan_of_several_channels_and_of_a_diverged_member():
     figure = ensembles.plot_fan(truth, members, times=TIMES)
     assert len(figure.axes) == 12
     assert line(figure.axes[0], "mean").get_label() == "mean of 4 (diverged)"
-    assert to_png(figure, 40).startswith(b"\x89PNG")
+    assert to_image(figure, dpi=40).startswith(b"\x89PNG")
 
 
 def test_reliability_and_ranks_are_those_of_the_arrays():
@@ -59,7 +59,7 @@ def test_reliability_and_ranks_are_those_of_the_arrays():
     np.testing.assert_allclose(heights, [1.5, 0.3, 1.2])
     assert figure.axes[0].get_title(loc="left") == "ensemble\noutside: 90 % (nominal 66.7 %)"
     np.testing.assert_allclose([p.get_height() for p in figure.axes[1].patches], 1)
-    assert len(figure.axes) == 3 and to_png(figure, 40).startswith(b"\x89PNG")
+    assert len(figure.axes) == 3 and to_image(figure, dpi=40).startswith(b"\x89PNG")
 
 
 def test_spread_is_binned_by_count_without_values_not_finite():
@@ -90,7 +90,7 @@ def test_search_has_four_panels():
     assert "correlation -1" in rank.get_title(loc="left")
     np.testing.assert_allclose([p.get_height() for p in choice.patches], [50, 30, 20])
     np.testing.assert_allclose(line(gain, "over operator").get_ydata(), np.linspace(20, -10, 9))
-    assert to_png(figure, 40).startswith(b"\x89PNG")
+    assert to_image(figure, dpi=40).startswith(b"\x89PNG")
 
 
 def test_rank_correlation_of_known_ranks():

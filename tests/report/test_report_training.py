@@ -120,8 +120,8 @@ def test_few_ticks_of_a_log_axis_have_labels(low, high, shown):
 
 
 def test_the_alternative_text_has_the_numbers_of_the_training():
-    figure = training.training(ReportData(None, series=SERIES, dpi=40))
-    assert figure.name == "training" and figure.png.startswith(b"\x89PNG")
+    figure = training.training(ReportData(None, series=SERIES))
+    assert figure.name == "training"
     assert "operator, 500 steps: 1 to 0.01 in loss, best nRMSE 0.125 at step 400" in figure.alt
     assert "31 steps/s (median), compiled for unrolled lengths 1 at step 0, 2 at" in figure.alt
     assert "ensemble, 100 steps: 0.3 to not a number in loss, compiled" in figure.alt

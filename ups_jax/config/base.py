@@ -130,6 +130,7 @@ def get_config() -> Config:
 
     cfg.report = ConfigDict()
     cfg.report.dpi = 110  # resolution of the figures, pixels per inch
+    cfg.report.format = "png"  # png | pdf | svg: vector figures too; a finished run is redrawn
     return cfg.lock()
 
 

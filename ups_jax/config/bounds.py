@@ -72,6 +72,7 @@ NAMES: dict[str, Mapping[str, Any]] = {
     "search.rewards": REWARDS,
     "eval.forecasters": FORECASTERS,
     "eval.protocol": {"p1": None, "p10": None},
+    "report.format": {"png": None, "pdf": None, "svg": None},
 }
 """Table whose names a key, or each item of its list, may have."""
 

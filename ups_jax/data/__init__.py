@@ -1,7 +1,13 @@
 """Trajectories: simulated, read from files, split, scaled, and drawn as windows."""
 
 from ups_jax.data.checks import check_parameters, check_task
-from ups_jax.data.loaders import load, load_npz, save_npz, save_predictions
+from ups_jax.data.loaders import (
+    check_predictions_path,
+    load,
+    load_npz,
+    save_npz,
+    save_predictions,
+)
 from ups_jax.data.observations import observe
 from ups_jax.data.pdebench import load_pdebench
 from ups_jax.data.simulate import simulate

@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import h5py
@@ -127,8 +128,18 @@ def save_predictions(
     _write(_path(path), arrays, allowed=(".npz", *HDF5))
 
 
+def check_predictions_path(path: str | Path) -> None:
+    """Raise ValueError or OSError unless `save_predictions` can write to this path."""
+    path = _path(path)
+    _suffix(path, (".npz", *HDF5))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=path.parent).close()
+
+
 FIELDS = ("u", "cond", "dt", "extent", "channels", "origin", "params", "pde")
 """Arrays of an npz file: the fields of Trajectories by name."""
+
+
 
 
 def _arrays(trajectories: Trajectories) -> dict[str, np.ndarray]:

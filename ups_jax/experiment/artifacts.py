@@ -1,17 +1,23 @@
 """Tables, figures and pages of a run, in W&B and in its workdir."""
 
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from ups_jax import config, tracking
 from ups_jax.emulator import num_params
-from ups_jax.experiment import verdict
+from ups_jax.experiment import evaluations, verdict
 from ups_jax.experiment.context import RunContext
 from ups_jax.experiment.datasets import Splits
 from ups_jax.experiment.evaluation import Evaluation
 from ups_jax.experiment.verdict import RunVerdict
+from ups_jax.experiment.workdir import lock
+from ups_jax.files import read_json, write_json
 from ups_jax.report import ReportData, Table, write_report
+from ups_jax.report import redraw as redraw_report
 from ups_jax.types import Params
 
 STAGE_COLUMNS = ["stage", "parameters", "updates", "seeds", "best step", "judged by", "validation"]
@@ -44,11 +50,36 @@ def publish(
         facts=_facts(context, splits, params, evaluation),
         # Without a champion the page has no comparison, and no table of it.
         tables=[t for t in tables if champion is not None or t.title != "Regressions"],
+        **context.cfg.report,
     )
     for figure in sorted((context.workdir / "figures").glob("*.png")):
         run.log_figure(figure.stem, figure)
     run.log_html("report", page)
     run.log_html("leaderboard", verdict.page_path(context.cfg, context.workdir))
+
+
+def redraw(workdir: Path, settings: Mapping[str, Any], **changes: Any) -> Path | None:
+    """Draw the report of a finished run again, with its later evaluations; return its page.
+
+    settings: section `report` of a config; changes: arguments of `report.redraw`. A run without
+    the values of its report keeps its page, with a warning.
+    """
+    try:
+        return redraw_report(workdir, tables=evaluations.tables(workdir), **settings, **changes)
+    except ValueError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return None
+
+
+def redraw_if_changed(context: RunContext) -> None:
+    """Draw the report of a finished run again if keys of the config's section `report` changed."""
+    path, new = context.workdir / "config.json", config.to_dict(context.cfg)
+    saved = read_json(path, {})
+    if config.to_dict(config.from_dict(saved))["report"] == new["report"]:
+        return
+    with lock(context.workdir):
+        redraw(context.workdir, new["report"], config=new)
+        write_json(path, saved | {"report": new["report"]})
 
 
 def _report_data(
@@ -67,7 +98,6 @@ def _report_data(
         row=run_verdict.row,
         champion=run_verdict.before.champion,
         extent=context.emulator.pde.extent,
-        dpi=context.cfg.report.dpi,
     )
 
 

@@ -13,7 +13,7 @@ from ups_jax.data import save_predictions
 from ups_jax.emulator import fit_statistics, num_params
 from ups_jax.experiment import distributed, dry_run, environment, schedule, training, verdict
 from ups_jax.experiment.admission import prepare
-from ups_jax.experiment.artifacts import STAGE_COLUMNS, publish
+from ups_jax.experiment.artifacts import STAGE_COLUMNS, publish, redraw_if_changed
 from ups_jax.experiment.context import RunContext, RunOptions, resume_command
 from ups_jax.experiment.datasets import Splits
 from ups_jax.experiment.evaluation import (
@@ -39,6 +39,8 @@ def execute(context: RunContext) -> int:
         distributed.print_once(dry_run.describe(context.cfg, context.emulator))
         return 0
     if context.splits is None:
+        if distributed.is_primary():
+            redraw_if_changed(context)
         return _print_results(context)
     lost = distributed.exit_on_lost_process
     with context.lock, _open(context) as run, lost(resume_command(), run.finish):

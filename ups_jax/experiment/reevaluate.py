@@ -1,16 +1,18 @@
 """Another evaluation of a finished run, added to the same W&B run."""
 
 import dataclasses
+import math
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ups_jax import sharding, tracking
 from ups_jax.config.renames import SELECTED_KEY, rename_name
-from ups_jax.data import save_predictions, simulate
+from ups_jax.data import check_predictions_path, save_predictions, simulate
 from ups_jax.evaluate import Report
-from ups_jax.experiment import environment, workdir
+from ups_jax.experiment import environment, evaluations, workdir
+from ups_jax.experiment.artifacts import redraw
 from ups_jax.experiment.build import build
 from ups_jax.experiment.context import RunContext, RunOptions
 from ups_jax.experiment.datasets import (
@@ -23,7 +25,7 @@ from ups_jax.experiment.datasets import (
 from ups_jax.experiment.evaluation import SELECT_BEST, evaluate_run, format_evaluation
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.experiment.trained import load
-from ups_jax.files import read_json, write_json
+from ups_jax.files import read_json
 from ups_jax.forecast import FORECASTERS, is_deterministic, require_trained
 from ups_jax.pde.base import PDE
 from ups_jax.progress import ProgressBar
@@ -60,20 +62,26 @@ class Command:
     params: Params
     test: Trajectories
     changed: dict[str, Any]
+    earlier: dict[str, Any] | None
+    """The record of the evaluation before this one."""
     save_predictions: Path | None
 
 
 def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
     """Load the emulator and its test data. Raises ValueError if either is missing or unfit."""
+    stop.line = "stopped: nothing was written; rerun the same command"
     environment.enable_compilation_cache()
     emulator, params, cfg = load(options.workdir)
     if not workdir.is_finished(options.workdir):
         raise ValueError(
             f"{options.workdir} is not finished; rerun its training command to resume it"
         )
+    if options.save_predictions:
+        check_predictions_path(options.save_predictions)
     changed = _config_changes(options, cfg, emulator.pde)
     with cfg.unlocked():
         cfg.eval.update({k: v for k, v in changed.items() if k in CHANGED_EVAL_KEYS})
+        cfg.eval.save_predictions = options.save_predictions is not None
         cfg.data.eval_steps = changed.get("steps", cfg.data.eval_steps)
         if "points" in changed:
             cfg.pde.points = changed["points"]
@@ -89,31 +97,103 @@ def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
         ProgressBar(on=cfg.log.progress),
         sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp),
     )
+    _check_memory(context)
+    _warn_about_grid(context, emulator.pde)
+    earlier = evaluations.latest(options.workdir)
     test = from_file(cfg, context.emulator.pde) if options.data else _test_data(context)
-    return Command(context, params, test, changed, options.save_predictions)
+    return Command(context, params, test, changed, earlier, options.save_predictions)
 
 
 def execute(command: Command) -> int:
-    """Evaluate, write `evaluation.json`, add summary and tables to the run -> exit code."""
+    """Evaluate, write the evaluation, add it to the run and to its report -> exit code."""
     context, folder = command.context, command.context.workdir
     selected = _selected(context)
     evaluation = evaluate_run(context, [command.params], 0, selected, command.test)
     report = evaluation.report
+    path = evaluations.write(folder, _record(command, report), command.earlier)
+    if command.save_predictions:
+        save_predictions(command.save_predictions, report.predictions, truth=command.test)
+    page = redraw(folder, context.cfg.report)
+    schema = context.schema()
+    with tracking.reopen(folder, schema=schema, mode=context.options.wandb_mode) as run:
+        _log_evaluation(context, run, report, command.changed)
+        if page:
+            run.log_html("report", page)
+    print(f"{_grid_text(context)}, {len(command.test)} trajectories: {command.test.origin}")
+    print(format_evaluation(evaluation))
+    print(f"evaluation: {path}")
+    print(f"report: {page or path}")
+    return 0
+
+
+def _record(command: Command, report: Report) -> dict[str, Any]:
+    """Return an evaluation as JSON: settings, scalars, and a table for the page."""
+    columns, rows = _with_grid(command.context, *report.short_table())
     record = {
+        "label": _label(command.changed, command.context.emulator.pde.dt),
         "changed": command.changed,
         "origin": command.test.origin,
         "samples": len(command.test),
-        "scalars": {k: v if np.isfinite(v) else None for k, v in report.scalars.items()},
+        "scalars": report.scalars,
+        "columns": columns,
+        "rows": rows,
     }
-    write_json(folder / "evaluation.json", record)
-    if command.save_predictions:
-        save_predictions(command.save_predictions, report.predictions, truth=command.test)
-    schema = context.schema()
-    with tracking.reopen(folder, schema=schema, mode=context.options.wandb_mode) as run:
-        _log_evaluation(run, report, command.changed)
-    print(format_evaluation(evaluation))
-    print(f"report: {folder / 'evaluation.json'}")
-    return 0
+    return tracking.plain(record)
+
+
+def _label(changed: dict[str, Any], dt: float) -> str:
+    """Return the settings that differ from the run's own, as text."""
+    texts = {
+        "data": lambda path: f"data {Path(path).stem}",
+        "points": lambda points: f"{_by_axis(points)} points",
+        "steps": lambda steps: f"horizon {steps * dt:g}",
+        "forecasters": lambda names: f"forecasters {' '.join(names)}",
+    }
+    parts = [text(changed[key]) for key, text in texts.items() if key in changed]
+    return ", ".join(parts) or "repeated"
+
+
+def _by_axis(points: int | tuple[int, ...]) -> str:
+    return " x ".join(map(str, points if isinstance(points, tuple) else (points,)))
+
+
+def _grid_text(context: RunContext) -> str:
+    pde, steps = context.emulator.pde, eval_steps(context.cfg)
+    return f"{_by_axis(pde.points)} points, horizon {steps * pde.dt:g}"
+
+
+def _with_grid(
+    context: RunContext, columns: list[str], rows: list[list[Any]]
+) -> tuple[list[str], list[list[Any]]]:
+    """Add the resolution and the horizon to a table."""
+    pde, steps = context.emulator.pde, eval_steps(context.cfg)
+    grid = [_by_axis(pde.points), steps * pde.dt]
+    return [*columns, "points", "horizon"], [[*row, *grid] for row in rows]
+
+
+def _warn_about_grid(context: RunContext, trained: PDE) -> None:
+    """Warn if a learned forecaster runs on other points than its network was trained for."""
+    cfg, points = context.cfg, context.emulator.pde.points
+    learned = [name for name in cfg.eval.forecasters if FORECASTERS[name].stages]
+    if learned and points != trained.points and not context.emulator.operator.any_grid:
+        print(
+            f"warning: operator {cfg.operator.name!r} was trained on {_by_axis(trained.points)} "
+            f"points and is tied to their spacing; on {_by_axis(points)} points {learned[0]!r} "
+            "is another map: train it there, or compare the solver alone",
+            file=sys.stderr,
+        )
+
+
+def _check_memory(context: RunContext) -> None:
+    """Raise ValueError if the simulated test data exceed this machine's memory."""
+    cfg, pde = context.cfg, context.emulator.pde
+    size = 4 * cfg.data.test * (eval_steps(cfg) + 1) * math.prod(pde.points) * len(pde.channels)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory and not cfg.data.path:
+        raise ValueError(
+            f"{_grid_text(context)}: the test data need {size / 2**30:.3g} GiB of "
+            f"{memory / 2**30:.3g} GiB; lower --horizon or --points"
+        )
 
 
 def _selected(context: RunContext) -> str:
@@ -125,7 +205,9 @@ def _selected(context: RunContext) -> str:
     return selected if selected in spec.forecasters else spec.forecasters[-1]
 
 
-def _log_evaluation(run: tracking.RunRecord, report: Report, changed: dict[str, Any]) -> None:
+def _log_evaluation(
+    context: RunContext, run: tracking.RunRecord, report: Report, changed: dict[str, Any]
+) -> None:
     """Log under `eval/` if nothing differs from the run's own evaluation, else under `reeval/`.
 
     Milliseconds of an unchanged evaluation stay those of the run, as in its `summary.json`.
@@ -133,9 +215,12 @@ def _log_evaluation(run: tracking.RunRecord, report: Report, changed: dict[str, 
     scalars = {key.removeprefix("eval/"): value for key, value in report.scalars.items()}
     scalars = {key: value for key, value in scalars.items() if changed or not key.endswith("ms")}
     run.log_eval_summary(scalars, prefix="reeval" if changed else "eval")
-    suffix = " (reevaluated)" if changed else ""
-    run.log_table(f"Evaluation Summary{suffix}", report.columns, report.rows)
-    run.log_table(f"Physics Diagnostics{suffix}", report.physics_columns, report.physics_rows)
+    label = _label(changed, context.emulator.pde.dt)
+    for name, columns, rows in (
+        ("Evaluation Summary", report.columns, report.rows),
+        ("Physics Diagnostics", report.physics_columns, report.physics_rows),
+    ):
+        run.log_table(f"{name} ({label})", *_with_grid(context, columns, rows))
 
 
 def _config_changes(options: EvaluateOptions, cfg: Any, pde: PDE) -> dict[str, Any]:
@@ -156,11 +241,15 @@ def _config_changes(options: EvaluateOptions, cfg: Any, pde: PDE) -> dict[str, A
             changed["select"] = cfg.eval.select if cfg.eval.select in names else names[-1]
     if options.data:
         changed["data"] = str(options.data)
+    if options.points is not None and options.points < 1:
+        raise ValueError(f"--points is {options.points}; it must be at least 1")
     if options.points and (options.points,) * pde.ndim != pde.points:
         if any(cells % options.points for cells in pde.cells):
             raise ValueError(f"--points is {options.points}; it must divide data.cells {pde.cells}")
         changed["points"] = (options.points,) * pde.ndim if pde.ndim > 1 else options.points
-    if options.horizon:
+    if options.horizon is not None:
+        if not 0 < options.horizon < math.inf:
+            raise ValueError(f"--horizon is {options.horizon}; it must be a positive time")
         steps = round(options.horizon / pde.dt)
         if steps < 1 or abs(steps * pde.dt - options.horizon) > 1e-6:
             raise ValueError(f"--horizon is {options.horizon}, not a multiple of dt {pde.dt}")

@@ -13,22 +13,27 @@ class Network(NamedTuple):
     """Pure functions of a network: `init(key) -> params` and `apply(params, *args) -> Array`.
 
     `takes` names the optional inputs that `apply` uses, such as "noise". A factory that is given
-    noise channels and does not declare "noise" would make an ensemble without spread.
+    noise channels and does not declare "noise" would make an ensemble without spread. `any_grid`:
+    the map does not depend on the spacing of the points.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[..., Array]
     takes: frozenset[str] = frozenset()
+    any_grid: bool = False
 
 
 def functional(
-    build: Callable[[nnx.Rngs], nnx.Module], *, takes: frozenset[str] = frozenset()
+    build: Callable[[nnx.Rngs], nnx.Module],
+    *,
+    takes: frozenset[str] = frozenset(),
+    any_grid: bool = False,
 ) -> Network:
     """Return the functions of the module that `build` makes, with parameters as a nested dict.
 
-    The dict's keys are strings; `takes` becomes `Network.takes`. The module may contain only
-    `nnx.Param`: running statistics or random state would make `apply` impure. Raises ValueError
-    for any other variable.
+    The dict's keys are strings; `takes` and `any_grid` are those of `Network`. The module may
+    contain only `nnx.Param`: running statistics or random state would make `apply` impure. Raises
+    ValueError for any other variable.
     """
     graph, state = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
     others = nnx.filter_state(state, nnx.Not(nnx.Param))
@@ -47,7 +52,7 @@ def functional(
         nnx.replace_by_pure_dict(filled, _original_keys(names, params))
         return nnx.merge(graph, filled)(*args)  # pyright: ignore[reportCallIssue]
 
-    return Network(init, apply, takes)
+    return Network(init, apply, takes, any_grid)
 
 
 def _string_keys(tree: Any) -> Any:

@@ -184,4 +184,4 @@ def fno(
         layers=layers,
         noise=noise,
     )
-    return functional(build, takes=frozenset({"noise"} if noise else ()))
+    return functional(build, takes=frozenset({"noise"} if noise else ()), any_grid=True)

@@ -6,5 +6,4 @@
 from ups_jax.report.data import ReportData, ReportFigure, Table
 from ups_jax.report.fields import plot_forecast
 from ups_jax.report.figures import FIGURES
-from ups_jax.report.page import write_report
-from ups_jax.report.style import to_png
+from ups_jax.report.page import redraw, write_report

@@ -24,7 +24,7 @@ def champion(data: ReportData) -> ReportFigure | None:
     result = compare_errors(*curves, names=names)
     return ReportFigure(
         "champion",
-        style.to_png(plot_champion(*curves, names=names), data.dpi),
+        plot_champion(*curves, names=names),
         f"Comparison with the champion, error over time and energy spectrum: {result}.",
         f"nRMSE against time and energy against wavenumber of {' and '.join(names)}. {result}.",
     )

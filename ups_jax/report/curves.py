@@ -48,7 +48,10 @@ def divergence_note(samples: np.ndarray, times: np.ndarray) -> str:
 
 def error_over_time(data: ReportData) -> ReportFigure | None:
     """Return the figure of nRMSE against time."""
-    curves = data.evaluation.curves
+    curves, counts = dict(data.evaluation.curves), {}
+    for name, error in _errors_of_first_samples(data).items():
+        if f"{name}/nrmse" not in curves:
+            curves[f"{name}/nrmse"], counts[name] = error, len(error)
     errors = by_forecaster(curves, "nrmse") or by_forecaster(curves, "p10/nrmse")
     if not errors:
         return None
@@ -56,17 +59,28 @@ def error_over_time(data: ReportData) -> ReportFigure | None:
     last = ", ".join(f"{name} {style.format_number(value)}" for name, value in medians.items())
     return ReportFigure(
         "error_over_time",
-        style.to_png(plot_errors(curves, np.asarray(data.evaluation.times, float)), data.dpi),
+        plot_errors(curves, np.asarray(data.evaluation.times, float), counts=counts),
         "Error against time: median over test samples, band from the 10th to the 90th "
-        "percentile. A cross marks the last finite value of a forecaster.",
+        "percentile. A cross marks the last finite value of a forecaster. An ensemble is scored by "
+        "the mean of its members; a forecaster with a number of samples ran on the first of them.",
         f"nRMSE against time; median at the last time: {last}.",
     )
 
 
-def plot_errors(curves: Curves, times: np.ndarray) -> Figure:
+def _errors_of_first_samples(data: ReportData) -> dict[str, np.ndarray]:
+    """Return the nRMSE (n, t) of ensembles and search, which run on the first n samples."""
+    curves = {} if data.ensembles is None else by_forecaster(data.ensembles.curves, "nrmse")
+    search = {} if data.search is None else data.search.curves
+    return curves | {name: np.asarray(search[name], float) for name in ("ttc",) if name in search}
+
+
+def plot_errors(
+    curves: Curves, times: np.ndarray, *, counts: Mapping[str, int] | None = None
+) -> Figure:
     """Plot median nRMSE with its 10-90 % band, every forecaster; one panel for P1, one for P10.
 
-    curves: "<forecaster>/nrmse" and "<forecaster>/p10/nrmse" (n, t), at the last t of times.
+    curves: "<forecaster>/nrmse" and "<forecaster>/p10/nrmse" (n, t), at the last t of times;
+    counts: samples of forecasters that ran on fewer than all.
     """
     panels = {name: errors for name in PROTOCOL_TITLES if (errors := by_forecaster(curves, name))}
     figure = style.new_figure(9.6 if len(panels) > 1 else 7.2, 4.8)
@@ -83,7 +97,10 @@ def plot_errors(curves: Curves, times: np.ndarray) -> Figure:
             # An infinite upper percentile with a finite median: the band leaves the frame.
             upper = np.where(np.isnan(upper) & ~np.isnan(median), 10 * high, upper)
             ax.fill_between(t, lower, upper, color=line.color, alpha=0.15, linewidth=0)
-            style.draw_curve(ax, t, median, line, forecaster + divergence_note(samples, t))
+            few = (counts or {}).get(forecaster) if name == "nrmse" else None
+            note = f" ({few} samples)" if few else ""
+            label = forecaster + note + divergence_note(samples, t)
+            style.draw_curve(ax, t, median, line, label)
         style.format_axes(ax, style.TIME, title=PROTOCOL_TITLES[name])
     grid[0].set_ylabel("nRMSE (median; band: 10-90 % of samples)")
     style.legend_below(figure, grid)
@@ -104,7 +121,7 @@ def spectra(data: ReportData) -> ReportFigure | None:
         return None
     return ReportFigure(
         "spectra",
-        style.to_png(plot_spectra(curves, float(times[-1])), data.dpi),
+        plot_spectra(curves, float(times[-1])),
         "Energy at each wavenumber, averaged over samples, at the last time.",
         f"Energy spectra of {', '.join(energies)} at the last time, both axes logarithmic.",
     )
@@ -148,7 +165,7 @@ def conserved(data: ReportData) -> ReportFigure | None:
         return None
     return ReportFigure(
         "conserved",
-        style.to_png(plot_laws(curves, np.asarray(data.evaluation.times, float)), data.dpi),
+        plot_laws(curves, np.asarray(data.evaluation.times, float)),
         "Quantities that the equation conserves or dissipates, as deviation from the given frame.",
         f"Deviation of {' and '.join(laws)} from the given frame against time.",
     )

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from matplotlib.figure import Figure
+
 from ups_jax.evaluate import Report
 from ups_jax.evaluate.beam_search import SearchAnalysis
 from ups_jax.evaluate.ensembles import Ensembles
@@ -17,7 +19,7 @@ class ReportData:
     evaluation: forecasts of the test split; selected: the forecaster that the verdict is about;
     series: rows of metrics.jsonl; row, champion: this run and the champion as rows of the
     leaderboard with `name`, `id`, `metrics` and `curves`; extent: length of each space axis (None:
-    figures count grid points); dpi: resolution of the PNG files.
+    figures count grid points).
     """
 
     evaluation: Report
@@ -29,15 +31,14 @@ class ReportData:
     row: Mapping[str, Any] = field(default_factory=dict)
     champion: Mapping[str, Any] | None = None
     extent: Sequence[float] | None = None
-    dpi: int = 110
 
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A rendered figure: file name without ending, PNG bytes, caption, alternative text."""
+    """A Matplotlib figure: file name without ending, figure, caption, alternative text."""
 
     name: str
-    png: bytes
+    figure: Figure
     caption: str
     alt: str
 

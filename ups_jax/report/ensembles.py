@@ -19,7 +19,7 @@ def reliability(data: ReportData) -> ReportFigure | None:
     observed = by_forecaster(data.ensembles.curves, "reliability")
     return ReportFigure(
         "reliability",
-        style.to_png(plot_reliability(observed, NOMINAL_LEVELS), data.dpi),
+        plot_reliability(observed, NOMINAL_LEVELS),
         "Share of the truth within the members' central intervals: a calibrated ensemble follows "
         "the diagonal; below it, the ensemble is overconfident.",
         f"Observed against nominal coverage of {', '.join(observed)}.",
@@ -33,7 +33,7 @@ def rank_histogram(data: ReportData) -> ReportFigure | None:
     shares = by_forecaster(data.ensembles.curves, "rank")
     return ReportFigure(
         "rank_histogram",
-        style.to_png(plot_rank_histograms(shares), data.dpi),
+        plot_rank_histograms(shares),
         "Rank of the truth among the members: uniform for a calibrated ensemble, raised at both "
         "ends if the truth lies outside the members too often.",
         f"Rank histograms of {', '.join(shares)}.",
@@ -47,7 +47,7 @@ def spread_error(data: ReportData) -> ReportFigure | None:
     pairs = by_forecaster(data.ensembles.curves, "spread_error")
     return ReportFigure(
         "spread_error",
-        style.to_png(plot_spread_error(pairs), data.dpi),
+        plot_spread_error(pairs),
         "Error of the ensemble mean against the spread, in bins of equal count by spread; "
         "a calibrated ensemble follows the diagonal.",
         f"Error of the members' mean against their spread, of {', '.join(pairs)}.",
@@ -74,7 +74,7 @@ def fan(data: ReportData) -> Iterator[ReportFigure]:
         )
         yield ReportFigure(
             f"fan_{name}",
-            style.to_png(figure, data.dpi),
+            figure,
             f"Members of {name}: central 50 and 90 % intervals, mean and truth; below, the region "
             "of the largest spread.",
             f"Fan of {name} at three times.",

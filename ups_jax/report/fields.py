@@ -77,7 +77,7 @@ def plot_forecast(
         layers = _layers(true[..., channel], pred[..., channel])
         (_space_time if one_dimensional else _snapshots)(block, layers, axis)
     # A notebook shows the figure as a cell's result, whether or not pyplot was imported.
-    vars(figure)["_repr_png_"] = partial(style.to_png, figure)
+    vars(figure)["_repr_png_"] = partial(style.to_image, figure)
     return figure
 
 
@@ -123,7 +123,7 @@ def example_forecasts(data: ReportData) -> Iterator[ReportFigure]:
         figure = plot_forecast(truth, pred, times=times, extent=extent, title=title)
         yield ReportFigure(
             f"forecast_{i}",
-            style.to_png(figure, data.dpi),
+            figure,
             f"{label}: truth and prediction share one colour scale, the error has its own.",
             f"Truth, {selected} forecast and error of {label}: {error_text(truth, pred, times)}.",
         )
@@ -134,7 +134,7 @@ def example_forecasts(data: ReportData) -> Iterator[ReportFigure]:
         figure = plot_profiles(truth, predictions, times=times, extent=extent, title=label)
         yield ReportFigure(
             f"profile_{i}",
-            style.to_png(figure, data.dpi),
+            figure,
             f"{label}: the field along x at three times.",
             f"Profiles of truth and {', '.join(names)} of {label} at three times.",
         )

@@ -35,7 +35,7 @@ def gates(data: ReportData) -> ReportFigure | None:
     results = [f"{v.name}: {v.status}, margin {_margin_text(v)}; {v.sentence}." for v in verdicts]
     return ReportFigure(
         "gates",
-        style.to_png(plot_gates(verdicts, champion=champion), data.dpi),
+        plot_gates(verdicts, champion=champion),
         "Value of each gate as a share of its limit: up to 100 % the gate passes. Hollow diamonds: "
         "the champion's value. A marker at an edge is off the scale or has no share, as the value "
         "or the limit is zero, missing or of the other sign.",

@@ -32,7 +32,7 @@ def search_analysis(data: ReportData) -> ReportFigure | None:
     means = ", ".join(f"{name} {style.format_number(float(curves[name].mean()))}" for name in calls)
     return ReportFigure(
         "search_analysis",
-        style.to_png(figure, data.dpi),
+        figure,
         "Test-time search: error against network calls, error of candidates against their reward, "
         "how often each candidate is chosen, and the gain over time.",
         f"nRMSE of the search and its controls: {means}.",

@@ -1,9 +1,10 @@
-"""Style of every figure: line styles by forecaster, axes, legends, PNG bytes; without pyplot."""
+"""Style of every figure: line styles by forecaster, axes, legends, image files; without pyplot."""
 
 import io
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -131,10 +132,12 @@ def legend_below(figure: Figure, panels: Iterable[Axes]) -> None:
     )  # fmt: skip
 
 
-def to_png(figure: Figure, dpi: int = 110) -> bytes:
-    """Render a figure as PNG bytes."""
+def to_image(figure: Figure, format: str = "png", *, dpi: int = 110) -> bytes:
+    """Render a figure as the bytes of a PNG, PDF or SVG file, the same for equal figures."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format)
+    with matplotlib.rc_context({"svg.hashsalt": "report"}):
+        figure.savefig(buffer, format=format, dpi=dpi, metadata=undated)
     return buffer.getvalue()
 
 

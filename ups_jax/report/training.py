@@ -94,7 +94,7 @@ def training(data: ReportData) -> ReportFigure | None:
         return None
     return ReportFigure(
         "training",
-        style.to_png(plot_training(series), data.dpi),
+        plot_training(series),
         "Training of every stage. Dotted line: compilation of a program for windows of that "
         "unroll length; star: the best validation value; cross: a value that is not finite; "
         "band: standard deviation over seeds. Validation CRPS is relative to the truth's RMS.",
