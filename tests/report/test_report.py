@@ -337,7 +337,6 @@ def test_page_is_self_contained_and_escaped(written):
     text = written.read_text()
     links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'> ]{0,30})""", text)
     assert len(links) == 6 and all(link.startswith("data:image/png;base64,") for link in links)
-    assert "Content-Security-Policy" in text and "default-src 'none'" in text
     assert "url(" not in text and "@import" not in text and "<script" not in text
     policy = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
     assert policy[0].split("; ") == [
