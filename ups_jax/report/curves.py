@@ -62,7 +62,8 @@ def error_over_time(data: ReportData) -> ReportFigure | None:
         plot_errors(curves, np.asarray(data.evaluation.times, float), counts=counts),
         "Error against time: median over test samples, band from the 10th to the 90th "
         "percentile. A cross marks the last finite value of a forecaster. An ensemble is scored by "
-        "the mean of its members; a forecaster with a number of samples ran on the first of them.",
+        "the mean of its members; a forecaster with a number of samples ran on the first, and "
+        "has no band.",
         f"nRMSE against time; median at the last time: {last}.",
     )
 
@@ -96,8 +97,9 @@ def plot_errors(
             lower, median, upper = ranks[name, forecaster]
             # An infinite upper percentile with a finite median: the band leaves the frame.
             upper = np.where(np.isnan(upper) & ~np.isnan(median), 10 * high, upper)
-            ax.fill_between(t, lower, upper, color=line.color, alpha=0.15, linewidth=0)
             few = (counts or {}).get(forecaster) if name == "nrmse" else None
+            if not few:  # fewer, overlapping bands
+                ax.fill_between(t, lower, upper, color=line.color, alpha=0.15, linewidth=0)
             note = f" ({few} samples)" if few else ""
             label = forecaster + note + divergence_note(samples, t)
             style.draw_curve(ax, t, median, line, label)

@@ -45,7 +45,7 @@ table.wide { font-size: .7rem; }
 th, td { padding: .2rem .4rem; border-bottom: 1px solid #e2e2e2; text-align: right; }
 td { white-space: nowrap; }
 th { vertical-align: bottom; }
-td.text { text-align: left; white-space: normal; }
+th.text, td.text { text-align: left; white-space: normal; }
 th:first-child, td:first-child { text-align: left; white-space: normal; }
 thead th { border-bottom: 2px solid #888; }
 tr.selected td { font-weight: 600; background: #f3f7fa; }
@@ -264,7 +264,11 @@ def _table(table: Table, selected: str) -> str:
     """Return a table that wraps its titles and texts, to fit the page."""
     if not table.rows:
         return ""
-    head = "".join(f'<th scope="col">{_breakable(column)}</th>' for column in table.columns)
+    texts = {i for row in table.rows for i, value in enumerate(row) if isinstance(value, str)}
+    head = "".join(
+        f'<th scope="col"{' class="text"' * (i in texts)}>{_breakable(column)}</th>'
+        for i, column in enumerate(table.columns)
+    )
     lines = []
     for row in table.rows:
         first = str(row[0]) if len(row) else ""
