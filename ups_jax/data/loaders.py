@@ -140,8 +140,6 @@ FIELDS = ("u", "cond", "dt", "extent", "channels", "origin", "params", "pde")
 """Arrays of an npz file: the fields of Trajectories by name."""
 
 
-
-
 def _arrays(trajectories: Trajectories) -> dict[str, np.ndarray]:
     return {name: np.asarray(getattr(trajectories, name)) for name in FIELDS}
 

@@ -29,6 +29,7 @@ WIDE = 12
 """Columns of a table above which its font is small."""
 ALL_METRICS = "All metrics"
 """Title of the table with a column a metric, which is folded."""
+CLASS_TEXT = ' class="text"'
 VECTOR_FORMATS = {"pdf", "svg"}
 MEDIA_TYPES = {"png": "image/png", "svg": "image/svg+xml"}
 CSS = """
@@ -266,7 +267,7 @@ def _table(table: Table, selected: str) -> str:
         return ""
     texts = {i for row in table.rows for i, value in enumerate(row) if isinstance(value, str)}
     head = "".join(
-        f'<th scope="col"{' class="text"' * (i in texts)}>{_breakable(column)}</th>'
+        f'<th{CLASS_TEXT if i in texts else ""} scope="col">{_breakable(column)}</th>'
         for i, column in enumerate(table.columns)
     )
     lines = []
