@@ -35,7 +35,7 @@ def load_values(workdir: Path) -> tuple[ReportData, dict[str, Any]]:
     """Return the data, and the texts and tables, of a report. Raises ValueError if unreadable."""
     path = Path(workdir) / VALUES
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             values = _unpack(json.loads(str(arrays["json"])), arrays)
         return _data(values["data"], _series(path.with_name("metrics.jsonl"))), _page(
             **values["page"]
