@@ -129,11 +129,16 @@ def save_predictions(
 
 
 def check_predictions_path(path: str | Path) -> None:
-    """Raise ValueError or OSError unless `save_predictions` can write to this path."""
+    """Raise ValueError unless `save_predictions` can write to this path."""
     path = _path(path)
     _suffix(path, (".npz", *HDF5))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    TemporaryFile(dir=path.parent).close()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written: {error.strerror}; name another file"
+        ) from error
 
 
 FIELDS = ("u", "cond", "dt", "extent", "channels", "origin", "params", "pde")

@@ -241,15 +241,11 @@ def _config_changes(options: EvaluateOptions, cfg: Any, pde: PDE) -> dict[str, A
             changed["select"] = cfg.eval.select if cfg.eval.select in names else names[-1]
     if options.data:
         changed["data"] = str(options.data)
-    if options.points is not None and options.points < 1:
-        raise ValueError(f"--points is {options.points}; it must be at least 1")
     if options.points and (options.points,) * pde.ndim != pde.points:
         if any(cells % options.points for cells in pde.cells):
             raise ValueError(f"--points is {options.points}; it must divide data.cells {pde.cells}")
         changed["points"] = (options.points,) * pde.ndim if pde.ndim > 1 else options.points
-    if options.horizon is not None:
-        if not 0 < options.horizon < math.inf:
-            raise ValueError(f"--horizon is {options.horizon}; it must be a positive time")
+    if options.horizon:
         steps = round(options.horizon / pde.dt)
         if steps < 1 or abs(steps * pde.dt - options.horizon) > 1e-6:
             raise ValueError(f"--horizon is {options.horizon}, not a multiple of dt {pde.dt}")
