@@ -78,8 +78,8 @@ def redraw_if_changed(context: RunContext) -> None:
     if config.to_dict(config.from_dict(saved))["report"] == new["report"]:
         return
     with lock(context.workdir):
-        redraw(context.workdir, new["report"], config=new)
-        write_json(path, saved | {"report": new["report"]})
+        if redraw(context.workdir, new["report"], config=new):
+            write_json(path, saved | {"report": new["report"]})
 
 
 def _report_data(
