@@ -224,6 +224,16 @@ dashboard --stages=operater | did you mean 'operator'?
 """
 """Whole command lines, and a part of the error."""
 
+ENVIRONMENT = """
+JAX_COORDINATOR_ADDRESS=host | --coordinator also needs --num_processes
+JAX_COORDINATOR_ADDRESS=a:99999 JAX_NUM_PROCESSES=2 JAX_PROCESS_ID=0 | from 1 to 65535
+JAX_COORDINATOR_ADDRESS=a:1234 JAX_NUM_PROCESSES=x | --num_processes is x
+JAX_COORDINATOR_ADDRESS=a:1234 JAX_NUM_PROCESSES=0 | --num_processes is 0
+JAX_COORDINATOR_ADDRESS=a:1234 JAX_NUM_PROCESSES=2 JAX_PROCESS_ID=5 | with 2 processes it is
+JAX_COORDINATOR_ADDRESS=a:1234 JAX_NUM_PROCESSES=2 JAX_PROCESS_ID=-1 | --process_id is -1
+"""
+"""Variables of the environment of burgers:smoke, and a part of the error."""
+
 FILES = {
     "empty.py": "",
     "broken.py": "x = (\n",
@@ -291,3 +301,10 @@ def test_a_bad_value_of_a_key(words, message, answer, folder):
 @pytest.mark.parametrize(("line", "message"), rows(FLAGS))
 def test_a_bad_flag_or_file(line, message, answer, folder):
     check(answer, shlex.split(line), message, folder)
+
+
+@pytest.mark.parametrize(("words", "message"), rows(ENVIRONMENT))
+def test_a_bad_environment(words, message, answer, folder, monkeypatch):
+    for word in words.split():
+        monkeypatch.setenv(*word.split("="))
+    check(answer, ["--config=burgers:smoke"], message, folder)
