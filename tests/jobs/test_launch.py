@@ -216,6 +216,7 @@ def test_a_dry_run_without_sky_reports_an_unvalidated_task(here, capsys):
         (["--resource=a=x\ny"], "write KEY=VALUE"),
         (["--resource=autostop=0"], "--resource autostop is set by the launcher"),
         (["--config.sed=1"], "did you mean 'seed'"),
+        (["--config.operator.patch=3"], "patch is 3; it must divide"),
         (["--measured=none.json"], "does not exist"),
         (["--print_onstart"], "--repo URL"),
         (["--print_onstart", "--cloud=azure", REPO], "--shutdown_cmd"),

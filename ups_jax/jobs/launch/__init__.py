@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ups_jax import config
+from ups_jax.experiment.build import build
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.files import atomic_path, write_json
 from ups_jax.jobs.launch import clouds, job, onstart, pricing, sky, slurm, task
@@ -30,8 +31,9 @@ class Command:
 
 def prepare(options: LaunchOptions, stop: StopFlag) -> Command:
     """Check config, task, keys and credentials. ValueError before anything is billed."""
-    config.load(options.config, options.overrides)
+    cfg = config.load(options.config, options.overrides)
     new = job.from_options(options, os.environ)
+    build(cfg)
     text, notes, problems = "", [], []
     if options.print_onstart:
         text = onstart.packed_script(new) if new.cloud == "vast" else onstart.script(new)
