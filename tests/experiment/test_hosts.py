@@ -190,15 +190,17 @@ def test_processes_that_do_not_come_are_named_and_a_silent_address_is():
             ["--coordinator=a:1", "--num_processes=2", "--process_id=2"],
             "with 2 processes it is at most 1",
         ),
-        (["--coordinator=a:1", "--num_processes=0", "--process_id=0"], "at least 1"),
+        (["--coordinator=a:1", "--num_processes=0", "--process_id=0"], "from 1 to"),
         (
-            ["--coordinator=127.0.0.1:9", "--num_processes=2", "--process_id=1", "--wait_s=0"],
+            ["--coordinator=127.0.0.1:9", "--num_processes=2", "--process_id=1", "--wait_s=1"],
             "no coord",
         ),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(tmp_path, capsys, words, said):
-    assert fast_to_sota.main([*TINY, f"--workdir={tmp_path / 'w'}", *words]) == 2
+    with pytest.raises(SystemExit) as stopped:
+        raise SystemExit(fast_to_sota.main([*TINY, f"--workdir={tmp_path / 'w'}", *words]))
+    assert stopped.value.code == 2
     told = capsys.readouterr().err
     assert said in told and len(told.splitlines()) <= 2 and not (tmp_path / "w").exists()
 

@@ -60,7 +60,7 @@ def _context(options: RunOptions, stop: StopFlag) -> RunContext:
     emulator = build(cfg)
     for stage in cfg.stages:
         schedule.recipe_of(emulator, cfg, stage)
-    dry_run.require_memory(cfg, emulator)
+    distributed.all_succeed(lambda: dry_run.require_memory(cfg, emulator))
     return RunContext(
         cfg,
         emulator,

@@ -46,9 +46,10 @@ def enable_compilation_cache() -> None:
 
 def memory() -> float:
     """Bytes that a run may use: of its accelerators, else of the machine or the container."""
-    stats = [device.memory_stats() or {} for device in jax.devices()]
+    # The devices of other processes answer to them alone.
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
     if jax.default_backend() != "cpu" and all("bytes_limit" in limits for limits in stats):
-        return sum(limits["bytes_limit"] for limits in stats)
+        return sum(limits["bytes_limit"] for limits in stats) * jax.process_count()
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     group = Path("/sys/fs/cgroup/memory.max")
     limit = group.read_text().strip() if group.exists() else "max"
