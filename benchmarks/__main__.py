@@ -11,6 +11,7 @@ BENCHMARKS = {
     "ablation": "accuracy.ablation",
     "apebench_families": "peers.apebench_families",
     "convolution": "speed.convolution",
+    "faults": "faults.faults",
     "generator": "accuracy.generator",
     "multi_device": "speed.multi_device",
     "refinement": "accuracy.refinement",
@@ -73,6 +74,9 @@ def measure(name, module, options) -> int:
         file = module.file_name(options) if hasattr(module, "file_name") else name
         options.out = RESULTS / f"{file}.json"
     if options.out is not None:
+        if options.out.is_dir():
+            print(f"--out is {options.out}, a folder; name a file", file=sys.stderr)
+            return 2
         options.out.parent.mkdir(parents=True, exist_ok=True)
     result = module.run(options)
     if result is not None and options.out is not None:

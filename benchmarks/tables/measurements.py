@@ -205,6 +205,12 @@ SECTIONS = (
         ("mark", "cold s", "warm s", "ratio"), keys("row", "cold_s", "warm_s", "ratio"),
     ),
     Section(
+        "faults", "Faults that a run survives",
+        "A tiny run with all stages, disturbed and run again. Survived: the undisturbed run's "
+        "results to the bit, or at most two lines on stderr with the right exit code.",
+        ("fault", "tried", "survived"), keys("kind", "tried", "survived"),
+    ),
+    Section(
         "convolution", "Convolution inside `scan`",
         "Forward and gradient of one layer, width 64, 128 sites, batch 8.",
         ("convolution", "ms a step"), keys("row", "ms"),

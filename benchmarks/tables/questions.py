@@ -88,6 +88,11 @@ def _scaling(record: Record) -> str:
     return ", ".join(f"{row['row']} {row['seconds_slope']:.2f}" for row in rows)
 
 
+def _faults(record: Record) -> str:
+    tried, survived = (sum(row[key] for row in record["rows"]) for key in ("tried", "survived"))
+    return f"{survived} of {tried}"
+
+
 QUESTIONS: tuple[tuple[str, str, str, str, Callable[[Record], str]], ...] = (
     ("burgers", "How accurate is the golden operator? (three seeds)",
      "python runners/fast_to_sota.py --config configs/burgers.py", "P1 0.010, P10 0.003", _golden),
@@ -126,6 +131,8 @@ QUESTIONS: tuple[tuple[str, str, str, str, Callable[[Record], str]], ...] = (
     ("startup", "How much does a warm start save? (to selected parameters)", "startup", "0.5",
      lambda record: number(_row(record, "selected")["ratio"])),
     ("scaling", "How do seconds grow? (slope of logarithms)", "scaling", "", _scaling),
+    ("faults", "Which faults does a run survive? (kills, full disks, races, damaged files)",
+     "faults", "all", _faults),
     ("convolution", "Is the gathered convolution still right on this backend?", "convolution",
      "far above 1 on a CPU",
      lambda record: f"native / gathered {number(record['ratio_native_to_gathered'])}"),

@@ -1,0 +1,1 @@
+"""Faults injected into runs: kills, full disks, races and damaged files."""
