@@ -4,6 +4,7 @@ XLA's cost analysis counts the body of a loop only once.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from ups_jax.emulator import Emulator, init
+from ups_jax.emulator import Emulator, init, step
 from ups_jax.types import Array, BoundStage
 
 
@@ -28,6 +29,15 @@ def update_flops(emulator: Emulator, stage: BoundStage, *, batch: int, unroll: i
 
     trained = {stage.name: params[stage.name]}
     return flops(jax.grad(loss), trained, params, windows)
+
+
+def step_flops(emulator: Emulator) -> float:
+    """FLOPs of one step of one field by the operator."""
+    pde = emulator.pde
+    params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
+    u = jax.ShapeDtypeStruct((1, *pde.points, len(pde.channels)), np.float32)
+    cond = jax.ShapeDtypeStruct((1, len(pde.params)), np.float32)
+    return flops(partial(step, emulator), params, u, cond)
 
 
 def flops(function: Callable[..., Any], *args: Any) -> float:

@@ -49,8 +49,10 @@ def each_batch(
     """Yield the samples of each batch (k,), and `function(params, u, cond, key(begin))` of it.
 
     u (b, t, *s, c) and cond (b, p) are batches that start at sample `begin`, of those in `begins`
-    if given; the last one is padded with its last sample. Raises Interrupted when `stop()` is true.
+    if given; the last one is padded with its last sample. `progress(done, n)` runs before the
+    first batch and after every one. Raises Interrupted when `stop()` is true.
     """
+    progress(0, len(data))
     params = replicate(mesh, params)
     for begin in range(0, len(data), batch) if begins is None else begins:
         if stop():

@@ -81,6 +81,7 @@ def evaluate(
     scored = {"nrmse": METRICS["nrmse"], **metrics}
     shared: dict[str, Any] = dict(batch=min(batch, len(data)), mesh=mesh, stop=stop)
     static = (emulator, _runs(settings), tuple(starts.items()), _per_sample(scored), nudging_gain)
+    progress(0, len(data))
     program, compile_s = _compile(static, (params, data, key), batch=shared["batch"], mesh=mesh)
     run = partial(each_batch, program, params, data, partial(jax.random.fold_in, key), **shared)
     stats, predictions = join_batches(

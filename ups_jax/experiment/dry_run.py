@@ -11,7 +11,7 @@ from ups_jax import config
 from ups_jax.emulator import Emulator, init, num_params, step
 from ups_jax.experiment import environment, schedule
 from ups_jax.experiment.datasets import eval_steps
-from ups_jax.forecast import FORECASTERS, calls_per_step
+from ups_jax.forecast import FORECASTERS
 
 RATES = {"cpu": 3.5e10, "gpu": 5e12, "tpu": 5e12}
 """FLOP/s that small float32 networks reach: a CPU core, a device."""
@@ -20,11 +20,10 @@ CELL_S = 17e-3 / (1024**2 * 2.0)
 
 
 class Estimate(NamedTuple):
-    """Bytes of each part of a run, keys that lower it, FLOPs of a step, size of the operator."""
+    """Bytes of each part of a run, keys that lower it, and the operator's size."""
 
     bytes: dict[str, float]
     keys: dict[str, str]
-    flops: float
     parameters: int
 
 
@@ -54,7 +53,7 @@ def estimate(cfg: Any, emulator: Emulator) -> Estimate:
         "forecasts": (frame * batch * eval_steps(cfg), "eval.batch or ensemble.members"),
     }  # fmt: skip
     sizes, keys = ({name: part[i] for name, part in parts.items()} for i in (0, 1))
-    return Estimate(sizes, keys, cost.get("flops", 0.0), num_params(params["operator"]))
+    return Estimate(sizes, keys, num_params(params["operator"]))
 
 
 def require_memory(cfg: Any, emulator: Emulator) -> None:
@@ -76,10 +75,12 @@ def describe(cfg: Any, emulator: Emulator) -> str:
     frames = _frames(cfg)
     backend = jax.default_backend()
     rate = RATES.get(backend, 1e12) * (environment.num_threads() if backend == "cpu" else 1)
+    flops = schedule.part_flops(emulator, cfg)
+    training = sum(flops[name] for name in cfg.stages)
     minutes = {
         "data": 0.0 if data.path else frames * pde.dt * CELL_S * np.prod(pde.cells) ** 2 / 60,
-        "training": _training_flops(cfg, emulator) / rate / 60,
-        "evaluation": need.flops * _forecast_steps(cfg, emulator) / rate / 60,
+        "training": training / rate / 60,
+        "evaluation": (sum(flops.values()) - training) / rate / 60,
     }
     parts = ", ".join(f"{name} {value:.1f}" for name, value in minutes.items())
     lines = [
@@ -98,30 +99,3 @@ def _frames(cfg: Any) -> int:
     data = cfg.data
     train = 0 if data.stream else data.train * (data.steps + 1)
     return train + (data.val + data.test) * (eval_steps(cfg) + 1)
-
-
-def _training_flops(cfg: Any, emulator: Emulator) -> float:
-    """Return the FLOPs of all stages, of all networks."""
-    flops = {name: schedule.training_flops(emulator, cfg, name) for name in cfg.stages}
-    flops["operator"] = flops.get("operator", 0.0) * len(cfg.sweep.lr_factors)
-    return sum(flops.values()) * cfg.num_seeds
-
-
-def _forecast_steps(cfg: Any, emulator: Emulator) -> int:
-    """Return the network calls of validation and evaluation, in calls of the operator."""
-    steps, data, spec, names = eval_steps(cfg), cfg.data, cfg.eval, cfg.eval.forecasters
-    factors = {name: len(cfg.sweep.lr_factors) if name == "operator" else 1 for name in cfg.stages}
-    validations = sum(
-        factor * (cfg.fit[name].steps // cfg.fit[name].val_every)
-        for name, factor in factors.items()
-    )
-    test = data.test * (2 * steps - spec.context_frames) * (cfg.num_seeds + (cfg.num_seeds > 1))
-    members = sum(
-        calls_per_step(emulator, name, members=cfg.ensemble.members)
-        for name in names
-        if FORECASTERS[name].stochastic
-    )
-    # The search is evaluated with its mean, random choices and its bound.
-    search = 4 * calls_per_step(emulator, "ttc") if "ttc" in names else 0
-    stochastic = members * cfg.ensemble.num_trajectories + search * cfg.search.num_trajectories
-    return cfg.num_seeds * validations * data.val * steps + test + stochastic * steps

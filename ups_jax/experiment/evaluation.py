@@ -1,6 +1,6 @@
 """Evaluation of a run on its test split, selection of a forecaster, tables for a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -172,7 +172,7 @@ def _ensembles(
         batch=min(cfg.eval.batch, cfg.ensemble.num_trajectories, len(test)),
         examples=cfg.eval.num_figures,
         **_run_options(context),
-        progress=lambda done, total: context.bar("ensembles", done, total),
+        progress=_progress(context, "ensembles"),
     )
 
 
@@ -185,7 +185,7 @@ def _analyze_search(context: RunContext, params: Params, test: Trajectories) -> 
         jax.random.key(cfg.seed + 3),
         batch=min(cfg.eval.batch, cfg.search.num_trajectories, len(test)),
         **_run_options(context),
-        progress=lambda done, total: context.bar("search", done, total),
+        progress=_progress(context, "search"),
     )
 
 
@@ -223,7 +223,7 @@ def evaluate_test(
         **(settings | changes),
         options={mode: _forecast_options(context, mode) for mode in forecasters},
         **_run_options(context),
-        progress=lambda done, total: context.bar("evaluate", done, total),
+        progress=_progress(context, "evaluate"),
     )
 
 
@@ -244,6 +244,15 @@ def format_evaluation(evaluation: Evaluation) -> str:
 def _run_options(context: RunContext) -> dict[str, Any]:
     """Return what every evaluation of a run shares: its devices, and its stop flag."""
     return {"mesh": context.mesh, "stop": context.stop}
+
+
+def _progress(context: RunContext, label: str) -> Callable[[int, int], None]:
+    """Return the progress hook of a part of the evaluation, called before it is compiled too."""
+
+    def show(done: int, total: int) -> None:
+        context.bar(label, done, total) if done else context.bar.compiling(label)
+
+    return show
 
 
 def _forecast_options(context: RunContext, mode: str) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def execute(context: RunContext) -> int:
             run.finish(context.stop.code)
             return context.stop.code
         except FloatingPointError as error:
+            context.bar.close()
             run.alert("diverged", str(error), "ERROR")
             run.finish(4)
             raise
@@ -170,6 +171,7 @@ def _train(
     rates only the best one trains the later stages.
     """
     cfg, emulator, wall, rows, index = context.cfg, context.emulator, context.wall, [], 0
+    context.bar.plan(schedule.part_flops(emulator, cfg))
     params = training.init_params(emulator, cfg, fit_statistics(emulator, splits.train))
     for name in cfg.stages:
         result = training.run_stage(name, params, context, splits, run)

@@ -192,7 +192,7 @@ def run_stage(
             validation=_validation(cfg),
             lr_factors=_lr_factors(cfg, name),
             mesh=mesh,
-            hooks=Hooks(on_log=on_log, on_save=on_save, stop=context.stop),
+            hooks=Hooks(on_log, lambda step: context.bar.compiling(name), on_save, context.stop),
             resume=_resume(context.resumed, name),
         )
     if not mesh.is_multi_process:

@@ -83,9 +83,14 @@ def train(
         bar(stage, step, recipe.steps, **last)
         hooks.on_log(step, row)
 
+    def on_compile(step: int) -> None:
+        bar.compiling(stage)
+        hooks.on_compile(step)
+
     result = train_stage(
         stage, emulator, params, data, val, recipe, key,
-        validation=validation, mesh=mesh, hooks=replace(hooks, on_log=on_log),
+        validation=validation, mesh=mesh,
+        hooks=replace(hooks, on_log=on_log, on_compile=on_compile),
     )  # fmt: skip
     return result.best
 

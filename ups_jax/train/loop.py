@@ -62,11 +62,13 @@ class Hooks:
     """Callbacks of a training loop.
 
     `on_log(step, row)` runs after every call, `on_save(snapshot)` before every compilation, after
-    every validation, every `save_every_s` seconds and before an interruption. When `stop()` is
-    true, the loop saves and raises Interrupted; of several processes all must answer alike.
+    every validation, every `save_every_s` seconds and before an interruption, `on_compile(step)`
+    before a compilation. When `stop()` is true, the loop saves and raises Interrupted; of several
+    processes all must answer alike.
     """
 
     on_log: Callable[[int, Mapping[str, float]], None] = lambda step, row: None
+    on_compile: Callable[[int], None] = lambda step: None
     on_save: Callable[[TrainSnapshot], None] = lambda snapshot: None
     stop: Callable[[], bool] = lambda: False
     save_every_s: float = 20.0
@@ -171,6 +173,7 @@ class _Loop:
         """Compile the call of a phase, after a save: a compilation cannot be interrupted."""
         if self.saved_step != self.step:
             self.save()
+        self.hooks.on_compile(self.step)
         began, self.unroll = time.monotonic(), unroll
         recipe, many = self.recipe, bool(self.networks)
         windows: dict[str, Any] = dict(
@@ -190,13 +193,9 @@ class _Loop:
                 steps_per_call=recipe.steps_per_call, mesh=self.mesh, **windows,
             )  # fmt: skip
             self.fields = self.loader(self.step)
-        out: dict[str, Any] = {}
-        if self.mesh is not None:
-            out["out_shardings"] = (self.places, replicated(self.mesh))
-        jitted = jax.jit(run, donate_argnums=0, **out)
-        self.call = jitted.lower(
-            self.state, self.frozen, *self.fields, self.key, *self.factors
-        ).compile()
+        out: Any = self.mesh and {"out_shardings": (self.places, replicated(self.mesh))}
+        args = (self.state, self.frozen, *self.fields, self.key, *self.factors)
+        self.call = jax.jit(run, donate_argnums=0, **(out or {})).lower(*args).compile()
         self.add_time("compile_s", time.monotonic() - began)
 
     def advance(self) -> dict[str, float]:
