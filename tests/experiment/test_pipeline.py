@@ -207,6 +207,8 @@ BAD = {
         ["--config.fit.control.steps=1000", "--config.fit.control.warmup=500"],
         "with the FLOPs of 'ensemble'",
     ),
+    "project": (["--config.log.project=a/b"], "W&B refuses log.project"),
+    "tags": (["--config.log.tags=" + "a" * 70], "W&B refuses log.tags"),
 }
 
 

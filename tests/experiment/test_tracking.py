@@ -1,18 +1,32 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import wandb
 from PIL import Image
 
 from ups_jax.files import digest
-from ups_jax.tracking import SERIES, MemoryRun, RunRecord, Schema, WandBContext, reopen, start
+from ups_jax.tracking import (
+    SERIES,
+    MemoryRun,
+    RunRecord,
+    Schema,
+    WandBContext,
+    check,
+    reopen,
+    start,
+    wandb_sink,
+)
 from ups_jax.tracking.schema import number, plain
 from ups_jax.tracking.sinks import FileSink, Position
 from wandb_records import read, segments
@@ -348,8 +362,6 @@ print([name for name in sys.modules if name.split(".")[0] == "wandb"])
     ],
 )
 def test_one_init_one_finish_and_the_exit_code(tmp_path, monkeypatch, error, chosen, code):
-    import wandb
-
     calls = []
     init, finish = wandb.init, wandb.Run.finish
     monkeypatch.setattr(wandb, "init", lambda **kw: calls.append("init") or init(**kw))
@@ -370,13 +382,12 @@ def test_one_init_one_finish_and_the_exit_code(tmp_path, monkeypatch, error, cho
 
 
 def test_a_run_that_fails_to_begin_is_finished(tmp_path, monkeypatch):
-    import wandb
+    def full(path: Path, value: object) -> None:
+        raise OSError(f"no space left for {path.name}")
 
-    def refuse(*args: object, **kw: object) -> None:
-        raise RuntimeError("refused")
-
-    monkeypatch.setattr(wandb.Run, "define_metric", refuse)
-    with pytest.raises(RuntimeError, match="refused"):
+    (tmp_path / "alerts.json").write_text("[]")
+    monkeypatch.setattr("ups_jax.tracking.write_json", full)
+    with pytest.raises(OSError, match="wandb_run.json"):
         start(CFG, tmp_path, schema=SCHEMA, mode="offline")
     assert wandb.run is None and read(segments(tmp_path)[0]).exit_codes == [1]
 
@@ -566,8 +577,6 @@ def test_mode_is_the_flag_then_the_environment_then_the_key(
 def test_a_server_that_cannot_be_reached_costs_one_line_and_keeps_the_id(
     tmp_path, monkeypatch, capfd
 ):
-    import wandb
-
     attempts, init = [], wandb.init
 
     def refuse_online(**kw):
@@ -596,23 +605,169 @@ def test_unknown_mode_is_refused_before_anything_is_written(tmp_path, monkeypatc
     assert not (tmp_path / "run").exists()
 
 
-def test_a_project_that_wandb_refuses_is_a_value_error(tmp_path):
-    cfg = {**CFG, "log": {**CFG["log"], "project": "a/b"}}
-    with pytest.raises(ValueError, match="project"):
-        start(cfg, tmp_path, schema=SCHEMA, mode="offline")
-
-
-def test_a_failing_wandb_alert_costs_one_line(tmp_path, monkeypatch, capsys):
-    import wandb
-
-    def refuse(*args: object, **kw: object) -> None:
-        raise wandb.Error("unreachable")
-
-    monkeypatch.setattr(wandb.Run, "alert", refuse)
+def test_a_service_that_does_not_start_leaves_the_local_files(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("wandb.sdk.lib.service.service_process.get_core_path", lambda: "/nowhere")
     with start(CFG, tmp_path, schema=SCHEMA, mode="offline") as run:
-        run.alert("slow", "half the usual speed")
-    assert len(load(tmp_path / "alerts.json")) == 1
-    assert capsys.readouterr().err.splitlines() == [
-        "WARN: slow: half the usual speed",
-        "W&B has no copy of this alert: unreachable",
-    ]
+        record_all(run, tmp_path)
+    assert run.mode == load(tmp_path / "wandb_run.json")["mode"] == "disabled"
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("W&B: ") and line.endswith("; this run has local files only")
+
+
+REMEDY = "this run continues with its local files, upload the rest later with `wandb sync "
+
+
+def service() -> subprocess.Popen:
+    """Return this process's W&B service."""
+    return wandb.setup()._connection._proc._process
+
+
+def wait_for(process: subprocess.Popen) -> None:
+    """Wait for a service, and for the calls that were given up."""
+    process.wait(60)
+    for thread in threading.enumerate():
+        if thread.name == "W&B call":
+            thread.join(60)
+
+
+def record_all(run: RunRecord, workdir: Path) -> None:
+    run.log_training_metric("operator", "loss", 1.0, 1)
+    run.commit()
+    run.log_table("Gates", ["gate"], [["nrmse"]])
+    run.log_eval_summary({"nrmse": 1.0})
+    run.add_tags(["late"])
+    run.finish(0)
+    run.write_summary()
+    assert load(workdir / "summary.json") == {"eval/nrmse": 1.0} and len(lines(workdir)) == 1
+    assert run.exit_code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stuck"])
+def test_a_lost_service_costs_one_line_and_no_file(tmp_path, monkeypatch, capfd, number):
+    workdir = tmp_path / "a run"
+    with start(CFG, workdir, schema=SCHEMA, mode="offline") as run:
+        process = service()
+        process.send_signal(number)
+        for name in ("CALL_S", "FINISH_S", "CLOSE_S"):
+            monkeypatch.setattr(wandb_sink, name, 1.0)
+        record_all(run, workdir)
+    out, err = capfd.readouterr()
+    process.send_signal(signal.SIGCONT)
+    wait_for(process)
+    (line,) = err.splitlines()
+    assert out == "" and line.startswith("W&B has failed (")
+    assert REMEDY in line and line.endswith(f"'{workdir}/wandb'/*run-*`")
+    assert wandb.run is None
+
+
+class Server(BaseHTTPRequestHandler):
+    """A W&B server that opens runs, and answers every other question in a way unknown to W&B."""
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers["content-length"]))
+        question = json.loads(content) if self.path == "/graphql" else {}
+        values, data = question.get("variables") or {}, {}
+        if question.get("operationName") == "UpsertBucket":
+            project = {"name": values["project"], "entity": {"name": "me"}}
+            bucket = {"id": "b", "name": values["name"], "historyLineCount": 0, "project": project}
+            data = {"upsertBucket": {"bucket": bucket, "inserted": True}}
+        elif question.get("operationName") == "CreateRunFiles":
+            files = [{"name": n, "uploadUrl": f"{self.server.url}/file"} for n in values["files"]]
+            data = {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
+        elif self.path == "/graphql":
+            data = {"viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}"}}
+        self.answer(json.dumps({"data": data}).encode())
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.answer(b"{}")
+
+    def answer(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay silent."""
+
+
+def test_an_unexpected_answer_of_the_server_costs_one_line(tmp_path, monkeypatch, capfd):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        key = "0123456789" * 4
+        monkeypatch.setenv("WANDB_API_KEY", key)
+        with start(CFG, tmp_path, schema=SCHEMA) as run:
+            process = service()
+            record_all(run, tmp_path)
+        wait_for(process)
+        server.shutdown()
+    url = f"{server.url}/me/laws/runs/{run.id}"
+    about = {"id": run.id, "url": url, "project": "laws", "entity": "me", "mode": "online"}
+    assert load(tmp_path / "wandb_run.json") == about
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files and not [path for path in files if key.encode() in path.read_bytes()]
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("W&B has failed (") and REMEDY in line
+
+
+@pytest.mark.parametrize("sweep", [{}, {"WANDB_SWEEP_ID": "sweep1", "WANDB_PROJECT": "theirs"}])
+def test_an_agent_of_wandb_gives_the_run_its_id(tmp_path, monkeypatch, sweep):
+    for name, value in {"WANDB_RUN_ID": "agent1", **sweep}.items():
+        monkeypatch.setenv(name, value)
+    check(tmp_path, CFG["log"])
+    with start(CFG, tmp_path, schema=SCHEMA, mode="offline") as run:
+        pass
+    assert run.id == load(tmp_path / "wandb_run.json")["id"] == "agent1"
+    (stored,) = (read(file) for file in segments(tmp_path))
+    assert stored.ids == ["agent1"] and stored.run.project == sweep.get("WANDB_PROJECT", "laws")
+    check(tmp_path, CFG["log"])
+    with pytest.raises(ValueError, match="agent1, which --restart replaces"):
+        check(tmp_path, CFG["log"], restart=True)
+    monkeypatch.setenv("WANDB_RUN_ID", "agent2")
+    for log in (CFG["log"], None):
+        with pytest.raises(ValueError, match=f"is agent2, and {tmp_path} holds run agent1"):
+            check(tmp_path, log)
+    check(tmp_path, CFG["log"], mode="disabled")
+    if sweep:
+        monkeypatch.delenv("WANDB_RUN_ID")
+        with pytest.raises(ValueError, match="WANDB_SWEEP_ID is set without"):
+            check(tmp_path, CFG["log"])
+
+
+@pytest.mark.parametrize(
+    "log, env, message",
+    [
+        ({"project": "a/b"}, {}, "log.project: Invalid project name 'a/b'"),
+        ({"project": "a" * 200}, {}, "exceeded 128 characters"),
+        ({"tags": ("a" * 70,)}, {}, "log.tags: .*70 characters"),
+        ({"tags": ("",)}, {}, "log.tags: .*is empty"),
+        ({}, {"WANDB_MODE": "foo"}, "unknown wandb mode 'foo'"),
+        ({}, {"WANDB_MODE": ""}, r"\$WANDB_MODE: "),
+        ({}, {"WANDB_BASE_URL": "nonsense"}, r"\$WANDB_BASE_URL: Input should be a valid URL"),
+        ({}, {"WANDB_BASE_URL": "https://wandb.ai"}, "not a valid server address"),
+        ({}, {"WANDB_API_KEY": " "}, r"\$WANDB_API_KEY: API key cannot start or end with"),
+        ({}, {"WANDB_RUN_ID": "a/b"}, r"\$WANDB_RUN_ID: Run ID cannot contain"),
+        ({}, {"WANDB_RUN_ID": "a.b"}, "use letters, digits"),
+        ({}, {"WANDB_RESUME_FROM": "a?_step=1"}, r"\$WANDB_FORK_FROM|\$WANDB_RESUME_FROM"),
+        ({}, {"WANDB_INIT_TIMEOUT": "soon"}, r"\$WANDB_INIT_TIMEOUT: "),
+        ({}, {"WANDB_SILENT": "perhaps"}, r"\$WANDB_SILENT: "),
+    ],
+)
+def test_what_wandb_refuses_is_refused_before_anything_is_spent(
+    tmp_path, monkeypatch, log, env, message
+):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message) as refusal:
+        check(tmp_path / "run", {**CFG["log"], **log})
+    assert len(str(refusal.value).splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_missing_wandb_is_refused_unless_it_is_disabled(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match="use --wandb_mode disabled"):
+        check(tmp_path, CFG["log"])
+    check(tmp_path, CFG["log"], mode="disabled")

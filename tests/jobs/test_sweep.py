@@ -81,6 +81,12 @@ def test_flags_that_do_not_fit_are_bad_input(tmp_path, monkeypatch, capsys, flag
     assert message in err and len(err.splitlines()) <= 2 and not list(tmp_path.iterdir())
 
 
+def test_trials_take_no_id_of_one_wandb_run(monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_RUN_ID", "agent1")
+    assert sweep.main(["--config=configs/burgers.py:smoke", "--sweep=operator.width=4,8"]) == 2
+    assert "unset WANDB_RUN_ID" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("trials", ["0", "-1", "1.5", "1e6", "nan", "many"])
 def test_the_number_of_trials_has_bounds(trials, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -5,7 +5,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from ups_jax import config, sharding
+from ups_jax import config, sharding, tracking
 from ups_jax.experiment import (
     distributed,
     dry_run,
@@ -91,6 +91,8 @@ def _admit(context: RunContext, stop: StopFlag) -> None:
                 return False
             until_admitted.enter_context(workdir.lock(context.workdir))
             verdict.check_board(cfg, context.workdir)
+            log, mode = config.to_dict(cfg)["log"], options.wandb_mode
+            tracking.check(context.workdir, log, mode=mode, restart=options.restart)
             return True
 
         def open_workdir() -> dict[str, dict[str, Any]]:

@@ -35,10 +35,16 @@ def enable_compilation_cache() -> None:
 
     JAX's cache key leaves out some of XLA's flags, such as the number of host devices, and the
     threads of this process. Programs compiled under others differ in last bits: each has a folder.
+    Raises ValueError where the user has no home folder.
     """
     settings = f"{os.environ.get('XLA_FLAGS', '').strip()} {num_threads()}"
     name = f"xla-{crc32(settings.encode()):08x}"
-    folder = Path.home() / ".cache" / "ups_jax" / name
+    try:
+        folder = Path.home() / ".cache" / "ups_jax" / name
+    except RuntimeError as error:
+        raise ValueError(
+            f"user {os.getuid()} has no home folder; set HOME to a folder that can be written"
+        ) from error
     if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -71,7 +77,13 @@ def peak_mib() -> float:
 
 
 def git_sha() -> str | None:
-    """Return the commit of the library's checkout, None outside one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or None
+    """Return the commit of the checkout whose root holds the library, None if there is none."""
+    package = Path(__file__).resolve().parents[1]
+    command = ["git", "-C", str(package), "rev-parse", "HEAD", "--show-toplevel"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    commit, _, root = result.stdout.strip().partition("\n")
+    # An installed library may lie inside a repository of another project.
+    return commit if root and Path(root) == package.parent else None

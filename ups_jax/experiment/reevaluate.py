@@ -78,6 +78,7 @@ def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
         )
     if options.save_predictions:
         check_predictions_path(options.save_predictions)
+    tracking.check(options.workdir, mode=options.wandb_mode)
     changed = _config_changes(options, cfg, emulator.pde)
     with cfg.unlocked():
         cfg.eval.update({k: v for k, v in changed.items() if k in CHANGED_EVAL_KEYS})

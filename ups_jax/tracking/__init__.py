@@ -13,7 +13,8 @@ from ups_jax.files import DamagedFile, read_json, read_text, write_json, write_t
 from ups_jax.registry import lookup
 from ups_jax.tracking.record import RunRecord
 from ups_jax.tracking.schema import SERIES, Schema, plain
-from ups_jax.tracking.sinks import START, FileSink, Position, WandBSink, open_wandb
+from ups_jax.tracking.sinks import START, FileSink, Position
+from ups_jax.tracking.wandb_sink import WandBSink, check_settings, open_wandb
 
 # One class serves both: `start` gives the record its sinks, MemoryRun(schema) has none.
 WandBContext = MemoryRun = RunRecord
@@ -21,6 +22,38 @@ WandBContext = MemoryRun = RunRecord
 # Values that W&B accepts in WANDB_MODE.
 MODES = {mode: mode for mode in ("online", "offline", "disabled")}
 MODES |= {"run": "online", "dryrun": "offline"}
+RUN_ID = r"[\w-]+"
+
+
+def check(
+    workdir: Path | str,
+    log: Mapping[str, Any] | None = None,
+    *,
+    mode: str | None = None,
+    restart: bool = False,
+) -> None:
+    """Raise ValueError if W&B would refuse the run of `workdir`, before anything is spent.
+
+    `log` are the settings of a run that trains; without them the run is one to `reopen`.
+    """
+    workdir = Path(workdir)
+    if (_resolve_mode(mode) if log is not None else _reopen_mode(workdir, mode)) == "disabled":
+        return
+    check_settings(log or {})
+    given = os.environ.get("WANDB_RUN_ID")
+    if given is None and "WANDB_SWEEP_ID" in os.environ:
+        raise ValueError("WANDB_SWEEP_ID is set without WANDB_RUN_ID; unset it, or set both")
+    if given is None:
+        return
+    if not re.fullmatch(RUN_ID, given):
+        raise ValueError(f"WANDB_RUN_ID is {given!r}; use letters, digits, '_' and '-' only")
+    saved = saved_id(workdir)
+    # A run keeps its id, and a restart needs another one.
+    if saved is not None and restart == (given == saved):
+        raise ValueError(
+            f"WANDB_RUN_ID is {given}, and {workdir} holds run {saved}"
+            f"{', which --restart replaces' * restart}; unset it, or use another --workdir"
+        )
 
 
 def start(
@@ -39,8 +72,8 @@ def start(
         write_json(workdir / "alerts.json", [])
     saved = saved_id(workdir)
     resumed = saved is not None
-    alphabet = string.ascii_lowercase + string.digits
-    run.id = saved or "".join(secrets.choice(alphabet) for _ in range(8))
+    # Under an agent of W&B the run has its id already.
+    run.id = saved or (mode != "disabled" and os.environ.get("WANDB_RUN_ID")) or _new_id()
     write_text(workdir / "run_id.txt", run.id + "\n")
     config, log = plain(cfg), cfg["log"]
     run.tags = list(log.get("tags") or ())
@@ -64,14 +97,10 @@ def start(
 def reopen(workdir: Path | str, *, schema: Schema, mode: str | None = None) -> RunRecord:
     """Open a finished run again to extend its summary; id, config and series stay untouched."""
     workdir = Path(workdir).absolute()
-    resolved = _resolve_mode(mode)
     saved = saved_id(workdir)
     if saved is None:
         raise ValueError(f"{workdir} holds no run: run_id.txt is missing")
-    about = _wandb_record(workdir, mode)
-    # A run without a W&B record gets one only by an explicit flag.
-    if mode is None and about.get("mode") == "disabled":
-        resolved = "disabled"
+    about, resolved = _wandb_record(workdir, mode), _reopen_mode(workdir, mode)
     run = _local_record(workdir, schema)
     run.id = saved
     with ExitStack() as on_error:
@@ -117,7 +146,7 @@ def saved_id(workdir: Path) -> str | None:
 
 def _id_in(path: Path) -> str:
     value = read_text(path) if path.suffix == ".txt" else read_json(path, {}, keys=["id"])["id"]
-    if not isinstance(value, str) or not re.fullmatch(r"[\w-]+", value):
+    if not isinstance(value, str) or not re.fullmatch(RUN_ID, value):
         raise DamagedFile(path, "it holds no id of a run")
     return value
 
@@ -131,16 +160,27 @@ def _local_record(workdir: Path, schema: Schema, cut: Position | None = None) ->
 
 
 def _connect(run: RunRecord, workdir: Path, mode: str | None, **about: Any) -> WandBSink | None:
-    """Add a W&B sink to the record, unless the mode is "disabled"."""
-    if mode == "disabled":
-        return None
-    wandb = open_wandb(run.id, workdir, mode, **about)
-    run.sinks.append(wandb)
-    run.mode, run.url = wandb.mode, wandb.url
-    wandb.define(run.schema)
+    """Add a W&B sink to the record, unless the mode is "disabled" or W&B cannot be started."""
+    wandb = None if mode == "disabled" else open_wandb(run.id, workdir, mode, **about)
+    if wandb is not None:
+        run.sinks.append(wandb)
+        run.mode, run.url = wandb.mode, wandb.url
+        wandb.define(run.schema)
     return wandb
 
 
 def _resolve_mode(flag: str | None) -> str | None:
     mode = flag or os.environ.get("WANDB_MODE")
     return lookup(MODES, mode, "wandb mode") if mode else None
+
+
+def _reopen_mode(workdir: Path, flag: str | None) -> str | None:
+    """Return the mode; a run without a W&B record gets one only by an explicit flag."""
+    resolved = _resolve_mode(flag)
+    about = _wandb_record(workdir, flag)
+    return "disabled" if flag is None and about.get("mode") == "disabled" else resolved
+
+
+def _new_id() -> str:
+    alphabet = string.ascii_lowercase + string.digits
+    return "".join(secrets.choice(alphabet) for _ in range(8))

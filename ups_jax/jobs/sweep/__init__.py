@@ -35,6 +35,8 @@ def prepare(options: SweepOptions, stop: StopFlag) -> RunContext | Command:
             "trials are separate runs of one process each; "
             "remove --coordinator, or unset $JAX_COORDINATOR_ADDRESS"
         )
+    if "WANDB_RUN_ID" in os.environ:
+        raise ValueError("every trial is a W&B run with its own id; unset WANDB_RUN_ID")
     if options.dry_run or options.restart:
         flag = "--dry_run" if options.dry_run else "--restart"
         raise ValueError(f"a sweep of trials has no {flag}; start a new one with another --name")
