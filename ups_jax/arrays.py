@@ -1,8 +1,13 @@
 """Array helpers for fields (..., *s, c): channels last, `ndim` space axes, leading axes free."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from ups_jax.types import Array
+
+FLOOR = 1e-4
+"""Smallest denominator of a relative quantity, in standard deviations of the data."""
 
 
 def spatial_axes(ndim: int) -> tuple[int, ...]:
@@ -15,15 +20,31 @@ def rms(u: Array, ndim: int) -> Array:
     return jnp.sqrt(jnp.mean(jnp.square(u), spatial_axes(ndim)))
 
 
-def safe_ratio(numerator: Array, denominator: Array) -> Array:
-    """Divide; a denominator of zero is replaced by the smallest normal number."""
+def safe_ratio(numerator: Array, denominator: Array, floor: Array | float = 0.0) -> Array:
+    """Divide by the denominator or `floor`, the larger; by the smallest normal float at least."""
     tiny = jnp.finfo(denominator.dtype).tiny
-    return numerator / jnp.where(denominator == 0, tiny, denominator)
+    return numerator / jnp.maximum(denominator, jnp.maximum(floor_like(denominator, floor), tiny))
+
+
+def is_floored(denominator: Array, floor: Array | float) -> Array:
+    """Return where `safe_ratio` divides by the floor."""
+    return denominator < floor_like(denominator, floor)
+
+
+def as_float32(values: Any) -> Array:
+    """Return fields, parameters or statistics in the type of all programs, float32."""
+    return jnp.asarray(values, jnp.float32)
 
 
 def expand_like(values: Array, x: Array) -> Array:
     """Append unit axes to `values`, which match the leading axes of x, up to the rank of x."""
     return values.reshape(*values.shape, *(1,) * (x.ndim - values.ndim))
+
+
+def floor_like(denominator: Array, floor: Array | float) -> Array:
+    """Return a floor, a number or one a channel (c,), so that it broadcasts over (..., c)."""
+    floor = jnp.asarray(floor, denominator.dtype)
+    return per_channel(floor, denominator) if floor.ndim else floor
 
 
 def per_channel(vector: Array, u: Array) -> Array:

@@ -48,7 +48,7 @@ def edm(*, sigma_min: float, sigma_max: float) -> NoiseSchedule:
     """
 
     def sample_sigma(key: Key, shape: tuple[int, ...]) -> Array:
-        sigma = jnp.exp(1.6 * jax.random.normal(key, shape))
+        sigma = jnp.exp(1.6 * jax.random.normal(key, shape, jnp.float32))
         return jnp.clip(sigma, sigma_min, sigma_max)
 
     return NoiseSchedule(sample_sigma, sigma_min, sigma_max)
@@ -62,7 +62,7 @@ def flow(*, sigma_min: float, sigma_max: float) -> NoiseSchedule:
     first, last = (s / (1 + s) for s in (sigma_min, sigma_max))
 
     def sample_sigma(key: Key, shape: tuple[int, ...]) -> Array:
-        t = jax.random.uniform(key, shape, minval=first, maxval=last)
+        t = jax.random.uniform(key, shape, jnp.float32, first, last)
         return t / (1 - t)
 
     return NoiseSchedule(sample_sigma, sigma_min, sigma_max)
@@ -74,7 +74,9 @@ NOISE_SCHEDULES: dict[str, Callable[..., NoiseSchedule]] = {"edm": edm, "flow": 
 def sigma_embedding(sigma: Array) -> Array:
     """Embed a noise level for a network: sigma (...) -> (..., EMBEDDING_SIZE)."""
     level = jnp.log(sigma)[..., None] / 4
-    waves = level * jnp.asarray(FREQUENCIES).reshape(*(1,) * (level.ndim - 1), -1) * jnp.pi
+    waves = (
+        level * jnp.asarray(FREQUENCIES, sigma.dtype).reshape(*(1,) * (level.ndim - 1), -1) * jnp.pi
+    )
     return jnp.concatenate([level, jnp.sin(waves), jnp.cos(waves)], -1)
 
 
@@ -113,7 +115,7 @@ def denoising_loss(denoise: Denoise, clean: Array, key: Key, *, noise: NoiseSche
     k_level, k_noise = jax.random.split(key)
     sigma = noise.sample_sigma(k_level, clean.shape[:1])
     s = expand_like(sigma, clean)
-    estimate = denoise(clean + s * jax.random.normal(k_noise, clean.shape), sigma)
+    estimate = denoise(clean + s * jax.random.normal(k_noise, clean.shape, clean.dtype), sigma)
     error = jnp.mean((estimate - clean) ** 2, tuple(range(1, clean.ndim)))
     return error * (1 + sigma**2) / sigma**2
 
@@ -138,9 +140,9 @@ def distillation_loss(
     b = clean.shape[0]
     run = lookup(SAMPLERS, sampler, "sampler").run
     tops = student_sigmas(noise, calls)
-    total = jnp.zeros((b,))
+    total = jnp.zeros((b,), clean.dtype)
     for i, k in enumerate(jax.random.split(key, calls)):
-        z = jax.random.normal(k, clean.shape)
+        z = jax.random.normal(k, clean.shape, clean.dtype)
         x = tops[i] * z + (clean if i else 0.0)
         end = jax.lax.stop_gradient(run(teacher, x, noise.sigmas(tops[i], steps), k))
         total += jnp.mean((student(x, _full(tops[i], x)) - end) ** 2, tuple(range(1, clean.ndim)))
@@ -168,7 +170,7 @@ def consistency_sample(
     levels = student_sigmas(noise, calls)
     x = student(temperature * levels[0] * z, _full(levels[0], z))
     for i in range(1, calls):
-        added = temperature * jax.random.normal(jax.random.fold_in(key, i), z.shape)
+        added = temperature * jax.random.normal(jax.random.fold_in(key, i), z.shape, z.dtype)
         x = student(x + levels[i] * added, _full(levels[i], z))
     return x
 
@@ -222,7 +224,7 @@ def stochastic(denoise: Denoise, x: Array, levels: Array, key: Key) -> Array:
     def body(x: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
         (now, after), k = inputs
         raised = 1.25 * now
-        x = x + jnp.sqrt(raised**2 - now**2) * jax.random.normal(k, x.shape)
+        x = x + jnp.sqrt(raised**2 - now**2) * jax.random.normal(k, x.shape, x.dtype)
         return _heun_step(denoise, x, raised, after), None
 
     most = _intervals(levels)[:-1]

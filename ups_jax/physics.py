@@ -5,17 +5,19 @@ from math import prod
 import jax
 import jax.numpy as jnp
 
-from ups_jax.arrays import rms, safe_ratio, spatial_axes
-from ups_jax.pde.base import PDE, Law, wavenumber_shells
+from ups_jax.arrays import is_floored, rms, safe_ratio, spatial_axes
+from ups_jax.pde.base import PDE, Law, law_floor, wavenumber_shells
 from ups_jax.types import Array
 
 
-def violation(law: Law, initial: Array, frames: Array, ndim: int) -> Array:
+def violation(
+    law: Law, initial: Array, frames: Array, ndim: int, *, floor: Array | float = 0.0
+) -> Array:
     """Violation of a law in each frame: initial (b, *s, c), frames (b, t, *s, c) -> (b, t), >= 0.
 
     conserved: |v_t - v_0|; bounded: max(0, v_t - v_0); decaying: max(0, v_t - v_{t-1}). v_0 is the
     value of the initial frame. The violation is divided by the law's scale of the initial frame,
-    or by the smallest normal float if that is zero.
+    or by its `law_floor`, the larger.
     """
     values = law.value(_prepend(initial, frames, ndim))
     now, start = values[..., 1:], values[..., :1]
@@ -23,33 +25,40 @@ def violation(law: Law, initial: Array, frames: Array, ndim: int) -> Array:
         excess = jnp.abs(now - start)
     else:
         excess = jnp.maximum(0.0, now - (values[..., :-1] if law.kind == "decaying" else start))
-    return safe_ratio(excess, law.scale(initial)[..., None])
+    return safe_ratio(excess, law.scale(initial)[..., None], law_floor(law, initial, floor, ndim))
 
 
-def diagnostics(pde: PDE, initial: Array, frames: Array, cond: Array) -> dict[str, Array]:
+def diagnostics(
+    pde: PDE, initial: Array, frames: Array, cond: Array, *, floor: Array | float = 0.0
+) -> dict[str, Array]:
     """Physics metrics of a forecast: initial (b, *s, c), frames (b, t, *s, c) -> each (b, t).
 
-    The keys are `Law.metric` (the maximum of the laws that share it), `boundary_jump` and
-    `pde_residual`. All values are relative to the initial frame, and zero is best. A shock at the
-    boundary or a coarse grid makes the value of the truth positive, so report it as a reference.
+    The keys are `Law.metric` (the maximum of the laws that share it), `boundary_jump`,
+    `pde_residual` and `floored`, 1 where the initial frame is below the `floor` of `law_floor`. All
+    values are relative to the initial frame, and zero is best. A shock at the boundary or a coarse
+    grid makes the value of the truth positive, so report it as a reference.
     """
     values: dict[str, Array] = {}
+    low = jnp.any(is_floored(rms(initial, pde.ndim), floor), -1)
     for law in pde.laws.values():
-        value = violation(law, initial, frames, pde.ndim)
+        value = violation(law, initial, frames, pde.ndim, floor=floor)
         shared = values.get(law.metric)
         values[law.metric] = value if shared is None else jnp.maximum(shared, value)
-    values["boundary_jump"] = boundary_jump(initial, frames, pde.ndim)
-    values["pde_residual"] = pde_residual(pde, initial, frames, cond)
+        low |= is_floored(law.scale(initial), law_floor(law, initial, floor, pde.ndim))
+    values["boundary_jump"] = boundary_jump(initial, frames, pde.ndim, floor=floor)
+    residual = pde_residual(pde, initial, frames, cond, floor=floor)
+    values["pde_residual"] = residual
+    values["floored"] = jnp.broadcast_to(low[..., None], residual.shape).astype(residual.dtype)
     return values
 
 
 def diagnostic_names(pde: PDE) -> list[str]:
     """List the keys of `diagnostics`, without computing any."""
     laws = (law.metric for law in pde.laws.values())
-    return list(dict.fromkeys([*laws, "boundary_jump", "pde_residual"]))
+    return list(dict.fromkeys([*laws, "boundary_jump", "pde_residual", "floored"]))
 
 
-def boundary_jump(initial: Array, frames: Array, ndim: int) -> Array:
+def boundary_jump(initial: Array, frames: Array, ndim: int, *, floor: Array | float = 0.0) -> Array:
     """|first - last cell| across the periodic boundary over the initial frame's RMS. -> (b, t).
 
     RMS along the boundary in two dimensions; mean over axes and channels.
@@ -59,10 +68,12 @@ def boundary_jump(initial: Array, frames: Array, ndim: int) -> Array:
         first, last = (jnp.take(frames, jnp.array([i]), axis) for i in (0, frames.shape[axis] - 1))
         jumps.append(rms(first - last, ndim))
     jump = sum(jumps[1:], jumps[0]) / ndim
-    return jnp.mean(safe_ratio(jump, rms(initial, ndim)[..., None, :]), -1)
+    return jnp.mean(safe_ratio(jump, rms(initial, ndim)[..., None, :], floor), -1)
 
 
-def pde_residual(pde: PDE, initial: Array, frames: Array, cond: Array) -> Array:
+def pde_residual(
+    pde: PDE, initial: Array, frames: Array, cond: Array, *, floor: Array | float = 0.0
+) -> Array:
     """RMS of `PDE.residual` of each pair of frames, times dt over the initial RMS. -> (b, t)."""
     trajectory = _prepend(initial, frames, pde.ndim)
     axis = frames.ndim - 2 - pde.ndim
@@ -70,7 +81,7 @@ def pde_residual(pde: PDE, initial: Array, frames: Array, cond: Array) -> Array:
     cond = jnp.broadcast_to(cond[..., None, :], (*cond.shape[:-1], steps, cond.shape[-1]))
     before = jax.lax.slice_in_dim(trajectory, 0, steps, axis=axis)
     size = rms(pde.residual(before, frames, cond), pde.ndim) * pde.dt
-    return jnp.mean(safe_ratio(size, rms(initial, pde.ndim)[..., None, :]), -1)
+    return jnp.mean(safe_ratio(size, rms(initial, pde.ndim)[..., None, :], floor), -1)
 
 
 def energy_spectrum(u: Array, ndim: int) -> Array:

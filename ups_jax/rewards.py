@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from ups_jax.arrays import rms, safe_ratio
-from ups_jax.pde.base import PDE
+from ups_jax.pde.base import PDE, law_floor
 from ups_jax.registry import lookup
 from ups_jax.types import Array
 
@@ -18,41 +18,51 @@ from ups_jax.types import Array
 class Reward(NamedTuple):
     """A score and its requirements.
 
-    `score(pde, prev, next, cond)` maps two frames (..., *s, c) and cond (..., p) to (...). `needs`
-    names the laws that the PDE must have; `convex` requires `PDE.convexity` > 0.
+    `score(pde, prev, next, cond)` maps two frames (..., *s, c) and cond (..., p) to (...); if it is
+    `relative`, it takes `floor=`, that of `pde.base.law_floor`. `needs` names the laws that the PDE
+    must have; `convex` requires `PDE.convexity` > 0.
     """
 
-    score: Callable[[PDE, Array, Array, Array], Array]
+    score: Callable[..., Array]
     needs: tuple[str, ...] = ()
     convex: bool = False
+    relative: bool = False
 
 
-def pde_residual(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
+def pde_residual(
+    pde: PDE, prev: Array, next: Array, cond: Array, *, floor: Array | float = 0.0
+) -> Array:
     """Minus the RMS of the PDE residual, times dt / RMS of prev: (..., *s, c) -> (...).
 
     The score of true frames is minus the truncation error of the trapezoidal rule, not zero.
     """
     size = rms(pde.residual(prev, next, cond), pde.ndim) * pde.dt
-    return -jnp.mean(safe_ratio(size, rms(prev, pde.ndim)), -1)
+    return -jnp.mean(safe_ratio(size, rms(prev, pde.ndim), floor), -1)
 
 
-def energy(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
+def energy(pde: PDE, prev: Array, next: Array, cond: Array, *, floor: Array | float = 0.0) -> Array:
     """Minus the growth of energy, relative to prev: (..., *s, c) -> (...)."""
-    return -_growth(pde, "energy", prev, next)
+    return -_growth(pde, "energy", prev, next, floor)
 
 
-def total_variation(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
+def total_variation(
+    pde: PDE, prev: Array, next: Array, cond: Array, *, floor: Array | float = 0.0
+) -> Array:
     """Minus the growth of total variation, relative to prev: (...). Harten (1983)."""
-    return -_growth(pde, "total_variation", prev, next)
+    return -_growth(pde, "total_variation", prev, next, floor)
 
 
-def maximum_principle(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
+def maximum_principle(
+    pde: PDE, prev: Array, next: Array, cond: Array, *, floor: Array | float = 0.0
+) -> Array:
     """Minus the larger excess over the extremes of prev, relative to its range: (...)."""
-    above, below = (_growth(pde, name, prev, next) for name in ("maximum", "minimum"))
+    above, below = (_growth(pde, name, prev, next, floor) for name in ("maximum", "minimum"))
     return -jnp.maximum(above, below)
 
 
-def oleinik(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
+def oleinik(
+    pde: PDE, prev: Array, next: Array, cond: Array, *, floor: Array | float = 0.0
+) -> Array:
     """Minus the excess of the slope over Oleinik's bound, relative to prev: (..., x, c) -> (...).
 
     If u_x <= s, then u_x <= s / (1 + a s dt) one interval later, with a the smallest f''; from
@@ -65,22 +75,23 @@ def oleinik(pde: PDE, prev: Array, next: Array, cond: Array) -> Array:
     before, after = (jnp.max(jnp.roll(u, -1, -2) - u, (-2, -1)) for u in (prev, next))
     allowed = before / (1 + pde.convexity * pde.dt / dx * before)
     excess = jnp.maximum(0.0, after - allowed)
-    return -safe_ratio(excess, pde.laws["maximum"].scale(prev))
+    law = pde.laws["maximum"]
+    return -safe_ratio(excess, law.scale(prev), law_floor(law, prev, floor, pde.ndim))
 
 
 REWARDS: dict[str, Reward] = {
-    "energy": Reward(energy, ("energy",)),
-    "maximum_principle": Reward(maximum_principle, ("maximum", "minimum")),
-    "oleinik": Reward(oleinik, ("maximum",), convex=True),
-    "pde_residual": Reward(pde_residual),
-    "total_variation": Reward(total_variation, ("total_variation",)),
+    "energy": Reward(energy, ("energy",), relative=True),
+    "maximum_principle": Reward(maximum_principle, ("maximum", "minimum"), relative=True),
+    "oleinik": Reward(oleinik, ("maximum",), convex=True, relative=True),
+    "pde_residual": Reward(pde_residual, relative=True),
+    "total_variation": Reward(total_variation, ("total_variation",), relative=True),
 }
 
 
 def weighted_reward(
     pde: PDE, names: Sequence[str], weights: Sequence[float]
-) -> Callable[[Array, Array, Array], Array]:
-    """Weighted sum of REWARDS as one function: prev, next (..., *s, c), cond (..., p) -> (...).
+) -> Callable[..., Array]:
+    """Weighted sum of REWARDS: prev, next (..., *s, c), cond (..., p), floor=0.0 -> (...).
 
     Raises ValueError if there is no name, a name is unknown or its requirements are not met, and
     unless there is one finite, non-negative weight for each name, at least one of them positive.
@@ -100,10 +111,13 @@ def weighted_reward(
             "not all of them 0"
         )
     # Zero times an infinite score would be NaN.
-    terms = [(w, REWARDS[name].score) for name, w in zip(names, weights, strict=True) if w]
+    terms = [(w, REWARDS[name]) for name, w in zip(names, weights, strict=True) if w]
 
-    def reward(prev: Array, next: Array, cond: Array) -> Array:
-        parts = [w * score(pde, prev, next, cond) for w, score in terms]
+    def reward(prev: Array, next: Array, cond: Array, floor: Array | float = 0.0) -> Array:
+        parts = []
+        for w, term in terms:
+            floors = {"floor": floor} if term.relative else {}
+            parts.append(w * term.score(pde, prev, next, cond, **floors))
         return sum(parts[1:], parts[0])
 
     return reward
@@ -123,7 +137,8 @@ def _check_requirements(pde: PDE, name: str, reward: Reward) -> None:
         )
 
 
-def _growth(pde: PDE, name: str, prev: Array, next: Array) -> Array:
+def _growth(pde: PDE, name: str, prev: Array, next: Array, floor: Array | float) -> Array:
     """Growth of a law's value over the law's scale of prev: (..., *s, c) -> (...)."""
     law = pde.laws[name]
-    return safe_ratio(jnp.maximum(0.0, law.value(next) - law.value(prev)), law.scale(prev))
+    growth = jnp.maximum(0.0, law.value(next) - law.value(prev))
+    return safe_ratio(growth, law.scale(prev), law_floor(law, prev, floor, pde.ndim))

@@ -12,15 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax import diffusion as noising
-from ups_jax.arrays import spatial_axes
-from ups_jax.emulator import (
-    Denoiser,
-    Emulator,
-    residual,
-    residual_scales,
-    scale_residual,
-    step,
-)
+from ups_jax.arrays import FLOOR, spatial_axes
+from ups_jax.emulator import Denoiser, Emulator, residual, residual_scales, scale_residual, step
 from ups_jax.pde.base import rollout
 from ups_jax.registry import lookup
 from ups_jax.types import Array, BoundStage, Key, Params, Stage, Trajectories
@@ -31,26 +24,36 @@ ROLLOUT_BATCH = 16
 Batch = Mapping[str, Array]
 
 
-def nrmse_loss(pred: Array, true: Array, ndim: int, loss_floor: Array | float = 0.0) -> Array:
+def nrmse_loss(
+    pred: Array, true: Array, ndim: int, std: Array | float = 0.0, loss_floor: float = 0.0
+) -> Array:
     """Mean over samples and channels of the RMS error over the truth's RMS.
 
-    `loss_floor` is added to that RMS in quadrature; it bounds the weight of fields close to zero.
+    `loss_floor` times the data's deviation `std` is added to that RMS in quadrature; it bounds the
+    weight of fields close to zero. The divisor is at least `FLOOR` times `std`.
     """
-    axes = spatial_axes(ndim)
-    error = jnp.mean((pred - true) ** 2, axes)
-    return jnp.mean(jnp.sqrt((error + EPS) / (jnp.mean(true**2, axes) + loss_floor**2 + EPS)))
+    error = jnp.mean((pred - true) ** 2, spatial_axes(ndim))
+    return jnp.mean(jnp.sqrt((error + EPS) / _mean_square(true, ndim, std, loss_floor)))
 
 
-def mse_loss(pred: Array, true: Array, ndim: int, loss_floor: Array | float = 0.0) -> Array:
-    """Mean square error in physical units; `loss_floor` is not used."""
+def _mean_square(true: Array, ndim: int, std: Array | float, loss_floor: float) -> Array:
+    """Return the square of the divisor of a relative loss: (..., *s, c) -> (..., c)."""
+    square = jnp.mean(true**2, spatial_axes(ndim)) + (loss_floor * std) ** 2 + EPS
+    return jnp.maximum(square, (FLOOR * std) ** 2)
+
+
+def mse_loss(pred: Array, true: Array, ndim: int, *scales: Array | float) -> Array:
+    """Mean square error in physical units; the scales of `nrmse_loss` are not used."""
     return jnp.mean((pred - true) ** 2)
 
 
 LOSSES = {"mse": mse_loss, "nrmse": nrmse_loss}
 
 
-def crps_loss(members: Array, true: Array, ndim: int, loss_floor: Array | float = 0.0) -> Array:
-    """Fair CRPS at every point over the truth's RMS: members (m, b, *s, c), true (b, *s, c).
+def crps_loss(
+    members: Array, true: Array, ndim: int, std: Array | float = 0.0, loss_floor: float = 0.0
+) -> Array:
+    """Fair CRPS at every point over the divisor of `nrmse_loss`: members (m, b, *s, c), true.
 
     Its expectation is minimal if members and truth have the same distribution, for any m.
     Ferro (2014); Lang et al. (2024), AIFS-CRPS.
@@ -60,7 +63,7 @@ def crps_loss(members: Array, true: Array, ndim: int, loss_floor: Array | float 
     # |x| has no gradient where two members agree, as at the start of training.
     pairs = [(i, j) for i in range(m) for j in range(i)]
     spread = sum(jnp.mean(jnp.abs(members[i] - members[j]), axes) for i, j in pairs)
-    size = jnp.sqrt(jnp.mean(true**2, axes) + loss_floor**2 + EPS)
+    size = jnp.sqrt(_mean_square(true, ndim, std, loss_floor))
     return jnp.mean((skill - spread / (m * (m - 1))) / size)
 
 
@@ -79,12 +82,12 @@ def unrolled_loss(
     `loss_floor` is that of `nrmse_loss`, in standard deviations of what the operator sees.
     """
     measure = lookup(LOSSES, loss, "loss")
-    u, total = batch["u"][:, 0], jnp.zeros(())
-    unroll, floor = batch["u"].shape[1] - 1, loss_floor * params["stats"]["std"].reshape(1, -1)
+    u, total = batch["u"][:, 0], jnp.zeros((), batch["u"].dtype)
+    unroll, std = batch["u"].shape[1] - 1, params["stats"]["std"].reshape(1, -1)
     # Unrolled in Python: on a CPU 1.3 to 1.4 times faster than a scan inside the loss.
     for i in range(unroll):
         u = step(emulator, params, u, batch["cond"], model=model)
-        total = total + measure(u, batch["u"][:, i + 1], emulator.pde.ndim, floor)
+        total = total + measure(u, batch["u"][:, i + 1], emulator.pde.ndim, std, loss_floor)
     return total / unroll, {}
 
 
@@ -100,12 +103,12 @@ def ensemble_loss(
 ) -> tuple[Array, dict[str, Array]]:
     """Mean over a window's steps of the fair CRPS of a few members, with fresh noise each step."""
     u, cond = batch["u"], jnp.broadcast_to(batch["cond"], (members, *batch["cond"].shape))
-    unroll, floor = u.shape[1] - 1, loss_floor * params["stats"]["std"].reshape(1, -1)
-    state, total = jnp.broadcast_to(u[:, 0], (members, *u[:, 0].shape)), jnp.zeros(())
+    unroll, std = u.shape[1] - 1, params["stats"]["std"].reshape(1, -1)
+    state, total = jnp.broadcast_to(u[:, 0], (members, *u[:, 0].shape)), jnp.zeros((), u.dtype)
     for i, k in enumerate(jax.random.split(key, unroll)):
-        z = jax.random.normal(k, (*state.shape[:-1], emulator.noise_channels))
+        z = jax.random.normal(k, (*state.shape[:-1], emulator.noise_channels), state.dtype)
         state = step(emulator, params, state, cond, z, model=model)
-        total = total + crps_loss(state, u[:, i + 1], emulator.pde.ndim, floor)
+        total = total + crps_loss(state, u[:, i + 1], emulator.pde.ndim, std, loss_floor)
     return total / unroll, {}
 
 
@@ -147,7 +150,7 @@ def distillation_loss(
 def fit_residual_scales(emulator: Emulator, params: Params, batch: Batch, key: Key) -> Params:
     """Set the deviation of residuals about zero, then of their transform, over training windows."""
     errors, _ = _residual(emulator, params, batch, models=())
-    names, one = residual_scales(emulator), jnp.ones(len(emulator.pde.channels))
+    names, one = residual_scales(emulator), jnp.ones_like(params["stats"]["std"])
     stats = {**params["stats"], **dict.fromkeys(names, one)}
     for name in names:
         values = errors if name == names[0] else scale_residual(emulator, stats, errors)

@@ -18,7 +18,7 @@ from ups_jax.metrics import ENSEMBLE_METRICS, METRICS, cost_of_key, direction_of
 ALL_METRICS = METRICS | ENSEMBLE_METRICS
 NOT_LOWER = {
     "correlation_time": "higher", "correlation_censored": "higher", "spread_skill": 1.0,
-    "coverage_50": 0.5, "coverage_90": 0.9, "inside": "none",
+    "coverage_50": 0.5, "coverage_90": 0.9, "inside": "none", "floored": "none",
 }  # fmt: skip
 OTHERS = {
     "eval/ttc/analysis/rank_correlation": "higher", "eval/samples": "none",
@@ -55,6 +55,7 @@ def scores() -> dict[str, tuple[float, list[float]]]:
     for name in ENSEMBLE_METRICS:
         worse = [wide, narrow] if name in NOT_LOWER else [wide]
         values[name] = (float(good[name]), [float(each[name]) for each in worse])
+    values["floored"] = (0.0, [1.0])  # a property of the data
     return values
 
 
@@ -64,7 +65,7 @@ def test_a_better_forecast_is_better_in_regressions_tables_and_page(scores, name
     assert direction_of_key(f"eval/{name}") == NOT_LOWER.get(name, "lower")
     for key in (pattern.format(name) for pattern in KEYS):
         for bad in worse:
-            judge_pair(key, good, bad, is_directed=name != "inside")
+            judge_pair(key, good, bad, is_directed=NOT_LOWER.get(name) != "none")
 
 
 def judge_pair(key: str, good: float, bad: float, *, is_directed: bool) -> None:

@@ -87,6 +87,21 @@ def test_scalars_do_not_depend_on_the_batch(task, report):
             assert value == pytest.approx(report.scalars[key], rel=1e-4, abs=1e-6), key
 
 
+def test_a_trajectory_of_zeros_is_floored_counted_and_printed(task, report):
+    emulator, params, data = task
+    u = np.array(data.u)
+    u[2] = 0
+    rest = replace(data, u=u)
+    result = ups.evaluate(emulator, params, rest, forecasters=("mean", "operator"), batch=4)
+    for key, value in result.scalars.items():
+        assert np.isfinite(value) or "frmse_high" in key, key
+        if key.endswith("/floored"):
+            assert value == pytest.approx(1 / 7), key
+    assert "14 % of the trajectories" in result.table()
+    assert validator(emulator, rest, batch=4)(params) < 1e4
+    assert report.scalars["eval/operator/floored"] == 0 and "%" not in report.table()
+
+
 def test_one_pass_over_the_test_split(task):
     emulator, params, data = task
     counted = Trajectories(np.asarray(data.u).view(Counting), data.cond, data.dt)

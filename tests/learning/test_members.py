@@ -1,6 +1,7 @@
 """Stochastic stages and forecasters, and the search: laws of their samples."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import ups_jax as ups
+from ups_jax import diffusion as noising
 from ups_jax import flops, stages
 from ups_jax.config import load
 from ups_jax.emulator import TRANSFORMS, add_residual, residual, scale_residual, step
@@ -160,6 +162,15 @@ def test_residuals_that_are_fed_back_are_learnt_from_single_steps_of_the_truth(f
 def test_calls_count_the_operator_once_or_for_each_member(task, fed, mode, own):
     about, apart = (calls_per_step(each[1], mode, members=5) for each in (task, fed))
     assert (about, apart) == (5 * own + 1, 5 * own + 5)
+
+
+def test_calls_follow_the_options_of_a_forecast(task):
+    emulator = task[1]
+    count = partial(calls_per_step, emulator, members=2)
+    for name, sampler in noising.SAMPLERS.items():
+        assert count("diffusion", sampler=name, levels=7) == 2 * sampler.calls(7) + 1
+    assert count("student", calls=5, temperature=0.5) == 2 * 5 + 1
+    assert count("ttc", beams=3, candidates=2, lookahead=1) == 3 * (1 + emulator.search.cost + 2)
 
 
 def with_transform(emulator, transform):
@@ -325,12 +336,14 @@ def test_rank_correlation_by_hand():
 
 
 def test_the_search_beside_its_controls(task):
-    """A choice by the truth is a bound, and whatever has B calls has B of them."""
+    """The bound is below every row, and whatever has B calls has B of them."""
     _, emulator, params, data = task
     found = analyze_search(emulator, params, data, jax.random.key(0), batch=4)
     error = {row[0]: row[2] for row in found.rows}
-    assert set(error) == {"operator", "control", "mean", "random", "ttc", "oracle"}
-    assert error["oracle"] <= min(error["ttc"], error["random"])
+    assert set(error) == {"operator", "control", "mean", "random", "ttc", "greedy", "oracle"}
+    assert error["oracle"] <= min(error.values())
+    by_trajectory = {name: found.curves[name].mean(1) for name in error}
+    np.testing.assert_array_equal(by_trajectory.pop("oracle"), np.min([*by_trajectory.values()], 0))
     assert {row[1] for row in found.rows if row[0] in ("ttc", "random", "oracle", "mean")} == {6}
     assert -1 <= found.scalars["eval/ttc/analysis/rank_correlation"] <= 1
     assert f"{error['oracle']:.4g}" in found.verdict
@@ -383,6 +396,14 @@ def test_what_no_forecaster_can_do_is_refused(task, mode, options, message):
     with pytest.raises(ValueError) as caught:
         draw(task, mode, **options)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_fields_of_half_precision_are_refused(task, dtype):
+    _, emulator, params, data = task
+    half, key = jnp.asarray(data.u[:2, 0], dtype), jax.random.key(0)
+    with pytest.raises(ValueError, match=f"holds {jnp.dtype(dtype)}; expected float32"):
+        ups.forecast(emulator, params, half, data.cond[:2], key, steps=1, forecaster="operator")
 
 
 def test_a_network_that_was_not_trained_is_named(task):

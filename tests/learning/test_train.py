@@ -1,11 +1,15 @@
 """Training loop: calls, phases, the average, selection, resume, interruption, divergence."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import ups_jax as ups
 from ups_jax import optim, stages
+from ups_jax.arrays import FLOOR
 from ups_jax.data import fit_normalizer, sample_windows
 from ups_jax.emulator import Emulator, init, step
 from ups_jax.models import resnet
@@ -236,6 +240,27 @@ def test_parameters_whose_validation_error_is_never_finite_are_not_selected(task
         run(task, validate=lambda params: float("inf"), val_every=4)
 
 
+def test_a_frame_of_zeros_in_validation_does_not_hide_the_best_step(task):
+    emulator, _, data = task
+    u = np.array(data.u)
+    u[3, 5] = 0
+    saves = []
+    ups.train(
+        emulator, data, replace(data, u=u), recipe(val_every=4), key=jax.random.key(2),
+        hooks=Hooks(on_save=saves.append), progress=False,
+    )  # fmt: skip
+    assert saves[-1].progress.best_step[0] > 0 and saves[-1].progress.best_value[0] < 1e4
+
+
+def test_losses_divide_by_the_floor_at_least():
+    true = jnp.zeros((2, 16, 1)).at[1].set(1.0)
+    pred, std = true + 1e-3, jnp.array([[2.0]])
+    expected = (1e-3 / (FLOOR * 2) + 1e-3) / 2
+    assert float(stages.nrmse_loss(pred, true, 1, std)) == pytest.approx(expected, rel=1e-3)
+    same = stages.nrmse_loss(pred[1:], true[1:], 1, std)
+    assert same == stages.nrmse_loss(pred[1:], true[1:], 1)
+
+
 def test_only_the_named_entries_are_trained(task):
     _, params, _ = task
     fitted = run(task)
@@ -288,7 +313,9 @@ def test_a_perfect_forecast_has_the_least_loss():
     assert float(stages.nrmse_loss(2 * true, true, 1)) == pytest.approx(1.0, abs=1e-4)
     faded = 1e-6 * true
     assert float(stages.nrmse_loss(faded + 1e-2, faded, 1)) > 5e3
-    assert float(stages.nrmse_loss(faded + 1e-2, faded, 1, 0.1)) == pytest.approx(0.1, rel=1e-3)
+    assert float(stages.nrmse_loss(faded + 1e-2, faded, 1, 1.0, 0.1)) == pytest.approx(
+        0.1, rel=1e-3
+    )
 
 
 def test_progress_is_json_ready():

@@ -25,6 +25,7 @@ BY_HAND = {
     "frmse_high": np.nan,
     "correlation_time": 1.0,  # Pearson = .5 / sqrt(.5 * 2.5) = .447
     "correlation_censored": 0.0,
+    "floored": 0.0,
 }
 
 
@@ -130,6 +131,33 @@ def test_zero_truth_is_guarded():
         assert np.isfinite(value) and value > 1e30
 
 
+def test_a_floor_bounds_the_errors_of_small_fields_and_changes_no_bit_of_others():
+    pred, true = fields(3, (4, 3, 16, 2))
+    true[1, 2, :, 0] = 0.0
+    floor = np.array([1e-3, 5.0], np.float32)
+    bounded, free = (
+        jax.jit(partial(metrics.nrmse, ndim=1, floor=f))(pred, true) for f in (floor, 0)
+    )
+    by_hand = [np.sqrt(np.mean((pred - true) ** 2, 2)), np.sqrt(np.mean(true**2, 2))]
+    np.testing.assert_allclose(
+        bounded, (by_hand[0] / np.maximum(by_hand[1], floor)).mean(-1), rtol=1e-5
+    )
+    few = np.array([1e-3, 1e-3], np.float32)
+    same = jax.jit(partial(metrics.nrmse, ndim=1, floor=few))(pred, true)
+    rest = np.arange(12).reshape(4, 3) != 5
+    np.testing.assert_array_equal(same[rest], free[rest])
+    assert free[1, 2] > 1e30 and same[1, 2] < 1e3
+    np.testing.assert_array_equal(metrics.floored(pred, true, 1, floor=few), [0, 1, 0, 0])
+    np.testing.assert_array_equal(metrics.floored(pred, true, 1, floor=floor), [1, 1, 1, 1])
+    for metric in METRICS.values():
+        stacked = metric.statistic(pred, true, 1, floor=few)
+        alone = [
+            metric.statistic(p[None], y[None], 1, floor=few)[0]
+            for p, y in zip(pred, true, strict=True)
+        ]
+        np.testing.assert_allclose(stacked, alone, rtol=1e-5)
+
+
 def test_a_diverged_forecast_does_not_score_well():
     true = np.concatenate([TRUE, TRUE], 1)
     pred = true.copy()
@@ -191,6 +219,12 @@ def test_gmean_is_over_time_after_the_mean_over_samples():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"prediction has shape \(1, 1, 4, 1\), truth \(1, 2, 4"):
         metrics.nrmse(TRUE, np.concatenate([TRUE, TRUE], 1), 1)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.int32])
+def test_types_of_few_digits_are_refused(dtype):
+    with pytest.raises(ValueError, match=f"prediction holds {jnp.dtype(dtype)}.*astype"):
+        metrics.nrmse(jnp.asarray(TRUE, dtype), TRUE, 1)
 
 
 def test_pdebench_factor():

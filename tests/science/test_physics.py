@@ -90,18 +90,45 @@ def test_zero_scale_is_guarded():
     assert np.isfinite(shifted) and shifted > 1e30
 
 
+@pytest.mark.parametrize("shape", [(2, 8, 1), (2, 8, 4, 1)])
+def test_a_field_at_rest_is_measured_against_the_floor(shape):
+    ndim = len(shape) - 2
+    rest, floor = np.zeros(shape, np.float32), np.float32(0.01)
+    rest[1] = np.random.default_rng(0).normal(size=shape[1:])
+    path = np.stack([rest, rest + np.float32(0.5)], 1)
+    laws = base.transport_laws(ndim)
+    np.testing.assert_allclose(base.law_floor(laws["mass"], rest, floor, ndim), 0.01, rtol=1e-5)
+    np.testing.assert_allclose(base.law_floor(laws["energy"], rest, floor, ndim), 5e-5, rtol=1e-5)
+    for law in laws.values():
+        value = violation(law, rest, path, ndim, floor=floor)
+        np.testing.assert_array_equal(value[1], violation(law, rest, path, ndim)[1])
+        np.testing.assert_array_less(value[0], 1e4)
+    np.testing.assert_allclose(
+        violation(laws["mass"], rest, path, ndim, floor=floor)[0], [0, 50], rtol=1e-5
+    )
+
+
+def test_a_channel_at_rest_has_finite_diagnostics(rollout):
+    given, path, cond = rollout
+    rest = 0 * given
+    values = diagnostics(BURGERS, rest, path, cond, floor=np.array([1e-4], np.float32))
+    assert all(np.isfinite(value).all() for value in values.values())
+    assert np.all(values["floored"] == 1)
+    assert not np.any(diagnostics(BURGERS, given, path, cond, floor=1e-4)["floored"])
+
+
 def test_diagnostics_of_the_solver_and_of_a_corrupted_path(rollout):
     given, path, cond = rollout
     good = diagnostics(BURGERS, given, path, cond)
     laws = {law.metric for law in BURGERS.laws.values()}
-    assert set(good) == laws | {"boundary_jump", "pde_residual"}
+    assert set(good) == laws | {"boundary_jump", "pde_residual", "floored"}
     assert all(value.shape == (3, 6) for value in good.values())
     for name in laws:
         assert jnp.max(good[name]) < 1e-6, name
     bad = path.copy()
     bad[:, 3, 0] += 8
     worse = diagnostics(BURGERS, given, bad, cond)
-    for name in good:
+    for name in set(good) - {"floored"}:
         assert jnp.all(worse[name][:, 3] > good[name][:, 3] + 1e-3), name
         np.testing.assert_allclose(worse[name][:, :3], good[name][:, :3], atol=1e-6)
 

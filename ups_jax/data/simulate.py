@@ -141,13 +141,14 @@ class _Solver:
         self.lowered_draw, self.lowered_evolve = self._lower()
 
     def _lower(self) -> tuple[Any, Any]:
-        """Trace `draw` and `evolve` for the default device."""
-        key = jax.random.key(0, impl=self.generator)
-        index = jnp.arange(SHARD_SAMPLES, dtype=jnp.int32)
-        draw = jax.jit(_initial_frames(self.pde)).lower(key, index)
-        cond, u, _ = draw.out_info
-        args = (jax.ShapeDtypeStruct((self.chunk, *x.shape[1:]), x.dtype) for x in (u, cond))
-        return draw, jax.jit(_evolve(self.pde, self.steps)).lower(*args)
+        """Trace `draw` and `evolve` for the default device, in float32 whatever JAX's default."""
+        with jax.enable_x64(False):
+            key = jax.random.key(0, impl=self.generator)
+            index = jnp.arange(SHARD_SAMPLES, dtype=jnp.int32)
+            draw = jax.jit(_initial_frames(self.pde)).lower(key, index)
+            cond, u, _ = draw.out_info
+            args = (jax.ShapeDtypeStruct((self.chunk, *x.shape[1:]), x.dtype) for x in (u, cond))
+            return draw, jax.jit(_evolve(self.pde, self.steps)).lower(*args)
 
     def on(self, device: Any) -> tuple[Callable[..., Any], Callable[..., SolverOutput]]:
         """Return `draw` and `evolve` compiled for a device, at its first missing shard."""

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import as_float32
 from ups_jax.data.cache import open_folder
 from ups_jax.data.windows import block_rows, sample_windows, window_index
 from ups_jax.files import atomic_path
@@ -106,10 +107,10 @@ def draw_windows(
     key: Key, data: Trajectories, *, batch: int, length: int, start_bias: float
 ) -> tuple[Array, Array]:
     """Draw the windows of `sample_windows`, to the bit, from fields in memory or on disk."""
-    cond = jnp.asarray(data.cond)
+    cond = as_float32(data.cond)
     drawn: Any = dict(batch=batch, length=length, start_bias=start_bias)
     if not isinstance(data.u, DiskFields):
-        return sample_windows(key, jnp.asarray(data.u), cond, **drawn)
+        return sample_windows(key, as_float32(data.u), cond, **drawn)
     index = window_index(key, *data.u.shape[:2], **drawn)
     sample, start = (np.asarray(x) for x in index)
     return jnp.asarray(data.u.windows(sample, start, length)), cond[sample]
@@ -119,7 +120,7 @@ class ArrayFields:
     """Fields (n, t, *s, c) in memory, with the `windows` of `DiskFields`."""
 
     def __init__(self, u: Any) -> None:
-        self._u = np.asarray(u)
+        self._u = np.asarray(u, np.float32)
 
     def windows(self, sample: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
         """Return `length` frames of each (sample, first frame): (...) -> (..., length, *s, c)."""
@@ -144,7 +145,8 @@ class WindowLoader:
         steps_per_call: int,
         mesh: Mesh | None,
     ) -> None:
-        self._u, self._cond, self._index, self._mesh = u, np.asarray(cond), index, mesh
+        self._u, self._index, self._mesh = u, index, mesh
+        self._cond = np.asarray(cond, np.float32)
         self._length, self._chunk = length, steps_per_call
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="windows")
         self._next: tuple[int, Future] | None = None

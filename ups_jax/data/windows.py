@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.arrays import per_channel
+from ups_jax.arrays import as_float32, per_channel
 from ups_jax.types import Array, Key, Trajectories
 
 
@@ -30,18 +30,14 @@ def fit_normalizer(
     is a frame minus `base_step(u, cond)` of the frame before, or minus that frame. `mean` and `std`
     are those of `to_frame(u)`, or of u.
     """
-    n, c = train.u.shape[0], train.u.shape[-1]
+    c = train.u.shape[-1]
     if train.u.shape[1] < 2:
         raise ValueError(f"u has shape {train.u.shape}; expected at least two frames")
     rows = block_rows(train.u.shape)
 
-    def blocks() -> Iterable[np.ndarray]:
-        for i in range(0, n, rows):
-            yield np.asarray(train.u[i : i + rows])
-
     def increments() -> Iterable[np.ndarray]:
         predict = jax.jit(base_step) if base_step else None
-        for i, u in enumerate(blocks()):
+        for i, u in enumerate(_blocks(train)):
             before, cond = u[:, :-1], np.asarray(train.cond)[i * rows : i * rows + len(u)]
             if predict:
                 conds = np.repeat(cond[:, None], before.shape[1], axis=1)
@@ -49,13 +45,30 @@ def fit_normalizer(
             yield (u[:, 1:].astype(np.float64) - before).reshape(-1, c)
 
     transform = jax.jit(to_frame) if to_frame else lambda u: u
-    mean, std = _accumulate_moments(np.asarray(transform(u)).reshape(-1, c) for u in blocks())
+    frames = (np.asarray(transform(u)).reshape(-1, c) for u in _blocks(train))
+    mean, std = _accumulate_moments(frames)
     _, increment_std = _accumulate_moments(increments())
     stats = dict(mean=mean, std=std, increment_std=increment_std)
-    inputs = np.asarray(features(jnp.asarray(train.cond)))
+    inputs = np.asarray(features(as_float32(train.cond)))
     if inputs.shape[-1]:
         stats["cond_mean"], stats["cond_std"] = _accumulate_moments([inputs])
-    return {name: value.astype(np.float32) for name, value in stats.items()}
+    zero_to_one = {k: np.where(v > 0, v, 1.0) for k, v in stats.items() if k.endswith("std")}
+    return {k: v.astype(np.float32) for k, v in (stats | zero_to_one).items()}
+
+
+def field_std(data: Trajectories) -> np.ndarray:
+    """Return the deviation of each channel (c,) over samples, frames and space, as float32.
+
+    A channel that does not vary takes the largest deviation of the others, or one.
+    """
+    std = _accumulate_moments(u.reshape(-1, u.shape[-1]) for u in _blocks(data))[1]
+    return np.where(std > 0, std, std.max() or 1.0).astype(np.float32)
+
+
+def _blocks(data: Trajectories) -> Iterable[np.ndarray]:
+    rows = block_rows(data.u.shape)
+    for i in range(0, len(data), rows):
+        yield np.asarray(data.u[i : i + rows])
 
 
 def _accumulate_moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -69,8 +82,7 @@ def _accumulate_moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.nd
         square = square + within + delta**2 * (count * m / (count + m))
         mean = mean + delta * (m / (count + m))
         count += m
-    std = np.sqrt(square / count)
-    return mean, np.where(std > 0, std, 1.0)
+    return mean, np.sqrt(square / count)
 
 
 def normalize(stats: Mapping[str, Any], u: Array) -> Array:
@@ -116,7 +128,7 @@ def window_index(
             "lower fit.unroll or raise data.steps"
         )
     k_sample, k_start = jax.random.split(key)
-    sample = jax.random.randint(k_sample, (batch,), 0, n)
+    sample = jax.random.randint(k_sample, (batch,), 0, n, jnp.int32)
     starts = frames - length + 1
-    share = jax.random.uniform(k_start, (batch,)) ** start_bias
+    share = jax.random.uniform(k_start, (batch,), jnp.float32) ** start_bias
     return sample, jnp.minimum((share * starts).astype(sample.dtype), starts - 1)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import as_float32
 from ups_jax.diffusion import NoiseSchedule
 from ups_jax.models import OPERATORS, Network
 from ups_jax.pde.base import PDE
@@ -45,7 +45,7 @@ class SearchSpec(NamedTuple):
 
     The noise of candidates is scaled from `temperature_start` to `temperature_end` by a name of
     `search.TEMPERATURE_SCHEDULES`; `cost` is the number of network calls of a candidate;
-    `reward(prev, next, cond)` (..., *s, c) twice, (..., p) -> (...).
+    `reward(prev, next, cond, floor)` (..., *s, c) twice, (..., p), (c,) -> (...).
     """
 
     source: str
@@ -57,7 +57,7 @@ class SearchSpec(NamedTuple):
     temperature_start: float
     temperature_end: float
     cost: int
-    reward: Callable[[Array, Array, Array], Array]
+    reward: Callable[[Array, Array, Array, Array], Array]
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -197,7 +197,7 @@ def init(emulator: Emulator, key: Key, stats: Mapping[str, Any] | None = None) -
     """Return initial parameters of every network, with `stats` of the training split if given."""
     chosen = identity_stats(emulator) | dict(stats or {})
     return {
-        "stats": jax.tree.map(jnp.asarray, chosen),
+        "stats": jax.tree.map(as_float32, chosen),
         "operator": emulator.operator.init(key),
         **{
             name: network.init(jax.random.fold_in(key, i))

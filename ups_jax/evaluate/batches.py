@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import FLOOR, as_float32
+from ups_jax.data import field_std
 from ups_jax.sharding import Mesh, replicate, shard_batch, to_host
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
@@ -61,7 +63,7 @@ def each_batch(
         padded = np.pad(index, (0, batch - len(index)), mode="edge")
         u, cond = shard_batch(mesh, (data.u[padded], cond_of(data)[padded]))
         batch_key = replicate(mesh, key(begin))
-        yield index, function(params, jnp.asarray(u), jnp.asarray(cond), batch_key)
+        yield index, function(params, as_float32(u), as_float32(cond), batch_key)
         progress(begin + len(index), len(data))
 
 
@@ -81,6 +83,11 @@ def join_batches(
             fields.append(jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], host))
     joined = [jax.tree.map(lambda *x: np.concatenate(x), *p) if p else {} for p in (stats, fields)]
     return joined[0], joined[1]
+
+
+def floor_of(data: Trajectories) -> Array:
+    """Return the smallest divisor of relative values of a split: `FLOOR` deviations, (c,)."""
+    return jnp.asarray(FLOOR * field_std(data))
 
 
 def cond_of(data: Trajectories) -> Array | np.ndarray:

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import FLOOR
 from ups_jax.emulator import Emulator, SearchSpec
-from ups_jax.evaluate.batches import Stats, map_batches
+from ups_jax.evaluate.batches import Stats, floor_of, map_batches
 from ups_jax.evaluate.summarize import reduce_metrics
 from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast
@@ -26,7 +27,8 @@ ROW_NOTES = {
     "mean": "mean of as many members as the search has calls",
     "random": "a path of random choices",
     "ttc": "the search",
-    "oracle": "a bound: selects by the truth, which no forecast has",
+    "greedy": "the search with the truth as its reward",
+    "oracle": "a bound: for each trajectory the best of these rows by the truth",
 }
 ORACLE_GAIN = 0.05
 """Relative gain over mean-of-B below which the verdict is that search does not help."""
@@ -58,20 +60,25 @@ def analyze_search(
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SearchAnalysis:
-    """Evaluate P1 of `ttc`, the operator, its control if trained, and mean, random, oracle of B.
+    """Evaluate P1 of `ttc`, the operator, its control if trained, and mean, random, greedy of B.
 
-    B is the search's network calls a step, which all but the single forecasts spend. Keys are
-    eval/ttc/<metric> and eval/ttc/analysis/<quantity>. Raises Interrupted if `stop()` is true.
+    B is the search's network calls a step, which all but the single forecasts spend. The oracle is
+    no forecast: it selects a row for each trajectory, so that no row has a lower error. Keys are
+    eval/ttc/<metric> and eval/ttc/analysis/<quantity>; `rank_correlation` is Spearman's of reward
+    and error over the candidates of one state, averaged over states where it is defined. Raises
+    Interrupted if `stop()` is true.
     """
     spec = emulator.search
     assert spec is not None
-    score = jax.jit(partial(_score, emulator, spec, "control" in params))
+    floor = floor_of(data)
+    score = jax.jit(partial(_score, emulator, spec, "control" in params, floor))
     keys = partial(jax.random.fold_in, key)
     joined: dict[str, Any] = map_batches(
         score, params, data, keys, batch=batch, mesh=mesh, stop=stop, progress=progress,
         name="analysis of the search",
     )  # fmt: skip
     errors = {name: joined["nrmse"][name] for name in ROW_NOTES if name in joined["nrmse"]}
+    errors["oracle"] = _best_of_rows(errors)
     mean = {name: float(np.mean(error)) for name, error in errors.items()}
     ms = milliseconds(
         emulator, params, data, key, forecaster="ttc", batch=batch, mesh=mesh, stop=stop
@@ -120,6 +127,7 @@ def _score(
     emulator: Emulator,
     spec: SearchSpec,
     with_control: bool,
+    floor: Array,
     params: Params,
     u: Array,
     cond: Array,
@@ -134,18 +142,20 @@ def _score(
         run = FORECASTERS[mode].run
         return run(emulator, params, u[:, 0], cond, key, steps=true.shape[1], **options)
 
+    reward_floor = FLOOR * params["stats"]["std"]
+
     def rewards(prev: Array, after: Array, cond: Array, t: Array) -> Array:
         """Return the rewards (3, b, w, k): of physics, random, and of the truth."""
-        random = jax.random.uniform(jax.random.fold_in(k_random, t), after.shape[:3])
+        random = jax.random.uniform(jax.random.fold_in(k_random, t), after.shape[:3], u.dtype)
         truth = -_distance(after, true[:, t], ndim)
-        return jnp.stack([spec.reward(prev, after, cond), random, truth])
+        return jnp.stack([spec.reward(prev, after, cond, reward_floor), random, truth])
 
     def search_with(i: Array) -> tuple[Array, dict[str, Array]]:
         result = run(key=k_path, reward=lambda *args: rewards(*args)[i])
         assert result.log is not None
         return result.u, {name: result.log[name] for name in ("choice", "diversity")}
 
-    # One program for the search, its control and its bound, which differ in their reward.
+    # One program for searches that differ in their reward.
     searches, logs = jax.vmap(search_with)(jnp.arange(3))
     paths = {
         "operator": forecast("operator", key).u,
@@ -153,14 +163,17 @@ def _score(
         "mean": forecast(spec.source, k_mean, members=_members(emulator, spec)).u,
         "random": searches[1],
         "ttc": searches[0],
-        "oracle": searches[2],
+        "greedy": searches[2],
     }
     reward, error = _candidate_scores(
         emulator, params, spec, u[:, 0], searches[0], true, cond, k_candidates
     )
     return {
-        "nrmse": {name: nrmse(path, true, ndim) for name, path in paths.items()},
-        "metrics": {n: metric.per_sample(searches[0], true, ndim) for n, metric in METRICS.items()},
+        "nrmse": {name: nrmse(path, true, ndim, floor=floor) for name, path in paths.items()},
+        "metrics": {
+            name: metric.statistic(searches[0], true, ndim, floor=floor)
+            for name, metric in METRICS.items()
+        },
         "choice": logs["choice"][0],
         "diversity": logs["diversity"][0],
         "reward": reward,
@@ -190,7 +203,7 @@ def _candidate_scores(
         )
         prev = jnp.broadcast_to(u[:, None, None], after.shape)
         wide = jnp.broadcast_to(conds[:, :, None], (*after.shape[:3], conds.shape[-1]))
-        reward = spec.reward(prev, after, wide)
+        reward = spec.reward(prev, after, wide, FLOOR * params["stats"]["std"])
         return reward[:, 0], _distance(after, goal, emulator.pde.ndim)[:, 0]
 
     keys = jax.random.split(key, true.shape[1])
@@ -211,6 +224,13 @@ def rank_correlation(a: Array, b: Array) -> Array:
     p, q = ranks(a), ranks(b)
     size = jnp.sqrt(jnp.sum(p**2, -1) * jnp.sum(q**2, -1))
     return jnp.where(size > 0, jnp.sum(p * q, -1) / jnp.where(size > 0, size, 1), jnp.nan)
+
+
+def _best_of_rows(errors: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the errors (n, t) of the row that is the best for each trajectory."""
+    rows = np.stack(list(errors.values()))
+    best = np.argmin(np.nan_to_num(rows.mean(-1), nan=np.inf), 0)
+    return rows[best, np.arange(rows.shape[1])]
 
 
 def _distance(after: Array, goal: Array, ndim: int) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ups_jax.data import check_task
 from ups_jax.emulator import Emulator
-from ups_jax.evaluate.batches import Stats, each_batch, join_batches
+from ups_jax.evaluate.batches import Stats, each_batch, floor_of, join_batches
 from ups_jax.evaluate.summarize import reduce_metrics
 from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast, calls_per_step
@@ -22,7 +22,7 @@ from ups_jax.metrics import (
     reliability,
     spread_skill,
 )
-from ups_jax.sharding import Mesh
+from ups_jax.sharding import Mesh, replicate
 from ups_jax.types import Array, Key, Params, Trajectories
 
 TABLE_COLUMNS = (
@@ -34,7 +34,7 @@ TABLE_COLUMNS = (
     "coverage_50",
     "coverage_90",
 )
-TABLE_COLUMNS += ("inside", "correlation_time", "spectrum_log_error_high")
+TABLE_COLUMNS += ("inside", "correlation_time", "spectrum_log_error_high", "floored")
 SINGLE_FORECAST_METRICS = (
     "crps",
     "spectrum_log_error_low",
@@ -88,10 +88,11 @@ def evaluate_ensembles(
         **{m: {"members": members, **o} for m, o in modes.items()},
     }
     fixed = tuple((m, FORECASTERS[m].run, m in modes, tuple(o.items())) for m, o in runs.items())
-    tables = [tuple((n, m.per_sample) for n, m in t.items()) for t in (METRICS, ENSEMBLE_METRICS)]
+    tables = [tuple((n, m.statistic) for n, m in t.items()) for t in (METRICS, ENSEMBLE_METRICS)]
     shared: dict[str, Any] = dict(batch=batch, mesh=mesh, stop=stop)
     batches = each_batch(
-        partial(_score, emulator, fixed, *tables), params, data, partial(jax.random.fold_in, key),
+        partial(_score, emulator, fixed, *tables, replicate(mesh, floor_of(data))),
+        params, data, partial(jax.random.fold_in, key),
         progress=progress, name="evaluation of ensembles", **shared,
     )  # fmt: skip
     joined, example_members = join_batches(batches, mesh, lambda index: index < examples)
@@ -123,6 +124,7 @@ def _score(
     runs: tuple[tuple[str, Callable[..., Forecast], bool, tuple[tuple[str, Any], ...]], ...],
     metrics: tuple[tuple[str, Callable[..., Array]], ...],
     ensemble_metrics: tuple[tuple[str, Callable[..., Array]], ...],
+    floor: Array,
     params: Params,
     u: Array,
     cond: Array,
@@ -137,11 +139,13 @@ def _score(
     for mode, run, stochastic, options in runs:
         steps = true.shape[1]
         result = run(emulator, params, u[:, 0], cond, key, steps=steps, **dict(options))
-        point = {name: per_sample(result.u, true, ndim) for name, per_sample in metrics}
+        point = {
+            name: per_sample(result.u, true, ndim, floor=floor) for name, per_sample in metrics
+        }
         if not stochastic:
             single = result.u[:, None]
             stats[mode] = point | {
-                name: per_sample(single, true, ndim)
+                name: per_sample(single, true, ndim, floor=floor)
                 for name, per_sample in ensemble_metrics
                 if name in SINGLE_FORECAST_METRICS
             }
@@ -151,7 +155,10 @@ def _score(
         paths[mode] = members
         stats[mode] = {
             **point,
-            **{name: per_sample(members, true, ndim) for name, per_sample in ensemble_metrics},
+            **{
+                name: per_sample(members, true, ndim, floor=floor)
+                for name, per_sample in ensemble_metrics
+            },
             "rank": rank_histogram(members, true, ndim),
             "reliability": reliability(members, true, ndim),
             "squares": spread_skill(members, true, ndim),

@@ -13,7 +13,7 @@ from ups_jax import physics
 from ups_jax.data import check_task
 from ups_jax.emulator import Emulator, num_params
 from ups_jax.evaluate import summarize
-from ups_jax.evaluate.batches import Batches, Stats, cond_of, each_batch, join_batches
+from ups_jax.evaluate.batches import Batches, Stats, cond_of, each_batch, floor_of, join_batches
 from ups_jax.evaluate.report import Report, example_indices
 from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast, calls_per_step, nudged_analysis, require_trained
@@ -23,7 +23,7 @@ from ups_jax.sharding import Mesh, replicate, shape_of
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 DEFAULT_FORECASTERS = ("persistence", "mean", "solver", "operator")
-PerSample = Callable[[Array, Array, int], Array]
+PerSample = Callable[..., Array]
 Run = tuple[str, Callable[..., Forecast], bool, tuple[tuple[str, Any], ...]]
 """A forecaster's name, its function, whether it is learned, and its options."""
 
@@ -62,7 +62,8 @@ def evaluate(
     `selected` (default: the last forecaster) is the one that `eval/<metric>` stands for, under
     `protocol`. `options` holds each forecaster's own, such as `{"ensemble": {"members": 8}}`; a
     stochastic forecaster is scored by the mean of its members. Learned forecasters start after
-    several frames by `nudged_analysis` with `nudging_gain`, others from the last frame.
+    several frames by `nudged_analysis` with `nudging_gain`, others from the last frame. Relative
+    errors are divided by `FLOOR` deviations of `data` at least, `floored` is the share so changed.
     Forecasts of the samples `examples` are kept, by default of `num_figures` samples at quantiles
     of the selected forecaster's error; all P1 forecasts with `keep_predictions`. `timing` adds
     milliseconds. Raises ValueError on an unknown name, a gain outside 0 to 1 and data of another
@@ -142,7 +143,7 @@ def _runs(settings: Mapping[str, Mapping[str, Any]]) -> tuple[Run, ...]:
 
 
 def _per_sample(metrics: Mapping[str, Metric]) -> tuple[tuple[str, PerSample], ...]:
-    return tuple((name, metric.per_sample) for name, metric in metrics.items())
+    return tuple((name, metric.statistic) for name, metric in metrics.items())
 
 
 def _compile(
@@ -159,8 +160,9 @@ def _compile(
     began = time.monotonic()
     params, data, key = inputs
     example = [shape_of(mesh, (batch, *x.shape[1:])) for x in (data.u, cond_of(data))]
-    params, key = replicate(mesh, (params, key))
-    return _score.lower(*static, params, *example, key).compile(), time.monotonic() - began
+    params, key, floor = replicate(mesh, (params, key, floor_of(data)))
+    program = _score.lower(*static, floor, params, *example, key).compile()
+    return partial(program, floor), time.monotonic() - began
 
 
 def _examples(
@@ -183,6 +185,7 @@ def _score(
     starts: tuple[tuple[str, int], ...],
     metrics: tuple[tuple[str, PerSample], ...],
     nudging_gain: float,
+    floor: Array,
     params: Params,
     u: Array,
     cond: Array,
@@ -213,19 +216,21 @@ def _score(
     for i, (protocol, start) in enumerate(starts):
         pred, true = paths[:, i * b : (i + 1) * b, : steps - start], u[:, start + 1 :]
         for name, per_sample in metrics:
-            by_mode = jax.vmap(per_sample, in_axes=(0, None, None))
+            by_mode = jax.vmap(partial(per_sample, floor=floor), in_axes=(0, None, None))
             out[f"{protocol}/{name}"] = by_mode(pred, true, emulator.pde.ndim)
     with_truth = jnp.concatenate([paths[:, :b], u[None, :, 1:]])
-    physical = jax.vmap(lambda path: _physics(emulator, u[:, 0], path, cond))(with_truth)
+    physical = jax.vmap(lambda path: _physics(emulator, u[:, 0], path, cond, floor))(with_truth)
     values = out | physical
     by_name = {run[0]: {k: v[i] for k, v in values.items()} for i, run in enumerate(runs)}
     by_name["truth"] = {k: v[-1] for k, v in physical.items()}
     return by_name, {run[0]: paths[i, :b] for i, run in enumerate(runs)}
 
 
-def _physics(emulator: Emulator, start: Array, path: Array, cond: Array) -> dict[str, Array]:
+def _physics(
+    emulator: Emulator, start: Array, path: Array, cond: Array, floor: Array
+) -> dict[str, Array]:
     """Return what needs no truth: diagnostics, drift of the laws, spectrum of the last frame."""
-    checks = physics.diagnostics(emulator.pde, start, path, cond)
+    checks = physics.diagnostics(emulator.pde, start, path, cond, floor=floor)
     whole = jnp.concatenate([start[:, None], path], 1)
     laws = physics.law_values(emulator.pde, whole)
     return {

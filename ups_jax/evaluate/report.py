@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ups_jax.arrays import FLOOR
 from ups_jax.evaluate.batches import Stats
 from ups_jax.forecast import FORECASTERS
 from ups_jax.metrics import BUILT_IN, METRICS, Metric
@@ -124,8 +125,13 @@ class Report:
         return rows + seeds
 
     def table(self) -> str:
-        """Return the evaluation as aligned text."""
-        return format_table(*self.short_table())
+        """Return the evaluation as aligned text, and the share of floored trajectories if any."""
+        low = max((v for k, v in self.scalars.items() if k.endswith("/floored")), default=0.0)
+        note = (
+            f"\n{100 * low:.2g} % of the trajectories have frames whose RMS is below {FLOOR:g} "
+            "standard deviations of the split; relative errors there are divided by that floor"
+        )
+        return format_table(*self.short_table()) + (note if low > 0 else "")
 
     def short_table(self) -> tuple[list[str], list[list[Any]]]:
         """Return columns and rows that fit a terminal or a page."""
@@ -135,7 +141,7 @@ class Report:
     def _metrics(self) -> list[str]:
         horizons = [f"nrmse@{h:g}" for h in self.horizons]
         names = ["nrmse", "nrmse_median", "nrmse_p90", *horizons, "rmse", "mae", "rel_l2", "crmse"]
-        names += ["max_error", "correlation_time", "correlation_censored"]
+        names += ["max_error", "correlation_time", "correlation_censored", "floored"]
         names = [n for n in names if n in self.metrics or n.startswith("nrmse")]
         names = names if "nrmse" in self.metrics else [n for n in names if "nrmse" not in n]
         return [*names, *(n for n in self._named() if n not in names)]

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import as_float32, safe_ratio, spatial_axes
 from ups_jax.data import sample_windows
 from ups_jax.emulator import Emulator
-from ups_jax.evaluate.batches import cond_of, map_batches
+from ups_jax.evaluate.batches import cond_of, floor_of, map_batches
 from ups_jax.forecast import Forecast, forecast
 from ups_jax.metrics import METRICS, crps, nrmse
 from ups_jax.registry import lookup
@@ -39,7 +40,8 @@ def validator(
     The function raises Interrupted if `stop()` is true.
     """
     measure = lookup(METRICS, metric, "metric")
-    score = jax.jit(measure.per_sample, static_argnums=2)
+    statistic = partial(measure.statistic, floor=floor_of(data))
+    score = jax.jit(statistic, static_argnums=2)
 
     def validate(params: Params) -> float:
         errors = _forecast_scores(
@@ -64,8 +66,9 @@ def per_sample_nrmse(
 
     `options` are those of `validator`. Raises Interrupted if `stop()` is true.
     """
+    floor = floor_of(data)
     errors = _forecast_scores(
-        emulator, params, data, lambda f, true: nrmse(f.u, true, emulator.pde.ndim),
+        emulator, params, data, lambda f, true: nrmse(f.u, true, emulator.pde.ndim, floor=floor),
         forecaster=forecaster, batch=batch, **options,
     )  # fmt: skip
     return np.nan_to_num(errors.mean(1), nan=np.inf)
@@ -84,11 +87,12 @@ def ensemble_validator(
 
     `options` are those of `validator`.
     """
-    axes = tuple(range(-1 - emulator.pde.ndim, 0))
+    ndim, floor = emulator.pde.ndim, jnp.sqrt(jnp.mean(floor_of(data) ** 2))
 
     @jax.jit
     def score(paths: Array, true: Array) -> Array:
-        return crps(paths, true, emulator.pde.ndim) / jnp.sqrt(jnp.mean(true**2, axes) + 1e-12)
+        size = jnp.sqrt(jnp.mean(true**2, (*spatial_axes(ndim), -1)))
+        return safe_ratio(crps(paths, true, ndim), size, floor)
 
     def validate(params: Params) -> float:
         scores = _forecast_scores(
@@ -111,7 +115,7 @@ def loss_validator(
     stop: Callable[[], bool] = lambda: False,
 ) -> Validate:
     """Return a stage's own loss on fixed windows of a split, with fixed noise."""
-    split = replicate(mesh, (jnp.asarray(data.u), jnp.asarray(cond_of(data))))
+    split = replicate(mesh, (as_float32(data.u), as_float32(cond_of(data))))
 
     @jax.jit
     def loss(params: Params, u: Array, cond: Array, i: int) -> Array:

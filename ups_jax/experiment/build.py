@@ -148,10 +148,10 @@ def _diffusion(cfg: Any) -> DiffusionSpec | None:
 def _search(cfg: Any, pde: PDE) -> SearchSpec | None:
     """Return the settings of forecaster `ttc`, if the source of its candidates is trained."""
     spec = cfg.search
-    lookup(PROPOSALS, spec.source, "search.source")
+    source = lookup(PROPOSALS, spec.source, "search.source")
     if any(stage not in cfg.stages for stage in FORECASTERS[spec.source].stages):
         return None
-    cost = cfg.diffusion.student_steps if spec.source == "student" else 1
+    cost = source.cost(_diffusion(cfg))
     candidates = spec.candidates
     if spec.calls_per_step is not None:
         candidates = search.max_candidates(

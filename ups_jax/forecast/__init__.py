@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ups_jax.arrays import as_float32
 from ups_jax.diffusion import SAMPLERS
 from ups_jax.emulator import Emulator, step
 from ups_jax.forecast import beam_search, deterministic, ensembles
@@ -131,14 +132,17 @@ def forecast(
     _check_options(forecaster, options)
     # Numbers and names are static: another number of members is another program.
     fixed = tuple(sorted(options.items()))
-    return _compiled(emulator, run, steps, fixed, params, jnp.asarray(u0), jnp.asarray(cond), key)
+    u0, cond = as_float32(u0), as_float32(cond)
+    return _compiled(emulator, run, steps, fixed, params, u0, cond, key)
 
 
 def calls_per_step(
     emulator: Emulator, mode: str, *, members: int = ensembles.NUM_MEMBERS, **options: Any
 ) -> int:
     """Return the network calls of one step of a forecast, of all members together."""
-    return FORECASTERS[mode].calls(emulator, members)
+    count = FORECASTERS[mode].calls
+    known = inspect.signature(count).parameters
+    return count(emulator, members, **{k: v for k, v in options.items() if k in known})
 
 
 def require_trained(mode: str, trained: Mapping[str, Any]) -> None:

@@ -22,7 +22,8 @@ class Forecaster:
 
     `run(emulator, params, u0, cond, key, steps=..., **options)` -> Forecast. `stages` train the
     networks that it uses, by their entries of the parameters. `calls(emulator, members)` counts
-    the network calls of one step, of all members together. A `stochastic` forecaster has members.
+    the network calls of one step, of all members together; options that change the number are
+    further keywords of the same name. A `stochastic` forecaster has members.
     `settings` maps its options to config keys: {"temperature": "ensemble.temperature"}.
     `own_rollouts(emulator)`: each member is a rollout of its own, as antithetic pairs must be.
     `selectable(forecasters)`: validation may select it among these forecasters.
@@ -31,7 +32,7 @@ class Forecaster:
     run: Callable[..., Forecast]
     stages: tuple[str, ...] = ()
     note: str = ""
-    calls: Callable[[Emulator, int], int] = lambda emulator, members: 0
+    calls: Callable[..., int] = lambda emulator, members: 0
     stochastic: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     selectable: Callable[[tuple[str, ...]], bool] = lambda forecasters: True

@@ -1,12 +1,14 @@
 """Forecaster of test-time search: a path for each sample, selected by rewards of physics."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ups_jax import search
-from ups_jax.emulator import Emulator, SearchSpec, step
+from ups_jax.arrays import FLOOR
+from ups_jax.emulator import DiffusionSpec, Emulator, SearchSpec, step
 from ups_jax.forecast.base import Forecast
 from ups_jax.forecast.ensembles import StochasticStep, ensemble_step, student_step
 from ups_jax.types import Array, Key, Params
@@ -33,9 +35,10 @@ def ttc(
     default to the emulator's. The log is that of `search.beam_search`.
     """
     spec = search_spec(emulator, beams=beams, candidates=candidates, lookahead=lookahead)
+    floor = FLOOR * params["stats"]["std"]
 
     def reward(prev: Array, after: Array, cond: Array, t: Array) -> Array:
-        return spec.reward(prev, after, cond)
+        return spec.reward(prev, after, cond, floor)
 
     return search_forecast(emulator, params, u0, cond, key, steps=steps, spec=spec, reward=reward)
 
@@ -108,19 +111,41 @@ def propose_candidates(
     plain = step(emulator, params, u, cond)[:, :, None]
     if spec.candidates == 1:
         return plain
-    advance = PROPOSALS[spec.source](emulator, params, temperature=temperature)
+    advance = PROPOSALS[spec.source].step(emulator, params, temperature=temperature)
     keys = jax.random.split(key, spec.candidates - 1)
     samples = jax.vmap(lambda k: advance(u, cond, k), out_axes=2)(keys)
     return jnp.concatenate([plain, samples], 2)
 
 
-PROPOSALS: dict[str, Callable[..., StochasticStep]] = {
-    "ensemble": ensemble_step,
-    "student": student_step,
+class Proposal(NamedTuple):
+    """A source of candidates: `step(emulator, params, temperature=...)`, and its network calls.
+
+    `cost` maps the diffusion settings, if the emulator has any, to the calls of one candidate.
+    """
+
+    step: Callable[..., StochasticStep]
+    cost: Callable[[DiffusionSpec | None], int] = lambda spec: 1
+
+
+def _student_cost(spec: DiffusionSpec | None) -> int:
+    assert spec is not None
+    return spec.student_steps
+
+
+PROPOSALS: dict[str, Proposal] = {
+    "ensemble": Proposal(ensemble_step),
+    "student": Proposal(student_step, _student_cost),
 }
 
 
-def search_calls(emulator: Emulator, members: int = 1) -> int:
+def search_calls(
+    emulator: Emulator,
+    members: int = 1,
+    *,
+    beams: int | None = None,
+    candidates: int | None = None,
+    lookahead: int | None = None,
+) -> int:
     """Return the network calls of one step of the search."""
-    spec = search_spec(emulator)
+    spec = search_spec(emulator, beams=beams, candidates=candidates, lookahead=lookahead)
     return search.calls_per_step(spec.beams, spec.candidates, spec.lookahead, cost=spec.cost)

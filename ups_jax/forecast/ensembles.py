@@ -94,7 +94,7 @@ def ensemble_step(
     """Return one interval of the operator with a noise input."""
 
     def advance(u: Array, cond: Array, key: Key) -> Array:
-        z = temperature * jax.random.normal(key, (*u.shape[:-1], emulator.noise_channels))
+        z = temperature * jax.random.normal(key, (*u.shape[:-1], emulator.noise_channels), u.dtype)
         return step(emulator, params, u, cond, z, model="ensemble")
 
     return advance
@@ -139,7 +139,7 @@ def _teacher(
         k_noise, k_sampler = jax.random.split(key)
         return noising.sample(
             noising.precondition(network),
-            jax.random.normal(k_noise, shape),
+            jax.random.normal(k_noise, shape, jnp.float32),
             k_sampler,
             noise=spec.noise,
             sampler=sampler or spec.sampler,
@@ -160,7 +160,7 @@ def _student(
         k_noise, k_renoise = jax.random.split(key)
         return noising.consistency_sample(
             noising.consistency_precondition(network, sigma_min=spec.noise.sigma_min),
-            jax.random.normal(k_noise, shape),
+            jax.random.normal(k_noise, shape, jnp.float32),
             k_renoise,
             noise=spec.noise,
             calls=calls or spec.student_steps,
@@ -268,14 +268,16 @@ def ensemble_calls(emulator: Emulator, members: int) -> int:
     return members
 
 
-def teacher_calls(emulator: Emulator, members: int) -> int:
+def teacher_calls(
+    emulator: Emulator, members: int, *, sampler: str | None = None, levels: int | None = None
+) -> int:
     """Return the sampler's calls for each member, and one of the operator for all or for each."""
     spec = _diffusion_spec(emulator)
-    sampler = noising.SAMPLERS[spec.sampler].calls(spec.steps)
-    return members * sampler + (members if spec.autoregressive else 1)
+    calls = noising.SAMPLERS[sampler or spec.sampler].calls(levels or spec.steps)
+    return members * calls + (members if spec.autoregressive else 1)
 
 
-def student_calls(emulator: Emulator, members: int) -> int:
+def student_calls(emulator: Emulator, members: int, *, calls: int | None = None) -> int:
     """Return the student's calls for each member, and one of the operator for all or for each."""
     spec = _diffusion_spec(emulator)
-    return members * spec.student_steps + (members if spec.autoregressive else 1)
+    return members * (calls or spec.student_steps) + (members if spec.autoregressive else 1)

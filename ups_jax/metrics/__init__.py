@@ -27,6 +27,7 @@ from ups_jax.metrics.point import (
     correlation,
     correlation_censored,
     correlation_time,
+    floored,
     gmean_over_time,
     mae,
     max_error,

@@ -18,17 +18,24 @@ Direction = float | Literal["lower", "higher", "none"]
 class Metric:
     """A statistic `per_sample(pred, true, ndim)` -> (b, ...) and `reduce` of all samples -> scalar.
 
+    The statistic of a `relative` metric takes a keyword `floor` (c,), its smallest denominator.
     Lower values are better, unless `higher_is_better` is set or an `ideal` value is given; None
     means that neither lower nor higher values are better. A value in "frames" is multiplied by dt
     in reports. `label` names the metric in tables and figures.
     """
 
-    per_sample: Callable[[Array, Array, int], Array]
+    per_sample: Callable[..., Array]
     reduce: Callable[[Array], Array]
     unit: Literal["1", "frames"] = "1"
     higher_is_better: bool | None = False
     ideal: float | None = None
     label: str = ""
+    relative: bool = False
+
+    def statistic(self, pred: Array, true: Array, ndim: int, *, floor: Array | float) -> Array:
+        """Return `per_sample` with the floor, if it takes one."""
+        floors = {"floor": floor} if self.relative else {}
+        return self.per_sample(pred, true, ndim, **floors)
 
     @property
     def direction(self) -> Direction:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.arrays import spatial_axes
+from ups_jax.arrays import floor_like, spatial_axes
 from ups_jax.metrics.base import BANDS, Metric
 from ups_jax.metrics.point import mse, nrmse
 from ups_jax.pde.base import wavenumber_shells
@@ -42,10 +42,10 @@ def crps(members: Array, true: Array, ndim: int) -> Array:
     return _mean(score.reshape(true.shape), ndim)
 
 
-def member_nrmse(members: Array, true: Array, ndim: int) -> Array:
+def member_nrmse(members: Array, true: Array, ndim: int, *, floor: Array | float = 0.0) -> Array:
     """Mean of `nrmse` over members, the error of a single member. (b, m, t, *s, c) -> (b, t)."""
     y = _with_member_axis(members, true, ndim, least=1, name="member_nrmse")
-    return jnp.mean(nrmse(members, jnp.broadcast_to(y, members.shape), ndim), -2)
+    return jnp.mean(nrmse(members, jnp.broadcast_to(y, members.shape), ndim, floor=floor), -2)
 
 
 def spread_squared(members: Array, true: Array, ndim: int) -> Array:
@@ -131,7 +131,12 @@ def envelope_coverage(members: Array, true: Array, ndim: int) -> Array:
 
 
 def spectrum_log_error(
-    members: Array, true: Array, ndim: int, *, band: tuple[int, int | None]
+    members: Array,
+    true: Array,
+    ndim: int,
+    *,
+    band: tuple[int, int | None],
+    floor: Array | float = 0.0,
 ) -> Array:
     """Error in decades of the members' mean energy in a band of integer wavenumbers.
 
@@ -151,10 +156,11 @@ def spectrum_log_error(
         return jnp.sum(power, space, where=mask) / 2
 
     limits = jnp.finfo(true.dtype)
-    total = jnp.mean(jnp.square(true), space) / 2
-    floor = jnp.maximum(limits.eps**2 * total, limits.tiny) if in_band.any() else jnp.nan
+    square = jnp.mean(jnp.square(true), space)
+    total = jnp.maximum(square, floor_like(square, floor) ** 2) / 2
+    least = jnp.maximum(limits.eps**2 * total, limits.tiny) if in_band.any() else jnp.nan
     forecast = jnp.mean(energy(members), -3)
-    logs = [jnp.log10(jnp.maximum(e, floor)) for e in (forecast, energy(true))]
+    logs = [jnp.log10(jnp.maximum(e, least)) for e in (forecast, energy(true))]
     return jnp.mean(jnp.abs(logs[0] - logs[1]), -1)
 
 
@@ -204,10 +210,13 @@ ENSEMBLE_METRICS: dict[str, Metric] = {
         higher_is_better=None,
         label="within the envelope",
     ),
-    "member_nrmse": Metric(member_nrmse, jnp.mean, label="a member's nRMSE"),
+    "member_nrmse": Metric(member_nrmse, jnp.mean, label="a member's nRMSE", relative=True),
     **{
         f"spectrum_log_error_{name}": Metric(
-            partial(spectrum_log_error, band=band), jnp.mean, label=f"spectrum error {name}"
+            partial(spectrum_log_error, band=band),
+            jnp.mean,
+            label=f"spectrum error {name}",
+            relative=True,
         )
         for name, band in BANDS.items()
     },

@@ -2,7 +2,8 @@
 
 Each channel is scored separately, then channels are averaged. Shapes are (b, t, *s, c) with free
 leading axes for `b`. Definitions follow PDEBench (Takamoto et al., 2022), appendix B, without the
-two deviations of its code that `pdebench_compat` reproduces.
+two deviations of its code that `pdebench_compat` reproduces, except for `max_error`. A relative
+error takes `floor`, the smallest denominator of each channel: `FLOOR` times the data's deviation.
 """
 
 from functools import partial
@@ -11,7 +12,7 @@ from math import prod
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.arrays import rms, safe_ratio, spatial_axes
+from ups_jax.arrays import is_floored, rms, safe_ratio, spatial_axes
 from ups_jax.metrics.base import BANDS, Metric
 from ups_jax.pde.base import wavenumber_shells
 from ups_jax.types import Array
@@ -20,18 +21,21 @@ CORRELATED = 0.8
 """Pearson correlation below which a forecast is decorrelated from the truth."""
 
 
-def nrmse(pred: Array, true: Array, ndim: int) -> Array:
-    """RMS error over the truth's RMS, per sample and time. (b, t, *s, c) -> (b, t).
-
-    If the truth is zero everywhere, the divisor is the smallest normal float.
-    """
+def nrmse(pred: Array, true: Array, ndim: int, *, floor: Array | float = 0.0) -> Array:
+    """RMS error over the truth's RMS, per sample and time. (b, t, *s, c) -> (b, t)."""
     size = rms(true, ndim)
-    return jnp.mean(safe_ratio(rms(_error(pred, true), ndim), size), -1)
+    return jnp.mean(safe_ratio(rms(_error(pred, true), ndim), size, floor), -1)
 
 
-def per_sample_nrmse(pred: Array, true: Array, ndim: int) -> Array:
+def per_sample_nrmse(pred: Array, true: Array, ndim: int, *, floor: Array | float = 0.0) -> Array:
     """Mean of `nrmse` over time, for medians and percentiles of a split. -> (b,)."""
-    return jnp.mean(nrmse(pred, true, ndim), -1)
+    return jnp.mean(nrmse(pred, true, ndim, floor=floor), -1)
+
+
+def floored(pred: Array, true: Array, ndim: int, *, floor: Array | float = 0.0) -> Array:
+    """1 if a frame and channel of the truth has an RMS below the floor, else 0. -> (b,)."""
+    _check_shapes(pred, true)
+    return jnp.any(is_floored(rms(true, ndim), floor), (-2, -1)).astype(true.dtype)
 
 
 def rmse(pred: Array, true: Array, ndim: int) -> Array:
@@ -49,13 +53,18 @@ def mae(pred: Array, true: Array, ndim: int) -> Array:
     return jnp.mean(jnp.abs(_error(pred, true)), (*spatial_axes(ndim), -1))
 
 
-def rel_l2(pred: Array, true: Array, ndim: int) -> Array:
+def rel_l2(pred: Array, true: Array, ndim: int, *, floor: Array | float = 0.0) -> Array:
     """L2 norm of the error over that of the truth, both jointly over space and time. -> (b,)."""
-    return jnp.mean(safe_ratio(rms(_error(pred, true), ndim + 1), rms(true, ndim + 1)), -1)
+    error, size = rms(_error(pred, true), ndim + 1), rms(true, ndim + 1)
+    return jnp.mean(safe_ratio(error, size, floor), -1)
 
 
 def max_error(pred: Array, true: Array, ndim: int) -> Array:
-    """Largest absolute error, per sample and time. -> (b, t)."""
+    """Largest absolute error, per sample and time. -> (b, t).
+
+    `METRICS` reports the largest over samples, times and channels. PDEBench averages the largest of
+    each batch over batches, times and channels, which depends on the size of its batches.
+    """
     return jnp.max(jnp.abs(_error(pred, true)), (*spatial_axes(ndim), -1))
 
 
@@ -125,12 +134,12 @@ def correlation_time(pred: Array, true: Array, ndim: int) -> Array:
     """
     decorrelated = _decorrelated(pred, true, ndim)
     first = jnp.argmax(decorrelated, -1) + 1
-    return jnp.where(jnp.any(decorrelated, -1), first, decorrelated.shape[-1]).astype(float)
+    return jnp.where(jnp.any(decorrelated, -1), first, decorrelated.shape[-1]).astype(true.dtype)
 
 
 def correlation_censored(pred: Array, true: Array, ndim: int) -> Array:
     """1 if the correlation never falls below .8 within the forecast, else 0. -> (b,)."""
-    return 1.0 - jnp.any(_decorrelated(pred, true, ndim), -1).astype(float)
+    return 1.0 - jnp.any(_decorrelated(pred, true, ndim), -1).astype(true.dtype)
 
 
 def root_over_samples(squares: Array) -> Array:
@@ -166,6 +175,11 @@ def _check_shapes(pred: Array, true: Array) -> None:
         raise ValueError(
             f"prediction has shape {pred.shape}, truth {true.shape}; expected equal shapes"
         )
+    for name, u in (("prediction", pred), ("truth", true)):
+        if u.dtype not in (jnp.float32, jnp.float64):
+            raise ValueError(
+                f"{name} holds {u.dtype}; expected float32 or float64: u.astype('float32')"
+            )
 
 
 def _decorrelated(pred: Array, true: Array, ndim: int) -> Array:
@@ -173,12 +187,12 @@ def _decorrelated(pred: Array, true: Array, ndim: int) -> Array:
 
 
 METRICS: dict[str, Metric] = {
-    "nrmse": Metric(nrmse, jnp.mean, label="nRMSE"),
-    "nrmse_gmean100": Metric(nrmse, gmean_over_time, label="GMean100"),
+    "nrmse": Metric(nrmse, jnp.mean, label="nRMSE", relative=True),
+    "nrmse_gmean100": Metric(nrmse, gmean_over_time, label="GMean100", relative=True),
     "rmse": Metric(rmse, jnp.mean, label="RMSE"),
     "mse": Metric(mse, jnp.mean, label="MSE"),
     "mae": Metric(mae, jnp.mean, label="MAE"),
-    "rel_l2": Metric(rel_l2, jnp.mean, label="relL2"),
+    "rel_l2": Metric(rel_l2, jnp.mean, label="relL2", relative=True),
     "crmse": Metric(mean_error_squared, root_over_samples, label="cRMSE"),
     "max_error": Metric(max_error, jnp.max, label="max error"),
     "brmse": Metric(brmse, jnp.mean, label="bRMSE"),
@@ -193,6 +207,9 @@ METRICS: dict[str, Metric] = {
     ),
     "correlation_censored": Metric(
         correlation_censored, jnp.mean, higher_is_better=True, label="never below .8"
+    ),
+    "floored": Metric(
+        floored, jnp.mean, higher_is_better=None, label="share floored", relative=True
     ),
 }
 """Metrics of a deterministic forecast by report key. To add one, write a function and a line."""

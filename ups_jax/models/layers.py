@@ -123,8 +123,8 @@ class PeriodicConv(nnx.Module):
         self.size, self.dilation, self.ndim, self.matmul = size, dilation, ndim, matmul
         shape = (size**ndim, c_in, c_out)
         std = scale / (size**ndim * c_in) ** 0.5
-        self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), shape))
-        self.bias = nnx.Param(jnp.zeros((c_out,)))
+        self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((c_out,), jnp.float32))
 
     def __call__(self, x: Array) -> Array:
         """(..., *s, c_in) -> (..., *s, c_out)."""
@@ -141,7 +141,9 @@ class SpectralConv(nnx.Module):
         """Keep wavenumbers |k| < `modes` on every axis; the last axis is a real transform."""
         self.ndim, self.modes = ndim, modes
         shape = (2, *(2 * modes - 1,) * (ndim - 1), modes, c_in, c_out)
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), shape) / (2 * c_in) ** 0.5)
+        self.kernel = nnx.Param(
+            jax.random.normal(rngs.params(), shape, jnp.float32) / (2 * c_in) ** 0.5
+        )
 
     def __call__(self, x: Array) -> Array:
         """(..., *s, c_in) -> (..., *s, c_out). Raises ValueError if the grid has too few modes."""

@@ -79,7 +79,7 @@ def step(u: Array, cond: Array, *, dt: float, length: float) -> Array:
     """Advance u (..., *s, 1) by dt with MUSCL-upwind finite volumes in CFL-limited substeps."""
     v = u[..., 0]
     rhs, speeds, dx = _transport(v, cond, length)
-    rate = sum((jnp.abs(s) / d for s, d in zip(speeds, dx, strict=True)), jnp.zeros(()))
+    rate = sum((jnp.abs(s) / d for s, d in zip(speeds, dx, strict=True)), jnp.zeros((), v.dtype))
     cap = int(dt * fv.MAX_SPEED * len(dx) / min(dx) / fv.CFL) + 1
     count = fv.substeps(dt, rate / fv.CFL, cap)
 
@@ -127,10 +127,10 @@ def exact(u: Array, cond: Array, time: float, *, length: float) -> Array:
     """Translate u (..., *s, c) by cond * time in Fourier space; exact for band-limited fields."""
     ndim = cond.shape[-1]
     axes = spatial_axes(ndim)
-    angle = jnp.zeros(())
+    angle = jnp.zeros((), u.dtype)
     for i, n in enumerate(u.shape[-1 - ndim : -1]):
         shape = (*(1,) * (cond.ndim - 1 + i), n, *(1,) * (ndim - i))
-        wave = jnp.fft.fftfreq(n, length / n).reshape(shape)
+        wave = jnp.fft.fftfreq(n, length / n, dtype=u.dtype).reshape(shape)
         angle = angle + wave * expand_like(cond[..., i], u)
     shifted = jnp.fft.fftn(u, axes=axes) * jnp.exp(-2j * jnp.pi * angle * time)
     return jnp.fft.ifftn(shifted, axes=axes).real.astype(u.dtype)

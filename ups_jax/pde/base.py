@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import sqrt
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.arrays import spatial_axes
+from ups_jax.arrays import floor_like, spatial_axes
 from ups_jax.types import Array, Key, positive
 
 MASS_TOLERANCE = 1e-6
@@ -154,7 +155,7 @@ def random_translation(ndim: int) -> Callable[[Key, Array, Array], tuple[Array, 
     def translate(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
         """Shift all frames of one window u (t, *s, c) by the same random number of points."""
         for k, axis in zip(jax.random.split(key, ndim), spatial_axes(ndim), strict=True):
-            u = jnp.roll(u, jax.random.randint(k, (), 0, u.shape[axis]), axis)
+            u = jnp.roll(u, jax.random.randint(k, (), 0, u.shape[axis], jnp.int32), axis)
         return u, cond
 
     return translate
@@ -184,6 +185,19 @@ def total_variation(u: Array, ndim: int) -> Array:
     space = spatial_axes(ndim)
     parts = [jnp.sum(jnp.abs(u - jnp.roll(u, 1, axis)), (*space, -1)) for axis in space]
     return sum(parts[1:], parts[0])
+
+
+def law_floor(law: Law, like: Array, floor: Array | float, ndim: int) -> Array:
+    """Return the law's scale of a wave whose RMS is the floor, on the grid of `like` (..., *s, c).
+
+    A floor is a number, or one a channel (c,): the smallest RMS that a relative value is divided
+    by, `FLOOR` times the data's deviation. A law that has no scale there has the floor 0.
+    """
+    axis = -1 - ndim
+    phase = 2 * jnp.pi * jnp.arange(like.shape[axis], dtype=like.dtype) / like.shape[axis]
+    sine = jnp.broadcast_to(phase.reshape(-1, *(1,) * ndim), like.shape[axis:])
+    wave = sqrt(2.0) * jnp.sin(sine)
+    return jnp.nan_to_num(law.scale(wave * floor_like(wave, floor)))
 
 
 def transport_laws(ndim: int, *, mass_tolerance: float | None = None) -> dict[str, Law]:

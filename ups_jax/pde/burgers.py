@@ -183,7 +183,7 @@ def galilean_frame(u: Array, *, dt: float, length: float) -> GalileanFrame:
 
 def random_reflection(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
     """Reflect all frames of one window (t, x, 1) with probability one half."""
-    return jnp.where(jax.random.bernoulli(key), reflection(u), u), cond
+    return jnp.where(jax.random.bernoulli(key, jnp.float32(0.5)), reflection(u), u), cond
 
 
 def reflection(u: Array) -> Array:

@@ -77,7 +77,7 @@ def prolong(u: Array, factor: int, axis: int) -> Array:
     at = axis % u.ndim
     ahead = jnp.roll(u, -1, at) - u
     slope = jnp.expand_dims(monotonized_central(jnp.roll(ahead, 1, at), ahead), at + 1)
-    offset = (jnp.arange(factor) + 0.5) / factor - 0.5
+    offset = (jnp.arange(factor, dtype=u.dtype) + 0.5) / factor - 0.5
     offset = offset.reshape(*(1,) * (at + 1), factor, *(1,) * (u.ndim - 1 - at))
     fine = jnp.expand_dims(u, at + 1) + slope * offset
     return fine.reshape(*u.shape[:at], u.shape[at] * factor, *u.shape[at + 1 :])

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
+from ups_jax.arrays import FLOOR
 from ups_jax.report import style
 from ups_jax.report.data import ReportData, ReportFigure
 
@@ -146,7 +147,8 @@ def nrmse(truth: np.ndarray, prediction: np.ndarray) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.sqrt(np.mean((prediction - truth) ** 2, axis=space))
         size = np.sqrt(np.mean(truth**2, axis=space))
-        return float(np.mean(error / np.maximum(size, np.finfo(np.float32).tiny)))
+        std = np.std(truth, axis=(0, *space))
+        return float(np.mean(error / np.maximum(size, FLOOR * np.where(std > 0, std, 1.0))))
 
 
 def error_text(truth: np.ndarray, prediction: np.ndarray, times: np.ndarray) -> str:

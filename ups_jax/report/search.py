@@ -28,6 +28,7 @@ def search_analysis(data: ReportData) -> ReportFigure | None:
         chosen=curves["choice"],
         gains=gains,
         times=data.evaluation.times[1:],
+        correlation=data.search.scalars["eval/ttc/analysis/rank_correlation"],
     )
     means = ", ".join(f"{name} {style.format_number(float(curves[name].mean()))}" for name in calls)
     return ReportFigure(
@@ -47,21 +48,22 @@ def plot_search(
     chosen: np.ndarray,
     gains: Mapping[str, np.ndarray],
     times: np.ndarray,
+    correlation: float,
 ) -> Figure:
     """Plot cost, reward against error, choices and gain of a search in four panels.
 
     cost: by setting (the search, its controls), network calls per step and nRMSE, (k,) each;
     reward, error: of candidates, (q,) each, a higher reward being better; chosen: share of choices
     of each candidate, (candidates,); gains: by reference, the share of its nRMSE that search
-    saves, (t,) at times (t,).
+    saves, (t,) at times (t,); correlation: mean rank correlation of reward and error in a state.
     """
     figure = style.new_figure(9.6, 7.6)
     (calls, rank), (choice, gain) = figure.subplots(2, 2)
     _cost_panel(calls, cost)
     rank.set_yscale("log")
     rank.plot(reward, error, ".", color="#56B4E9", markersize=6, alpha=0.6, markeredgewidth=0)
-    correlation = style.format_number(spearman(reward, error))
-    title = f"a candidate a dot; Spearman rank correlation {correlation}"
+    number = style.format_number(correlation) if np.isfinite(correlation) else "undefined"
+    title = f"a candidate a dot; rank correlation in a state {number}"
     style.format_axes(rank, "reward (higher is better)", "error of the candidate", title)
     index = np.arange(len(chosen))
     choice.bar(index, 100 * chosen, color="#56B4E9", width=0.92)
@@ -85,14 +87,3 @@ def _cost_panel(ax: Axes, cost: Costs) -> None:
         order = np.argsort(calls)
         style.draw_curve(ax, calls[order], error[order], line, name)
     style.format_axes(ax, "network calls a step", "nRMSE", "error against compute")
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation of two arrays (n,), ties at their mean rank; nan if one is constant."""
-    ranks = []
-    for values in (a, b):
-        _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-        ranks.append((np.cumsum(count) - (count - 1) / 2)[place])
-    if min(np.ptp(r) for r in ranks) == 0:
-        return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])

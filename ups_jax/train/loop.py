@@ -10,16 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import as_float32
 from ups_jax.data import DiskFields, sample_windows, window_loader
 from ups_jax.optim import Optimizer
-from ups_jax.sharding import (
-    Mesh,
-    any_process,
-    device_put,
-    fsdp_shardings,
-    replicate,
-    replicated,
-)
+from ups_jax.sharding import Mesh, any_process, device_put, fsdp_shardings, replicate, replicated
 from ups_jax.train.recipe import Recipe
 from ups_jax.train.updates import Augment, TrainState, run_updates
 from ups_jax.types import Array, BoundStage, Interrupted, Key, Params, Trajectories
@@ -131,7 +125,7 @@ class _Loop:
         self.host_windows = isinstance(data.u, DiskFields) or (
             mesh is not None and mesh.is_multi_process
         )
-        fields = () if self.host_windows else (jnp.asarray(data.u), jnp.asarray(data.cond))
+        fields = () if self.host_windows else (as_float32(data.u), as_float32(data.cond))
         factors = () if lr_factors is None else (lr_factors,)
         self.fields, self.frozen, self.key, self.factors = replicate(
             mesh, (fields, frozen, key, factors)

@@ -66,7 +66,7 @@ def run_updates(
             updates = jax.tree.map(lambda change: lr_factor * change, updates)
         trained: Params = optax.apply_updates(params, constrain_replicated(mesh, updates))  # pyright: ignore[reportAssignmentType]
         done = state.step + 1
-        weight = jnp.minimum(decay, (1 + done) / (10 + done))
+        weight = jnp.minimum(decay, (1 + done) / (10 + done)).astype(jnp.float32)
         average = jax.tree.map(lambda a, b: weight * a + (1 - weight) * b, state.ema, trained)
         row = {"loss": value, "grad_norm": optax.tree.norm(grads), **extra}
         return TrainState(done, trained, average, opt_state), row
