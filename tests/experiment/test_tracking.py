@@ -648,6 +648,8 @@ def test_a_lost_service_costs_one_line_and_no_file(tmp_path, monkeypatch, capfd,
     with start(CFG, workdir, schema=SCHEMA, mode="offline") as run:
         process = service()
         process.send_signal(number)
+        if number == signal.SIGSTOP:
+            os.waitpid(process.pid, os.WUNTRACED)  # until it has stopped
         for name in ("CALL_S", "FINISH_S", "CLOSE_S"):
             monkeypatch.setattr(wandb_sink, name, 1.0)
         record_all(run, workdir)

@@ -103,13 +103,11 @@ def trace_every_forecaster(emulator, data, params):
     ups.evaluate(emulator, params, data, forecasters=("operator",), batch=4)
 
 
-def test_data_and_types_are_those_of_float32():
-    environment = {
-        **os.environ,
-        "JAX_ENABLE_X64": "1",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
+def test_data_and_types_are_those_of_float32(monkeypatch):
+    # Part of the identity of data; the programs of this process are compiled before.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    path = os.pathsep.join(sys.path)
+    environment = {**os.environ, "JAX_ENABLE_X64": "1", "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, __file__], capture_output=True, text=True, env=environment
     )
