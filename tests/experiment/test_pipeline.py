@@ -190,7 +190,7 @@ BAD = {
     "operator": (["--config.operator.name=resnett"], "did you mean 'resnet'"),
     "file": (["--config.data.path=missing.hdf5"], "missing.hdf5"),
     "patch": (["--config.operator.patch=3"], "must divide the grid"),
-    "modes": (["--config.operator.name=fno", "--config.operator.modes=99"], "operator: modes is 99"),
+    "modes": (["--config.operator.name=fno", "--config.operator.modes=99"], "modes is 99"),
     "limiter": (["--config.pde.limiter=minmd"], "did you mean 'minmod'"),
     "small": (["--config.data.path={small}"], "space_stride"),
     "nan": (["--config.data.path={nan}"], "NaN or infinity"),
