@@ -53,9 +53,9 @@ def diagnostics(
 
 
 def diagnostic_names(pde: PDE) -> list[str]:
-    """List the keys of `diagnostics` but `floored`, without computing any."""
+    """List the keys of `diagnostics`, without computing any."""
     laws = (law.metric for law in pde.laws.values())
-    return list(dict.fromkeys([*laws, "boundary_jump", "pde_residual"]))
+    return list(dict.fromkeys([*laws, "boundary_jump", "pde_residual", "floored"]))
 
 
 def boundary_jump(initial: Array, frames: Array, ndim: int, *, floor: Array | float = 0.0) -> Array:

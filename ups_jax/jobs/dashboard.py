@@ -116,7 +116,7 @@ def workspace(
         pinned_columns=[*(f"summary:{key}" for key in summary), *columns],
         baseline_run=baseline,
     )
-    sections = _sections(stages, diagnostic_names(pde))
+    sections = _sections(stages, [name for name in diagnostic_names(pde) if name != "floored"])
     return ws.Workspace(
         entity=entity, project=project, name=name, sections=sections, runset_settings=runs
     )
