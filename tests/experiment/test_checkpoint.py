@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from ups_jax import config
+from ups_jax.experiment import verdict
 from ups_jax.experiment import workdir as folders
 from ups_jax.experiment.checkpoint import Checkpoints, newest_intact
+from ups_jax.experiment.context import RunOptions
 from ups_jax.files import (
     DamagedFile,
     atomic_path,
@@ -211,3 +213,20 @@ def test_a_damaged_summary_means_unfinished(tmp_path, capsys):
     (tmp_path / "summary.json").write_text('{"eval/nrm')
     assert not folders.is_finished(tmp_path)
     assert "makes it again from its checkpoints" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", folders.RESULTS)
+def test_a_changed_result_of_a_finished_run_is_named_and_its_gates_fail(tmp_path, capsys, name):
+    write_json(tmp_path / "summary.json", {"eval/nrmse": 0.1})
+    write_json(tmp_path / "verdict.json", {"gates_met": True, "worse": False})
+    write_text(tmp_path / "table.txt", "nRMSE 0.1\n")
+    folders.seal(tmp_path)
+    options = RunOptions(config="burgers", fail_on_gate=True)
+    assert verdict.exit_code(tmp_path, options) == 0 and not capsys.readouterr().err
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content.replace(b"1", b"0").replace(b"true", b"true "))
+    assert verdict.exit_code(tmp_path, options) == (3 if name == "verdict.json" else 0)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{name} differ from what the run wrote" in line
+    folders.unseal(tmp_path)
+    assert verdict.exit_code(tmp_path, options) == 0

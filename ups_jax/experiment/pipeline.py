@@ -24,6 +24,7 @@ from ups_jax.experiment.evaluation import (
     validation_error,
 )
 from ups_jax.experiment.trained import save_params
+from ups_jax.experiment.workdir import seal, unseal
 from ups_jax.files import DamagedFile, read_text, write_json, write_text
 from ups_jax.stages import STAGES
 from ups_jax.types import Interrupted, Params
@@ -129,6 +130,7 @@ def _record(
 ) -> None:
     """Write predictions, verdict, leaderboard, report and summary, on the primary process."""
     workdir, wall, report = context.workdir, context.wall, evaluation.report
+    unseal(workdir)
     if context.cfg.eval.save_predictions:
         save_predictions(workdir / "predictions.npz", report.predictions, truth=splits.test)
     wall["verdict_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - context.began
@@ -155,6 +157,7 @@ def _record(
     write_text(workdir / "table.txt", text)
     run.finish(verdict.exit_code(workdir, context.options))
     run.write_summary()
+    seal(workdir)
 
 
 def _seeds_spread(stages: list[Row]) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ups_jax import leaderboard
-from ups_jax.experiment import record
+from ups_jax.experiment import record, workdir
 from ups_jax.experiment.context import RunContext, RunOptions
 from ups_jax.experiment.datasets import Splits
 from ups_jax.files import digest, salvage_json, set_aside, write_json
@@ -147,13 +147,15 @@ def judge(
     return ruling
 
 
-def exit_code(workdir: Path, options: RunOptions) -> int:
+def exit_code(folder: Path, options: RunOptions) -> int:
     """Return 3 if an option makes a failed gate or a regression fatal, else 0.
 
-    Without a verdict, gates and regressions count as failed.
+    Without a verdict, or with one that was changed, gates and regressions count as failed.
     """
     then = "gates and regressions count as failed"
-    saved = salvage_json(workdir / "verdict.json", {}, then=then)
+    saved = salvage_json(folder / "verdict.json", {}, then=then)
+    if "verdict.json" in workdir.changed_results(folder):
+        saved = {}
     failed = options.fail_on_gate and not saved.get("gates_met")
     return 3 if failed or (options.fail_on_regression and saved.get("worse", True)) else 0
 

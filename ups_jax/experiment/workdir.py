@@ -10,6 +10,7 @@ from typing import IO, Any
 from ups_jax import config, tracking
 from ups_jax.files import (
     DamagedFile,
+    digest,
     read_json,
     read_text,
     salvage_json,
@@ -18,6 +19,8 @@ from ups_jax.files import (
 )
 
 SUBFOLDERS = ("ckpt", "figures", "tables")
+RESULTS = ("summary.json", "table.txt", "verdict.json")
+"""Files that a finished run is read from; `digests.json` holds a digest of each."""
 FILE_SUFFIXES = (".html", ".json", ".jsonl", ".npz", ".png", ".txt")
 
 
@@ -28,6 +31,38 @@ def is_finished(workdir: Path) -> bool:
     """
     then = "the run's command makes it again from its checkpoints"
     return bool(salvage_json(workdir / "summary.json", {}, then=then))
+
+
+def seal(workdir: Path) -> None:
+    """Record the digests of the results of a run, after its summary."""
+    write_json(workdir / "digests.json", _result_digests(workdir))
+
+
+def unseal(workdir: Path) -> None:
+    """Remove the digests of results that are made again."""
+    (workdir / "digests.json").unlink(missing_ok=True)
+
+
+def changed_results(workdir: Path) -> list[str]:
+    """List the results of a finished run that are not what the run wrote; say so on stderr.
+
+    A run without digests, of an older version or killed while it wrote them, is not checked.
+    """
+    sealed = salvage_json(workdir / "digests.json", {}, then="its results are not checked")
+    now = _result_digests(workdir)
+    changed = [name for name, value in now.items() if sealed.get(name, value) != value]
+    if changed:
+        print(
+            f"warning: {workdir}: {', '.join(changed)} differ from what the run wrote; the report "
+            "and the leaderboard hold the results too",
+            file=sys.stderr,
+        )
+    return changed
+
+
+def _result_digests(workdir: Path) -> dict[str, str]:
+    paths = (workdir / name for name in RESULTS)
+    return {path.name: digest(path.read_bytes()) for path in paths if path.is_file()}
 
 
 def holds_run(workdir: Path) -> bool:
