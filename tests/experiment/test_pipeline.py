@@ -13,7 +13,7 @@ from fixtures import write_pdebench
 from runners import evaluate, fast_to_sota
 from runs import ROOT, RUNNER, TINY, sh, stored, summary
 from ups_jax.data import save_npz
-from ups_jax.experiment import reevaluate
+from ups_jax.experiment import environment, reevaluate
 from ups_jax.experiment.evaluation import one_standard_error
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.report import FIGURES
@@ -134,14 +134,17 @@ def test_another_report_key_redraws_a_finished_run(smoke, tmp_path, capsys, monk
 
 
 REEVALUATE = {
-    "--horizon 1e4": "GiB; lower --horizon or --points",
+    "--horizon 1e4": "of them for its forecasts; this machine has 16.0 GiB",
     "--horizon 1e8": "at most 1,000,000 times dt",
     "--points 33": "it must divide data.cells",
 }
 
 
 @pytest.mark.parametrize("flags", REEVALUATE)
-def test_an_evaluation_that_cannot_be_is_refused_before_it_starts(smoke, flags, capsys):
+def test_an_evaluation_that_cannot_be_is_refused_before_it_starts(
+    smoke, flags, capsys, monkeypatch
+):
+    monkeypatch.setattr(environment, "memory", lambda: 16 * 2**30)
     assert evaluate.main(["--workdir", str(smoke[0]), *flags.split()]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) <= 2 and REEVALUATE[flags] in " ".join(lines)

@@ -15,6 +15,8 @@ from ups_jax.forecast import FORECASTERS
 
 RATES = {"cpu": 3.5e10, "gpu": 5e12, "tpu": 5e12}
 """FLOP/s that small float32 networks reach: a CPU core, a device."""
+FORECAST_COPIES = 3
+"""Forecasts of a batch that are in memory at once: the rollout, its error, a channel of both."""
 CELL_S = 17e-3 / (1024**2 * 2.0)
 """Seconds of a simulated trajectory over cells^2 and time: 17 ms at 1,024 cells on two cores."""
 
@@ -27,8 +29,11 @@ class Estimate(NamedTuple):
     parameters: int
 
 
-def estimate(cfg: Any, emulator: Emulator) -> Estimate:
-    """Return the estimated memory of a run, without compiling or allocating anything."""
+def estimate(cfg: Any, emulator: Emulator, *, training: bool = True) -> Estimate:
+    """Return the estimated memory of a run, without compiling or allocating anything.
+
+    Without `training`, it is that of an evaluation on simulated or loaded test data.
+    """
     pde, data, ensemble = emulator.pde, cfg.data, cfg.ensemble
     params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
     field = jax.ShapeDtypeStruct((1, *pde.points, len(pde.channels)), np.float32)
@@ -43,27 +48,30 @@ def estimate(cfg: Any, emulator: Emulator) -> Estimate:
         any(FORECASTERS[name].stochastic for name in cfg.eval.forecasters),
     )
     batch = min(cfg.eval.batch, data.test) * (ensemble.members if stochastic else 1)
+    forecasts = FORECAST_COPIES * frame * batch * eval_steps(cfg)
+    frames = (_frames(cfg) if training else 0) + data.test * (eval_steps(cfg) + 1)
     parts = {
-        "data": (2 * frame * _frames(cfg), "data.train, data.val, data.test or data.steps"),
+        "data": (2 * frame * frames, "data.train, data.val, data.test or data.steps"),
         "solver": (0.0 if data.path else 4.0 * math.prod(pde.cells), "data.cells"),
         "parameters": (16.0 * num_params(params) * networks, "operator.width or num_seeds"),
         "training": (
-            widest * cost.get("bytes accessed", 0.0) * networks, "fit.<stage>.batch or unroll"
+            training * widest * cost.get("bytes accessed", 0.0) * networks,
+            "fit.<stage>.batch or unroll",
         ),
-        "forecasts": (frame * batch * eval_steps(cfg), "eval.batch or ensemble.members"),
+        "forecasts": (forecasts, "eval.batch, ensemble.members or the horizon"),
     }  # fmt: skip
     sizes, keys = ({name: part[i] for name, part in parts.items()} for i in (0, 1))
     return Estimate(sizes, keys, num_params(params["operator"]))
 
 
-def require_memory(cfg: Any, emulator: Emulator) -> None:
-    """Raise ValueError if the estimate exceeds the memory of this machine."""
-    need, available = estimate(cfg, emulator), environment.memory()
+def require_memory(cfg: Any, emulator: Emulator, *, training: bool = True) -> None:
+    """Raise ValueError if the estimate of a run or an evaluation exceeds the available memory."""
+    need, available = estimate(cfg, emulator, training=training), environment.memory()
     total = sum(need.bytes.values())
     if total > available:
         name = max(need.bytes, key=need.bytes.__getitem__)
         raise ValueError(
-            f"the run needs about {total / 2**30:,.1f} GiB, {need.bytes[name] / 2**30:,.1f} of "
+            f"the {'run' if training else 'evaluation'} needs about {total / 2**30:,.1f} GiB, {need.bytes[name] / 2**30:,.1f} of "
             f"them for its {name}; this machine has {available / 2**30:,.1f} GiB: "
             f"lower {need.keys[name]}"
         )
@@ -72,7 +80,7 @@ def require_memory(cfg: Any, emulator: Emulator) -> None:
 def describe(cfg: Any, emulator: Emulator) -> str:
     """Return the resolved config, and the estimated memory and minutes on this machine."""
     pde, data, need = emulator.pde, cfg.data, estimate(cfg, emulator)
-    frames = _frames(cfg)
+    frames = _frames(cfg) + data.test * (eval_steps(cfg) + 1)
     backend = jax.default_backend()
     rate = RATES.get(backend, 1e12) * (environment.num_threads() if backend == "cpu" else 1)
     flops = schedule.part_flops(emulator, cfg)
@@ -95,7 +103,7 @@ def describe(cfg: Any, emulator: Emulator) -> str:
 
 
 def _frames(cfg: Any) -> int:
-    """Return the frames that the run holds in memory; streamed training data stay on disk."""
+    """Return the frames of training and validation; streamed training data stay on disk."""
     data = cfg.data
     train = 0 if data.stream else data.train * (data.steps + 1)
-    return train + (data.val + data.test) * (eval_steps(cfg) + 1)
+    return train + data.val * (eval_steps(cfg) + 1)

@@ -1,8 +1,6 @@
 """Another evaluation of a finished run, added to the same W&B run."""
 
 import dataclasses
-import math
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from ups_jax import sharding, tracking
 from ups_jax.config.renames import SELECTED_KEY, rename_name
 from ups_jax.data import check_predictions_path, save_predictions, simulate
 from ups_jax.evaluate import Report
-from ups_jax.experiment import environment, evaluations, workdir
+from ups_jax.experiment import dry_run, environment, evaluations, workdir
 from ups_jax.experiment.artifacts import redraw
 from ups_jax.experiment.build import build
 from ups_jax.experiment.context import RunContext, RunOptions
@@ -98,7 +96,7 @@ def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
         ProgressBar(on=cfg.log.progress),
         sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp),
     )
-    _check_memory(context)
+    dry_run.require_memory(cfg, context.emulator, training=False)
     _warn_about_grid(context, emulator.pde)
     earlier = evaluations.latest(options.workdir)
     test = from_file(cfg, context.emulator.pde) if options.data else _test_data(context)
@@ -182,18 +180,6 @@ def _warn_about_grid(context: RunContext, trained: PDE) -> None:
             f"points and is tied to their spacing; on {_by_axis(points)} points {learned[0]!r} "
             "is another map: train it there, or compare the solver alone",
             file=sys.stderr,
-        )
-
-
-def _check_memory(context: RunContext) -> None:
-    """Raise ValueError if the simulated test data exceed this machine's memory."""
-    cfg, pde = context.cfg, context.emulator.pde
-    size = 4 * cfg.data.test * (eval_steps(cfg) + 1) * math.prod(pde.points) * len(pde.channels)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > memory and not cfg.data.path:
-        raise ValueError(
-            f"{_grid_text(context)}: the test data need {size / 2**30:.3g} GiB of "
-            f"{memory / 2**30:.3g} GiB; lower --horizon or --points"
         )
 
 
