@@ -46,8 +46,9 @@ bench: $(DEV) burgers
 		'refinement runs/burgers runs/burgers-seed1 runs/burgers-seed2' table; do \
 		echo "+ $(BENCH) $$bench"; $(BENCH) $$bench || exit 1; done
 
-# For one GPU: the :full recipe, and its seconds to published errors.
+# For one GPU: the pack of benchmarks/GPU.md, the :full recipe, and its seconds to published errors.
 bench-full: $(DEV)
+	@$(BENCH) gpu
 	@$(BENCH) time_to_target --task full --seconds 600
 	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:full
 	@$(BENCH) collect runs/burgers-full

@@ -13,6 +13,7 @@ BENCHMARKS = {
     "convolution": "speed.convolution",
     "faults": "faults.faults",
     "generator": "accuracy.generator",
+    "gpu": "gpu.gpu",
     "multi_device": "speed.multi_device",
     "refinement": "accuracy.refinement",
     "rollout": "accuracy.rollout",

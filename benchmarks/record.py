@@ -22,21 +22,27 @@ def provenance(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Return device, versions, date, command and commit of this process."""
     import jax  # here, since tables are written without it
 
-    sha = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
     device = jax.devices()[0]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
         "date": date.today().isoformat(),
         "device": f"{cores} CPU cores" if device.platform == "cpu" else device.device_kind,
-        "git_sha": sha.stdout.strip(),
+        "git_sha": _git_sha(),
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in packages},
         },
     }
+
+
+def _git_sha() -> str:
+    """Return the commit of this checkout; empty in a copy without one, and without git."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
 
 
 def write(path: Path, result: dict[str, Any], packages: Sequence[str] = PACKAGES) -> Path:

@@ -109,6 +109,16 @@ CONTENDERS = {
         "resnet:bfloat16": dict(
             config="configs/burgers.py:full", overrides={"operator.matmul": "bfloat16"}
         ),
+        # Eight times the FLOPs an update: cheaper than that where kernels are too small.
+        "resnet:wide": dict(
+            config="configs/burgers.py:full",
+            overrides={
+                "operator.matmul": "bfloat16",
+                "operator.width": 256,
+                "fit.operator.batch": 64,
+                "fit.operator.lr": 2e-3,
+            },
+        ),
     },
 }
 COLORS = (
@@ -201,7 +211,7 @@ def run_contender(order):
     ours = [sys.executable, "-m", "benchmarks.accuracy.contender"]
     # Without the compilation cache, so that all contenders compile.
     env = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    env["PYTHONPATH"] = str(ROOT)
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
     order = {**order, "started": time.time()}
     done = subprocess.run(
         [*(ours if "config" in order else peer), json.dumps(order)],

@@ -30,19 +30,18 @@ import jax.numpy as jnp
 
 import ups_jax as ups
 from benchmarks.record import PEERS_PYTHON, ROOT
-from ups_jax.data import sample_windows
+from benchmarks.training import updates_program
 from ups_jax.emulator import Emulator
 from ups_jax.models import OPERATORS, layers
 from ups_jax.pde import PDES
-from ups_jax.stages import STAGES, bind
-from ups_jax.train import Recipe, init_state, run_updates
+from ups_jax.train import Recipe
 
 PEER_PACKAGES = "torch neuraloperator pdequinox equinox exponax jax optax".split()
 SIZES = {
     "fno": dict(width=32, modes=16, layers=4),
     "resnet": dict(width=40, blocks=3, dilations=(1, 2, 4, 8, 2)),
 }
-POINTS, SAMPLES, ROLLOUT, PAUSE_S = 256, 256, 40, 0.2
+POINTS, ROLLOUT, PAUSE_S = 256, 40, 0.2
 TASKS = (("train", 32), ("train", 8), ("rollout", 1), ("rollout", 32))
 BARS = {("train", 32): 1.0, ("train", 8): 1.0, ("rollout", 1): 1 / 3, ("rollout", 32): 1.0}
 """Largest allowed ratio of our milliseconds to those of the fastest PyTorch contender."""
@@ -146,25 +145,10 @@ def ours(network, size, task, batch, count):
 
 
 def train_program(emulator, params, batch, count):
-    """Return a call of `count` one-step updates, as `fit` compiles it."""
-    recipe = Recipe(steps=10**6, start_bias=2.0)
-    stage, opt = bind(STAGES["operator"], emulator, recipe.to_dict()), recipe.optimizer()
-    windows = partial(sample_windows, batch=batch, length=2, start_bias=recipe.start_bias)
-    call = partial(
-        run_updates, stage.loss, opt, emulator.pde.symmetries, count, windows, recipe.ema_decay,
-        None,
-    )  # fmt: skip
-    u = jax.random.normal(jax.random.key(1), (SAMPLES, 2, POINTS, 1))
-    args = {"stats": params["stats"]}, u, jnp.full((SAMPLES, 1), 1e-3), jax.random.key(2)
-    state = init_state("operator", params, opt).state
-    compiled = jax.jit(call, donate_argnums=0).lower(state, *args).compile()
-
-    def run():
-        nonlocal state
-        state, means = compiled(state, *args)
-        jax.device_get(means)
-
-    return run
+    recipe = Recipe(
+        steps=10**5 * count, batch=batch, start_bias=2.0, steps_per_call=count, val_every=0
+    )
+    return updates_program(emulator, params, recipe)[1]
 
 
 def rollout_program(emulator, params, batch, count):

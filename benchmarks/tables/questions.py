@@ -93,6 +93,19 @@ def _faults(record: Record) -> str:
     return f"{survived} of {tried}"
 
 
+def _gpu(record: Record) -> str:
+    """Return the values of the targets; those of a CPU mean nothing."""
+    values = {row["metric"]: row["value"] for row in record["rows"]}
+    wanted = {
+        "resnet, wide, bfloat16: share of the peak": "{} of the peak",
+        "resnet: seconds to P10 nRMSE 0.0108": "{} s",
+        "golden operator: trained and validated": "golden {} s",
+        "golden operator: both, projected": "golden {} s, projected",
+    }
+    cells = [text.format(number(values[key])) for key, text in wanted.items() if values.get(key)]
+    return "" if "CPU" in record["device"] else f"{record['device']}: {', '.join(cells)}"
+
+
 QUESTIONS: tuple[tuple[str, str, str, str, Callable[[Record], str]], ...] = (
     ("burgers", "How accurate is the golden operator? (three seeds)",
      "python runners/fast_to_sota.py --config configs/burgers.py", "P1 0.010, P10 0.003", _golden),
@@ -133,6 +146,8 @@ QUESTIONS: tuple[tuple[str, str, str, str, Callable[[Record], str]], ...] = (
     ("scaling", "How do seconds grow? (slope of logarithms)", "scaling", "", _scaling),
     ("faults", "Which faults does a run survive? (kills, full disks, races, damaged files)",
      "faults", "all", _faults),
+    ("gpu", "How fast is it on one GPU? (widest network, seconds to P10 0.0108, golden operator)",
+     "gpu", "0.4 of the bfloat16 peak; 300 s; 60 s", _gpu),
     ("convolution", "Is the gathered convolution still right on this backend?", "convolution",
      "far above 1 on a CPU",
      lambda record: f"native / gathered {number(record['ratio_native_to_gathered'])}"),
