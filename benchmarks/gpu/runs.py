@@ -6,6 +6,7 @@ from argparse import Namespace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import jax
 import numpy as np
@@ -130,7 +131,7 @@ def forecast_time(setting: Setting, name: str) -> list[Row]:
     u = np.random.default_rng(0).normal(size=(n, steps + 1, *pde.points, 1)).astype(np.float32)
     about = pde.dt, pde.extent, pde.channels
     fields = Trajectories(u, np.full((n, 1), 1e-3, np.float32), *about, params=pde.params)
-    options = {} if name == "operator" else {"members": MEMBERS}
+    options: Any = {} if name == "operator" else {"members": MEMBERS}
     key = jax.random.key(1)
     ms = milliseconds(emulator, params, fields, key, forecaster=name, batch=n, **options)
     members = f", {MEMBERS} members" if options else ""
