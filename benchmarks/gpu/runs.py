@@ -148,7 +148,7 @@ def golden(setting: Setting) -> dict[str, Task]:
 
 def golden_projected(setting: Setting) -> list[Row]:
     """Measure two calls of each phase; project the seconds of the stage, without validation."""
-    _, emulator, params, split, recipe = golden_setup(64)
+    _, emulator, params, split, recipe = golden_setup(32)
     call = 2 if setting.small else recipe.steps_per_call
     train_s = compile_s = 0.0
     for steps, unroll in recipe.phases()[: 1 if setting.small else None]:
