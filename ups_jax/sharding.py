@@ -4,15 +4,18 @@ One device is a mesh of size one. A mesh may span several processes: all of them
 program on their own samples, and decisions that depend on one process use `any_process`.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 Tree = TypeVar("Tree")
+Result = TypeVar("Result")
 AXES = ("data", "fsdp")
 
 
@@ -144,9 +147,56 @@ def shape_of(mesh: Mesh | None, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
 
 
-def constrain_batch(mesh: Mesh | None, tree: Tree) -> Tree:
-    """Constrain arrays inside a program to be sharded along the leading axis."""
-    return tree if mesh is None else jax.lax.with_sharding_constraint(tree, batch_sharding(mesh))
+def map_samples(
+    mesh: Mesh | None, function: Callable[..., Result], *, shared: int = 1
+) -> Callable[..., Result]:
+    """Return a function of a batch, of which every device computes its own samples.
+
+    The first `shared` arguments are the same for all samples; all others and the results have
+    samples first. Left to itself, XLA gathers the members of an ensemble on every device.
+    """
+    return _over_devices(mesh, function, shared, PartitionSpec(AXES))
+
+
+def mean_over_samples(
+    mesh: Mesh | None, function: Callable[..., Result], *, shared: int = 1
+) -> Callable[..., Result]:
+    """Return the mean of `function(..., batch)` over the devices, each with its own samples.
+
+    Arguments are those of `map_samples`, the results arrays without samples. One collective.
+    """
+
+    def mean(*args: Any) -> Result:
+        flat, unravel = ravel_pytree(function(*args))
+        return unravel(jax.lax.pmean(flat, AXES))
+
+    return _over_devices(mesh, mean if _is_shared(mesh) else function, shared, PartitionSpec())
+
+
+def fold_in_device(mesh: Mesh | None, key: jax.Array) -> jax.Array:
+    """Return a key of its own for each of several devices, inside `mean_over_samples`."""
+    return jax.random.fold_in(key, jax.lax.axis_index(AXES)) if _is_shared(mesh) else key
+
+
+def _over_devices(
+    mesh: Mesh | None, function: Callable[..., Result], shared: int, out: PartitionSpec
+) -> Callable[..., Result]:
+    if mesh is None or not _is_shared(mesh):
+        return function
+
+    def over_devices(*args: Any) -> Result:
+        specs = tuple(
+            PartitionSpec(AXES) if i >= shared else PartitionSpec() for i in range(len(args))
+        )
+        # Values that differ between devices are allowed: their keys do.
+        run = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
+        return run(*args)
+
+    return over_devices
+
+
+def _is_shared(mesh: Mesh | None) -> bool:
+    return mesh is not None and mesh.size > 1
 
 
 def constrain_replicated(mesh: Mesh | None, tree: Tree) -> Tree:

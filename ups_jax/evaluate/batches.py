@@ -9,6 +9,7 @@ import numpy as np
 
 from ups_jax.arrays import FLOOR, as_float32
 from ups_jax.data import field_std
+from ups_jax.forecast.base import sample_keys
 from ups_jax.sharding import Mesh, replicate, shard_batch, to_host
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
@@ -22,7 +23,7 @@ def map_batches(
     function: Callable[[Params, Array, Array, Key], Any],
     params: Params,
     data: Trajectories,
-    key: Callable[[int], Key],
+    key: Key,
     *,
     mesh: Mesh | None = None,
     **options: Any,
@@ -39,32 +40,40 @@ def each_batch(
     function: Callable[[Params, Array, Array, Key], Any],
     params: Params,
     data: Trajectories,
-    key: Callable[[int], Key],
+    key: Key,
     *,
     batch: int,
-    begins: Iterable[int] | None = None,
+    samples: np.ndarray | None = None,
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,
     name: str = "evaluation",
 ) -> Iterator[tuple[np.ndarray, Any]]:
-    """Yield the samples of each batch (k,), and `function(params, u, cond, key(begin))` of it.
+    """Yield the samples of each batch (k,), and `function(params, u, cond, keys)` of it.
 
-    u (b, t, *s, c) and cond (b, p) are batches that start at sample `begin`, of those in `begins`
-    if given; the last one is padded with its last sample. `progress(done, n)` runs before the
-    first batch and after every one. Raises Interrupted when `stop()` is true.
+    u (b, t, *s, c), cond (b, p) and keys (b,) are those of all samples, or of `samples`; b is
+    `batch`, or the next multiple of the devices, and the last sample fills the last batch.
+    `progress(done, n)` runs before the first batch and after every one. Raises Interrupted when
+    `stop()` is true.
     """
-    progress(0, len(data))
-    params = replicate(mesh, params)
-    for begin in range(0, len(data), batch) if begins is None else begins:
+    samples = np.arange(len(data)) if samples is None else samples
+    progress(0, len(samples))
+    params, rows = replicate(mesh, params), padded_rows(mesh, batch)
+    for begin in range(0, len(samples), batch):
         if stop():
             raise Interrupted(name)
-        index = np.arange(begin, min(begin + batch, len(data)))
-        padded = np.pad(index, (0, batch - len(index)), mode="edge")
-        u, cond = shard_batch(mesh, (data.u[padded], cond_of(data)[padded]))
-        batch_key = replicate(mesh, key(begin))
-        yield index, function(params, as_float32(u), as_float32(cond), batch_key)
-        progress(begin + len(index), len(data))
+        index = samples[begin : begin + batch]
+        padded = np.pad(index, (0, rows - len(index)), mode="edge")
+        fields = (as_float32(data.u[padded]), as_float32(cond_of(data)[padded]))
+        u, cond, keys = shard_batch(mesh, (*fields, sample_keys(key, padded)))
+        yield index, function(params, u, cond, keys)
+        progress(begin + len(index), len(samples))
+
+
+def padded_rows(mesh: Mesh | None, batch: int) -> int:
+    """Return the smallest number of samples from `batch` that the devices can share."""
+    devices = 1 if mesh is None else mesh.size
+    return -(-batch // devices) * devices
 
 
 def join_batches(

@@ -17,7 +17,7 @@ from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast
 from ups_jax.forecast.beam_search import propose_candidates, search_calls, search_forecast
 from ups_jax.metrics import METRICS, nrmse
-from ups_jax.sharding import Mesh
+from ups_jax.sharding import Mesh, map_samples, replicate
 from ups_jax.types import Array, Key, Params, Trajectories
 
 SEARCH_COLUMNS = ["forecaster", "calls a step", "nRMSE", "below mean-of-B", "what it is"]
@@ -71,10 +71,9 @@ def analyze_search(
     spec = emulator.search
     assert spec is not None
     floor = floor_of(data)
-    score = jax.jit(partial(_score, emulator, spec, "control" in params, floor))
-    keys = partial(jax.random.fold_in, key)
     joined: dict[str, Any] = map_batches(
-        score, params, data, keys, batch=batch, mesh=mesh, stop=stop, progress=progress,
+        partial(_score, emulator, "control" in params, mesh, replicate(mesh, floor)),
+        params, data, key, batch=batch, mesh=mesh, stop=stop, progress=progress,
         name="analysis of the search",
     )  # fmt: skip
     errors = {name: joined["nrmse"][name] for name in ROW_NOTES if name in joined["nrmse"]}
@@ -123,9 +122,29 @@ def analyze_search(
     )
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _score(
     emulator: Emulator,
-    spec: SearchSpec,
+    with_control: bool,
+    mesh: Mesh | None,
+    floor: Array,
+    params: Params,
+    u: Array,
+    cond: Array,
+    keys: Key,
+) -> dict[str, Any]:
+    """Return `_score_one` of a batch, which the devices share."""
+
+    def share(floor: Array, params: Params, u: Array, cond: Array, keys: Key) -> dict[str, Any]:
+        alone = partial(_score_one, emulator, with_control, floor, params)
+        batches = jax.vmap(lambda u, cond, key: alone(u[None], cond[None], key))(u, cond, keys)
+        return jax.tree.map(lambda x: x[:, 0], batches)
+
+    return map_samples(mesh, share, shared=2)(floor, params, u, cond, keys)
+
+
+def _score_one(
+    emulator: Emulator,
     with_control: bool,
     floor: Array,
     params: Params,
@@ -133,7 +152,9 @@ def _score(
     cond: Array,
     key: Key,
 ) -> dict[str, Any]:
-    """Return errors of each use of the calls, and rewards and errors of candidates."""
+    """Return errors of each use of the calls, and rewards and errors of candidates: u (1, ...)."""
+    spec = emulator.search
+    assert spec is not None
     true, ndim = u[:, 1:], emulator.pde.ndim
     k_path, k_mean, k_random, k_candidates = jax.random.split(key, 4)
     run = partial(search_forecast, emulator, params, u[:, 0], cond, steps=true.shape[1], spec=spec)

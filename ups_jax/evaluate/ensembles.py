@@ -14,6 +14,7 @@ from ups_jax.evaluate.batches import Stats, each_batch, floor_of, join_batches
 from ups_jax.evaluate.summarize import reduce_metrics
 from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast, calls_per_step
+from ups_jax.forecast.base import run_each
 from ups_jax.metrics import (
     BUILT_IN,
     ENSEMBLE_METRICS,
@@ -22,7 +23,7 @@ from ups_jax.metrics import (
     reliability,
     spread_skill,
 )
-from ups_jax.sharding import Mesh, replicate
+from ups_jax.sharding import Mesh, map_samples, replicate
 from ups_jax.types import Array, Key, Params, Trajectories
 
 TABLE_COLUMNS = (
@@ -35,6 +36,9 @@ TABLE_COLUMNS = (
     "coverage_90",
 )
 TABLE_COLUMNS += ("inside", "correlation_time", "spectrum_log_error_high", "floored")
+PerSample = Callable[..., Array]
+Run = tuple[str, Callable[..., Forecast], bool, tuple[tuple[str, Any], ...]]
+"""A forecaster's name, its function, whether it is stochastic, and its options."""
 SINGLE_FORECAST_METRICS = (
     "crps",
     "spectrum_log_error_low",
@@ -91,8 +95,8 @@ def evaluate_ensembles(
     tables = [tuple((n, m.statistic) for n, m in t.items()) for t in (METRICS, ENSEMBLE_METRICS)]
     shared: dict[str, Any] = dict(batch=batch, mesh=mesh, stop=stop)
     batches = each_batch(
-        partial(_score, emulator, fixed, *tables, replicate(mesh, floor_of(data))),
-        params, data, partial(jax.random.fold_in, key),
+        partial(_score, emulator, fixed, *tables, mesh, replicate(mesh, floor_of(data))),
+        params, data, key,
         progress=progress, name="evaluation of ensembles", **shared,
     )  # fmt: skip
     joined, example_members = join_batches(batches, mesh, lambda index: index < examples)
@@ -118,27 +122,41 @@ def evaluate_ensembles(
     )
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _score(
     emulator: Emulator,
-    runs: tuple[tuple[str, Callable[..., Forecast], bool, tuple[tuple[str, Any], ...]], ...],
-    metrics: tuple[tuple[str, Callable[..., Array]], ...],
-    ensemble_metrics: tuple[tuple[str, Callable[..., Array]], ...],
+    runs: tuple[Run, ...],
+    metrics: tuple[tuple[str, PerSample], ...],
+    ensemble_metrics: tuple[tuple[str, PerSample], ...],
+    mesh: Mesh | None,
     floor: Array,
     params: Params,
     u: Array,
     cond: Array,
-    key: Key,
+    keys: Key,
 ) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
-    """Return the statistics of a batch u (b, t, *s, c) by forecaster, and the members.
+    """Return the statistics of a batch u (b, t, *s, c) by forecaster, and the members."""
+    share = partial(_score_share, emulator, runs, metrics, ensemble_metrics)
+    return map_samples(mesh, share, shared=2)(floor, params, u, cond, keys)
 
-    runs: a forecaster's name, its function, whether it is stochastic, and its options.
-    """
+
+def _score_share(
+    emulator: Emulator,
+    runs: tuple[Run, ...],
+    metrics: tuple[tuple[str, PerSample], ...],
+    ensemble_metrics: tuple[tuple[str, PerSample], ...],
+    floor: Array,
+    params: Params,
+    u: Array,
+    cond: Array,
+    keys: Key,
+) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
+    """Return `_score` of one device's samples."""
     true, ndim = u[:, 1:], emulator.pde.ndim
     stats, paths = {}, {}
     for mode, run, stochastic, options in runs:
-        steps = true.shape[1]
-        result = run(emulator, params, u[:, 0], cond, key, steps=steps, **dict(options))
+        start, steps = u[:, 0], true.shape[1]
+        result = run_each(run, emulator, params, start, cond, keys, steps=steps, **dict(options))
         point = {
             name: per_sample(result.u, true, ndim, floor=floor) for name, per_sample in metrics
         }

@@ -13,13 +13,22 @@ from ups_jax import physics
 from ups_jax.data import check_task
 from ups_jax.emulator import Emulator, num_params
 from ups_jax.evaluate import summarize
-from ups_jax.evaluate.batches import Batches, Stats, cond_of, each_batch, floor_of, join_batches
+from ups_jax.evaluate.batches import (
+    Batches,
+    Stats,
+    cond_of,
+    each_batch,
+    floor_of,
+    join_batches,
+    padded_rows,
+)
 from ups_jax.evaluate.report import Report, example_indices
 from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast, calls_per_step, nudged_analysis, require_trained
+from ups_jax.forecast.base import run_each, sample_keys
 from ups_jax.metrics import METRICS, Metric
 from ups_jax.registry import lookup
-from ups_jax.sharding import Mesh, replicate, shape_of
+from ups_jax.sharding import Mesh, map_samples, replicate, shape_of, shard_batch
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 DEFAULT_FORECASTERS = ("persistence", "mean", "solver", "operator")
@@ -84,7 +93,7 @@ def evaluate(
     static = (emulator, _runs(settings), tuple(starts.items()), _per_sample(scored), nudging_gain)
     progress(0, len(data))
     program, compile_s = _compile(static, (params, data, key), batch=shared["batch"], mesh=mesh)
-    run = partial(each_batch, program, params, data, partial(jax.random.fold_in, key), **shared)
+    run = partial(each_batch, program, params, data, key, **shared)
     stats, predictions = join_batches(
         run(progress=progress), mesh, lambda index: np.full(index.shape, keep_predictions)
     )
@@ -112,7 +121,7 @@ def evaluate(
         metrics=metrics,
         curves=summarize.curves_of(stats, starts),
         predictions=predictions,
-        examples=_examples(run, data, chosen, batch=shared["batch"], mesh=mesh),
+        examples=_examples(run, data, chosen, mesh=mesh),
         labels=labels,
         chosen=chosen,
         compile_s=compile_s,
@@ -159,27 +168,42 @@ def _compile(
     """
     began = time.monotonic()
     params, data, key = inputs
-    example = [shape_of(mesh, (batch, *x.shape[1:])) for x in (data.u, cond_of(data))]
-    params, key, floor = replicate(mesh, (params, key, floor_of(data)))
-    program = _score.lower(*static, floor, params, *example, key).compile()
+    rows = padded_rows(mesh, batch)
+    shapes = [shape_of(mesh, (rows, *x.shape[1:])) for x in (data.u, cond_of(data))]
+    params, floor = replicate(mesh, (params, floor_of(data)))
+    keys = shard_batch(mesh, sample_keys(key, np.arange(rows)))
+    program = _score.lower(*static, mesh, floor, params, *shapes, keys).compile()
     return partial(program, floor), time.monotonic() - began
 
 
 def _examples(
-    run: Callable[..., Batches], data: Trajectories, chosen: np.ndarray, *, batch: int, mesh: Any
+    run: Callable[..., Batches], data: Trajectories, chosen: np.ndarray, *, mesh: Any
 ) -> Stats:
-    """Return truth and P1 forecasts of a few samples, from a second run of their batches.
-
-    The samples are known only after the errors of all.
-    """
-    begins = sorted({int(i) // batch * batch for i in chosen})
-    _, shown = join_batches(run(begins=begins), mesh, lambda index: np.isin(index, chosen))
-    order = np.searchsorted(np.unique(chosen), chosen)
-    return {"truth": np.asarray(data.u[chosen]), **{m: paths[order] for m, paths in shown.items()}}
+    """Return truth and P1 forecasts of a few samples, which are known after the errors of all."""
+    _, shown = join_batches(run(samples=chosen), mesh, lambda index: np.full(index.shape, True))
+    return {"truth": np.asarray(data.u[chosen]), **shown}
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
 def _score(
+    emulator: Emulator,
+    runs: tuple[Run, ...],
+    starts: tuple[tuple[str, int], ...],
+    metrics: tuple[tuple[str, PerSample], ...],
+    nudging_gain: float,
+    mesh: Mesh | None,
+    floor: Array,
+    params: Params,
+    u: Array,
+    cond: Array,
+    keys: Key,
+) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
+    """Return `_score_share` of a batch, which the devices share."""
+    share = partial(_score_share, emulator, runs, starts, metrics, nudging_gain)
+    return map_samples(mesh, share, shared=2)(floor, params, u, cond, keys)
+
+
+def _score_share(
     emulator: Emulator,
     runs: tuple[Run, ...],
     starts: tuple[tuple[str, int], ...],
@@ -189,7 +213,7 @@ def _score(
     params: Params,
     u: Array,
     cond: Array,
-    key: Key,
+    keys: Key,
 ) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
     """Return every statistic of a batch u (b, t, *s, c), and the P1 forecasts, by forecaster.
 
@@ -197,7 +221,7 @@ def _score(
     each forecaster, and all forecasters one copy of each metric.
     """
     b, steps = u.shape[0], u.shape[1] - 1
-    conds = jnp.concatenate([cond] * len(starts))
+    conds, every = (jnp.concatenate([x] * len(starts)) for x in (cond, keys))
 
     def initial(learned: bool) -> Array:
         gain = nudging_gain if learned else 1.0
@@ -206,12 +230,11 @@ def _score(
             [nudged_analysis(emulator, params, f, cond, gain=gain) for f in frames]
         )
 
-    paths = jnp.stack(
-        [
-            run(emulator, params, initial(learned), conds, key, steps=steps, **dict(options)).u
-            for _, run, learned, options in runs
-        ]
-    )
+    def roll(run: Callable[..., Forecast], learned: bool, options: tuple[Any, ...]) -> Array:
+        settings = {"steps": steps, **dict(options)}
+        return run_each(run, emulator, params, initial(learned), conds, every, **settings).u
+
+    paths = jnp.stack([roll(*run) for _, *run in runs])
     out: dict[str, Array] = {}
     for i, (protocol, start) in enumerate(starts):
         pred, true = paths[:, i * b : (i + 1) * b, : steps - start], u[:, start + 1 :]

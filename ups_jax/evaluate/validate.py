@@ -15,7 +15,7 @@ from ups_jax.evaluate.batches import cond_of, floor_of, map_batches
 from ups_jax.forecast import Forecast, forecast
 from ups_jax.metrics import METRICS, crps, nrmse
 from ups_jax.registry import lookup
-from ups_jax.sharding import Mesh, constrain_batch, replicate, to_host
+from ups_jax.sharding import Mesh, fold_in_device, mean_over_samples, replicate, to_host
 from ups_jax.types import Array, BoundStage, Interrupted, Key, Params, Trajectories
 
 Validate = Callable[[Params], float]
@@ -117,13 +117,17 @@ def loss_validator(
     """Return a stage's own loss on fixed windows of a split, with fixed noise."""
     split = replicate(mesh, (as_float32(data.u), as_float32(cond_of(data))))
 
+    def share(params: Params, key: Key, windows: dict[str, Array]) -> Array:
+        return stage.loss(params, windows, fold_in_device(mesh, key))[0]
+
     @jax.jit
     def loss(params: Params, u: Array, cond: Array, i: int) -> Array:
         k_window, k_loss = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
         windows, conds = sample_windows(
             k_window, u, cond, batch=batch, length=unroll + 1, start_bias=start_bias
         )
-        return stage.loss(params, constrain_batch(mesh, dict(u=windows, cond=conds)), k_loss)[0]
+        given = {"u": windows, "cond": conds}
+        return mean_over_samples(mesh, share, shared=2)(params, k_loss, given)
 
     def validate(params: Params) -> float:
         values = []
@@ -151,15 +155,15 @@ def _forecast_scores(
 ) -> np.ndarray:
     """Return scores of each trajectory's forecast after frame `start`."""
     steps = data.u.shape[1] - 1 - start
-    run = partial(forecast, emulator, steps=steps, forecaster=forecaster, **options)
+    run = partial(forecast, emulator, steps=steps, forecaster=forecaster, mesh=mesh, **options)
 
-    def scores(params: Params, u: Array, cond: Array, key: Key) -> Array:
-        return score(run(params, u[:, start], cond, key), u[:, start + 1 :])
+    def scores(params: Params, u: Array, cond: Array, keys: Key) -> Array:
+        return score(run(params, u[:, start], cond, keys), u[:, start + 1 :])
 
-    batch = min(batch, len(data))
     return map_batches(
-        scores, params, data, jax.random.key, batch=batch, mesh=mesh, stop=stop, name="validation"
-    )
+        scores, params, data, jax.random.key(0), batch=min(batch, len(data)), mesh=mesh, stop=stop,
+        name="validation",
+    )  # fmt: skip
 
 
 def _finite(value: Array) -> float:

@@ -5,7 +5,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from ups_jax import config, sharding, tracking
+from ups_jax import config, tracking
 from ups_jax.experiment import (
     distributed,
     dry_run,
@@ -36,12 +36,16 @@ def prepare(options: RunOptions, stop: StopFlag) -> RunContext:
         # Bad input has one error, and no notes before it.
         for note in context.notes:
             distributed.print_once(f"note: {note}", sys.stderr)
+        if context.mesh.size > 1:
+            distributed.print_once(f"{context.mesh.size} devices share every batch", sys.stderr)
         return context
 
 
 def _context(options: RunOptions, stop: StopFlag) -> RunContext:
     """Return the context of a run whose config is valid and the same on every process."""
     began = time.monotonic()
+    if not distributed.address_of(options):
+        environment.use_every_core()
     environment.enable_compilation_cache()
     distributed.initialize(options)
     cfg, notes = distributed.all_succeed(
@@ -50,10 +54,7 @@ def _context(options: RunOptions, stop: StopFlag) -> RunContext:
     shared = [config.fingerprint(cfg), *cfg.mesh.items(), options.restart, options.dry_run]
     remedy = "start all with the same command, except for --process_id"
     distributed.require_equal("config", str(shared), remedy)
-    mesh = sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp)
-    batches = {f"fit.{stage}.batch": cfg.fit[stage].batch for stage in cfg.stages}
-    for key, batch in (batches | {"eval.batch": cfg.eval.batch}).items():
-        sharding.require_divides(key, batch, mesh)
+    mesh = environment.mesh_of(cfg)
     no_gates = not any(gate.metric for gate in cfg.gates.values())
     if options.fail_on_gate and no_gates and not options.dry_run:
         distributed.print_once("warning: --fail_on_gate: the config has no gates", sys.stderr)

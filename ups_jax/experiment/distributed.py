@@ -42,9 +42,14 @@ LOST = 1
 """Exit code of a process whose run has lost another process."""
 
 
+def address_of(options: RunOptions) -> str | None:
+    """Return the address of process 0, or None of a single process."""
+    return options.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+
+
 def initialize(options: RunOptions) -> None:
     """Connect to the other processes, if any. Raises ValueError if they do not connect in time."""
-    address = options.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    address = address_of(options)
     if address is None:
         if options.num_processes is not None or options.process_id is not None:
             raise ValueError("--num_processes and --process_id also need --coordinator HOST:PORT")

@@ -71,8 +71,9 @@ def require_memory(cfg: Any, emulator: Emulator, *, training: bool = True) -> No
     if total > available:
         name = max(need.bytes, key=need.bytes.__getitem__)
         raise ValueError(
-            f"the {'run' if training else 'evaluation'} needs about {total / 2**30:,.1f} GiB, {need.bytes[name] / 2**30:,.1f} of "
-            f"them for its {name}; this machine has {available / 2**30:,.1f} GiB: "
+            f"the {'run' if training else 'evaluation'} needs about {total / 2**30:,.1f} GiB, "
+            f"{need.bytes[name] / 2**30:,.1f} of them for its {name}; "
+            f"this machine has {available / 2**30:,.1f} GiB: "
             f"lower {need.keys[name]}"
         )
 

@@ -5,11 +5,14 @@ import resource
 import subprocess
 import sys
 from importlib import metadata
+from math import gcd
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import jax
+
+from ups_jax import sharding
 
 
 def machine_info() -> dict[str, Any]:
@@ -30,6 +33,40 @@ def num_threads() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+def use_every_core() -> None:
+    """Make every usable core a device, so that cores share each batch; before JAX has begun.
+
+    A program of one device leaves a second core idle where XLA does not split a convolution.
+    `$JAX_NUM_CPU_DEVICES` and XLA's own flag take precedence, and one core a process is left to the
+    processes of one run.
+    """
+    flagged = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if flagged or jax.config.values["jax_num_cpu_devices"] > 0:
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", num_threads())
+    except RuntimeError:  # A program of this process has begun JAX: its devices stay.
+        return
+
+
+def mesh_of(cfg: Any) -> sharding.Mesh:
+    """Return the mesh of a run; `mesh.data=None` takes all devices.
+
+    On a CPU it takes as many cores as divide every batch. Raises ValueError if a batch cannot be
+    shared.
+    """
+    batches = {f"fit.{stage}.batch": cfg.fit[stage].batch for stage in cfg.stages}
+    batches["eval.batch"] = cfg.eval.batch
+    data, fsdp = cfg.mesh.data, cfg.mesh.fsdp
+    if data is None and jax.default_backend() == "cpu" and jax.process_count() == 1:
+        counts = range(1, jax.device_count() // fsdp + 1)
+        data = max((n for n in counts if not gcd(*batches.values()) % (n * fsdp)), default=None)
+    mesh = sharding.make_mesh(data=data, fsdp=fsdp)
+    for key, batch in batches.items():
+        sharding.require_divides(key, batch, mesh)
+    return mesh
+
+
 def enable_compilation_cache() -> None:
     """Cache compiled programs on disk, for later processes; results stay bit-identical.
 
@@ -37,7 +74,8 @@ def enable_compilation_cache() -> None:
     threads of this process. Programs compiled under others differ in last bits: each has a folder.
     Raises ValueError where the user has no home folder.
     """
-    settings = f"{os.environ.get('XLA_FLAGS', '').strip()} {num_threads()}"
+    devices = jax.config.values["jax_num_cpu_devices"]
+    settings = f"{os.environ.get('XLA_FLAGS', '').strip()} {num_threads()} {devices}"
     name = f"xla-{crc32(settings.encode()):08x}"
     try:
         folder = Path.home() / ".cache" / "ups_jax" / name

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ups_jax import sharding, tracking
+from ups_jax import tracking
 from ups_jax.config.renames import SELECTED_KEY, rename_name
 from ups_jax.data import check_predictions_path, save_predictions, simulate
 from ups_jax.evaluate import Report
@@ -68,6 +68,7 @@ class Command:
 def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
     """Load the emulator and its test data. Raises ValueError if either is missing or unfit."""
     stop.line = "stopped: nothing was written; rerun the same command"
+    environment.use_every_core()
     environment.enable_compilation_cache()
     emulator, params, cfg = load(options.workdir)
     if not workdir.is_finished(options.workdir):
@@ -94,7 +95,7 @@ def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
         stop,
         0.0,
         ProgressBar(on=cfg.log.progress),
-        sharding.make_mesh(data=cfg.mesh.data, fsdp=cfg.mesh.fsdp),
+        environment.mesh_of(cfg),
     )
     dry_run.require_memory(cfg, context.emulator, training=False)
     _warn_about_grid(context, emulator.pde)

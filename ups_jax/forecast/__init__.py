@@ -7,13 +7,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ups_jax.arrays import as_float32
 from ups_jax.diffusion import SAMPLERS
 from ups_jax.emulator import Emulator, step
 from ups_jax.forecast import beam_search, deterministic, ensembles
-from ups_jax.forecast.base import Forecast, Forecaster, one_call
+from ups_jax.forecast.base import Forecast, Forecaster, one_call, run_each, sample_keys
 from ups_jax.registry import lookup
+from ups_jax.sharding import Mesh, map_samples
 from ups_jax.types import Array, Key, Params, check_field
 
 COUNT_OPTIONS = ("members", "calls", "levels", "beams", "candidates")
@@ -113,11 +115,14 @@ def forecast(
     *,
     steps: int,
     forecaster: str,
+    mesh: Mesh | None = None,
     **options: Any,
 ) -> Forecast:
     """Continue u0 (b, *s, c) for `steps` intervals by a name of FORECASTERS -> u (b, steps, *s, c).
 
-    Fields are in physical units; cond (b, p). `options` are the forecaster's own, such as
+    Fields are in physical units; cond (b, p). Sample i has a key of its own: `key` with i folded
+    in, or entry i of keys (b,). The devices of `mesh` share the samples, if it divides their
+    number. `options` are the forecaster's own, such as
     `members=8`. Raises ValueError on an unknown name, option or sampler, a wrong shape, a number
     out of range, and a forecaster whose networks were not trained.
     """
@@ -133,7 +138,9 @@ def forecast(
     # Numbers and names are static: another number of members is another program.
     fixed = tuple(sorted(options.items()))
     u0, cond = as_float32(u0), as_float32(cond)
-    return _compiled(emulator, run, steps, fixed, params, u0, cond, key)
+    keys = key if key.shape else sample_keys(key, np.arange(len(u0)))
+    mesh = mesh if mesh is None or len(u0) % mesh.size == 0 else None
+    return _compiled(emulator, run, steps, fixed, mesh, params, u0, cond, keys)
 
 
 def calls_per_step(
@@ -170,15 +177,19 @@ def _check_options(mode: str, options: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {value}; {mode} needs at least one")
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _compiled(
     emulator: Emulator,
     run: Callable[..., Forecast],
     steps: int,
     options: tuple[tuple[str, Any], ...],
+    mesh: Mesh | None,
     params: Params,
     u0: Array,
     cond: Array,
-    key: Key,
+    keys: Key,
 ) -> Forecast:
-    return run(emulator, params, u0, cond, key, steps=steps, **dict(options))
+    def share(params: Params, u0: Array, cond: Array, keys: Key) -> Forecast:
+        return run_each(run, emulator, params, u0, cond, keys, steps=steps, **dict(options))
+
+    return map_samples(mesh, share)(params, u0, cond, keys)

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from ups_jax.emulator import Emulator
-from ups_jax.types import Array
+from ups_jax.types import Array, Key, Params
 
 
 class Forecast(NamedTuple):
@@ -37,6 +42,32 @@ class Forecaster:
     settings: Mapping[str, str] = field(default_factory=dict)
     selectable: Callable[[tuple[str, ...]], bool] = lambda forecasters: True
     own_rollouts: Callable[[Emulator], bool] = lambda emulator: True
+
+
+def run_each(
+    run: Callable[..., Forecast],
+    emulator: Emulator,
+    params: Params,
+    u0: Array,
+    cond: Array,
+    keys: Key,
+    **settings: Any,
+) -> Forecast:
+    """Run a forecaster on every sample u0 (b, *s, c), cond (b, p) with a key of its own, (b,).
+
+    A forecast thus depends on no other sample, and devices can share a batch.
+    """
+
+    def alone(u0: Array, cond: Array, key: Key) -> Forecast:
+        result = run(emulator, params, u0[None], cond[None], key, **settings)
+        return jax.tree.map(lambda x: x[0] if jnp.ndim(x) else x, result)
+
+    return jax.vmap(alone)(u0, cond, keys)
+
+
+def sample_keys(key: Key, samples: Array | np.ndarray) -> Key:
+    """Return the key of each sample number (b,) -> (b,)."""
+    return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(samples))
 
 
 def one_call(emulator: Emulator, members: int) -> int:

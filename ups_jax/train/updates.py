@@ -1,6 +1,6 @@
 """Optimizer updates of one call: a scan over windows, with the average of the parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +9,11 @@ import optax
 
 from ups_jax.data import update_keys
 from ups_jax.optim import Optimizer
-from ups_jax.sharding import Mesh, constrain_batch, constrain_replicated
+from ups_jax.sharding import Mesh, constrain_replicated, fold_in_device, mean_over_samples
 from ups_jax.types import Array, Key, Params
 
 Augment = Callable[[Key, Array, Array], tuple[Array, Array]]
+Batch = Mapping[str, Array]
 
 
 class TrainState(NamedTuple):
@@ -42,8 +43,19 @@ def run_updates(
     """Run `steps` updates in one scan -> state, and means of the log's quantities over them.
 
     `draw` samples windows from u and cond; without it, these hold one batch an update. Update i
-    uses a key of its own number.
+    uses a key of its own number. Devices draw noise of their own; each computes the loss of its
+    samples, and what is logged and followed is the mean.
     """
+
+    def share(params: Params, frozen: Params, key: Key, batch: Batch) -> Any:
+        key = fold_in_device(mesh, key)
+
+        def objective(trained: Params) -> tuple[Array, dict[str, Array]]:
+            return loss({**frozen, **trained}, batch, key)
+
+        return jax.value_and_grad(objective, has_aux=True)(params)
+
+    gradient = mean_over_samples(mesh, share, shared=3)
 
     def update(
         state: TrainState, window: tuple[Array, Array] | None
@@ -53,14 +65,9 @@ def run_updates(
         for i, symmetry in enumerate(augment):
             keys = jax.random.split(jax.random.fold_in(k_augment, i), len(batch_u))
             batch_u, batch_cond = jax.vmap(symmetry)(keys, batch_u, batch_cond)
-        batch = constrain_batch(mesh, {"u": batch_u, "cond": batch_cond})
-
-        def objective(trained: Params) -> tuple[Array, dict[str, Array]]:
-            return loss({**frozen, **trained}, batch, k_loss)
-
+        batch = {"u": batch_u, "cond": batch_cond}
         params = constrain_replicated(mesh, state.params)
-        (value, extra), grads = jax.value_and_grad(objective, has_aux=True)(params)
-        grads = constrain_replicated(mesh, grads)
+        (value, extra), grads = gradient(params, frozen, k_loss, batch)
         updates, opt_state = opt.chain.update(grads, state.opt, params, mesh=mesh)
         if lr_factor is not None:
             updates = jax.tree.map(lambda change: lr_factor * change, updates)
