@@ -150,7 +150,7 @@ def shape_of(mesh: Mesh | None, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
 def map_samples(
     mesh: Mesh | None, function: Callable[..., Result], *, shared: int = 1
 ) -> Callable[..., Result]:
-    """Return a function of a batch, of which every device computes its own samples.
+    """Return a function of a batch: every device computes its own samples.
 
     The first `shared` arguments are the same for all samples; all others and the results have
     samples first. Left to itself, XLA gathers the members of an ensemble on every device.
