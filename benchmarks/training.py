@@ -86,7 +86,7 @@ def updates_program(
 
     Return the compiled program and a function that runs it once and waits for its log.
     """
-    pde, spec, opt = emulator.pde, STAGES[stage], recipe.optimizer()
+    pde, spec, opt = emulator.pde, STAGES[stage], recipe.build_optimizer()
     loss = bind(spec, emulator, recipe.to_dict()).loss
     windows = partial(sample_windows, batch=recipe.batch, length=2, start_bias=recipe.start_bias)
     call = partial(

@@ -81,7 +81,7 @@ def update(name, *, points, batch, width):
     cfg = ups.load_config(GOLDEN, overrides)
     emulator, key = ups.build(cfg), jax.random.key(0)
     recipe = recipe_of(emulator, cfg, "operator")
-    params, opt = ups.init(emulator, key), recipe.optimizer()
+    params, opt = ups.init(emulator, key), recipe.build_optimizer()
     stage = bind(STAGES["operator"], emulator, recipe.to_dict())
     state = init_state("operator", params, opt).state
     frozen = {"stats": params["stats"]}

@@ -98,7 +98,7 @@ for devices, calls in ((8, 8), (4, 14), (1, 99)):
             train(sharding.make_mesh(data=devices), losses, resume=snapshot, on_save=save,
                   stop=lambda: len(losses) >= calls)
         except Interrupted:
-            initial = init_state("operator", params, recipe.optimizer())
+            initial = init_state("operator", params, recipe.build_optimizer())
             like = jax.eval_shape(lambda: {**initial.state._asdict(), "best": initial.best})
             tree, meta = folder.restore(folder.latest(), like)
             best = tree.pop("best")

@@ -190,7 +190,7 @@ def test_the_average_starts_as_a_copy(task):
     emulator, params, _ = task
     stacked = many(task, 1, 2)[0]
     for begin, given in ((init_state, params), (init_states, stacked)):
-        state, best, _ = begin("operator", given, recipe().optimizer())
+        state, best, _ = begin("operator", given, recipe().build_optimizer())
         for copies in zip(*map(jax.tree.leaves, (state.params, state.ema, best)), strict=True):
             assert len({x.unsafe_buffer_pointer() for x in copies}) == 3
 
@@ -304,6 +304,31 @@ def test_schedules_warm_up_to_the_peak(name):
     rates = [float(opt.lr(i)) for i in range(101)]
     assert rates[0] == 0 and max(rates) == pytest.approx(0.5) and np.argmax(rates) == 10
     assert rates[100] == pytest.approx(0.5 if name == "constant" else 0.0, abs=1e-6)
+
+
+def test_muon_turns_hidden_kernels_by_orthogonal_matrices_and_the_rest_by_adam():
+    width, lr = 16, 0.5
+    keys = jax.random.split(jax.random.key(0), 5)
+    shapes = dict(a=(3, width, width), b=(3, width, width), lift=(5, 1, width), bias=(width,))
+    params = {n: jax.random.normal(k, s) for (n, s), k in zip(shapes.items(), keys, strict=False)}
+    grads = jax.tree.map(lambda x: jnp.cos(7 * x), params)
+    chains = [
+        make(steps=100, lr=lr, warmup=0, weight_decay=0.0).chain
+        for make in (optim.muon, optim.adamw)
+    ]
+    turned, adam = (c.update(grads, c.init(params), params)[0] for c in chains)
+    for name in "ab":
+        # The first update is the orthogonal factor of the gradient: Newton and Schulz's five steps
+        # leave singular values between 0.7 and 1.2, times 0.2 sqrt(rows).
+        matrix = -np.asarray(turned[name]).reshape(-1, width) / (lr * 0.2 * (3 * width) ** 0.5)
+        left, _, right = np.linalg.svd(
+            np.asarray(grads[name]).reshape(-1, width), full_matrices=False
+        )
+        inner = left.T @ matrix @ right.T
+        assert np.all((np.diag(inner) > 0.65) & (np.diag(inner) < 1.25))
+        np.testing.assert_allclose(inner - np.diag(np.diag(inner)), 0, atol=1e-4)
+    for name in ("lift", "bias"):
+        np.testing.assert_allclose(turned[name], adam[name], rtol=1e-4)
 
 
 def test_a_perfect_forecast_has_the_least_loss():

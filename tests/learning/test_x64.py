@@ -73,7 +73,7 @@ def trace_every_stage(cfg, emulator, data, params):
         )
         if name == "operator":
             params = ups.train(emulator, data, data, recipe, key=jax.random.key(2), progress=False)
-        stage, opt = bind(STAGES[name], emulator, recipe.to_dict()), recipe.optimizer()
+        stage, opt = bind(STAGES[name], emulator, recipe.to_dict()), recipe.build_optimizer()
         fields = jnp.concatenate([u] * stage.fields, -1)
         prepared = jax.eval_shape(
             stage.prepare, params, {"u": fields, "cond": cond}, jax.random.key(0)
@@ -93,12 +93,13 @@ def trace_every_forecaster(emulator, data, params):
     for mode in FORECASTERS:
         run = partial(ups.forecast, emulator, steps=2, forecaster=mode)
         assert jax.eval_shape(run, params, u0, cond, jax.random.key(0)).u.dtype == np.float32
-    batch = (params, jnp.asarray(data.u), jnp.asarray(data.cond), jax.random.key(0))
+    keys = jax.random.split(jax.random.key(0), len(data))
+    batch = (params, jnp.asarray(data.u), jnp.asarray(data.cond), keys)
     floor = np.ones(1, np.float32)
     runs = [(n, f.run, True, (("members", 2),)) for n, f in FORECASTERS.items() if f.stochastic]
     tables = [tuple((n, m.statistic) for n, m in t.items()) for t in (METRICS, ENSEMBLE_METRICS)]
-    jax.eval_shape(partial(ensembles._score, emulator, tuple(runs), *tables, floor), *batch)
-    score = partial(beam_search._score, emulator, emulator.search, True, floor)
+    jax.eval_shape(partial(ensembles._score, emulator, tuple(runs), *tables, None, floor), *batch)
+    score = partial(beam_search._score, emulator, True, None, floor)
     jax.eval_shape(score, *batch)
     ups.evaluate(emulator, params, data, forecasters=("operator",), batch=4)
 

@@ -148,10 +148,11 @@ def fit(**defaults: Any) -> Config:
     fit = ConfigDict()
     fit.steps = 12000  # optimiser updates
     fit.batch = 32  # windows per update
+    fit.optimizer = "adamw"  # adamw | muon: orthogonal updates of the kernels between hidden layers
     fit.lr = 3e-3  # peak learning rate
     fit.schedule = "cosine"  # cosine | wsd (warm-up, stable, decay) | constant
     fit.warmup = 500  # updates of linear warm-up
-    fit.weight_decay = 1e-5  # of AdamW
+    fit.weight_decay = 1e-5  # decoupled, times the learning rate
     fit.clip_norm = 1.0  # largest global gradient norm
     fit.ema_decay = 0.998  # of the averaged parameters, which are evaluated; warmed up
     fit.unroll = (1, 2, 4)  # steps a window is rolled out, one number per phase

@@ -11,7 +11,7 @@ from ups_jax.emulator import TRANSFORMS
 from ups_jax.files import flatten
 from ups_jax.forecast import FORECASTERS
 from ups_jax.forecast.beam_search import PROPOSALS
-from ups_jax.optim import LR_SCHEDULES
+from ups_jax.optim import LR_SCHEDULES, OPTIMIZERS
 from ups_jax.registry import lookup
 from ups_jax.rewards import REWARDS
 from ups_jax.search import TEMPERATURE_SCHEDULES
@@ -62,6 +62,7 @@ MAXIMA: tuple[tuple[int | float, tuple[str, ...]], ...] = (
 """Largest size of the numbers of each key; of every other number, keys of the user's included."""
 NAMES: dict[str, Mapping[str, Any]] = {
     "stages": STAGES,
+    "fit.*.optimizer": OPTIMIZERS,
     "fit.*.schedule": LR_SCHEDULES,
     "fit.*.loss": LOSSES,
     "diffusion.noise": NOISE_SCHEDULES,

@@ -220,7 +220,7 @@ def _state_tree(snapshot: TrainSnapshot) -> dict[str, Any]:
 def _abstract_state(context: RunContext, name: str) -> dict[str, Any]:
     """Return the shapes of a stage's snapshot, without computing one."""
     begin = init_states if run_keys(context.cfg, name).ndim else init_state
-    opt = schedule.recipe_of(context.emulator, context.cfg, name).optimizer()
+    opt = schedule.recipe_of(context.emulator, context.cfg, name).build_optimizer()
 
     def make() -> dict[str, Any]:
         return _state_tree(begin(name, init_params(context.emulator, context.cfg, name=name), opt))

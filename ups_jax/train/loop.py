@@ -130,7 +130,7 @@ class _Loop:
         self.fields, self.frozen, self.key, self.factors = replicate(
             mesh, (fields, frozen, key, factors)
         )
-        self.opt = recipe.optimizer()
+        self.opt = recipe.build_optimizer()
         self.phases = recipe.phases()
         self.ends = [int(end) for end in np.cumsum([steps for steps, _ in self.phases])]
         self.saved_at, self.saved_step = time.monotonic(), -1

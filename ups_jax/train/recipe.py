@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from ups_jax import optim
+from ups_jax.registry import lookup
 
 Phases = tuple[tuple[int, int], ...]
 """(updates, unroll) of each phase."""
@@ -22,6 +23,7 @@ class Recipe:
 
     steps: int = 12000
     batch: int = 32
+    optimizer: str = "adamw"
     lr: float = 3e-3
     schedule: str = "cosine"
     warmup: int = 500
@@ -85,9 +87,9 @@ class Recipe:
         steps = [call * round(fraction * self.steps / call) for fraction in fractions[:-1]]
         return tuple(zip([*steps, self.steps - sum(steps)], self.unroll, strict=True))
 
-    def optimizer(self) -> optim.Optimizer:
+    def build_optimizer(self) -> optim.Optimizer:
         """Return the optimizer and its learning-rate schedule."""
-        return optim.adamw(
+        return lookup(optim.OPTIMIZERS, self.optimizer, "optimizer")(
             steps=self.steps,
             lr=self.lr,
             schedule=self.schedule,
