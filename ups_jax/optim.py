@@ -85,7 +85,7 @@ def muon(
         optax.contrib.scale_by_muon(
             weight_dimension_numbers=lambda tree: jax.tree.map(lambda x: axes, tree)
         ),
-        optax.stateless_with_tree_map(lambda x, _: MUON_RMS * max(x.shape[1:]) ** 0.5 * x),
+        optax.stateless_with_tree_map(lambda x, _: MUON_RMS * max(jnp.shape(x)[1:]) ** 0.5 * x),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(rate),
     )

@@ -230,11 +230,12 @@ def _score_share(
             [nudged_analysis(emulator, params, f, cond, gain=gain) for f in frames]
         )
 
-    def roll(run: Callable[..., Forecast], learned: bool, options: tuple[Any, ...]) -> Array:
+    def roll(forecaster: Run) -> Array:
+        _, run, learned, options = forecaster
         settings = {"steps": steps, **dict(options)}
         return run_each(run, emulator, params, initial(learned), conds, every, **settings).u
 
-    paths = jnp.stack([roll(*run) for _, *run in runs])
+    paths = jnp.stack([roll(run) for run in runs])
     out: dict[str, Array] = {}
     for i, (protocol, start) in enumerate(starts):
         pred, true = paths[:, i * b : (i + 1) * b, : steps - start], u[:, start + 1 :]
