@@ -35,9 +35,12 @@ def fields(key, shape):
 
 
 @partial(jax.jit, static_argnums=(0, 3))
+def samples_of(name, pred, true, ndim):
+    return METRICS[name].per_sample(pred, true, ndim)
+
+
 def score(name, pred, true, ndim=1):
-    metric = METRICS[name]
-    return metric.reduce(metric.per_sample(pred, true, ndim))
+    return METRICS[name].reduce(np.asarray(samples_of(name, pred, true, ndim)))
 
 
 @partial(jax.jit, static_argnums=2)

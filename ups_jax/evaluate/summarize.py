@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.evaluate.batches import Stats
@@ -19,7 +18,7 @@ def reduce_metrics(
 ) -> dict[str, float]:
     """Reduce the statistics (n, ...) of each metric to a scalar, frames to time units."""
     return {
-        name: float(metric.reduce(jnp.asarray(stats[name]))) * _unit(metric, dt)
+        name: float(metric.reduce(np.asarray(stats[name]))) * _unit(metric, dt)
         for name, metric in metrics.items()
     }
 

@@ -48,7 +48,7 @@ def validator(
             emulator, params, data, lambda f, true: score(f.u, true, emulator.pde.ndim),
             forecaster=forecaster, start=start, batch=batch, mesh=mesh, stop=stop, **options,
         )  # fmt: skip
-        return _finite(measure.reduce(jnp.asarray(errors)))
+        return _finite(measure.reduce(errors))
 
     return validate
 
@@ -99,7 +99,7 @@ def ensemble_validator(
             emulator, params, data, lambda f, true: score(f.members, true),
             forecaster=forecaster, batch=batch, members=members, **options,
         )  # fmt: skip
-        return _finite(jnp.mean(scores))
+        return _finite(np.mean(scores))
 
     return validate
 

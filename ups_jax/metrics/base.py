@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ups_jax.types import Array
 
@@ -18,14 +18,15 @@ Direction = float | Literal["lower", "higher", "none"]
 class Metric:
     """A statistic `per_sample(pred, true, ndim)` -> (b, ...) and `reduce` of all samples -> scalar.
 
-    The statistic of a `relative` metric takes a keyword `floor` (c,), its smallest denominator.
-    Lower values are better, unless `higher_is_better` is set or an `ideal` value is given; None
-    means that neither lower nor higher values are better. A value in "frames" is multiplied by dt
-    in reports. `label` names the metric in tables and figures.
+    Reductions take NumPy arrays: JAX would compile one for each number of samples. The statistic of
+    a `relative` metric takes a keyword `floor` (c,), its smallest denominator. Lower values are
+    better, unless `higher_is_better` is set or an `ideal` value is given; None means that neither
+    lower nor higher values are better. A value in "frames" is multiplied by dt in reports. `label`
+    names the metric in tables and figures.
     """
 
     per_sample: Callable[..., Array]
-    reduce: Callable[[Array], Array]
+    reduce: Callable[[Any], Any]
     unit: Literal["1", "frames"] = "1"
     higher_is_better: bool | None = False
     ideal: float | None = None

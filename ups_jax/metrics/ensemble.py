@@ -199,22 +199,22 @@ def _mean(u: Array, ndim: int) -> Array:
 
 
 ENSEMBLE_METRICS: dict[str, Metric] = {
-    "crps": Metric(crps, jnp.mean, label="CRPS"),
+    "crps": Metric(crps, np.mean, label="CRPS"),
     "spread_skill": Metric(spread_skill, spread_skill_ratio, ideal=1.0, label="spread/skill"),
-    "coverage_50": Metric(partial(coverage, level=0.5), jnp.mean, ideal=0.5, label="coverage 50 %"),
-    "coverage_90": Metric(partial(coverage, level=0.9), jnp.mean, ideal=0.9, label="coverage 90 %"),
+    "coverage_50": Metric(partial(coverage, level=0.5), np.mean, ideal=0.5, label="coverage 50 %"),
+    "coverage_90": Metric(partial(coverage, level=0.9), np.mean, ideal=0.9, label="coverage 90 %"),
     "inside": Metric(
         # Its ideal depends on the number of members, and a wide ensemble exceeds it.
         envelope_coverage,
-        jnp.mean,
+        np.mean,
         higher_is_better=None,
         label="within the envelope",
     ),
-    "member_nrmse": Metric(member_nrmse, jnp.mean, label="a member's nRMSE", relative=True),
+    "member_nrmse": Metric(member_nrmse, np.mean, label="a member's nRMSE", relative=True),
     **{
         f"spectrum_log_error_{name}": Metric(
             partial(spectrum_log_error, band=band),
-            jnp.mean,
+            np.mean,
             label=f"spectrum error {name}",
             relative=True,
         )

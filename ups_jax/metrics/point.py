@@ -142,16 +142,17 @@ def correlation_censored(pred: Array, true: Array, ndim: int) -> Array:
     return 1.0 - jnp.any(_decorrelated(pred, true, ndim), -1).astype(true.dtype)
 
 
-def root_over_samples(squares: Array) -> Array:
+def root_over_samples(squares: np.ndarray) -> np.floating:
     """Mean of the root of the sample mean: squares (n, ...) -> scalar; NaN if there are none."""
     if squares.size == 0:
-        return jnp.full((), jnp.nan, squares.dtype)
-    return jnp.mean(jnp.sqrt(jnp.mean(squares, 0)))
+        return np.float32(np.nan)
+    return np.mean(np.sqrt(np.mean(squares, 0)))
 
 
-def gmean_over_time(values: Array) -> Array:
+def gmean_over_time(values: np.ndarray) -> np.floating:
     """Geometric mean of the sample mean over the first 100 frames: (n, t) -> scalar. APEBench."""
-    return jnp.exp(jnp.mean(jnp.log(jnp.mean(values[:, :100], 0))))
+    with np.errstate(divide="ignore"):
+        return np.exp(np.mean(np.log(np.mean(values[:, :100], 0))))
 
 
 def pdebench_compat(value: float, *, batches: int, frames: int = 41, context: int = 10) -> float:
@@ -187,15 +188,15 @@ def _decorrelated(pred: Array, true: Array, ndim: int) -> Array:
 
 
 METRICS: dict[str, Metric] = {
-    "nrmse": Metric(nrmse, jnp.mean, label="nRMSE", relative=True),
+    "nrmse": Metric(nrmse, np.mean, label="nRMSE", relative=True),
     "nrmse_gmean100": Metric(nrmse, gmean_over_time, label="GMean100", relative=True),
-    "rmse": Metric(rmse, jnp.mean, label="RMSE"),
-    "mse": Metric(mse, jnp.mean, label="MSE"),
-    "mae": Metric(mae, jnp.mean, label="MAE"),
-    "rel_l2": Metric(rel_l2, jnp.mean, label="relL2", relative=True),
+    "rmse": Metric(rmse, np.mean, label="RMSE"),
+    "mse": Metric(mse, np.mean, label="MSE"),
+    "mae": Metric(mae, np.mean, label="MAE"),
+    "rel_l2": Metric(rel_l2, np.mean, label="relL2", relative=True),
     "crmse": Metric(mean_error_squared, root_over_samples, label="cRMSE"),
-    "max_error": Metric(max_error, jnp.max, label="max error"),
-    "brmse": Metric(brmse, jnp.mean, label="bRMSE"),
+    "max_error": Metric(max_error, np.max, label="max error"),
+    "brmse": Metric(brmse, np.mean, label="bRMSE"),
     **{
         f"frmse_{name}": Metric(
             partial(spectral_error_squared, band=band), root_over_samples, label=f"fRMSE {name}"
@@ -203,13 +204,13 @@ METRICS: dict[str, Metric] = {
         for name, band in BANDS.items()
     },
     "correlation_time": Metric(
-        correlation_time, jnp.mean, "frames", higher_is_better=True, label="correlation time"
+        correlation_time, np.mean, "frames", higher_is_better=True, label="correlation time"
     ),
     "correlation_censored": Metric(
-        correlation_censored, jnp.mean, higher_is_better=True, label="never below .8"
+        correlation_censored, np.mean, higher_is_better=True, label="never below .8"
     ),
     "floored": Metric(
-        floored, jnp.mean, higher_is_better=None, label="share floored", relative=True
+        floored, np.mean, higher_is_better=None, label="share floored", relative=True
     ),
 }
 """Metrics of a deterministic forecast by report key. To add one, write a function and a line."""
