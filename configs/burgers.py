@@ -73,19 +73,20 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.eval.update(forecasters=base.get_config().eval.forecasters, select="operator")
     if variant == "smoke":
         cfg.pde.points = 64
-        cfg.data.cells = (256,)
+        cfg.data.cells = (128,)
         cfg.data.update(train=128, val=32, test=32)
         cfg.operator.update(width=16, blocks=1, dilations=(1, 3), patch=1)
-        cfg.fit.operator.update(steps=400, batch=32, warmup=50, steps_per_call=50, val_every=200)
+        cfg.fit.operator.update(steps=400, batch=16, warmup=50, steps_per_call=50, val_every=200)
         cfg.fit.operator.update(unroll=(1, 2), phase_fractions=(0.75, 0.25), start_bias=1.0)
-        cfg.denoiser.update(width=16, patch=2)
+        cfg.denoiser.update(width=16, blocks=1, dilations=(1, 2), patch=2)
         for stage in LATER_STAGES:
             cfg.fit[stage].update(steps=100, batch=16, warmup=10, steps_per_call=50, val_every=100)
             cfg.fit[stage].unroll = (1,)
-        cfg.fit.diffusion.steps = 400
+        cfg.fit.diffusion.steps = 200
+        cfg.diffusion.update(steps=4, teacher_steps=8)
         cfg.ensemble.num_trajectories = 16
         cfg.search.num_trajectories = 16
-        cfg.eval.update(batch=32, num_figures=1, selection_trajectories=16)
+        cfg.eval.update(batch=16, num_figures=1, selection_trajectories=16)
     cfg.gates = ConfigDict(_gates(variant, stages=cfg.stages))
     return cfg
 

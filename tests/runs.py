@@ -9,6 +9,8 @@ import wandb_records
 
 ROOT = Path(__file__).parent.parent
 RUNNER = [sys.executable, str(ROOT / "runners" / "fast_to_sota.py")]
+QUICK = "--xla_backend_optimization_level=0"
+"""Flags of processes that compile far longer than they compute; all of them share one cache."""
 TINY = [
     "--config=configs/burgers.py:smoke",
     "--config.data.train=32",

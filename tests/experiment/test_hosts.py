@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from runners import fast_to_sota, sweep
-from runs import ROOT, RUNNER, TINY, stored, summary
+from runs import QUICK, ROOT, RUNNER, TINY, stored, summary
 from ups_jax.experiment import distributed, rendezvous
 
 SHORT = ["--config.fit.operator.steps=100", "--config.fit.operator.val_every=50"]
@@ -26,8 +26,7 @@ def free_port():
 
 def start(workdir):
     """The two processes of one run, each with a folder of its own as on a machine of its own."""
-    port, flags = free_port(), "--xla_backend_optimization_level=0"
-    started = []
+    port, started = free_port(), []
     for own in range(2):
         folder = workdir if own == 0 else f"{workdir}-of-{own}"
         argv = [*RUNNER, *TINY, *SHORT, f"--workdir={folder}", f"--coordinator=127.0.0.1:{port}"]
@@ -35,7 +34,7 @@ def start(workdir):
             subprocess.Popen(
                 [*argv, "--num_processes=2", f"--process_id={own}"],
                 cwd=ROOT,
-                env={**os.environ, "XLA_FLAGS": flags},
+                env={**os.environ, "XLA_FLAGS": QUICK},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

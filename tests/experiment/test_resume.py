@@ -10,23 +10,17 @@ import time
 
 import jax
 import numpy as np
-import pytest
 
 import ups_jax as ups
-from runs import ROOT, RUNNER, TINY, stored, summary
+from runs import QUICK, ROOT, RUNNER, TINY, stored, summary
 from ups_jax.experiment.checkpoint import newest_intact
-
-
-@pytest.fixture(autouse=True)
-def own_data(tmp_path, monkeypatch):
-    """Data of these tests' own: other tests simulate theirs with unoptimized programs."""
-    monkeypatch.setenv("UPS_DATA", str(tmp_path / "data"))
 
 
 def start(workdir, *extra):
     return subprocess.Popen(
         [*RUNNER, *TINY, f"--workdir={workdir}", *extra],
         cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": QUICK},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

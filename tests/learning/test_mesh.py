@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from runs import ROOT
+from runs import QUICK, ROOT
 from ups_jax import sharding
 
 TRAIN = """
@@ -108,17 +108,20 @@ print(json.dumps(report))
 """
 
 
-def forced(devices):
-    """Environment with one CPU split into that many devices."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    return {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+def forced(devices, cache):
+    """Environment with one CPU split into that many devices; equal programs are compiled once."""
+    flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
+    more = {"XLA_FLAGS": flags, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    return {**os.environ, "JAX_PLATFORMS": "cpu", **more}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Losses of 100 updates without a mesh, on one device, on eight, and moved from 8 to 4 to 1."""
-    argv = [sys.executable, "-c", TRAIN, str(tmp_path_factory.mktemp("moved"))]
-    done = subprocess.run(argv, cwd=ROOT, env=forced(8), capture_output=True, text=True)
+    folder = tmp_path_factory.mktemp("moved")
+    argv = [sys.executable, "-c", TRAIN, str(folder / "run")]
+    environment = forced(8, folder / "cache")
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
