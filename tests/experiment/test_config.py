@@ -675,6 +675,7 @@ def schema_2():
 
 NEW_GATES = ("student_coverage", "student_spread")
 RECIPE_OF_SCHEMA_2 = {
+    "gates.accuracy.max": 0.012,
     "operator.zero_mean": False,
     "fit.operator.optimizer": "adamw",
     "fit.operator.lr": 3e-3,
