@@ -162,7 +162,7 @@ def test_another_config_is_refused_by_its_keys(smoke, capsys):
     *_, argv = smoke
     assert fast_to_sota.main([*argv, "--config.fit.operator.lr=1e-3"]) == 2
     message = capsys.readouterr().err
-    assert "fit.operator.lr: 0.003 -> 0.001" in message and "--restart" in message
+    assert "fit.operator.lr: 0.004 -> 0.001" in message and "--restart" in message
     assert len(message.splitlines()) <= 2
     assert fast_to_sota.main([*argv, "--config.log.name=other"]) == 0
 

@@ -32,9 +32,13 @@ KEYS += ("eval/{}_median", "eval/{}_p90", "eval/control/{}_seeds_mean")
 
 
 @jax.jit
-def score(pred, truth):
+def statistics(pred, truth):
     table = METRICS if pred.ndim == truth.ndim else ENSEMBLE_METRICS
-    return {name: m.reduce(m.per_sample(pred, truth, 1)) for name, m in table.items()}
+    return {name: m.per_sample(pred, truth, 1) for name, m in table.items()}
+
+
+def score(pred, truth):
+    return {k: ALL_METRICS[k].reduce(v) for k, v in jax.device_get(statistics(pred, truth)).items()}
 
 
 @pytest.fixture(scope="module")
