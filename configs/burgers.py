@@ -89,7 +89,6 @@ def get_config(variant: str = "default") -> base.Config:
             cfg.fit[stage].update(steps=100, batch=16, warmup=10, steps_per_call=50, val_every=100)
             cfg.fit[stage].unroll = (1,)
         cfg.fit.diffusion.steps = 200
-        cfg.diffusion.update(steps=4, teacher_steps=8)
         cfg.ensemble.num_trajectories = 16
         cfg.search.num_trajectories = 16
         cfg.eval.update(batch=16, num_figures=1, selection_trajectories=16)
