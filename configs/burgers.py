@@ -104,8 +104,8 @@ def _gates(variant: str, *, stages: tuple[str, ...]) -> dict[str, base.Config]:
     ratio = {"nu1": 1.0, "smoke": 0.8, "sparse": 0.8}.get(variant, 0.1)
     gates = {
         "skill": gate("eval/nrmse", max_ratio=ratio, ratio_to="eval/mean/nrmse"),
-        # 1 % of the RMS. The golden run has 5e-9, the truth 0.0001, because a shock between two
-        # saved points is in neither; a network that violates conservation has 0.1.
+        # 1 % of the RMS. Zero-mean increments leave 5e-9; the truth has 0.0001, because a shock
+        # between two saved points is missing in their mean. A free network may have 0.1.
         "conservation": gate(physics("conservation_gap"), max=0.1 if variant == "smoke" else 0.01),
         # Energy decays. The golden run never gains any; a diverging rollout exceeds this limit long
         # before its error grows.

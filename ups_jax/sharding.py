@@ -178,6 +178,11 @@ def fold_in_device(mesh: Mesh | None, key: jax.Array) -> jax.Array:
     return jax.random.fold_in(key, jax.lax.axis_index(AXES)) if _is_shared(mesh) else key
 
 
+def max_over_devices(mesh: Mesh | None, tree: Tree) -> Tree:
+    """Return the largest values among several devices, inside `mean_over_samples`."""
+    return jax.lax.pmax(tree, AXES) if _is_shared(mesh) else tree
+
+
 def _over_devices(
     mesh: Mesh | None, function: Callable[..., Result], shared: int, out: PartitionSpec
 ) -> Callable[..., Result]:

@@ -192,7 +192,8 @@ class Stage:
     derives initial parameters. Keyword arguments of these functions are filled with the recipe
     values of the same name. `validate_by` is the nRMSE of `forecaster`, its ensemble CRPS, or the
     loss itself. `after` names the stages that must be trained before, `defaults` overrides keys of
-    the stage's config section, `series` names its training series and `scalars` what `loss` logs.
+    the stage's config section, `series` names its training series and `scalars` what `loss` logs
+    (the largest of several devices).
     """
 
     name: str

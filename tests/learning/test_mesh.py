@@ -88,6 +88,15 @@ one, many = (
 )
 report["data"] = {"equal": bool((one.u == many.u).all()), "total": len(many)}
 
+def mean_and_largest(mesh):
+    function = lambda start, x: (x.mean(), sharding.max_over_devices(mesh, start + x.max()))
+    run = jax.jit(sharding.mean_over_samples(mesh, function))
+    return [float(value) for value in run(1.0, np.arange(16.0))]
+
+
+pair = [mean_and_largest(mesh) for mesh in (None, sharding.make_mesh())]
+report["reduced"] = {"pair": pair}
+
 losses, snapshot = [], None
 for devices, calls in ((8, 8), (4, 14), (1, 99)):
     with Checkpoints(Path(sys.argv[1])) as folder:
@@ -124,6 +133,10 @@ def trained(tmp_path_factory):
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_devices_agree_on_the_mean_and_on_the_largest_value(trained):
+    assert trained["reduced"]["pair"] == [[7.5, 16.0]] * 2
 
 
 def test_eight_devices_have_the_losses_of_one(trained):

@@ -98,8 +98,8 @@ def trace_every_forecaster(emulator, data, params):
     floor = np.ones(1, np.float32)
     runs = [(n, f.run, True, (("members", 2),)) for n, f in FORECASTERS.items() if f.stochastic]
     tables = [tuple((n, m.statistic) for n, m in t.items()) for t in (METRICS, ENSEMBLE_METRICS)]
-    jax.eval_shape(partial(ensembles._score, emulator, tuple(runs), *tables, None, floor), *batch)
-    score = partial(beam_search._score, emulator, True, None, floor)
+    jax.eval_shape(partial(ensembles._score, emulator, tuple(runs), *tables, floor), *batch)
+    score = partial(beam_search._score, emulator, True, floor)
     jax.eval_shape(score, *batch)
     ups.evaluate(emulator, params, data, forecasters=("operator",), batch=4)
 

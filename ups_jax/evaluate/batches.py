@@ -1,6 +1,7 @@
 """The evaluation loop: a function of batches over a whole split."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from ups_jax.arrays import FLOOR, as_float32
 from ups_jax.data import field_std
 from ups_jax.forecast.base import sample_keys
-from ups_jax.sharding import Mesh, replicate, shard_batch, to_host
+from ups_jax.sharding import Mesh, map_samples, replicate, shard_batch, to_host
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 Stats = dict[str, np.ndarray]
@@ -68,6 +69,25 @@ def each_batch(
         u, cond, keys = shard_batch(mesh, (*fields, sample_keys(key, padded)))
         yield index, function(params, u, cond, keys)
         progress(begin + len(index), len(samples))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def score_batch(
+    score: Callable[..., Any],
+    static: tuple[Any, ...],
+    mesh: Mesh | None,
+    floor: Array,
+    params: Params,
+    u: Array,
+    cond: Array,
+    keys: Key,
+) -> Any:
+    """Return `score(*static, floor, params, u, cond, keys)` of a batch, which the devices share.
+
+    Results have samples first. JAX keeps the programs of earlier calls with equal arguments.
+    """
+    share = partial(score, *static)
+    return map_samples(mesh, share, shared=2)(floor, params, u, cond, keys)
 
 
 def padded_rows(mesh: Mesh | None, batch: int) -> int:

@@ -11,13 +11,13 @@ import numpy as np
 
 from ups_jax.arrays import FLOOR
 from ups_jax.emulator import Emulator, SearchSpec
-from ups_jax.evaluate.batches import Stats, floor_of, map_batches
+from ups_jax.evaluate.batches import Stats, floor_of, map_batches, score_batch
 from ups_jax.evaluate.summarize import reduce_metrics
 from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast
 from ups_jax.forecast.beam_search import propose_candidates, search_calls, search_forecast
 from ups_jax.metrics import METRICS, nrmse
-from ups_jax.sharding import Mesh, map_samples, replicate
+from ups_jax.sharding import Mesh, replicate
 from ups_jax.types import Array, Key, Params, Trajectories
 
 SEARCH_COLUMNS = ["forecaster", "calls a step", "nRMSE", "below mean-of-B", "what it is"]
@@ -72,7 +72,7 @@ def analyze_search(
     assert spec is not None
     floor = floor_of(data)
     joined: dict[str, Any] = map_batches(
-        partial(_score, emulator, "control" in params, mesh, replicate(mesh, floor)),
+        partial(score_batch, _score, (emulator, "control" in params), mesh, replicate(mesh, floor)),
         params, data, key, batch=batch, mesh=mesh, stop=stop, progress=progress,
         name="analysis of the search",
     )  # fmt: skip
@@ -122,25 +122,19 @@ def analyze_search(
     )
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
 def _score(
     emulator: Emulator,
     with_control: bool,
-    mesh: Mesh | None,
     floor: Array,
     params: Params,
     u: Array,
     cond: Array,
     keys: Key,
 ) -> dict[str, Any]:
-    """Return `_score_one` of a batch, which the devices share."""
-
-    def share(floor: Array, params: Params, u: Array, cond: Array, keys: Key) -> dict[str, Any]:
-        alone = partial(_score_one, emulator, with_control, floor, params)
-        batches = jax.vmap(lambda u, cond, key: alone(u[None], cond[None], key))(u, cond, keys)
-        return jax.tree.map(lambda x: x[:, 0], batches)
-
-    return map_samples(mesh, share, shared=2)(floor, params, u, cond, keys)
+    """Return `_score_one` of every sample, each with a key of its own."""
+    alone = partial(_score_one, emulator, with_control, floor, params)
+    batches = jax.vmap(lambda u, cond, key: alone(u[None], cond[None], key))(u, cond, keys)
+    return jax.tree.map(lambda x: x[:, 0], batches)
 
 
 def _score_one(

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
 from ups_jax.data import check_task
 from ups_jax.emulator import Emulator
-from ups_jax.evaluate.batches import Stats, each_batch, floor_of, join_batches
+from ups_jax.evaluate.batches import Stats, each_batch, floor_of, join_batches, score_batch
 from ups_jax.evaluate.summarize import reduce_metrics
 from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast, calls_per_step
@@ -23,7 +22,7 @@ from ups_jax.metrics import (
     reliability,
     spread_skill,
 )
-from ups_jax.sharding import Mesh, map_samples, replicate
+from ups_jax.sharding import Mesh, replicate
 from ups_jax.types import Array, Key, Params, Trajectories
 
 TABLE_COLUMNS = (
@@ -93,9 +92,10 @@ def evaluate_ensembles(
     }
     fixed = tuple((m, FORECASTERS[m].run, m in modes, tuple(o.items())) for m, o in runs.items())
     tables = [tuple((n, m.statistic) for n, m in t.items()) for t in (METRICS, ENSEMBLE_METRICS)]
+    static = (emulator, fixed, *tables)
     shared: dict[str, Any] = dict(batch=batch, mesh=mesh, stop=stop)
     batches = each_batch(
-        partial(_score, emulator, fixed, *tables, mesh, replicate(mesh, floor_of(data))),
+        partial(score_batch, _score, static, mesh, replicate(mesh, floor_of(data))),
         params, data, key,
         progress=progress, name="evaluation of ensembles", **shared,
     )  # fmt: skip
@@ -122,13 +122,11 @@ def evaluate_ensembles(
     )
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _score(
     emulator: Emulator,
     runs: tuple[Run, ...],
     metrics: tuple[tuple[str, PerSample], ...],
     ensemble_metrics: tuple[tuple[str, PerSample], ...],
-    mesh: Mesh | None,
     floor: Array,
     params: Params,
     u: Array,
@@ -136,22 +134,6 @@ def _score(
     keys: Key,
 ) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
     """Return the statistics of a batch u (b, t, *s, c) by forecaster, and the members."""
-    share = partial(_score_share, emulator, runs, metrics, ensemble_metrics)
-    return map_samples(mesh, share, shared=2)(floor, params, u, cond, keys)
-
-
-def _score_share(
-    emulator: Emulator,
-    runs: tuple[Run, ...],
-    metrics: tuple[tuple[str, PerSample], ...],
-    ensemble_metrics: tuple[tuple[str, PerSample], ...],
-    floor: Array,
-    params: Params,
-    u: Array,
-    cond: Array,
-    keys: Key,
-) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
-    """Return `_score` of one device's samples."""
     true, ndim = u[:, 1:], emulator.pde.ndim
     stats, paths = {}, {}
     for mode, run, stochastic, options in runs:

@@ -21,6 +21,7 @@ from ups_jax.evaluate.batches import (
     floor_of,
     join_batches,
     padded_rows,
+    score_batch,
 )
 from ups_jax.evaluate.report import Report, example_indices
 from ups_jax.evaluate.timing import milliseconds
@@ -28,7 +29,7 @@ from ups_jax.forecast import FORECASTERS, Forecast, calls_per_step, nudged_analy
 from ups_jax.forecast.base import run_each, sample_keys
 from ups_jax.metrics import METRICS, Metric
 from ups_jax.registry import lookup
-from ups_jax.sharding import Mesh, map_samples, replicate, shape_of, shard_batch
+from ups_jax.sharding import Mesh, replicate, shape_of, shard_batch
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 DEFAULT_FORECASTERS = ("persistence", "mean", "solver", "operator")
@@ -172,7 +173,8 @@ def _compile(
     shapes = [shape_of(mesh, (rows, *x.shape[1:])) for x in (data.u, cond_of(data))]
     params, floor = replicate(mesh, (params, floor_of(data)))
     keys = shard_batch(mesh, sample_keys(key, np.arange(rows)))
-    program = _score.lower(*static, mesh, floor, params, *shapes, keys).compile()
+    lowered = score_batch.lower(_score, static, mesh, floor, params, *shapes, keys)
+    program = lowered.compile()
     return partial(program, floor), time.monotonic() - began
 
 
@@ -184,26 +186,7 @@ def _examples(
     return {"truth": np.asarray(data.u[chosen]), **shown}
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
 def _score(
-    emulator: Emulator,
-    runs: tuple[Run, ...],
-    starts: tuple[tuple[str, int], ...],
-    metrics: tuple[tuple[str, PerSample], ...],
-    nudging_gain: float,
-    mesh: Mesh | None,
-    floor: Array,
-    params: Params,
-    u: Array,
-    cond: Array,
-    keys: Key,
-) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
-    """Return `_score_share` of a batch, which the devices share."""
-    share = partial(_score_share, emulator, runs, starts, metrics, nudging_gain)
-    return map_samples(mesh, share, shared=2)(floor, params, u, cond, keys)
-
-
-def _score_share(
     emulator: Emulator,
     runs: tuple[Run, ...],
     starts: tuple[tuple[str, int], ...],

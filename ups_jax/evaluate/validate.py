@@ -166,6 +166,6 @@ def _forecast_scores(
     )  # fmt: skip
 
 
-def _finite(value: Array) -> float:
+def _finite(value: Any) -> float:
     number = float(value)
     return number if np.isfinite(number) else float("inf")

@@ -9,7 +9,13 @@ import optax
 
 from ups_jax.data import update_keys
 from ups_jax.optim import Optimizer
-from ups_jax.sharding import Mesh, constrain_replicated, fold_in_device, mean_over_samples
+from ups_jax.sharding import (
+    Mesh,
+    constrain_replicated,
+    fold_in_device,
+    max_over_devices,
+    mean_over_samples,
+)
 from ups_jax.types import Array, Key, Params
 
 Augment = Callable[[Key, Array, Array], tuple[Array, Array]]
@@ -44,14 +50,15 @@ def run_updates(
 
     `draw` samples windows from u and cond; without it, these hold one batch an update. Update i
     uses a key of its own number. Devices draw noise of their own; each computes the loss of its
-    samples, and what is logged and followed is the mean.
+    samples: followed and logged is their mean, of the loss's other scalars the largest.
     """
 
     def share(params: Params, frozen: Params, key: Key, batch: Batch) -> Any:
         key = fold_in_device(mesh, key)
 
         def objective(trained: Params) -> tuple[Array, dict[str, Array]]:
-            return loss({**frozen, **trained}, batch, key)
+            value, extra = loss({**frozen, **trained}, batch, key)
+            return value, max_over_devices(mesh, jax.lax.stop_gradient(extra))
 
         return jax.value_and_grad(objective, has_aux=True)(params)
 
