@@ -24,8 +24,9 @@ PEAKS = {
     "T4": {"float32": 8.1},
     "V100": {"float32": 15.7},
 }
-"""Published dense peaks in TFLOP/s, without sparsity; NVIDIA's data sheets as of November 2026.
+"""Dense peaks in TFLOP/s, without sparsity, as NVIDIA states them.
 
+They were written down without the data sheets at hand: look one up before you quote a share of it.
 `float32` is that of the vector units, which matmuls of precision "highest" use. Names are words of
 the device kind, the most specific first; a name of one word is the SXM card. T4 and V100 have
 neither TF32 nor bfloat16 units.

@@ -49,9 +49,11 @@ def estimate(cfg: Any, emulator: Emulator, *, training: bool = True) -> Estimate
     )
     batch = min(cfg.eval.batch, data.test) * (ensemble.members if stochastic else 1)
     forecasts = FORECAST_COPIES * frame * batch * eval_steps(cfg)
-    frames = (_frames(cfg) if training else 0) + data.test * (eval_steps(cfg) + 1)
+    # Every device has a copy of the training data.
+    copies = 1 + environment.mesh_of(cfg).size
+    frames = (copies * _frames(cfg) if training else 0) + 2 * data.test * (eval_steps(cfg) + 1)
     parts = {
-        "data": (2 * frame * frames, "data.train, data.val, data.test or data.steps"),
+        "data": (frame * frames, "data.train, data.val, data.test or data.steps"),
         "solver": (0.0 if data.path else 4.0 * math.prod(pde.cells), "data.cells"),
         "parameters": (16.0 * num_params(params) * networks, "operator.width or num_seeds"),
         "training": (
