@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -5,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ups_jax.emulator import Emulator, network_boundary
+from ups_jax.models import Network
 from ups_jax.pde import PDES, advection, base
 from ups_jax.pde import finite_volume as fv
 
@@ -350,3 +353,28 @@ def test_mistakes_are_named():
         PDES["burgers"](nu=(0.1, 0.0))
     with pytest.raises(ValueError, match="data.cells is 8; expected 2 axes"):
         PDES["advection"](points=(8, 8), cells=8)
+    with pytest.raises(ValueError, match="unknown boundary 'neuman'; did you mean 'neumann'"):
+        replace(PLANE, boundary=("neuman", "periodic"))
+    with pytest.raises(ValueError, match="expected one name for each axis"):
+        replace(PLANE, boundary=("wall",))
+
+
+def test_a_network_is_built_with_the_boundary_of_its_pde():
+    channel = replace(PLANE, boundary=("periodic", "wall"))
+    assert PLANE.boundary == ("periodic", "periodic") and channel.periodic == (True, False)
+    given = []
+
+    def identity(*, ndim, channels, params, boundary):
+        given.append(boundary)
+        return Network(lambda key: {}, lambda params, u, cond: u)
+
+    for pde in (PLANE, channel):
+        Emulator(pde, identity)
+    assert given == [PLANE.boundary, channel.boundary]
+
+    def without(*, ndim, channels, params):
+        return identity(ndim=ndim, channels=channels, params=params, boundary=())
+
+    assert network_boundary(PLANE, without) == {}
+    with pytest.raises(ValueError, match="'wall'.*use a network whose factory takes `boundary`"):
+        Emulator(channel, without)

@@ -41,7 +41,7 @@ FACTORY_SECTIONS = {
     "pde": FactorySection(PDES, ("cells",)),
     "operator": FactorySection(
         OPERATORS,
-        ("inputs", "noise"),
+        ("inputs", "noise", "boundary"),
         {
             "zero_mean": (False, "remove the mean of the increment"),
             "galilean": (False, "work in the frame moving with the mean flow"),
@@ -53,7 +53,7 @@ FACTORY_SECTIONS = {
             "substeps": (8, "of base=solver: substeps per interval"),
         },
     ),
-    "denoiser": FactorySection(DENOISERS),
+    "denoiser": FactorySection(DENOISERS, ("boundary",)),
 }
 
 _NAME, _LIMIT = KeySpec("", KeyType(str)), KeySpec(None, KeyType(float, optional=True))

@@ -10,6 +10,7 @@ from ups_jax.emulator.base import (
     base_step,
     identity_stats,
     init,
+    network_boundary,
     network_sizes,
     num_params,
     residual_scales,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, NamedTuple
 
 import jax
@@ -119,7 +120,7 @@ class Emulator:
             names = [name for name, make in OPERATORS.items() if make is operator]
             if spec is None and names:
                 spec = {"operator": {"name": names[0], **options, **frame}}
-            operator = operator(**network_sizes(pde, base), **options)
+            operator = operator(**network_sizes(pde, base, operator), **options)
         elif options:
             raise ValueError(f"unknown arguments {sorted(options)}; a Network takes no options")
         values = (pde, operator, zero_mean, galilean, base, dict(networks or {}), noise_channels)
@@ -129,11 +130,35 @@ class Emulator:
         _check_shapes(self)
 
 
-def network_sizes(pde: PDE, base: BaseStep | None) -> dict[str, int]:
-    """Return the arguments of an operator's factory that the PDE and the base step fix."""
+def network_sizes(
+    pde: PDE, base: BaseStep | None, factory: Callable[..., Network]
+) -> dict[str, Any]:
+    """Return the arguments of an operator's factory that the PDE and the base step fix.
+
+    Raises ValueError as `network_boundary`.
+    """
     channels = len(pde.channels)
     sizes = dict(ndim=pde.ndim, channels=channels, params=len(pde.params))
-    return sizes | ({} if base is None else {"inputs": 2 * channels})
+    inputs = {} if base is None else {"inputs": 2 * channels}
+    return sizes | inputs | network_boundary(pde, factory)
+
+
+def network_boundary(pde: PDE, factory: Callable[..., Network]) -> dict[str, tuple[str, ...]]:
+    """Return the argument `boundary` of a network's factory, if it takes one.
+
+    Raises ValueError where the PDE has a boundary and the factory takes none.
+    """
+    parameters = signature(factory).parameters
+    if "boundary" in parameters:
+        return {"boundary": pde.boundary}
+    if all(pde.periodic):
+        return {}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        raise ValueError(
+            f"the network assumes periodic axes, but pde {pde.name!r} has boundary {pde.boundary}; "
+            "use a network whose factory takes `boundary`"
+        )
+    return {"boundary": pde.boundary}
 
 
 def _check_shapes(emulator: Emulator) -> None:

@@ -17,6 +17,7 @@ from ups_jax.emulator import (
     add_residual,
     base_step,
     init,
+    network_boundary,
     network_sizes,
     step,
 )
@@ -55,7 +56,7 @@ def build(cfg: Any) -> Emulator:
 
     def operator(noise: int = 0) -> Network:
         with _in_section("operator"):
-            return make_operator(**network_sizes(pde, base), noise=noise, **options)
+            return make_operator(**network_sizes(pde, base, make_operator), noise=noise, **options)
 
     network, networks = operator(), _networks(cfg, pde, operator)
     teacher, searching = _diffusion(cfg), _search(cfg, pde)
@@ -111,9 +112,8 @@ def _networks(cfg: Any, pde: PDE, operator: Callable[[int], Network]) -> dict[st
         make = lookup(DENOISERS, spec.pop("name"), "denoiser")
         features = len(pde.params) + diffusion.EMBEDDING_SIZE
         with _in_section("denoiser"):
-            return make(
-                ndim=pde.ndim, channels=channels, context=2 * channels, features=features, **spec
-            )
+            sizes = dict(ndim=pde.ndim, channels=channels, context=2 * channels, features=features)
+            return make(**sizes, **network_boundary(pde, make), **spec)
 
     makers = {"operator": lambda: operator(0), "stochastic": stochastic, "denoiser": denoiser}
     networks = {}

@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.arrays import floor_like, spatial_axes
+from ups_jax.registry import lookup
 from ups_jax.types import Array, Key, positive
 
 MASS_TOLERANCE = 1e-6
 """Largest relative drift of the mean in simulated data of the solvers of this package."""
 MAX_SUBSTEPS = 1_000_000
 """Largest number of a solver's substeps in an interval `dt`."""
+BOUNDARIES = ("periodic", "neumann", "dirichlet", "wall")
+"""Boundary conditions of a space axis; all but the first are at both of its ends."""
 Step = Callable[[Array, Array], Array]
 
 
@@ -55,7 +58,7 @@ def sample_keys(key: Key, i: Array) -> tuple[Key, Key]:
 
 @dataclass(frozen=True, eq=False)
 class PDE:
-    """A PDE on a periodic box and its solver. Static under `jit`.
+    """A PDE on a box and its solver. Static under `jit`.
 
     `step` advances a field by one interval `dt` on any grid. `march` does so in a given number of
     equal substeps, whether they are stable or not, and is differentiable. `initial` draws an
@@ -67,6 +70,11 @@ class PDE:
     gives the frame that moves with a field's mean, for Galilean-invariant PDEs. `convexity` is the
     smallest f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, and 0 for all others. `spec`
     contains the arguments of the factory; with `name` it identifies the PDE.
+
+    `boundary` is a name of BOUNDARIES for each axis, by default periodic. A boundary lies half a
+    cell outside the first and the last point. "neumann": zero normal derivative, fields are even
+    across it; "dirichlet": zero value, odd; "wall": impermeable, where the normal component of a
+    velocity is odd and other channels are even.
     """
 
     name: str
@@ -88,17 +96,31 @@ class PDE:
     galilean_frame: Callable[[Array], GalileanFrame] | None = None
     convexity: float = 0.0
     laws: Mapping[str, Law] = field(default_factory=dict)
+    boundary: tuple[str, ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise ValueError unless `dt` and `extent` are positive and finite."""
+        """Set the default boundary. Raise ValueError on a bad boundary, `dt` or `extent`."""
         positive("pde.dt", self.dt)
         positive("pde.length", self.extent)
+        boundary = tuple(self.boundary) or ("periodic",) * self.ndim
+        for name in boundary:
+            lookup(dict.fromkeys(BOUNDARIES), name, "boundary")
+        if len(boundary) != self.ndim:
+            raise ValueError(
+                f"boundary is {boundary} on {self.ndim} space axes; expected one name for each axis"
+            )
+        object.__setattr__(self, "boundary", boundary)
 
     @property
     def ndim(self) -> int:
         """Number of space axes."""
         return len(self.points)
+
+    @property
+    def periodic(self) -> tuple[bool, ...]:
+        """True for each axis with periodic boundaries."""
+        return tuple(name == "periodic" for name in self.boundary)
 
 
 def check_interval(dt: float, length: float, *, substep: float) -> None:
