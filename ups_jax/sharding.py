@@ -139,14 +139,6 @@ def _put(x: Any, sharding: Sharding) -> jax.Array:
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
-def shape_of(mesh: Mesh | None, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    """Return shape and sharding of `shard_batch` of a float32 array, for compilation."""
-    if mesh is None:
-        return jax.ShapeDtypeStruct(shape, jnp.float32)
-    sharding = batch_sharding(mesh) if shape[0] % mesh.size == 0 else replicated(mesh)
-    return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
-
-
 def map_samples(
     mesh: Mesh | None, function: Callable[..., Result], *, shared: int = 1
 ) -> Callable[..., Result]:

@@ -187,7 +187,7 @@ def test_metrics_of_the_caller_are_in_the_table_and_compiled_once(task):
     more = dict(forecasters=("mean", "solver"), batch=7)
     more["metrics"] = {"mine": metrics.Metric(mine, jnp.mean, label="My error")}
     made = [ups.evaluate(*task, jax.random.key(i), **more) for i in range(2)]
-    assert len(traced) == 2 and made[1].compile_s < 0.5 * made[0].compile_s
+    assert len(traced) == 2
     table, row = made[0].table(), dict(zip(made[0].columns, made[0].rows[1], strict=True))
     assert "My error" in table and "nRMSE" not in table and "ms" not in table
     assert row["mine"] == made[0].scalars["eval/solver/mine"] >= 1

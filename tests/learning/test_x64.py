@@ -18,9 +18,9 @@ from ups_jax.data import content_hash, sample_windows
 from ups_jax.data.simulate import _Solver
 from ups_jax.emulator import fit_statistics, init
 from ups_jax.evaluate import beam_search, ensembles
+from ups_jax.evaluate.batches import p1_forecast
 from ups_jax.experiment.build import build
 from ups_jax.forecast import FORECASTERS
-from ups_jax.metrics import ENSEMBLE_METRICS, METRICS
 from ups_jax.stages import STAGES, bind
 from ups_jax.train import init_state
 from ups_jax.train.updates import run_updates
@@ -96,10 +96,11 @@ def trace_every_forecaster(emulator, data, params):
     keys = jax.random.split(jax.random.key(0), len(data))
     batch = (params, jnp.asarray(data.u), jnp.asarray(data.cond), keys)
     floor = np.ones(1, np.float32)
-    runs = [(n, f.run, True, (("members", 2),)) for n, f in FORECASTERS.items() if f.stochastic]
-    tables = [tuple((n, m.statistic) for n, m in t.items()) for t in (METRICS, ENSEMBLE_METRICS)]
-    jax.eval_shape(partial(ensembles._score, emulator, tuple(runs), *tables, floor), *batch)
-    score = partial(beam_search._score, emulator, True, floor)
+    more = {"mesh": None, "members": 2}
+    rolls = {n: p1_forecast(emulator, n, **more) for n, f in FORECASTERS.items() if f.stochastic}
+    run = partial(ensembles._evaluate_batch, emulator.pde.ndim, rolls, None, floor)
+    jax.eval_shape(run, *batch)
+    score = partial(beam_search._score, emulator, True, None, floor)
     jax.eval_shape(score, *batch)
     ups.evaluate(emulator, params, data, forecasters=("operator",), batch=4)
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from ups_jax.arrays import FLOOR, as_float32
 from ups_jax.data import field_std
+from ups_jax.emulator import Emulator
+from ups_jax.forecast import Forecast, forecast
 from ups_jax.forecast.base import sample_keys
 from ups_jax.sharding import Mesh, map_samples, replicate, shard_batch, to_host
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
@@ -71,29 +73,22 @@ def each_batch(
         progress(begin + len(index), len(samples))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def score_batch(
-    score: Callable[..., Any],
-    static: tuple[Any, ...],
-    mesh: Mesh | None,
-    floor: Array,
-    params: Params,
-    u: Array,
-    cond: Array,
-    keys: Key,
-) -> Any:
-    """Return `score(*static, floor, params, u, cond, keys)` of a batch, which the devices share.
-
-    Results have samples first. JAX keeps the programs of earlier calls with equal arguments.
-    """
-    share = partial(score, *static)
-    return map_samples(mesh, share, shared=2)(floor, params, u, cond, keys)
-
-
 def padded_rows(mesh: Mesh | None, batch: int) -> int:
     """Return the smallest number of samples from `batch` that the devices can share."""
     devices = 1 if mesh is None else mesh.size
     return -(-batch // devices) * devices
+
+
+def p1_forecast(
+    emulator: Emulator, forecaster: str, mesh: Mesh | None, **options: Any
+) -> Callable[[Params, Array, Array, Key], Forecast]:
+    """Return the function of a batch that continues its first frame to its last one."""
+
+    def run(params: Params, u: Array, cond: Array, keys: Key) -> Forecast:
+        more = {"steps": u.shape[1] - 1, "forecaster": forecaster, "mesh": mesh, **options}
+        return forecast(emulator, params, u[:, 0], cond, keys, **more)
+
+    return run
 
 
 def join_batches(

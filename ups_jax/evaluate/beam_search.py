@@ -11,13 +11,14 @@ import numpy as np
 
 from ups_jax.arrays import FLOOR
 from ups_jax.emulator import Emulator, SearchSpec
-from ups_jax.evaluate.batches import Stats, floor_of, map_batches, score_batch
+from ups_jax.evaluate.batches import Stats, floor_of, map_batches, p1_forecast
+from ups_jax.evaluate.statistics import point_statistics, table_of
 from ups_jax.evaluate.summarize import reduce_metrics
 from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import FORECASTERS, Forecast
 from ups_jax.forecast.beam_search import propose_candidates, search_calls, search_forecast
-from ups_jax.metrics import METRICS, nrmse
-from ups_jax.sharding import Mesh, replicate
+from ups_jax.metrics import METRICS
+from ups_jax.sharding import Mesh, map_samples, replicate
 from ups_jax.types import Array, Key, Params, Trajectories
 
 SEARCH_COLUMNS = ["forecaster", "calls a step", "nRMSE", "below mean-of-B", "what it is"]
@@ -30,6 +31,8 @@ ROW_NOTES = {
     "greedy": "the search with the truth as its reward",
     "oracle": "a bound: for each trajectory the best of these rows by the truth",
 }
+TTC, RANDOM, GREEDY = range(3)
+"""Rewards of `_search`."""
 ORACLE_GAIN = 0.05
 """Relative gain over mean-of-B below which the verdict is that search does not help."""
 
@@ -68,20 +71,17 @@ def analyze_search(
     and error over the candidates of one state, averaged over states where it is defined. Raises
     Interrupted if `stop()` is true.
     """
-    spec = emulator.search
-    assert spec is not None
-    floor = floor_of(data)
+    spec, floor = _spec(emulator), floor_of(data)
     joined: dict[str, Any] = map_batches(
-        partial(score_batch, _score, (emulator, "control" in params), mesh, replicate(mesh, floor)),
+        partial(_score, emulator, "control" in params, mesh, replicate(mesh, floor)),
         params, data, key, batch=batch, mesh=mesh, stop=stop, progress=progress,
         name="analysis of the search",
     )  # fmt: skip
     errors = {name: joined["nrmse"][name] for name in ROW_NOTES if name in joined["nrmse"]}
     errors["oracle"] = _best_of_rows(errors)
     mean = {name: float(np.mean(error)) for name, error in errors.items()}
-    ms = milliseconds(
-        emulator, params, data, key, forecaster="ttc", batch=batch, mesh=mesh, stop=stop
-    )
+    search = partial(_search, emulator, mesh, TTC)
+    ms = milliseconds(search, params, data, key, batch=batch, mesh=mesh, stop=stop)
     ranks = joined["rank"][np.isfinite(joined["rank"])]
     rank = float(ranks.mean()) if ranks.size else float("nan")
     reduced = reduce_metrics(joined["metrics"], METRICS, data.dt)
@@ -125,106 +125,120 @@ def analyze_search(
 def _score(
     emulator: Emulator,
     with_control: bool,
+    mesh: Mesh | None,
     floor: Array,
     params: Params,
     u: Array,
     cond: Array,
     keys: Key,
 ) -> dict[str, Any]:
-    """Return `_score_one` of every sample, each with a key of its own."""
-    alone = partial(_score_one, emulator, with_control, floor, params)
-    batches = jax.vmap(lambda u, cond, key: alone(u[None], cond[None], key))(u, cond, keys)
-    return jax.tree.map(lambda x: x[:, 0], batches)
+    """Return errors of each use of the calls, and rewards and errors of candidates."""
+    spec = _spec(emulator)
+
+    def roll(mode: str, **options: Any) -> Array:
+        return p1_forecast(emulator, mode, mesh, **options)(params, u, cond, keys).u
+
+    ttc, random, greedy = (
+        _search(emulator, mesh, choice, params, u, cond, keys) for choice in (TTC, RANDOM, GREEDY)
+    )
+    paths = {
+        "operator": roll("operator"),
+        **({"control": roll("control")} if with_control else {}),
+        "mean": roll(spec.source, members=_members(emulator, spec)),
+        "random": random.u,
+        "ttc": ttc.u,
+        "greedy": greedy.u,
+    }
+    table, ndim = table_of(METRICS), emulator.pde.ndim
+    errors = {
+        name: point_statistics(table, ndim, 0, mesh, floor, path, u) for name, path in paths.items()
+    }
+    assert ttc.log is not None
+    return {
+        "nrmse": {name: values["nrmse"] for name, values in errors.items()},
+        "metrics": errors["ttc"],
+        **{name: ttc.log[name] for name in ("choice", "diversity")},
+        **_candidate_scores(emulator, mesh, params, u, ttc.u, cond, keys),
+    }
 
 
-def _score_one(
+@partial(jax.jit, static_argnums=(0, 1))
+def _search(
     emulator: Emulator,
-    with_control: bool,
-    floor: Array,
+    mesh: Mesh | None,
+    choice: int,
     params: Params,
     u: Array,
     cond: Array,
-    key: Key,
-) -> dict[str, Any]:
-    """Return errors of each use of the calls, and rewards and errors of candidates: u (1, ...)."""
-    spec = emulator.search
-    assert spec is not None
-    true, ndim = u[:, 1:], emulator.pde.ndim
-    k_path, k_mean, k_random, k_candidates = jax.random.split(key, 4)
-    run = partial(search_forecast, emulator, params, u[:, 0], cond, steps=true.shape[1], spec=spec)
+    keys: Key,
+) -> Forecast:
+    """Return a search by a reward: of physics, random, or of the truth; one program for all."""
+    spec, steps = _spec(emulator), u.shape[1] - 1
 
-    def forecast(mode: str, key: Key, **options: Any) -> Forecast:
-        run = FORECASTERS[mode].run
-        return run(emulator, params, u[:, 0], cond, key, steps=true.shape[1], **options)
+    def share(choice: Array, params: Params, u: Array, cond: Array, keys: Key) -> Forecast:
+        floor = FLOOR * params["stats"]["std"]
 
-    reward_floor = FLOOR * params["stats"]["std"]
+        def alone(u: Array, cond: Array, key: Key) -> Forecast:
+            k_path, k_random = jax.random.split(jax.random.fold_in(key, 0))
 
-    def rewards(prev: Array, after: Array, cond: Array, t: Array) -> Array:
-        """Return the rewards (3, b, w, k): of physics, random, and of the truth."""
-        random = jax.random.uniform(jax.random.fold_in(k_random, t), after.shape[:3], u.dtype)
-        truth = -_distance(after, true[:, t], ndim)
-        return jnp.stack([spec.reward(prev, after, cond, reward_floor), random, truth])
+            def reward(prev: Array, after: Array, cond: Array, t: Array) -> Array:
+                k, shape = jax.random.fold_in(k_random, t), after.shape[:3]
+                rewards = (
+                    lambda: spec.reward(prev, after, cond, floor),
+                    lambda: jax.random.uniform(k, shape, after.dtype),
+                    lambda: -_distance(after, u[None, t + 1], emulator.pde.ndim),
+                )
+                return jax.lax.switch(choice, rewards)
 
-    def search_with(i: Array) -> tuple[Array, dict[str, Array]]:
-        result = run(key=k_path, reward=lambda *args: rewards(*args)[i])
-        assert result.log is not None
-        return result.u, {name: result.log[name] for name in ("choice", "diversity")}
+            result = search_forecast(
+                emulator, params, u[None, 0], cond[None], k_path,
+                steps=steps, spec=spec, reward=reward,
+            )  # fmt: skip
+            return jax.tree.map(lambda x: x[0] if jnp.ndim(x) else x, result)
 
-    # One program for searches that differ in their reward.
-    searches, logs = jax.vmap(search_with)(jnp.arange(3))
-    paths = {
-        "operator": forecast("operator", key).u,
-        **({"control": forecast("control", key).u} if with_control else {}),
-        "mean": forecast(spec.source, k_mean, members=_members(emulator, spec)).u,
-        "random": searches[1],
-        "ttc": searches[0],
-        "greedy": searches[2],
-    }
-    reward, error = _candidate_scores(
-        emulator, params, spec, u[:, 0], searches[0], true, cond, k_candidates
-    )
-    return {
-        "nrmse": {name: nrmse(path, true, ndim, floor=floor) for name, path in paths.items()},
-        "metrics": {
-            name: metric.statistic(searches[0], true, ndim, floor=floor)
-            for name, metric in METRICS.items()
-        },
-        "choice": logs["choice"][0],
-        "diversity": logs["diversity"][0],
-        "reward": reward,
-        "error": error,
-        "rank": rank_correlation(reward, error),
-    }
+        return jax.vmap(alone)(u, cond, keys)
+
+    return map_samples(mesh, share, shared=2)(choice, params, u, cond, keys)
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def _candidate_scores(
     emulator: Emulator,
+    mesh: Mesh | None,
     params: Params,
-    spec: SearchSpec,
-    u0: Array,
+    u: Array,
     path: Array,
-    true: Array,
     cond: Array,
-    key: Key,
-) -> tuple[Array, Array]:
-    """Return reward and error (b, t, k) of new candidates at every state of a path."""
-    before = jnp.concatenate([u0[:, None], path[:, :-1]], 1)
+    keys: Key,
+) -> dict[str, Array]:
+    """Return reward and error (b, t, k) of new candidates at every state of a path, and "rank"."""
+    spec = _spec(emulator)
 
-    def at(now: tuple[Array, Array, Key]) -> tuple[Array, Array]:
-        u, goal, k = now
-        conds = cond[:, None]
-        after = propose_candidates(
-            emulator, params, u[:, None], conds, k, spec=spec, temperature=spec.temperature_start
-        )
-        prev = jnp.broadcast_to(u[:, None, None], after.shape)
-        wide = jnp.broadcast_to(conds[:, :, None], (*after.shape[:3], conds.shape[-1]))
-        reward = spec.reward(prev, after, wide, FLOOR * params["stats"]["std"])
-        return reward[:, 0], _distance(after, goal, emulator.pde.ndim)[:, 0]
+    def alone(params: Params, u: Array, path: Array, cond: Array, key: Key) -> dict[str, Array]:
+        before, true = jnp.concatenate([u[:1], path[:-1]]), u[1:]
 
-    keys = jax.random.split(key, true.shape[1])
-    swap = partial(jnp.moveaxis, source=1, destination=0)
-    reward, error = jax.lax.map(at, (swap(before), swap(true), keys))
-    return jnp.moveaxis(reward, 0, 1), jnp.moveaxis(error, 0, 1)
+        def at(now: tuple[Array, Array, Key]) -> tuple[Array, Array]:
+            state, goal, k = now[0][None, None], now[1][None], now[2]
+            after = propose_candidates(
+                emulator, params, state, cond[None, None], k,
+                spec=spec, temperature=spec.temperature_start,
+            )  # fmt: skip
+            prev = jnp.broadcast_to(state[:, :, None], after.shape)
+            wide = jnp.broadcast_to(cond, (*after.shape[:3], *cond.shape))
+            reward = spec.reward(prev, after, wide, FLOOR * params["stats"]["std"])
+            return reward[0, 0], _distance(after, goal, emulator.pde.ndim)[0, 0]
+
+        every = jax.random.split(jax.random.fold_in(key, 1), len(true))
+        reward, error = jax.lax.map(at, (before, true, every))
+        return {"reward": reward, "error": error, "rank": rank_correlation(reward, error)}
+
+    share = jax.vmap(alone, in_axes=(None, 0, 0, 0, 0))
+    return map_samples(mesh, share)(params, u, path, cond, keys)
+
+
+def _spec(emulator: Emulator) -> SearchSpec:
+    assert emulator.search is not None
+    return emulator.search
 
 
 def rank_correlation(a: Array, b: Array) -> Array:

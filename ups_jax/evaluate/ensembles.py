@@ -9,19 +9,17 @@ import numpy as np
 
 from ups_jax.data import check_task
 from ups_jax.emulator import Emulator
-from ups_jax.evaluate.batches import Stats, each_batch, floor_of, join_batches, score_batch
+from ups_jax.evaluate.batches import Stats, each_batch, floor_of, join_batches, p1_forecast
+from ups_jax.evaluate.statistics import (
+    ensemble_statistics,
+    point_statistics,
+    single_statistics,
+    table_of,
+)
 from ups_jax.evaluate.summarize import reduce_metrics
 from ups_jax.evaluate.timing import milliseconds
-from ups_jax.forecast import FORECASTERS, Forecast, calls_per_step
-from ups_jax.forecast.base import run_each
-from ups_jax.metrics import (
-    BUILT_IN,
-    ENSEMBLE_METRICS,
-    METRICS,
-    rank_histogram,
-    reliability,
-    spread_skill,
-)
+from ups_jax.forecast import Forecast, calls_per_step
+from ups_jax.metrics import BUILT_IN, ENSEMBLE_METRICS, METRICS
 from ups_jax.sharding import Mesh, replicate
 from ups_jax.types import Array, Key, Params, Trajectories
 
@@ -35,16 +33,6 @@ TABLE_COLUMNS = (
     "coverage_90",
 )
 TABLE_COLUMNS += ("inside", "correlation_time", "spectrum_log_error_high", "floored")
-PerSample = Callable[..., Array]
-Run = tuple[str, Callable[..., Forecast], bool, tuple[tuple[str, Any], ...]]
-"""A forecaster's name, its function, whether it is stochastic, and its options."""
-SINGLE_FORECAST_METRICS = (
-    "crps",
-    "spectrum_log_error_low",
-    "spectrum_log_error_mid",
-    "spectrum_log_error_high",
-)
-"""Ensemble metrics that are defined for a single forecast; its CRPS is its MAE."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +78,10 @@ def evaluate_ensembles(
         **dict.fromkeys(controls, {}),
         **{m: {"members": members, **o} for m, o in modes.items()},
     }
-    fixed = tuple((m, FORECASTERS[m].run, m in modes, tuple(o.items())) for m, o in runs.items())
-    tables = [tuple((n, m.statistic) for n, m in t.items()) for t in (METRICS, ENSEMBLE_METRICS)]
-    static = (emulator, fixed, *tables)
+    rolls = {mode: p1_forecast(emulator, mode, mesh, **options) for mode, options in runs.items()}
     shared: dict[str, Any] = dict(batch=batch, mesh=mesh, stop=stop)
     batches = each_batch(
-        partial(score_batch, _score, static, mesh, replicate(mesh, floor_of(data))),
+        partial(_evaluate_batch, emulator.pde.ndim, rolls, mesh, replicate(mesh, floor_of(data))),
         params, data, key,
         progress=progress, name="evaluation of ensembles", **shared,
     )  # fmt: skip
@@ -106,7 +92,7 @@ def evaluate_ensembles(
         known = {k: m for k, m in (METRICS | ENSEMBLE_METRICS).items() if k in joined[mode]}
         reduced = reduce_metrics(joined[mode], known, data.dt)
         scalars |= {f"{prefix}{name}": value for name, value in reduced.items()}
-        ms = milliseconds(emulator, params, data, key, forecaster=mode, **shared, **options)
+        ms = milliseconds(rolls[mode], params, data, key, **shared)
         scalars |= {f"{prefix}samples": len(data), f"{prefix}ms": ms}
         scalars[f"{prefix}calls"] = calls_per_step(emulator, mode, **options) * (
             data.u.shape[1] - 1
@@ -122,11 +108,10 @@ def evaluate_ensembles(
     )
 
 
-def _score(
-    emulator: Emulator,
-    runs: tuple[Run, ...],
-    metrics: tuple[tuple[str, PerSample], ...],
-    ensemble_metrics: tuple[tuple[str, PerSample], ...],
+def _evaluate_batch(
+    ndim: int,
+    rolls: Mapping[str, Callable[..., Forecast]],
+    mesh: Mesh | None,
     floor: Array,
     params: Params,
     u: Array,
@@ -134,35 +119,15 @@ def _score(
     keys: Key,
 ) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
     """Return the statistics of a batch u (b, t, *s, c) by forecaster, and the members."""
-    true, ndim = u[:, 1:], emulator.pde.ndim
-    stats, paths = {}, {}
-    for mode, run, stochastic, options in runs:
-        start, steps = u[:, 0], true.shape[1]
-        result = run_each(run, emulator, params, start, cond, keys, steps=steps, **dict(options))
-        point = {
-            name: per_sample(result.u, true, ndim, floor=floor) for name, per_sample in metrics
-        }
-        if not stochastic:
-            single = result.u[:, None]
-            stats[mode] = point | {
-                name: per_sample(single, true, ndim, floor=floor)
-                for name, per_sample in ensemble_metrics
-                if name in SINGLE_FORECAST_METRICS
-            }
-            continue
-        members = result.members
-        assert members is not None
-        paths[mode] = members
-        stats[mode] = {
-            **point,
-            **{
-                name: per_sample(members, true, ndim, floor=floor)
-                for name, per_sample in ensemble_metrics
-            },
-            "rank": rank_histogram(members, true, ndim),
-            "reliability": reliability(members, true, ndim),
-            "squares": spread_skill(members, true, ndim),
-        }
+    stats, paths, further = {}, {}, table_of(ENSEMBLE_METRICS)
+    for mode, roll in rolls.items():
+        result = roll(params, u, cond, keys)
+        stats[mode] = point_statistics(table_of(METRICS), ndim, 0, mesh, floor, result.u, u)
+        if result.members is None:
+            stats[mode] |= single_statistics(further, ndim, mesh, floor, result.u, u)
+        else:
+            paths[mode] = result.members
+            stats[mode] |= ensemble_statistics(further, ndim, mesh, floor, result.members, u)
     return stats, paths
 
 

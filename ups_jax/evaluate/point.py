@@ -1,41 +1,39 @@
 """Evaluation of forecasters as point forecasts: one pass over a split, all forecasters together."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ups_jax import physics
 from ups_jax.data import check_task
 from ups_jax.emulator import Emulator, num_params
 from ups_jax.evaluate import summarize
 from ups_jax.evaluate.batches import (
     Batches,
     Stats,
-    cond_of,
     each_batch,
     floor_of,
     join_batches,
-    padded_rows,
-    score_batch,
+    p1_forecast,
 )
 from ups_jax.evaluate.report import Report, example_indices
+from ups_jax.evaluate.statistics import Table, physics_statistics, point_statistics, table_of
 from ups_jax.evaluate.timing import milliseconds
-from ups_jax.forecast import FORECASTERS, Forecast, calls_per_step, nudged_analysis, require_trained
-from ups_jax.forecast.base import run_each, sample_keys
+from ups_jax.forecast import (
+    FORECASTERS,
+    calls_per_step,
+    forecast,
+    nudged_analysis,
+    require_trained,
+)
 from ups_jax.metrics import METRICS, Metric
 from ups_jax.registry import lookup
-from ups_jax.sharding import Mesh, replicate, shape_of, shard_batch
+from ups_jax.sharding import Mesh, map_samples, replicate
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 DEFAULT_FORECASTERS = ("persistence", "mean", "solver", "operator")
-PerSample = Callable[..., Array]
-Run = tuple[str, Callable[..., Forecast], bool, tuple[tuple[str, Any], ...]]
-"""A forecaster's name, its function, whether it is learned, and its options."""
 
 
 def protocols(frames: int, context_frames: int) -> dict[str, int]:
@@ -91,9 +89,8 @@ def evaluate(
     # The figures show nRMSE, whatever the metrics are.
     scored = {"nrmse": METRICS["nrmse"], **metrics}
     shared: dict[str, Any] = dict(batch=min(batch, len(data)), mesh=mesh, stop=stop)
-    static = (emulator, _runs(settings), tuple(starts.items()), _per_sample(scored), nudging_gain)
-    progress(0, len(data))
-    program, compile_s = _compile(static, (params, data, key), batch=shared["batch"], mesh=mesh)
+    floor, table = replicate(mesh, floor_of(data)), table_of(scored)
+    program = partial(_evaluate_batch, emulator, settings, starts, table, nudging_gain, mesh, floor)
     run = partial(each_batch, program, params, data, key, **shared)
     stats, predictions = join_batches(
         run(progress=progress), mesh, lambda index: np.full(index.shape, keep_predictions)
@@ -107,8 +104,8 @@ def evaluate(
     for name, own in settings.items():
         cost = {"samples": len(data), "calls": calls_per_step(emulator, name, **own) * steps}
         if timing:
-            more = shared | own
-            cost["ms"] = milliseconds(emulator, params, data, key, forecaster=name, **more)
+            function = p1_forecast(emulator, name, mesh, **own)
+            cost["ms"] = milliseconds(function, params, data, key, **shared)
         scalars |= {f"eval/{name}/{quantity}": value for quantity, value in cost.items()}
     # Reports of further forecasters, on fewer samples, are merged into this one.
     trained = {m: f.stages for m, f in FORECASTERS.items() if set(f.stages) <= set(params)}
@@ -125,7 +122,6 @@ def evaluate(
         examples=_examples(run, data, chosen, mesh=mesh),
         labels=labels,
         chosen=chosen,
-        compile_s=compile_s,
     )
 
 
@@ -144,40 +140,6 @@ def _check(
     lookup(starts, protocol, "protocol")
 
 
-def _runs(settings: Mapping[str, Mapping[str, Any]]) -> tuple[Run, ...]:
-    """Return forecasters as hashable values: a program is compiled once for equal ones."""
-    return tuple(
-        (name, FORECASTERS[name].run, bool(FORECASTERS[name].stages), tuple(options.items()))
-        for name, options in settings.items()
-    )
-
-
-def _per_sample(metrics: Mapping[str, Metric]) -> tuple[tuple[str, PerSample], ...]:
-    return tuple((name, metric.statistic) for name, metric in metrics.items())
-
-
-def _compile(
-    static: tuple[Any, ...],
-    inputs: tuple[Params, Trajectories, Key],
-    *,
-    batch: int,
-    mesh: Mesh | None,
-) -> tuple[Callable[..., Any], float]:
-    """Return the program of one batch, and the seconds of its compilation.
-
-    JAX keeps the programs of earlier calls with equal arguments.
-    """
-    began = time.monotonic()
-    params, data, key = inputs
-    rows = padded_rows(mesh, batch)
-    shapes = [shape_of(mesh, (rows, *x.shape[1:])) for x in (data.u, cond_of(data))]
-    params, floor = replicate(mesh, (params, floor_of(data)))
-    keys = shard_batch(mesh, sample_keys(key, np.arange(rows)))
-    lowered = score_batch.lower(_score, static, mesh, floor, params, *shapes, keys)
-    program = lowered.compile()
-    return partial(program, floor), time.monotonic() - began
-
-
 def _examples(
     run: Callable[..., Batches], data: Trajectories, chosen: np.ndarray, *, mesh: Any
 ) -> Stats:
@@ -186,12 +148,13 @@ def _examples(
     return {"truth": np.asarray(data.u[chosen]), **shown}
 
 
-def _score(
+def _evaluate_batch(
     emulator: Emulator,
-    runs: tuple[Run, ...],
-    starts: tuple[tuple[str, int], ...],
-    metrics: tuple[tuple[str, PerSample], ...],
+    settings: Mapping[str, Mapping[str, Any]],
+    starts: Mapping[str, int],
+    table: Table,
     nudging_gain: float,
+    mesh: Mesh | None,
     floor: Array,
     params: Params,
     u: Array,
@@ -200,48 +163,43 @@ def _score(
 ) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
     """Return every statistic of a batch u (b, t, *s, c), and the P1 forecasts, by forecaster.
 
-    Keys: "<protocol>/<metric>", "physics/<name>", "law/<name>". All protocols share one rollout of
-    each forecaster, and all forecasters one copy of each metric.
+    Keys: "<protocol>/<metric>", "physics/<name>", "law/<name>". Forecasts of all protocols have the
+    length of P1's and are cut: they, validation and timing share one program of each forecaster.
     """
-    b, steps = u.shape[0], u.shape[1] - 1
-    conds, every = (jnp.concatenate([x] * len(starts)) for x in (cond, keys))
-
-    def initial(learned: bool) -> Array:
-        gain = nudging_gain if learned else 1.0
-        frames = [u[:, : start + 1] for _, start in starts]
-        return jnp.concatenate(
-            [nudged_analysis(emulator, params, f, cond, gain=gain) for f in frames]
-        )
-
-    def roll(forecaster: Run) -> Array:
-        _, run, learned, options = forecaster
-        settings = {"steps": steps, **dict(options)}
-        return run_each(run, emulator, params, initial(learned), conds, every, **settings).u
-
-    paths = jnp.stack([roll(run) for run in runs])
-    out: dict[str, Array] = {}
-    for i, (protocol, start) in enumerate(starts):
-        pred, true = paths[:, i * b : (i + 1) * b, : steps - start], u[:, start + 1 :]
-        for name, per_sample in metrics:
-            by_mode = jax.vmap(partial(per_sample, floor=floor), in_axes=(0, None, None))
-            out[f"{protocol}/{name}"] = by_mode(pred, true, emulator.pde.ndim)
-    with_truth = jnp.concatenate([paths[:, :b], u[None, :, 1:]])
-    physical = jax.vmap(lambda path: _physics(emulator, u[:, 0], path, cond, floor))(with_truth)
-    values = out | physical
-    by_name = {run[0]: {k: v[i] for k, v in values.items()} for i, run in enumerate(runs)}
-    by_name["truth"] = {k: v[-1] for k, v in physical.items()}
-    return by_name, {run[0]: paths[i, :b] for i, run in enumerate(runs)}
+    steps, pde = u.shape[1] - 1, emulator.pde
+    out: dict[str, dict[str, Array]] = {}
+    paths: dict[str, Array] = {}
+    begins: dict[tuple[int, float], Array] = {}
+    for name, options in settings.items():
+        out[name] = {}
+        for protocol, start in starts.items():
+            gain = nudging_gain if start and FORECASTERS[name].stages else 1.0
+            if (start, gain) not in begins:
+                begins[start, gain] = _initial(emulator, start, gain, mesh, params, u, cond)
+            path = forecast(
+                emulator, params, begins[start, gain], cond, keys,
+                steps=steps, forecaster=name, mesh=mesh, **options,
+            ).u  # fmt: skip
+            errors = point_statistics(table, pde.ndim, start, mesh, floor, path, u)
+            out[name] |= {f"{protocol}/{metric}": value for metric, value in errors.items()}
+            paths.setdefault(name, path)
+        out[name] |= physics_statistics(pde, mesh, floor, u, paths[name], cond)
+    return out | {"truth": physics_statistics(pde, mesh, floor, u, u[:, 1:], cond)}, paths
 
 
-def _physics(
-    emulator: Emulator, start: Array, path: Array, cond: Array, floor: Array
-) -> dict[str, Array]:
-    """Return what needs no truth: diagnostics, drift of the laws, spectrum of the last frame."""
-    checks = physics.diagnostics(emulator.pde, start, path, cond, floor=floor)
-    whole = jnp.concatenate([start[:, None], path], 1)
-    laws = physics.law_values(emulator.pde, whole)
-    return {
-        **{f"physics/{name}": value for name, value in checks.items()},
-        **{f"law/{name}": value - value[:, :1] for name, value in laws.items()},
-        "spectrum": physics.energy_spectrum(path[:, -1], emulator.pde.ndim),
-    }
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _initial(
+    emulator: Emulator,
+    start: int,
+    gain: float,
+    mesh: Mesh | None,
+    params: Params,
+    u: Array,
+    cond: Array,
+) -> Array:
+    """Return the initial field of forecasts after frame `start` of u (b, t, *s, c)."""
+
+    def share(params: Params, u: Array, cond: Array) -> Array:
+        return nudged_analysis(emulator, params, u[:, : start + 1], cond, gain=gain)
+
+    return map_samples(mesh, share)(params, u, cond)

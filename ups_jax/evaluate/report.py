@@ -55,7 +55,6 @@ class Report:
     labels: list[str] = field(default_factory=list)
     chosen: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     num_seeds: int = 1
-    compile_s: float = 0.0
 
     def __or__(self, other: Self) -> Self:
         """Return the union; where both have a value, the other's counts."""
@@ -70,7 +69,6 @@ class Report:
             examples=self.examples | other.examples,
             labels=other.labels or self.labels,
             chosen=other.chosen if other.labels else self.chosen,
-            compile_s=self.compile_s + other.compile_s,
         )
 
     @property

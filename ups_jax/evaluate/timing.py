@@ -1,54 +1,65 @@
-"""Wall time of a forecast."""
+"""Wall time of forecasts and of compilation."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import numpy as np
 
 from ups_jax.arrays import as_float32
-from ups_jax.emulator import Emulator
-from ups_jax.evaluate.batches import cond_of
-from ups_jax.forecast import forecast
+from ups_jax.evaluate.batches import cond_of, padded_rows
 from ups_jax.forecast.base import sample_keys
 from ups_jax.sharding import Mesh, any_process, replicate, shard_batch
-from ups_jax.types import Interrupted, Key, Params, Trajectories
+from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 REPEATS = 3
 MAX_SECONDS = 2.0
 """Seconds of timed rollouts after which no further one is started."""
+COMPILE_EVENTS = "/jax/core/compile/"
+
+
+@contextmanager
+def compile_seconds() -> Iterator[list[float]]:
+    """Collect the seconds that JAX spends on tracing and compiling programs in a block."""
+    seconds: list[float] = []
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        if event.startswith(COMPILE_EVENTS):
+            seconds.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seconds
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def milliseconds(
-    emulator: Emulator,
+    function: Callable[[Params, Array, Array, Key], Any],
     params: Params,
     data: Trajectories,
     key: Key,
     *,
-    forecaster: str,
     batch: int,
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
-    **options: Any,
 ) -> float:
-    """Return the median wall milliseconds a trajectory of a warm, batched P1 rollout.
+    """Return the median wall milliseconds a trajectory of `function(params, u, cond, keys)`.
 
-    All members count; the median is over three rollouts, or fewer where they take seconds.
+    u (b, t, *s, c) is the first batch. The function has run on such a batch before, so nothing is
+    compiled. The median is over three calls, or fewer where they take seconds.
     """
-    u0, cond = data.u[:batch, 0], cond_of(data)[:batch]
-    keys = sample_keys(key, np.arange(len(u0)))
-    u0, cond, keys = shard_batch(mesh, (as_float32(u0), as_float32(cond), keys))
+    index = np.minimum(np.arange(padded_rows(mesh, batch)), len(data) - 1)
+    fields = (as_float32(data.u[index]), as_float32(cond_of(data)[index]))
+    u, cond, keys = shard_batch(mesh, (*fields, sample_keys(key, index)))
     params = replicate(mesh, params)
-    steps, times = data.u.shape[1] - 1, []
-    while len(times) <= REPEATS and not any_process(mesh, sum(times[1:]) >= MAX_SECONDS):
+    times: list[float] = []
+    while len(times) < REPEATS and not any_process(mesh, sum(times) >= MAX_SECONDS):
         if stop():
             raise Interrupted("evaluation")
         began = time.perf_counter()
-        result = forecast(
-            emulator, params, u0, cond, keys, steps=steps, forecaster=forecaster, mesh=mesh,
-            **options,
-        )  # fmt: skip
-        jax.block_until_ready(result.u)
+        jax.block_until_ready(function(params, u, cond, keys))
         times.append(time.perf_counter() - began)
-    return float(np.median(times[1:])) * 1e3 / len(u0)
+    return float(np.median(times)) * 1e3 / len(u)

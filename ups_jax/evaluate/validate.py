@@ -12,8 +12,9 @@ from ups_jax.arrays import as_float32, safe_ratio, spatial_axes
 from ups_jax.data import sample_windows
 from ups_jax.emulator import Emulator
 from ups_jax.evaluate.batches import cond_of, floor_of, map_batches
+from ups_jax.evaluate.statistics import point_statistics, table_of
 from ups_jax.forecast import Forecast, forecast
-from ups_jax.metrics import METRICS, crps, nrmse
+from ups_jax.metrics import METRICS, crps
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh, fold_in_device, mean_over_samples, replicate, to_host
 from ups_jax.types import Array, BoundStage, Interrupted, Key, Params, Trajectories
@@ -40,13 +41,12 @@ def validator(
     The function raises Interrupted if `stop()` is true.
     """
     measure = lookup(METRICS, metric, "metric")
-    statistic = partial(measure.statistic, floor=floor_of(data))
-    score = jax.jit(statistic, static_argnums=2)
 
     def validate(params: Params) -> float:
-        errors = _forecast_scores(
-            emulator, params, data, lambda f, true: score(f.u, true, emulator.pde.ndim),
-            forecaster=forecaster, start=start, batch=batch, mesh=mesh, stop=stop, **options,
+        errors = _errors(
+            emulator, params, data,
+            metric=metric, forecaster=forecaster, start=start, batch=batch, mesh=mesh, stop=stop,
+            **options,
         )  # fmt: skip
         return _finite(measure.reduce(errors))
 
@@ -66,11 +66,7 @@ def per_sample_nrmse(
 
     `options` are those of `validator`. Raises Interrupted if `stop()` is true.
     """
-    floor = floor_of(data)
-    errors = _forecast_scores(
-        emulator, params, data, lambda f, true: nrmse(f.u, true, emulator.pde.ndim, floor=floor),
-        forecaster=forecaster, batch=batch, **options,
-    )  # fmt: skip
+    errors = _errors(emulator, params, data, forecaster=forecaster, batch=batch, **options)
     return np.nan_to_num(errors.mean(1), nan=np.inf)
 
 
@@ -90,13 +86,14 @@ def ensemble_validator(
     ndim, floor = emulator.pde.ndim, jnp.sqrt(jnp.mean(floor_of(data) ** 2))
 
     @jax.jit
-    def score(paths: Array, true: Array) -> Array:
+    def score(paths: Array, u: Array) -> Array:
+        true = u[:, 1:]
         size = jnp.sqrt(jnp.mean(true**2, (*spatial_axes(ndim), -1)))
         return safe_ratio(crps(paths, true, ndim), size, floor)
 
     def validate(params: Params) -> float:
         scores = _forecast_scores(
-            emulator, params, data, lambda f, true: score(f.members, true),
+            emulator, params, data, lambda result, u: score(result.members, u),
             forecaster=forecaster, batch=batch, members=members, **options,
         )  # fmt: skip
         return _finite(np.mean(scores))
@@ -135,9 +132,29 @@ def loss_validator(
             if stop():
                 raise Interrupted(f"validation of {stage.name}")
             values.append(to_host(mesh, loss(replicate(mesh, params), *split, i)))
-        return _finite(jnp.mean(jnp.stack(values)))
+        return _finite(np.mean(values))
 
     return validate
+
+
+def _errors(
+    emulator: Emulator,
+    params: Params,
+    data: Trajectories,
+    *,
+    metric: str = "nrmse",
+    start: int = 0,
+    mesh: Mesh | None = None,
+    **options: Any,
+) -> np.ndarray:
+    """Return the statistic of a metric of each trajectory's forecast after frame `start`."""
+    table, floor = table_of({metric: METRICS[metric]}), replicate(mesh, floor_of(data))
+
+    def score(result: Forecast, u: Array) -> Array:
+        values = point_statistics(table, emulator.pde.ndim, start, mesh, floor, result.u, u)
+        return values[metric]
+
+    return _forecast_scores(emulator, params, data, score, start=start, mesh=mesh, **options)
 
 
 def _forecast_scores(
@@ -158,7 +175,7 @@ def _forecast_scores(
     run = partial(forecast, emulator, steps=steps, forecaster=forecaster, mesh=mesh, **options)
 
     def scores(params: Params, u: Array, cond: Array, keys: Key) -> Array:
-        return score(run(params, u[:, start], cond, keys), u[:, start + 1 :])
+        return score(run(params, u[:, start], cond, keys), u)
 
     return map_batches(
         scores, params, data, jax.random.key(0), batch=min(batch, len(data)), mesh=mesh, stop=stop,

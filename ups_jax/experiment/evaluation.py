@@ -150,7 +150,7 @@ def _partial_report(report: Report, part: Ensembles | SearchAnalysis) -> Report:
         if "/paired/" in key and FORECASTERS[key.split("/")[1]].stochastic:
             scalars[key.replace("/paired/", "/")] = value
     names = tuple(dict.fromkeys(key.split("/")[1] for key in scalars))
-    return replace(report, scalars=scalars, forecasters=names, curves={}, labels=[], compile_s=0.0)
+    return replace(report, scalars=scalars, forecasters=names, curves={}, labels=[])
 
 
 def _ensembles(

@@ -134,13 +134,13 @@ def forecast(
     if steps < 1:
         raise ValueError(f"steps is {steps}; a forecast needs at least one")
     require_trained(forecaster, params)
-    _check_options(forecaster, options)
     # Numbers and names are static: another number of members is another program.
-    fixed = tuple(sorted(options.items()))
+    fixed = tuple(sorted(_all_options(forecaster, options).items()))
     u0, cond = as_float32(u0), as_float32(cond)
     keys = key if key.shape else sample_keys(key, np.arange(len(u0)))
     mesh = mesh if mesh is None or len(u0) % mesh.size == 0 else None
-    return _compiled(emulator, run, steps, fixed, mesh, params, u0, cond, keys)
+    own = _own_params(forecaster, params)
+    return _compiled(emulator, run, steps, fixed, mesh, own, u0, cond, keys)
 
 
 def calls_per_step(
@@ -162,12 +162,20 @@ def require_trained(mode: str, trained: Mapping[str, Any]) -> None:
         )
 
 
-def _check_options(mode: str, options: Mapping[str, Any]) -> None:
+def _own_params(mode: str, params: Params) -> Params:
+    """Return the parameters that a forecaster uses: it is not compiled again for more networks."""
+    # A search also uses the network that its config names.
+    names = params if mode == "ttc" else ("stats", *FORECASTERS[mode].stages)
+    return {name: params[name] for name in names if name in params}
+
+
+def _all_options(mode: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a forecaster's options and the defaults of all others, after checks."""
     parameters = inspect.signature(FORECASTERS[mode].run).parameters.values()
-    known = [p.name for p in parameters if p.default is not p.empty]
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     for name, value in options.items():
-        if name not in known:
-            allowed = ", ".join(known) or "none"
+        if name not in defaults:
+            allowed = ", ".join(defaults) or "none"
             raise ValueError(f"forecaster {mode!r} has no option {name!r}; allowed: {allowed}")
         if name == "sampler":
             lookup(SAMPLERS, value, "sampler")
@@ -175,6 +183,7 @@ def _check_options(mode: str, options: Mapping[str, Any]) -> None:
             raise ValueError(f"temperature is {value}; noise is scaled by a number of at least 0")
         elif name in COUNT_OPTIONS and value is not None and value < 1:
             raise ValueError(f"{name} is {value}; {mode} needs at least one")
+    return defaults | dict(options)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
