@@ -682,6 +682,7 @@ RECIPE_OF_SCHEMA_2 = {
     "fit.operator.steps": 20000,
     "fit.operator.val_every": 4000,
     "eval.nudging_gain": 0.7,
+    "eval.select": "best",
     "fit.ensemble.steps": 1000,
     "fit.ensemble.val_every": 500,
     "fit.control.val_every": 1000,
