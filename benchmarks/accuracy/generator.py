@@ -43,7 +43,7 @@ CELLS, SAVED_STEPS, BATCHES = (256, 512, 1024, 2048), (10, 160), (1, 4, 16, 64)
 def run(options):
     quick = options.quick
     nus, grids = (NUS[1:2], GRIDS[:2]) if quick else (NUS, GRIDS)
-    n, settings = (CPU_CHUNK_SAMPLES, SPECTRAL[:2]) if quick else (SAMPLES, SPECTRAL)
+    n, settings = (SCORED_SAMPLES, SPECTRAL[:2]) if quick else (SAMPLES, SPECTRAL)
     start = {points: first_frames(points, n) for points, _, _ in settings}
     rows, reference = [], {}
     for nu in nus:

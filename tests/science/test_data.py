@@ -69,9 +69,11 @@ def seventy():
 
 
 def test_a_sample_depends_on_key_and_number_only(seventy):
+    one = simulate(BURGERS, jax.random.key(3), n=1, steps=STEPS, cache=False)
     few = simulate(BURGERS, jax.random.key(3), n=3, steps=STEPS, cache=False)
     many = simulate(BURGERS, jax.random.key(3), n=520, steps=STEPS, cache=False)
     more = simulate(BURGERS, jax.random.key(3), n=514, steps=STEPS, cache=False)
+    np.testing.assert_array_equal(one.u, seventy.u[:1])
     np.testing.assert_array_equal(few.u, seventy.u[:3])
     np.testing.assert_array_equal(many.u[:70], seventy.u)
     np.testing.assert_array_equal(many.u[512:514], more.u[512:])
@@ -119,7 +121,8 @@ def test_progress_counts_up_in_the_calling_thread_and_stop_interrupts(tmp_path):
     calls = []
     report = lambda done, n: calls.append((done, n))  # noqa: E731
     simulate(TOY, jax.random.key(0), n=70, steps=2, cache=False, progress=report)
-    assert [n for _, n in calls] == [70] * 3 and sorted(calls) == calls and calls[-1] == (70, 70)
+    assert {n for _, n in calls} == {70} and len(calls) > 2
+    assert sorted(calls) == calls and calls[-1] == (70, 70)
     stops = iter([False, True, True, True])
     with pytest.raises(Interrupted):
         simulate(TOY, jax.random.key(0), n=2000, steps=2, cache=tmp_path, stop=lambda: next(stops))

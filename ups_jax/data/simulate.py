@@ -20,9 +20,11 @@ from ups_jax.sharding import Mesh
 from ups_jax.types import Array, Interrupted, Key, Trajectories
 
 SHARD_SAMPLES = 512
-"""Samples that are drawn, sorted by speed and cached together."""
-CPU_CHUNK_SAMPLES = 32
+"""Samples that are sorted by speed and cached together."""
+CPU_CHUNK_SAMPLES = 4
 """Samples per call on a CPU, where calls run in parallel; an accelerator solves whole shards."""
+CPU_DRAWN_SAMPLES = 32
+"""Initial conditions per call on a CPU; an accelerator draws those of a whole shard."""
 
 
 def simulate(
@@ -135,6 +137,7 @@ class _Solver:
         self.pde = pde
         on_cpu = jax.default_backend() == "cpu"
         self.chunk = CPU_CHUNK_SAMPLES if on_cpu else SHARD_SAMPLES
+        self.drawn = CPU_DRAWN_SAMPLES if on_cpu else SHARD_SAMPLES
         self.workers = min(os.cpu_count() or 1, 4) if on_cpu else 1
         self.generator, self.steps = generator, steps
         self._compiled: dict[Any, Any] = {}
@@ -144,7 +147,7 @@ class _Solver:
         """Trace `draw` and `evolve` for the default device, in float32 whatever JAX's default."""
         with jax.enable_x64(False):
             key = jax.random.key(0, impl=self.generator)
-            index = jnp.arange(SHARD_SAMPLES, dtype=jnp.int32)
+            index = jnp.arange(self.drawn, dtype=jnp.int32)
             draw = jax.jit(_initial_frames(self.pde)).lower(key, index)
             cond, u, _ = draw.out_info
             args = (jax.ShapeDtypeStruct((self.chunk, *x.shape[1:]), x.dtype) for x in (u, cond))
@@ -245,9 +248,11 @@ def _make_shard(
 ) -> dict[str, np.ndarray]:
     """Solve `count` samples from `start` in chunks of similar speed: u, cond, law violations."""
     _check_stop(stop)
-    index = start + np.minimum(np.arange(SHARD_SAMPLES), count - 1)
     draw, evolve = solver.on(device)
-    cond, u, speed = jax.tree.map(np.asarray, draw(key, np.asarray(index, np.int32)))
+    index = start + np.minimum(np.arange(count + -count % solver.drawn), count - 1)
+    batches = np.asarray(index, np.int32).reshape(-1, solver.drawn)
+    drawn = [jax.tree.map(np.asarray, draw(key, batch)) for batch in batches]
+    cond, u, speed = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     order = np.argsort(speed[:count], kind="stable")
     order = np.concatenate([np.full(-count % solver.chunk, order[0]), order])
     chunks = order.reshape(-1, solver.chunk)

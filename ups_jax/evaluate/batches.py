@@ -1,7 +1,6 @@
 """The evaluation loop: a function of batches over a whole split."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ from ups_jax.data import field_std
 from ups_jax.emulator import Emulator
 from ups_jax.forecast import Forecast, forecast
 from ups_jax.forecast.base import sample_keys
-from ups_jax.sharding import Mesh, map_samples, replicate, shard_batch, to_host
+from ups_jax.sharding import Mesh, replicate, shard_batch, to_host
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 Stats = dict[str, np.ndarray]
