@@ -81,11 +81,16 @@ def test_closed_streams_are_opened(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGHUP, 143), (signal.SIGINT, 130)])
 def test_a_closed_terminal_stops_a_run_as_sigterm_does(signum, code):
-    with signals.stop_on_signal() as stop:
-        os.kill(os.getpid(), signum)
-        while not stop():
-            time.sleep(0.01)
-        assert stop.code == code
+    # A suite under nohup ignores SIGHUP.
+    before = signal.signal(signum, signal.default_int_handler)
+    try:
+        with signals.stop_on_signal() as stop:
+            os.kill(os.getpid(), signum)
+            while not stop():
+                time.sleep(0.01)
+            assert stop.code == code
+    finally:
+        signal.signal(signum, before)
 
 
 def test_nohup_is_respected():
