@@ -5,7 +5,7 @@ XLA's cost analysis counts the body of a loop only once.
 
 from collections.abc import Callable
 from functools import partial
-from math import prod
+from math import log2, prod
 from typing import Any
 
 import jax
@@ -58,6 +58,11 @@ def _equation(equation: Any) -> float:
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
         return 2.0 * size * prod(kernel) / kernel[params["dimension_numbers"].rhs_spec[0]]
+    if name == "fft":
+        # 5 n log2 n of a complex transform of n points, half of it for a real one.
+        points = max(prod(x.aval.shape) for x in (equation.invars[0], equation.outvars[0]))
+        real = equation.outvars[0].aval.dtype != equation.invars[0].aval.dtype
+        return (2.5 if real else 5.0) * points * log2(prod(params["fft_lengths"]))
     counts = [_count(jaxpr) for value in params.values() for jaxpr in _inner(value)]
     if not counts:
         return float(size)

@@ -23,6 +23,7 @@ from ups_jax.config.types import KeyType, key_type_of
 from ups_jax.experiment import dry_run
 from ups_jax.experiment.build import build
 from ups_jax.experiment.context import RunOptions, default_workdir
+from ups_jax.experiment.record import fingerprint_updater
 from ups_jax.experiment.reevaluate import EvaluateOptions
 from ups_jax.jobs import cli, commands
 from ups_jax.physics import diagnostics
@@ -64,7 +65,7 @@ def get_config(variant="default"):
 )
 def test_shipped_configs_load_locked_and_bound(name):
     cfg = load(f"{ROOT}/configs/{name}")
-    assert cfg.is_locked and cfg.pde.is_locked and cfg.operator.base == "persistence"
+    assert cfg.is_locked and cfg.pde.is_locked and cfg.operator.base == "identity"
     assert cfg.pde.dt == 0.05 and "cells" not in cfg.pde
 
 
@@ -706,6 +707,18 @@ def test_a_config_of_schema_2_is_the_same_run_under_new_names():
     assert old.schema == 3 and old.stages[-1] == "ensemble" and old.search.source == "ensemble"
     assert old.fit.control.match_flops_of == "ensemble" and old.fit.student.num_rollouts == 256
     assert old.gates.coverage.metric == "eval/ensemble/coverage_90" and old.gates.coverage.min
+
+
+def test_a_config_of_the_older_name_of_the_identity_is_the_same_run():
+    cfg = config.to_dict(load(SMOKE))
+    older = cfg | {"operator": cfg["operator"] | {"base": "persistence"}}
+    assert config.difference(older, cfg) == []
+    row = {"config": older, "seedless_fingerprint": "of the older name"}
+    updated = fingerprint_updater(load(SMOKE))(row)
+    assert updated["seedless_fingerprint"] == config.seedless_fingerprint(load(SMOKE))
+    assert fingerprint_updater(load(SMOKE))(row | {"config": cfg})["seedless_fingerprint"] == (
+        "of the older name"
+    )
 
 
 def test_difference_from_schema_2_uses_the_new_names():

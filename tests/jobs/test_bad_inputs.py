@@ -115,6 +115,7 @@ fit.operator.batch=0 | at least 1
 fit.operator.batch=129 | at most data.train (128)
 fit.operator.lr=0 | positive
 fit.operator.lr=1e300 | at most 1,000
+operator.base=linaer | did you mean 'linear'?
 fit.operator.schedule=cosin | did you mean 'cosine'?
 fit.operator.warmup=400 | warmup is 400
 fit.operator.weight_decay=-1 | at least 0

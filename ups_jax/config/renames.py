@@ -66,6 +66,8 @@ def rename_metric(key: str) -> str:
 def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return a saved config as dotted keys, renamed to schema 3 where it is of schema 2."""
     flat = flatten(saved)
+    if flat.get("operator.base") == "persistence":  # of schema 3 too
+        flat["operator.base"] = "identity"
     if flat.get("schema") != RENAMED_SCHEMA:
         return flat
     renamed = {rename_key(key): value for key, value in flat.items()}

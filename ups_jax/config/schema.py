@@ -46,8 +46,8 @@ FACTORY_SECTIONS = {
             "zero_mean": (False, "remove the mean of the increment"),
             "galilean": (False, "work in the frame moving with the mean flow"),
             "base": (
-                "persistence",
-                "base step that the increment is added to: persistence | solver",
+                "identity",
+                "base step that the increment is added to: identity | linear | solver",
             ),
             "coarsen": (2, "of base=solver: points per cell of its grid"),
             "substeps": (8, "of base=solver: substeps per interval"),

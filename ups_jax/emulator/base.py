@@ -13,11 +13,12 @@ from ups_jax.diffusion import NoiseSchedule
 from ups_jax.models import OPERATORS, Network
 from ups_jax.pde.base import PDE
 from ups_jax.pde.finite_volume import coarse_step
+from ups_jax.pde.spectral import linear_step
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key, Params
 
 BaseStep = Callable[[Array, Array], Array]
-BASE_STEPS = ("persistence", "solver")
+BASE_STEPS = ("identity", "linear", "solver")
 TRANSFORMS = ("asinh", "linear")
 
 
@@ -65,9 +66,10 @@ class SearchSpec(NamedTuple):
 class Emulator:
     """Static functions of one task; parameters are separate, as `stats` and one entry a network.
 
-    The operator adds its increment to the field or, in a hybrid, to `base(u, cond)`: a cheap solver
-    step, which it also receives as input. With `galilean` it sees fields in the frame moving with
-    their mean. With `zero_mean` increments lose their spatial mean: for data that conserve it.
+    The operator adds its increment to the field or, in a hybrid, to `base(u, cond)`: the exact step
+    of the linear part or a cheap solver step, which it also receives as input. With `galilean` it
+    sees fields in the frame moving with their mean. With `zero_mean` increments lose their spatial
+    mean: for data that conserve it.
     `networks` are those of the stages after the operator's, by stage: operators, with
     `noise_channels` of noise where they are stochastic, or denoisers of the operator's residual.
     """
@@ -179,18 +181,26 @@ def _check_shapes(emulator: Emulator) -> None:
 
 
 def base_step(pde: PDE, name: str, *, coarsen: int = 1, substeps: int = 1) -> BaseStep | None:
-    """Return the step that an operator corrects: None for persistence, else a coarse solver step.
+    """Return the step that an operator corrects, None for the identity.
 
-    `coarsen` is the number of points a cell of the solver's grid. Raises ValueError on an unknown
-    name, a PDE without an interval solver, and numbers that do not divide the grid.
+    "linear" is the exact step of the PDE's linear part, "solver" a step on a coarse grid, with
+    `coarsen` points a cell. Raises ValueError on an unknown name, a PDE without a linear part or an
+    interval solver, and numbers that do not divide the grid.
     """
     lookup(dict.fromkeys(BASE_STEPS), name, "operator.base")
-    if name == "persistence":
+    if name == "identity":
         return None
+    if name == "linear":
+        if pde.linear_symbol is None:
+            raise ValueError(
+                f"operator.base is 'linear', but pde {pde.name!r} has no linear_symbol; "
+                "use 'identity'"
+            )
+        return linear_step(pde.linear_symbol, dt=pde.dt, extent=pde.extent)
     if pde.march is None:
         raise ValueError(
             f"operator.base is 'solver', but pde {pde.name!r} has no interval solver; "
-            "use 'persistence'"
+            "use 'identity'"
         )
     if min(coarsen, substeps) < 1 or any(n % coarsen or n // coarsen < 4 for n in pde.points):
         raise ValueError(

@@ -122,6 +122,7 @@ def evaluate(
         examples=_examples(run, data, chosen, mesh=mesh),
         labels=labels,
         chosen=chosen,
+        knows_equation=emulator.base is not None,
     )
 
 

@@ -39,7 +39,8 @@ class Report:
     `curves` holds "<mode>[/p10]/nrmse" (n, t), "<mode>/spectrum" (k,) at the last frame and
     "<mode>/law/<law>" (3, t + 1), the 10th, 50th and 90th percentile of a law's drift;
     `examples` "truth" (m, t + 1, *s, c) and "<mode>" (m, t, *s, c) of the samples `chosen`;
-    `predictions` every P1 forecast (n, t, *s, c), if kept. Reports of one split combine with `|`.
+    `predictions` every P1 forecast (n, t, *s, c), if kept. `knows_equation`: the networks correct a
+    base step that is derived from the equation. Reports of one split combine with `|`.
     """
 
     scalars: dict[str, float]
@@ -55,6 +56,7 @@ class Report:
     labels: list[str] = field(default_factory=list)
     chosen: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     num_seeds: int = 1
+    knows_equation: bool = False
 
     def __or__(self, other: Self) -> Self:
         """Return the union; where both have a value, the other's counts."""
@@ -94,7 +96,9 @@ class Report:
                 first = next((n for n in self.metrics if f"{prefix}{n}" in self.scalars), None)
                 if first is None:
                     continue
+                learned = bool(FORECASTERS[mode].stages)
                 note = FORECASTERS[mode].note
+                note += "; knows the equation" * (learned and self.knows_equation)
                 rows.append([mode, protocol, *self._row(mode, prefix), note])
                 seeds += [
                     [title, protocol, *self._row(mode, prefix, suffix), note]

@@ -77,13 +77,15 @@ def row_of(
 def fingerprint_updater(cfg: Any) -> Callable[[Row], Row]:
     """Return a function that gives a row of older keys the fingerprint of its settings today.
 
-    Rows with the keys of `cfg` keep theirs, as do those whose settings cannot be read any more.
+    Rows with the keys and names of `cfg` keep theirs, as do those whose settings cannot be read
+    any more.
     """
     keys = flatten(config.to_dict(cfg)).keys()
 
     def update(row: Row) -> Row:
         saved = row["config"]
-        if "schema" not in saved or flatten(saved).keys() == keys:
+        values = flatten(saved)
+        if "schema" not in saved or (values.keys() == keys and config.upgrade(saved) == values):
             return row
         try:
             fingerprint = config.seedless_fingerprint(config.from_dict(saved))

@@ -56,6 +56,7 @@ def make(
         step=partial(step, dt=dt, length=length),
         residual=partial(residual, dt=dt, length=length),
         march=partial(march, dt=dt, length=length),
+        linear_symbol=lambda k, velocity: -1j * (k @ velocity)[..., None],
         symmetries=(random_translation(ndim),),
         laws=transport_laws(ndim, mass_tolerance=MASS_TOLERANCE),
         spec=dict(points=points, cells=cells, velocity=velocity, modes=modes, dt=dt, length=length),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.arrays import floor_like, spatial_axes
+from ups_jax.pde.spectral import Symbol
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key, positive
 
@@ -71,6 +72,11 @@ class PDE:
     smallest f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, and 0 for all others. `spec`
     contains the arguments of the factory; with `name` it identifies the PDE.
 
+    `linear_symbol` is the Fourier symbol of the linear part of a periodic PDE, which the base step
+    "linear" integrates exactly. It maps wave vectors k (*k, ndim) and the parameters (p,) of one
+    sample to the growth rates (*k, c or 1) of exp(i k . x): -nu |k|^2 for diffusion, -i v . k for
+    advection. `spectral.derivative_symbol` returns that of constant coefficients.
+
     `boundary` is a name of BOUNDARIES for each axis, by default periodic. A boundary lies half a
     cell outside the first and the last point. "neumann": zero normal derivative, fields are even
     across it; "dirichlet": zero value, odd; "wall": impermeable, where the normal component of a
@@ -94,6 +100,7 @@ class PDE:
     symmetries: tuple[Callable[[Key, Array, Array], tuple[Array, Array]], ...] = ()
     reflection: Callable[[Array], Array] | None = None
     galilean_frame: Callable[[Array], GalileanFrame] | None = None
+    linear_symbol: Symbol | None = None
     convexity: float = 0.0
     laws: Mapping[str, Law] = field(default_factory=dict)
     boundary: tuple[str, ...] = ()

@@ -56,6 +56,7 @@ def make(
         residual=partial(residual, dt=dt, length=length),
         march=partial(march, **solver),
         features=jnp.log10,
+        linear_symbol=lambda k, nu: -nu[0] / jnp.pi * k**2,
         symmetries=(random_translation(1), random_reflection),
         reflection=reflection,
         galilean_frame=partial(galilean_frame, dt=dt, length=length),

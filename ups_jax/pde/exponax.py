@@ -92,6 +92,7 @@ def make(
         sample_keys=_sample_keys,
         symmetries=(random_translation(1), random_reflection),
         reflection=reflection,
+        linear_symbol=lambda k, cond: -nu * k**2,
         convexity=1.0,
         laws=transport_laws(1, mass_tolerance=MASS_TOLERANCE),
         spec=dict(points=points, cells=cells, convection=convection, diffusion=diffusion),

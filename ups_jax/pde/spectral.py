@@ -1,0 +1,57 @@
+"""Fourier space of periodic fields: wave vectors, symbols of derivatives, exact linear steps."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ups_jax.arrays import spatial_axes
+from ups_jax.types import Array
+
+Symbol = Callable[[Array, Array], Array]
+"""Growth rate of a wave exp(i k . x), of one sample: k (*k, ndim), cond (p,) -> (*k, c or 1)."""
+
+
+def wave_vectors(points: tuple[int, ...], extent: tuple[float, ...], dtype: jnp.dtype) -> Array:
+    """Return the wave vector (*k, ndim), in radians per length, of each `rfftn` coefficient."""
+    frequencies = [np.fft.fftfreq] * (len(points) - 1) + [np.fft.rfftfreq]
+    axes = zip(frequencies, points, extent, strict=True)
+    waves = [2 * np.pi * frequency(n, length / n) for frequency, n, length in axes]
+    return jnp.asarray(np.stack(np.meshgrid(*waves, indexing="ij"), -1), dtype)
+
+
+def derivative_symbol(k: Array, coefficients: Sequence[float] | Array) -> Array:
+    """Return the symbol (*k, 1) of the sum over orders j of a_j (d/dx)^j, for each axis of space.
+
+    k (*k, ndim), `coefficients` a (orders,). The term of order 0 is a_0 u in any dimension.
+    """
+    real, imaginary = jnp.zeros_like(k[..., :1]), jnp.zeros_like(k[..., :1])
+    for j, a in enumerate(coefficients):
+        power = jnp.sum(k**j, -1, keepdims=True) / (1 if j else k.shape[-1])
+        signed = (-1) ** (j // 2) * a * power
+        real, imaginary = (real, imaginary + signed) if j % 2 else (real + signed, imaginary)
+    return jax.lax.complex(real, imaginary)
+
+
+def linear_step(
+    symbol: Symbol, *, dt: float, extent: tuple[float, ...]
+) -> Callable[[Array, Array], Array]:
+    """Return the exact step of u_t = L u, L with this symbol: u (..., *s, c), cond (..., p).
+
+    Where the symbol is zero at k = 0, the step conserves the mean exactly. It is exact for fields
+    without the highest wave of an even grid, which has no odd derivative.
+    """
+    axes = spatial_axes(len(extent))
+
+    def step(u: Array, cond: Array) -> Array:
+        points = tuple(u.shape[axis] for axis in axes)
+        k = wave_vectors(points, extent, u.dtype)
+        # An increment: the transform of the field itself would add a rounding error to its mean.
+        growth = jax.vmap(lambda cond: jnp.expm1(dt * symbol(k, cond)))
+        fields = u.reshape(-1, *u.shape[axes[0] :])
+        growths = growth(cond.astype(u.dtype).reshape(len(fields), -1))
+        change = growths * jnp.fft.rfftn(fields, axes=axes)
+        return u + jnp.fft.irfftn(change, points, axes).reshape(u.shape)
+
+    return step
