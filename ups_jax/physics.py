@@ -1,5 +1,6 @@
 """Physics diagnostics of fields, without the truth: laws, spectra, PDE residual, boundary jump."""
 
+from collections.abc import Sequence
 from math import prod
 
 import jax
@@ -34,7 +35,8 @@ def diagnostics(
     """Physics metrics of a forecast: initial (b, *s, c), frames (b, t, *s, c) -> each (b, t).
 
     The keys are `Law.metric` (the maximum of the laws that share it), `boundary_jump`,
-    `pde_residual` and `floored`, 1 where the initial frame is below the `floor` of `law_floor`. All
+    `pde_residual` and `floored`, 1 where the initial frame is below the `floor` of `law_floor`.
+    There is no `boundary_jump` without a periodic axis. All
     values are relative to the initial frame, and zero is best. A shock at the boundary or a coarse
     grid makes the value of the truth positive, so report it as a reference.
     """
@@ -45,7 +47,10 @@ def diagnostics(
         shared = values.get(law.metric)
         values[law.metric] = value if shared is None else jnp.maximum(shared, value)
         low |= is_floored(law.scale(initial), law_floor(law, initial, floor, pde.ndim))
-    values["boundary_jump"] = boundary_jump(initial, frames, pde.ndim, floor=floor)
+    if any(pde.periodic):
+        values["boundary_jump"] = boundary_jump(
+            initial, frames, pde.ndim, floor=floor, periodic=pde.periodic
+        )
     residual = pde_residual(pde, initial, frames, cond, floor=floor)
     values["pde_residual"] = residual
     values["floored"] = jnp.broadcast_to(low[..., None], residual.shape).astype(residual.dtype)
@@ -55,19 +60,30 @@ def diagnostics(
 def diagnostic_names(pde: PDE) -> list[str]:
     """List the keys of `diagnostics`, without computing any."""
     laws = (law.metric for law in pde.laws.values())
-    return list(dict.fromkeys([*laws, "boundary_jump", "pde_residual", "floored"]))
+    jump = ["boundary_jump"] if any(pde.periodic) else []
+    return list(dict.fromkeys([*laws, *jump, "pde_residual", "floored"]))
 
 
-def boundary_jump(initial: Array, frames: Array, ndim: int, *, floor: Array | float = 0.0) -> Array:
+def boundary_jump(
+    initial: Array,
+    frames: Array,
+    ndim: int,
+    *,
+    floor: Array | float = 0.0,
+    periodic: Sequence[bool] = (),
+) -> Array:
     """|first - last cell| across the periodic boundary over the initial frame's RMS. -> (b, t).
 
-    RMS along the boundary in two dimensions; mean over axes and channels.
+    RMS along the boundary in two dimensions; mean over the `periodic` axes, all by default, and
+    over channels.
     """
     jumps = []
-    for axis in spatial_axes(ndim):
+    for axis, free in zip(spatial_axes(ndim), periodic or (True,) * ndim, strict=True):
+        if not free:
+            continue
         first, last = (jnp.take(frames, jnp.array([i]), axis) for i in (0, frames.shape[axis] - 1))
         jumps.append(rms(first - last, ndim))
-    jump = sum(jumps[1:], jumps[0]) / ndim
+    jump = sum(jumps[1:], jumps[0]) / len(jumps)
     return jnp.mean(safe_ratio(jump, rms(initial, ndim)[..., None, :], floor), -1)
 
 
@@ -84,18 +100,26 @@ def pde_residual(
     return jnp.mean(safe_ratio(size, rms(initial, pde.ndim)[..., None, :], floor), -1)
 
 
-def energy_spectrum(u: Array, ndim: int) -> Array:
+def energy_spectrum(u: Array, ndim: int, *, boundary: Sequence[str] = ()) -> Array:
     """Energy at each integer wavenumber k, summed over channels: (..., *s, c) -> (..., k).
 
     The sum over k is the mean energy: half the spatial mean of u^2, summed over channels
     (Parseval). In two dimensions a wavenumber is a ring k <= |k| < k + 1, in periods of each axis.
+    Between boundaries that are not periodic, u is extended as by `finite_volume.extend`: half
+    periods fit, and k includes those of k + 1/2.
     """
     axes = spatial_axes(ndim)
+    boundary = boundary or ("periodic",) * ndim
+    periodic = [name == "periodic" for name in boundary]
+    shells, count = wavenumber_shells(u.shape[-1 - ndim : -1], periodic=periodic)
+    for axis, name in zip(axes, boundary, strict=True):
+        if name != "periodic":
+            mirrored = jnp.flip(u, axis)
+            u = jnp.concatenate([u, -mirrored if name == "dirichlet" else mirrored], axis)
     shape = u.shape[-1 - ndim : -1]
     power = jnp.sum(jnp.square(jnp.abs(jnp.fft.fftn(u, axes=axes) / prod(shape))), -1)
     half = 0.5 * power.reshape(*power.shape[:-ndim], -1)
-    shell, count = wavenumber_shells(shape)
-    return jnp.zeros((*half.shape[:-1], count), half.dtype).at[..., shell.ravel()].add(half)
+    return jnp.zeros((*half.shape[:-1], count), half.dtype).at[..., shells.ravel()].add(half)
 
 
 def law_values(pde: PDE, frames: Array) -> dict[str, Array]:

@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ups_jax.arrays import spatial_axes
 from ups_jax.data import cache as store
 from ups_jax.data.checks import SolverOutput, check_solver_output
 from ups_jax.pde.base import PDE
+from ups_jax.pde.finite_volume import restrict
 from ups_jax.sharding import Mesh
 from ups_jax.types import Array, Interrupted, Key, Trajectories
 
@@ -40,7 +42,8 @@ def simulate(
 ) -> Trajectories:
     """Return `n` trajectories of `steps` saved intervals: u (n, steps + 1, *s, c) float32.
 
-    Solved on `pde.cells` and saved at `pde.points`. Sample i is a function of `key` and i, bit by
+    Solved on `pde.cells` and saved at `pde.points`: every so many cells along periodic axes, their
+    means along others. Sample i is a function of `key` and i, bit by
     bit, for every `n` and every mesh. `cache`: a folder, None for `$UPS_DATA` or
     `~/.cache/ups_jax/data`, or False. The local devices of `mesh` solve shards in parallel. Several
     processes start at different shards and share those in a common cache. `progress(done, n)` is
@@ -204,10 +207,21 @@ def _initial_frames(pde: PDE) -> Callable[[Key, Array], tuple[Array, Array, Arra
 
 def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
     """Return `evolve(u, cond)`: initial frames (b, *cells, c), cond (b, p) -> SolverOutput."""
-    saved = (..., *(slice(None, None, k) for k in _cell_strides(pde)), slice(None))
+    factors, axes = _cell_strides(pde), spatial_axes(pde.ndim)
+    strides = [k if free else 1 for k, free in zip(factors, pde.periodic, strict=True)]
+    saved = (..., *(slice(None, None, k) for k in strides), slice(None))
+    # Every second cell would lie off the centre between two boundaries; means of cells do not.
+    averaged = [
+        (k, axis)
+        for k, axis, free in zip(factors, axes, pde.periodic, strict=True)
+        if k > 1 and not free
+    ]
 
     def frame(u: Array) -> tuple[Array, dict[str, Array]]:
-        return u[saved], {name: law.value(u) for name, law in pde.laws.items()}
+        points = u[saved]
+        for factor, axis in averaged:
+            points = restrict(points, factor, axis)
+        return points, {name: law.value(u) for name, law in pde.laws.items()}
 
     def evolve(u: Array, cond: Array) -> SolverOutput:
         def body(u: Array, _: None) -> tuple[Array, tuple[Array, dict[str, Array]]]:

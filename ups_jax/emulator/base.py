@@ -207,7 +207,9 @@ def base_step(pde: PDE, name: str, *, coarsen: int = 1, substeps: int = 1) -> Ba
             f"operator.coarsen is {coarsen} and operator.substeps {substeps}; both must be at "
             f"least 1, and coarsen must divide pde.points {pde.points} into 4 cells or more"
         )
-    return coarse_step(pde.march, factor=coarsen, substeps=substeps, points=pde.points)
+    return coarse_step(
+        pde.march, factor=coarsen, substeps=substeps, points=pde.points, boundary=pde.boundary
+    )
 
 
 def residual_scales(emulator: Emulator) -> tuple[str, ...]:

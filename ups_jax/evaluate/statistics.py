@@ -66,7 +66,7 @@ def physics_statistics(
         return {
             **{f"physics/{name}": value for name, value in checks.items()},
             **{f"law/{name}": value - value[:, :1] for name, value in laws.items()},
-            "spectrum": physics.energy_spectrum(path[:, -1], pde.ndim),
+            "spectrum": physics.energy_spectrum(path[:, -1], pde.ndim, boundary=pde.boundary),
         }
 
     return map_samples(mesh, share)(floor, u, path, cond)

@@ -45,6 +45,11 @@ def build(cfg: Any) -> Emulator:
         raise ValueError(
             f"ensemble.antithetic is true, but pde {pde.name!r} has no reflection; set it to false"
         )
+    if cfg.data.observed_stride is not None and not all(pde.periodic):
+        raise ValueError(
+            f"data.observed_stride is {cfg.data.observed_stride}, but its interpolation needs "
+            f"periodic axes and pde {pde.name!r} has boundary {pde.boundary}; set it to none"
+        )
     base = base_step(
         pde,
         spec.get("base", BASE_STEPS[0]),

@@ -22,6 +22,7 @@ MAX_SUBSTEPS = 1_000_000
 BOUNDARIES = ("periodic", "neumann", "dirichlet", "wall")
 """Boundary conditions of a space axis; all but the first are at both of its ends."""
 Step = Callable[[Array, Array], Array]
+Symmetry = Callable[[Key, Array, Array], tuple[Array, Array]]
 
 
 class GalileanFrame(NamedTuple):
@@ -97,7 +98,7 @@ class PDE:
     march: Callable[[Array, Array, int], Array] | None = None
     features: Callable[[Array], Array] = lambda cond: cond
     sample_keys: Callable[[Key, Array], tuple[Key, Key]] = sample_keys
-    symmetries: tuple[Callable[[Key, Array, Array], tuple[Array, Array]], ...] = ()
+    symmetries: tuple[Symmetry, ...] = ()
     reflection: Callable[[Array], Array] | None = None
     galilean_frame: Callable[[Array], GalileanFrame] | None = None
     linear_symbol: Symbol | None = None
@@ -116,6 +117,10 @@ class PDE:
         if len(boundary) != self.ndim:
             raise ValueError(
                 f"boundary is {boundary} on {self.ndim} space axes; expected one name for each axis"
+            )
+        if self.galilean_frame is not None and set(boundary) != {"periodic"}:
+            raise ValueError(
+                f"a Galilean frame moves fields through the boundary {boundary}; drop it"
             )
         object.__setattr__(self, "boundary", boundary)
 
@@ -178,24 +183,34 @@ def repeat_step(step: Step, n: int) -> Step:
     return run
 
 
-def random_translation(ndim: int) -> Callable[[Key, Array, Array], tuple[Array, Array]]:
-    """Return a random translation by grid points: a symmetry of homogeneous periodic PDEs."""
+def random_translation(ndim: int, *, periodic: Sequence[bool] = ()) -> Symmetry:
+    """Return a random translation by grid points: a symmetry of homogeneous PDEs.
+
+    Axes that are not `periodic` are not shifted; all are by default.
+    """
 
     def translate(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
         """Shift all frames of one window u (t, *s, c) by the same random number of points."""
-        for k, axis in zip(jax.random.split(key, ndim), spatial_axes(ndim), strict=True):
-            u = jnp.roll(u, jax.random.randint(k, (), 0, u.shape[axis], jnp.int32), axis)
+        shifted = periodic or (True,) * ndim
+        keys = jax.random.split(key, ndim)
+        for k, axis, free in zip(keys, spatial_axes(ndim), shifted, strict=True):
+            if free:
+                u = jnp.roll(u, jax.random.randint(k, (), 0, u.shape[axis], jnp.int32), axis)
         return u, cond
 
     return translate
 
 
-def wavenumber_shells(points: tuple[int, ...]) -> tuple[np.ndarray, int]:
+def wavenumber_shells(
+    points: tuple[int, ...], *, periodic: Sequence[bool] = ()
+) -> tuple[np.ndarray, int]:
     """Return the integer radial wavenumber (*s) of each `fftn` coefficient, and their number.
 
-    In two dimensions a wavenumber is a ring k <= |k| < k + 1, in periods of each axis.
+    In two dimensions a wavenumber is a ring k <= |k| < k + 1, in periods of each axis. Axes that
+    are not `periodic` are extended to twice their points; all are periodic by default.
     """
-    waves = [np.fft.fftfreq(n, 1 / n) for n in points]
+    extended = [1 if free else 2 for free in periodic or (True,) * len(points)]
+    waves = [np.fft.fftfreq(n * m, 1 / n) for n, m in zip(points, extended, strict=True)]
     squares = sum(wave**2 for wave in np.meshgrid(*waves, indexing="ij"))
     shell = np.floor(np.sqrt(squares) + 1e-9).astype(int)
     return shell, int(shell.max()) + 1

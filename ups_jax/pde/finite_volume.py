@@ -1,6 +1,6 @@
-"""Finite volumes on periodic grids: slope limiters, fluxes, SSP Runge-Kutta, exact diffusion."""
+"""Finite volumes: ghost cells, slope limiters, fluxes, SSP Runge-Kutta, exact diffusion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -31,16 +31,49 @@ def monotonized_central(a: Array, b: Array) -> Array:
 LIMITERS = {"minmod": minmod, "mc": monotonized_central}
 
 
+def extend(
+    u: Array, width: int, axis: int, boundary: str = "periodic", sign: Array | float = 1.0
+) -> Array:
+    """Add `width` ghost cells at both ends of `axis`; `boundary` is a name of `base.BOUNDARIES`.
+
+    Beyond a boundary the cells are mirrored, at "dirichlet" with the opposite sign. The mirrored
+    cells are multiplied by `sign`: -1 for the normal component of a velocity at a wall.
+    """
+    n, at = u.shape[axis], axis % u.ndim
+    first = jax.lax.slice_in_dim(u, 0, width, axis=at)
+    last = jax.lax.slice_in_dim(u, n - width, n, axis=at)
+    if boundary == "periodic":
+        return jnp.concatenate([last, u, first], at)
+    factor = -sign if boundary == "dirichlet" else sign
+    return jnp.concatenate([factor * jnp.flip(first, at), u, factor * jnp.flip(last, at)], at)
+
+
+def laplacian(u: Array, dx: Sequence[float], boundary: Sequence[str]) -> Array:
+    """Second differences of u (..., *s, c) along every space axis, over the cell widths squared."""
+    total = jnp.zeros_like(u)
+    for axis, width, name in zip(spatial_axes(len(dx)), dx, boundary, strict=True):
+        slope = jnp.diff(extend(u, 1, axis, name), axis=axis)
+        total = total + jnp.diff(slope, axis=axis) / width**2
+    return total
+
+
 def face_states(
-    u: Array, limiter: Callable[[Array, Array], Array], axis: int
+    u: Array,
+    limiter: Callable[[Array, Array], Array],
+    axis: int,
+    boundary: str = "periodic",
+    sign: Array | float = 1.0,
 ) -> tuple[Array, Array]:
-    """MUSCL states left and right of each of the n+1 faces of n cells along `axis`."""
+    """MUSCL states left and right of each of the n+1 faces of n cells along `axis`.
+
+    `boundary` and `sign` are those of `extend`.
+    """
     n = u.shape[axis]
 
     def part(v: Array, start: int, stop: int) -> Array:
         return jax.lax.slice_in_dim(v, start, stop, axis=axis % v.ndim)
 
-    v = jnp.concatenate([part(u, n - 2, n), u, part(u, 0, 2)], axis)
+    v = extend(u, 2, axis, boundary, sign)
     jump = part(v, 1, n + 4) - part(v, 0, n + 3)
     half = 0.5 * limiter(part(jump, 0, n + 2), part(jump, 1, n + 3))
     cell = part(v, 1, n + 3)
@@ -53,9 +86,11 @@ def flux_difference(
     *,
     limiter: Callable[[Array, Array], Array] = monotonized_central,
     axis: int = -1,
+    boundary: str = "periodic",
+    sign: Array | float = 1.0,
 ) -> Array:
     """F_{i+1/2} - F_{i-1/2} along `axis`, the numerical flux taken of MUSCL states; like u."""
-    face = flux(*face_states(u, limiter, axis))
+    face = flux(*face_states(u, limiter, axis, boundary, sign))
     n, at = u.shape[axis], axis % u.ndim
     return jax.lax.slice_in_dim(face, 1, n + 1, axis=at) - jax.lax.slice_in_dim(face, 0, n, axis=at)
 
@@ -72,11 +107,12 @@ def restrict(u: Array, factor: int, axis: int) -> Array:
     return jnp.mean(u.reshape(parts), at + 1)
 
 
-def prolong(u: Array, factor: int, axis: int) -> Array:
+def prolong(u: Array, factor: int, axis: int, boundary: str = "periodic") -> Array:
     """Split each cell along `axis` into `factor` cells on its limited slope; keeps cell means."""
     at = axis % u.ndim
-    ahead = jnp.roll(u, -1, at) - u
-    slope = jnp.expand_dims(monotonized_central(jnp.roll(ahead, 1, at), ahead), at + 1)
+    jump = jnp.diff(extend(u, 1, at, boundary), axis=at)
+    sides = [jax.lax.slice_in_dim(jump, i, i + u.shape[at], axis=at) for i in (0, 1)]
+    slope = jnp.expand_dims(monotonized_central(*sides), at + 1)
     offset = (jnp.arange(factor, dtype=u.dtype) + 0.5) / factor - 0.5
     offset = offset.reshape(*(1,) * (at + 1), factor, *(1,) * (u.ndim - 1 - at))
     fine = jnp.expand_dims(u, at + 1) + slope * offset
@@ -89,6 +125,7 @@ def coarse_step(
     factor: int,
     substeps: int,
     points: tuple[int, ...],
+    boundary: Sequence[str],
 ) -> Callable[[Array, Array], Array]:
     """Return a step of u (..., *s, c) that restricts to a coarser grid, marches and prolongs.
 
@@ -101,8 +138,8 @@ def coarse_step(
         for axis in axes:
             u = restrict(u, factor, axis)
         u = march(u, cond, substeps * refinement)
-        for axis in axes:
-            u = prolong(u, factor, axis)
+        for axis, name in zip(axes, boundary, strict=True):
+            u = prolong(u, factor, axis, name)
         return u
 
     return step

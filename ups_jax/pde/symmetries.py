@@ -1,0 +1,57 @@
+"""Random reflections and transpositions of windows: the symmetries of isotropic PDEs."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from ups_jax.arrays import per_channel, spatial_axes
+from ups_jax.pde.base import Symmetry
+from ups_jax.types import Array, Key
+
+
+def reflection(axis: int, signs: Sequence[float]) -> Callable[[Array], Array]:
+    """Return the map x -> -x along a negative `axis`; it multiplies the channels by `signs`."""
+
+    def reflect(u: Array) -> Array:
+        return jnp.flip(u, axis) * per_channel(jnp.asarray(signs, u.dtype), u)
+
+    return reflect
+
+
+def transposition(order: Sequence[int], signs: Sequence[float]) -> Callable[[Array], Array]:
+    """Return the map that swaps x and y, then takes the channels in `order` times `signs`."""
+
+    def transpose(u: Array) -> Array:
+        swapped = jnp.swapaxes(u, -3, -2)[..., jnp.array(order)]
+        return swapped * per_channel(jnp.asarray(signs, u.dtype), u)
+
+    return transpose
+
+
+def at_random(change: Callable[[Array], Array]) -> Symmetry:
+    """Return the symmetry that changes all frames of a window with probability one half."""
+
+    def symmetry(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
+        return jnp.where(jax.random.bernoulli(key, jnp.float32(0.5)), change(u), u), cond
+
+    return symmetry
+
+
+def isotropic(
+    points: tuple[int, ...],
+    signs: Sequence[Sequence[float]],
+    order: Sequence[int] | None = None,
+    transposed: Sequence[float] | None = None,
+) -> tuple[Symmetry, ...]:
+    """Return the reflections along every axis, and on square grids the transposition.
+
+    Channels change sign by `signs[axis]` in a reflection; a transposition takes them in `order`
+    and multiplies them by `transposed`. By default they keep their order and sign.
+    """
+    axes, channels = spatial_axes(len(points)), len(signs[0])
+    found = [at_random(reflection(axis, s)) for axis, s in zip(axes, signs, strict=True)]
+    if len(points) == 2 and points[0] == points[1]:
+        swap = transposition(order or range(channels), transposed or (1.0,) * channels)
+        found.append(at_random(swap))
+    return tuple(found)
