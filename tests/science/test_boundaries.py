@@ -148,3 +148,10 @@ def test_points_between_walls_are_means_of_cells():
         replace(channel, points=(8, 8)), jax.random.key(0), n=1, steps=1, cache=False
     ).u[0, 0]
     np.testing.assert_allclose(u, fine[::2].reshape(4, 4, 2, 1).mean(2), atol=1e-6)
+
+
+def test_data_begin_after_the_warmup():
+    pde = PDES["advection"](points=16, cells=16)
+    late = simulate(replace(pde, warmup=3), jax.random.key(0), n=2, steps=2, cache=False)
+    whole = simulate(pde, jax.random.key(0), n=2, steps=5, cache=False)
+    np.testing.assert_allclose(late.u, whole.u[:, 3:], atol=1e-6)

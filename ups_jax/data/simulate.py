@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.arrays import spatial_axes
 from ups_jax.data import cache as store
 from ups_jax.data.checks import SolverOutput, check_solver_output
-from ups_jax.pde.base import PDE
-from ups_jax.pde.finite_volume import restrict
+from ups_jax.pde.base import PDE, repeat_step
+from ups_jax.pde.finite_volume import thin
 from ups_jax.sharding import Mesh
 from ups_jax.types import Array, Interrupted, Key, Trajectories
 
@@ -207,21 +206,11 @@ def _initial_frames(pde: PDE) -> Callable[[Key, Array], tuple[Array, Array, Arra
 
 def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
     """Return `evolve(u, cond)`: initial frames (b, *cells, c), cond (b, p) -> SolverOutput."""
-    factors, axes = _cell_strides(pde), spatial_axes(pde.ndim)
-    strides = [k if free else 1 for k, free in zip(factors, pde.periodic, strict=True)]
-    saved = (..., *(slice(None, None, k) for k in strides), slice(None))
-    # Every second cell would lie off the centre between two boundaries; means of cells do not.
-    averaged = [
-        (k, axis)
-        for k, axis, free in zip(factors, axes, pde.periodic, strict=True)
-        if k > 1 and not free
-    ]
+    strides = _cell_strides(pde)
 
     def frame(u: Array) -> tuple[Array, dict[str, Array]]:
-        points = u[saved]
-        for factor, axis in averaged:
-            points = restrict(points, factor, axis)
-        return points, {name: law.value(u) for name, law in pde.laws.items()}
+        values = {name: law.value(u) for name, law in pde.laws.items()}
+        return thin(u, strides, pde.periodic), values
 
     def evolve(u: Array, cond: Array) -> SolverOutput:
         def body(u: Array, _: None) -> tuple[Array, tuple[Array, dict[str, Array]]]:
@@ -231,6 +220,7 @@ def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
         def join(first: Array, rest: Array) -> Array:
             return jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, 1)
 
+        u = repeat_step(pde.step, pde.warmup)(u, cond) if pde.warmup else u
         later = jax.lax.scan(body, u, None, length=steps)[1]
         frames, values = jax.tree.map(join, frame(u), later)
         return SolverOutput(frames, values, {name: law.scale(u) for name, law in pde.laws.items()})

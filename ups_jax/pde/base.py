@@ -65,13 +65,14 @@ class PDE:
     `step` advances a field by one interval `dt` on any grid. `march` does so in a given number of
     equal substeps, whether they are stable or not, and is differentiable. `initial` draws an
     initial condition on a grid of `cells`, `sample_cond` draws PDE parameters, and `sample_keys`
-    derives the two keys of sample i. `residual` is the pointwise balance of two frames one `dt`
-    apart. `features` maps PDE parameters to network inputs. `symmetries` are random
-    transformations of a window and its parameters that commute with the solver. `reflection` is a
-    symmetry of fields (..., *s, c) that is its own inverse, at all parameters. `galilean_frame`
-    gives the frame that moves with a field's mean, for Galilean-invariant PDEs. `convexity` is the
-    smallest f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, and 0 for all others. `spec`
-    contains the arguments of the factory; with `name` it identifies the PDE.
+    derives the two keys of sample i. The first frame of data is `warmup` steps later. `residual` is
+    the pointwise balance of two frames one `dt` apart. `features` maps PDE parameters to network
+    inputs. `symmetries` are random transformations of a window and its parameters that commute with
+    the solver. `reflection` is a symmetry of fields (..., *s, c) that is its own inverse, at all
+    parameters. `galilean_frame` gives the frame that moves with a field's mean, for
+    Galilean-invariant PDEs. `convexity` is the smallest f'' of a PDE u_t + f(u)_x = nu u_xx in one
+    dimension, and 0 for all others. `spec` contains the arguments of the factory; with `name` it
+    identifies the PDE.
 
     `linear_symbol` is the Fourier symbol of the linear part of a periodic PDE, which the base step
     "linear" integrates exactly. It maps wave vectors k (*k, ndim) and the parameters (p,) of one
@@ -98,6 +99,7 @@ class PDE:
     march: Callable[[Array, Array, int], Array] | None = None
     features: Callable[[Array], Array] = lambda cond: cond
     sample_keys: Callable[[Key, Array], tuple[Key, Key]] = sample_keys
+    warmup: int = 0
     symmetries: tuple[Symmetry, ...] = ()
     reflection: Callable[[Array], Array] | None = None
     galilean_frame: Callable[[Array], GalileanFrame] | None = None

@@ -107,6 +107,19 @@ def restrict(u: Array, factor: int, axis: int) -> Array:
     return jnp.mean(u.reshape(parts), at + 1)
 
 
+def thin(u: Array, factors: Sequence[int], periodic: Sequence[bool]) -> Array:
+    """Return u (..., *s, c) on grids coarser by `factors`: every k-th cell, or means.
+
+    Means are taken along axes that are not periodic, where the first of every two cells would lie
+    off the centre between the boundaries.
+    """
+    strides = [k if free else 1 for k, free in zip(factors, periodic, strict=True)]
+    u = u[(..., *(slice(None, None, k) for k in strides), slice(None))]
+    for axis, factor, stride in zip(spatial_axes(len(factors)), factors, strides, strict=True):
+        u = restrict(u, factor, axis) if factor > stride else u
+    return u
+
+
 def prolong(u: Array, factor: int, axis: int, boundary: str = "periodic") -> Array:
     """Split each cell along `axis` into `factor` cells on its limited slope; keeps cell means."""
     at = axis % u.ndim

@@ -16,6 +16,7 @@ from ups_jax.pde.base import (
     transport_laws,
 )
 from ups_jax.pde.burgers import galilean_frame, random_reflection, reflection
+from ups_jax.pde.etdrk import coefficients, etdrk4
 from ups_jax.types import Array, Key
 
 MAX_SUBSTEP = 1 / 16
@@ -28,8 +29,6 @@ SPIN_UP_TIME = 50.0
 """Time from random waves to the attractor; spectra are stationary to a few per cent after 40."""
 MAX_INITIAL_WAVENUMBER = 0.8
 """Largest wavenumber of the random waves; all of them grow."""
-CONTOUR_POINTS = 32
-"""Quadrature points on the upper half of the contour of the ETDRK4 coefficients."""
 
 
 def make(
@@ -98,24 +97,14 @@ def step(u: Array, cond: Array, *, dt: float, length: float) -> Array:
 def march(u: Array, cond: Array, count: int, *, dt: float, length: float) -> Array:
     """Advance u (..., x, 1) by dt in `count` equal substeps of ETDRK4; differentiable.
 
-    -u_xx - u_xxxx is integrated exactly and the flux by a fourth-order Runge-Kutta method. Cox and
-    Matthews (2002), eq. 26-29.
+    -u_xx - u_xxxx is integrated exactly.
     """
     v = u[..., 0]
-    table = jnp.asarray(_etdrk4(v.shape[-1], dt / count, length), v.dtype)
-    full, half, inner, first, middle, last = table.reshape(6, *(1,) * (v.ndim - 1), -1)
-    nonlinear = partial(_transport, points=v.shape[-1], length=length)
-
-    def body(w: Array, _: None) -> tuple[Array, None]:
-        at_w = nonlinear(w)
-        a = half * w + inner * at_w
-        at_a = nonlinear(a)
-        at_b = nonlinear(half * w + inner * at_a)
-        at_c = nonlinear(half * a + inner * (2 * at_b - at_w))
-        return full * w + first * at_w + 2 * middle * (at_a + at_b) + last * at_c, None
-
+    rates = coefficients(_growth(v.shape[-1], length), dt / count)
+    table = jnp.asarray(rates, v.dtype).reshape(6, *(1,) * (v.ndim - 1), -1)
     start = jnp.fft.rfft(v, norm="forward")
-    end = jax.lax.scan(body, start, None, length=count)[0]
+    nonlinear = partial(_transport, points=v.shape[-1], length=length)
+    end = etdrk4(start, nonlinear, table, count)
     # The increment has exactly zero mean; transforming u itself would double the drift.
     return u + jnp.fft.irfft(end - start, v.shape[-1], norm="forward")[..., None]
 
@@ -148,19 +137,3 @@ def _growth(points: int, length: float) -> np.ndarray:
     """Linear growth rates k^2 - k^4 of the waves: (points // 2 + 1,)."""
     wave = 2 * np.pi / length * np.arange(points // 2 + 1)
     return wave**2 - wave**4
-
-
-def _etdrk4(points: int, h: float, length: float) -> np.ndarray:
-    """Coefficients of one substep h: (6, points // 2 + 1) in float64.
-
-    The formulas cancel near zero, so they are averaged over a circle about each h (k^2 - k^4); the
-    upper half suffices for real values. Kassam and Trefethen (2005), section 2.
-    """
-    z = h * _growth(points, length)
-    t = z[:, None] + np.exp(1j * np.pi * (np.arange(CONTOUR_POINTS) + 0.5) / CONTOUR_POINTS)
-    inner = np.expm1(t / 2) / t
-    first = (-4 - t + np.exp(t) * (4 - 3 * t + t**2)) / t**3
-    middle = (2 + t + np.exp(t) * (t - 2)) / t**3
-    last = (-4 - 3 * t - t**2 + np.exp(t) * (4 - t)) / t**3
-    means = [h * part.mean(-1).real for part in (inner, first, middle, last)]
-    return np.stack([np.exp(z), np.exp(z / 2), *means])
