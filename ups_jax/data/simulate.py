@@ -41,9 +41,8 @@ def simulate(
 ) -> Trajectories:
     """Return `n` trajectories of `steps` saved intervals: u (n, steps + 1, *s, c) float32.
 
-    Solved on `pde.cells` and saved at `pde.points`: every so many cells along periodic axes, their
-    means along others. Sample i is a function of `key` and i, bit by
-    bit, for every `n` and every mesh. `cache`: a folder, None for `$UPS_DATA` or
+    Solved on `pde.cells` and saved at `pde.points` by `thin`. Sample i is a function of `key` and
+    i, bit by bit, for every `n` and mesh. `cache`: a folder, None for `$UPS_DATA` or
     `~/.cache/ups_jax/data`, or False. The local devices of `mesh` solve shards in parallel. Several
     processes start at different shards and share those in a common cache. `progress(done, n)` is
     called after every chunk, `stop()` between chunks. `meta["laws"]` is the largest violation of
@@ -206,11 +205,10 @@ def _initial_frames(pde: PDE) -> Callable[[Key, Array], tuple[Array, Array, Arra
 
 def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
     """Return `evolve(u, cond)`: initial frames (b, *cells, c), cond (b, p) -> SolverOutput."""
-    strides = _cell_strides(pde)
+    strides, periodic = _cell_strides(pde), pde.periodic
 
     def frame(u: Array) -> tuple[Array, dict[str, Array]]:
-        values = {name: law.value(u) for name, law in pde.laws.items()}
-        return thin(u, strides, pde.periodic), values
+        return thin(u, strides, periodic), {name: x.value(u) for name, x in pde.laws.items()}
 
     def evolve(u: Array, cond: Array) -> SolverOutput:
         def body(u: Array, _: None) -> tuple[Array, tuple[Array, dict[str, Array]]]:

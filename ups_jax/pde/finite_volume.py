@@ -40,8 +40,8 @@ def extend(
     cells are multiplied by `sign`: -1 for the normal component of a velocity at a wall.
     """
     n, at = u.shape[axis], axis % u.ndim
-    first = jax.lax.slice_in_dim(u, 0, width, axis=at)
     last = jax.lax.slice_in_dim(u, n - width, n, axis=at)
+    first = jax.lax.slice_in_dim(u, 0, width, axis=at)
     if boundary == "periodic":
         return jnp.concatenate([last, u, first], at)
     factor = -sign if boundary == "dirichlet" else sign
