@@ -82,7 +82,7 @@ def test_a_field_outside_the_invariant_square_breaks_the_law():
     inside, outside = jnp.full((N, N, 2), 1.0), jnp.full((N, N, 2), -2.0)
     assert float(law.value(inside)) == pytest.approx(1.44) and float(law.value(outside)) == 2.0
     corner = jnp.array([[[1.44, -1.44]]]) * jnp.ones((4, 4, 1))
-    assert float(law.value(PDE.step(corner, NONE))) <= 1.44
+    assert float(law.value(PDE.step(corner, NONE))) < 1.44001
 
 
 def test_mistakes_are_named():
