@@ -81,6 +81,11 @@ operator.substeps=1e9 | at most 100
 operator.zzz=1 | unknown key 'operator.zzz'
 operator.name=fno operator.modes=0 | operator.modes is 0
 operator.name=fno operator.layers=1e6 | at most 100
+operator.name=unet operator.channel_mult=1,0 | operator.channel_mult is (1, 0)
+operator.name=unet operator.channel_mult=1,2,2,2,2,2,2,2 | operator: channel_mult halves the grid 7
+operator.name=transformer operator.patch=5 | operator: patch is 5; it must divide the grid
+operator.name=transformer operator.heads=3 | operator: width 64, layers 4, heads 3
+operator.name=fno operator.projection_channel_ratio=-1 | at least 0
 denoiser.width=0 | denoiser.width is 0
 denoiser.blocks=1e6 | denoiser.blocks is 1000000
 diffusion.noise=adm | did you mean 'edm'?

@@ -14,7 +14,7 @@ from ups_jax.data import fit_normalizer
 from ups_jax.emulator import Emulator, fit_statistics, init, step
 from ups_jax.evaluate import validator
 from ups_jax.forecast import FORECASTERS, Forecast, Forecaster, nudged_analysis
-from ups_jax.models import resnet
+from ups_jax.models import OPERATORS
 from ups_jax.pde import PDES
 from ups_jax.types import Interrupted, Trajectories
 
@@ -37,7 +37,7 @@ class Counting(np.ndarray):
 def task():
     """Burgers whose solver runs on the very grid of the data: its forecast is the truth."""
     pde = PDES["burgers"](nu=0.05, points=32, cells=32)
-    net = resnet(ndim=1, channels=1, params=1, width=4, blocks=1, dilations=(1,))
+    net = OPERATORS["resnet"](ndim=1, channels=1, params=1, width=4, blocks=1, dilations=(1,))
     emulator = Emulator(pde, net)
     data = ups.simulate(pde, jax.random.key(0), n=7, steps=14, cache=False)
     params = init(emulator, jax.random.key(1), fit_normalizer(data, pde.features))
@@ -381,7 +381,7 @@ def test_every_metric_of_the_table_is_reported(report):
 
 def test_two_space_dimensions_go_the_same_way():
     pde = PDES["advection"](points=(8, 8), cells=(16, 16))
-    net = resnet(ndim=2, channels=1, params=2, width=4, blocks=1, dilations=(1,))
+    net = OPERATORS["resnet"](ndim=2, channels=1, params=2, width=4, blocks=1, dilations=(1,))
     emulator = Emulator(pde, net)
     data = ups.simulate(pde, jax.random.key(0), n=3, steps=4, cache=False)
     params = init(emulator, jax.random.key(1), fit_normalizer(data, pde.features))

@@ -12,7 +12,7 @@ from ups_jax import optim, stages
 from ups_jax.arrays import FLOOR
 from ups_jax.data import fit_normalizer, sample_windows
 from ups_jax.emulator import Emulator, init, step
-from ups_jax.models import resnet
+from ups_jax.models import OPERATORS
 from ups_jax.pde import PDES
 from ups_jax.pde.advection import exact
 from ups_jax.stages import STAGES, bind
@@ -24,7 +24,7 @@ from ups_jax.types import BoundStage, Interrupted, Trajectories
 def task():
     """Transport on 16 points with its exact solution as data."""
     pde = PDES["advection"](points=16, cells=16, velocity=(1.0, 1.0))
-    net = resnet(ndim=1, channels=1, params=1, width=8, blocks=1, dilations=(1, 2))
+    net = OPERATORS["resnet"](ndim=1, channels=1, params=1, width=8, blocks=1, dilations=(1, 2))
     emulator = Emulator(pde, net)
     keys = jax.random.split(jax.random.key(0), 12)
     cond = jax.vmap(pde.sample_cond)(keys)
@@ -309,7 +309,8 @@ def test_schedules_warm_up_to_the_peak(name):
 def test_muon_turns_hidden_kernels_by_orthogonal_matrices_and_the_rest_by_adam():
     width, lr = 16, 0.5
     keys = jax.random.split(jax.random.key(0), 5)
-    shapes = dict(a=(3, width, width), b=(3, width, width), lift=(5, 1, width), bias=(width,))
+    shapes = dict(a=(3, width, width), b=(3, width // 2, width), lift=(5, 1, width))
+    shapes |= dict(head=(3, width, width), bias=(width,))
     params = {n: jax.random.normal(k, s) for (n, s), k in zip(shapes.items(), keys, strict=False)}
     grads = jax.tree.map(lambda x: jnp.cos(7 * x), params)
     chains = [
@@ -320,14 +321,15 @@ def test_muon_turns_hidden_kernels_by_orthogonal_matrices_and_the_rest_by_adam()
     for name in "ab":
         # The first update is the orthogonal factor of the gradient: Newton and Schulz's five steps
         # leave singular values between 0.7 and 1.2, times 0.2 sqrt(rows).
-        matrix = -np.asarray(turned[name]).reshape(-1, width) / (lr * 0.2 * (3 * width) ** 0.5)
+        rows = 3 * shapes[name][1]
+        matrix = -np.asarray(turned[name]).reshape(rows, width) / (lr * 0.2 * rows**0.5)
         left, _, right = np.linalg.svd(
             np.asarray(grads[name]).reshape(-1, width), full_matrices=False
         )
         inner = left.T @ matrix @ right.T
         assert np.all((np.diag(inner) > 0.65) & (np.diag(inner) < 1.25))
         np.testing.assert_allclose(inner - np.diag(np.diag(inner)), 0, atol=1e-4)
-    for name in ("lift", "bias"):
+    for name in ("lift", "head", "bias"):
         np.testing.assert_allclose(turned[name], adam[name], rtol=1e-4)
 
 

@@ -15,13 +15,24 @@ SHAPES = {1: (32,), 2: (12, 16)}
 SPECS = {
     "resnet": dict(width=6, blocks=2, dilations=(1, 2)),
     "fno": dict(width=6, modes=4, layers=2),
+    "dilated": dict(width=6, dilations=(1, 2)),
+    "fno, factorized": dict(width=6, modes=4, layers=2, factorized=True, norm=True),
+    "unet": dict(width=6, channel_mult=(1, 2)),
+    "transformer": dict(width=8, layers=1, heads=2, patch=4),
 }
+STRIDES = {"unet": 2, "transformer": 4}
+"""Points by which a translation commutes with a network, if not 1."""
 CASES = [(name, ndim) for name in SPECS for ndim in SHAPES]
+
+
+def build(name, **sizes):
+    """Build a network of SPECS; its name ends at the comma."""
+    return OPERATORS[name.partition(",")[0]](channels=2, **sizes, **SPECS[name])
 
 
 @cache
 def make(name, ndim, params=1):
-    network = OPERATORS[name](ndim=ndim, channels=2, params=params, **SPECS[name])
+    network = build(name, ndim=ndim, params=params)
     weights = jax.jit(network.init)(jax.random.key(0))
     # The head and the modulations start at almost nothing: shake everything to see it act.
     rng = np.random.default_rng(1)
@@ -70,7 +81,7 @@ def test_a_convolution_reaches_around_the_seam_by_its_dilation():
 def test_an_operator_commutes_with_translation(name, ndim):
     network, _, weights = make(name, ndim)
     u, cond = batch(ndim)
-    shift = tuple(range(3, 3 + ndim))
+    shift = tuple(STRIDES.get(name, 1) * n for n in range(3, 3 + ndim))
     axes = tuple(range(1, 1 + ndim))
     moved = network.apply(weights, jnp.roll(u, shift, axes), cond)
     still = jnp.roll(network.apply(weights, u, cond), shift, axes)
@@ -127,8 +138,7 @@ def test_same_key_same_weights_with_text_keys_only():
 
 @pytest.mark.parametrize("name, ndim", CASES)
 def test_a_network_with_noise_channels_declares_and_uses_them(name, ndim):
-    spec = dict(ndim=ndim, channels=2, params=1, **SPECS[name])
-    plain, noisy = OPERATORS[name](**spec), OPERATORS[name](noise=3, **spec)
+    plain, noisy = (build(name, ndim=ndim, params=1, noise=noise) for noise in (0, 3))
     assert plain.takes == frozenset() and noisy.takes == {"noise"}
     weights = noisy.init(jax.random.key(0))
     u, cond = batch(ndim)
@@ -142,9 +152,44 @@ def test_a_network_with_hidden_state_is_refused():
         functional(lambda rngs: nnx.BatchNorm(4, rngs=rngs))
 
 
+@pytest.mark.parametrize("shape", [(15,), (9, 15)])
+@pytest.mark.parametrize("name", SPECS)
+def test_odd_grids_are_possible_unless_they_must_be_divided(name, shape):
+    network = build(name, ndim=len(shape), params=0)
+    u = jnp.zeros((*shape, 2))
+
+    def output():
+        return jax.eval_shape(lambda: network.apply(network.init(jax.random.key(0)), u, u[:0, 0]))
+
+    errors = {
+        "unet": r"channel_mult .* grid \(.*\) must be a multiple of 2",
+        "transformer": r"patch is 4; it must divide the grid, \(",
+    }
+    if name in errors:
+        with pytest.raises(ValueError, match=errors[name]):
+            output()
+    else:
+        assert output().shape == u.shape
+
+
+@pytest.mark.parametrize("name", ["dilated", "fno"])
+def test_networks_of_apebench_have_their_size(name):
+    fno = dict(modes=12, width=18, layers=4, projection_channel_ratio=0)
+    spec, size = {"dilated": ({}, 31777), "fno": (fno, 32527)}[name]
+    network = OPERATORS[name](ndim=1, channels=1, params=0, **spec)
+    leaves = jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0)))
+    assert sum(leaf.size for leaf in leaves) == size
+
+
 def test_sizes_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="width 0"):
         OPERATORS["resnet"](ndim=1, channels=1, params=1, width=0)
+    with pytest.raises(ValueError, match="width 6, layers 4, heads 2, .* multiple of twice heads"):
+        OPERATORS["transformer"](ndim=1, channels=1, params=0, width=6, heads=2)
+    with pytest.raises(ValueError, match=r"channel_mult \(\)"):
+        OPERATORS["unet"](ndim=1, channels=1, params=0, channel_mult=())
+    with pytest.raises(ValueError, match="unknown boundary 'wal'; did you mean 'wall'"):
+        OPERATORS["dilated"](ndim=1, channels=1, params=0, boundary=("wal",))
     network = OPERATORS["fno"](ndim=1, channels=1, params=0, modes=20, width=4, layers=1)
     with pytest.raises(ValueError, match="modes is .* lower it"):
         network.apply(network.init(jax.random.key(0)), jnp.zeros((16, 1)), jnp.zeros((0,)))

@@ -48,7 +48,7 @@ def get_config() -> Config:
     cfg.mesh.fsdp = 1  # devices that shard the parameters
 
     cfg.operator = ConfigDict()  # a name of OPERATORS and the arguments of that factory
-    cfg.operator.name = "resnet"  # fno | resnet
+    cfg.operator.name = "resnet"  # dilated | fno | resnet | transformer | unet
 
     cfg.denoiser = ConfigDict()  # a name of DENOISERS and the arguments of that factory
     cfg.denoiser.name = "resnet"  # resnet

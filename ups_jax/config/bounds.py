@@ -20,6 +20,7 @@ from ups_jax.stages import LOSSES, STAGES
 AT_LEAST_0 = ("seed", "data.*seed", "data.observed_noise", "*temperature", "eval.num_figures")
 AT_LEAST_0 += ("fit.*.warmup", "fit.*.weight_decay", "fit.*.loss_floor", "leaderboard.margin")
 AT_LEAST_0 += ("search.lookahead", "search.temperature_start", "search.temperature_end")
+AT_LEAST_0 += ("operator.projection_channel_ratio",)
 AT_LEAST_1 = ("num_seeds", "pde.points", "data.cells", "data.*steps", "data.*stride", "mesh.*")
 AT_LEAST_1 += ("data.train", "data.val", "data.test", "diffusion.*steps", "regression.history")
 AT_LEAST_1 += ("*.num_trajectories", "ensemble.noise_channels", "eval.selection_trajectories")
@@ -27,7 +28,8 @@ AT_LEAST_1 += ("search.beams", "search.candidates", "search.calls_per_step", "ev
 AT_LEAST_1 += ("eval.context_frames", "report.dpi", "fit.*.steps", "fit.*.batch", "fit.*.unroll")
 AT_LEAST_1 += ("fit.*.steps_per_call", "fit.*.val_every", "fit.*.num_rollouts", "operator.coarsen")
 AT_LEAST_1 += ("operator.substeps", "pde.modes", "*r.width", "*r.blocks", "*r.dilations")
-AT_LEAST_1 += ("*r.patch", "operator.layers", "operator.modes")
+AT_LEAST_1 += ("*r.patch", "operator.layers", "operator.modes", "operator.channel_mult")
+AT_LEAST_1 += ("operator.heads", "operator.mlp_ratio")
 POSITIVE = ("data.nu", "pde.dt", "diffusion.sigma_*", "sweep.lr_factors", "eval.horizons")
 POSITIVE += ("pde.nu", "pde.length", "pde.convection", "pde.diffusion")
 POSITIVE += ("fit.*.lr", "fit.*.clip_norm", "fit.*.start_bias", "fit.*.phase_fractions")
@@ -53,7 +55,8 @@ MAXIMA: tuple[tuple[int | float, tuple[str, ...]], ...] = (
     (10**4, ("*r.width", "*r.dilations", "*r.patch", "operator.modes", "operator.coarsen")),
     (10**3, ("report.dpi", "*temperature", "search.temperature_*", "data.observed_noise")),
     (10**3, ("fit.*.lr", "fit.*.weight_decay", "fit.*.start_bias")),
-    (10**2, ("*r.blocks", "operator.layers", "operator.substeps")),
+    (10**2, ("*r.blocks", "operator.layers", "operator.substeps", "operator.channel_mult")),
+    (10**2, ("operator.heads", "operator.mlp_ratio", "operator.projection_channel_ratio")),
     (10**6, ("pde.nu", "pde.dt", "pde.length", "pde.velocity", "pde.convection", "pde.diffusion")),
     (10**6, ("diffusion.sigma_*", "data.nu", "sweep.lr_factors", "search.weights")),
     (10**9, ("eval.horizons", "regression.tolerance", "regression.improvement", "*.margin")),

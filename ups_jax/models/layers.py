@@ -1,6 +1,7 @@
-"""Layers on periodic grids of one or two dimensions: (..., *s, c_in) -> (..., *s, c_out)."""
+"""Layers on grids of one or two dimensions: (..., *s, c_in) -> (..., *s, c_out)."""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from math import gcd, prod
 
@@ -8,8 +9,54 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ups_jax.arrays import spatial_axes
+from ups_jax.arrays import per_channel, spatial_axes
+from ups_jax.registry import lookup
 from ups_jax.types import Array
+
+HEAD_SCALE = 1e-3
+"""Initial scale of the last layer: the untrained operator is persistence to about 0.1 %."""
+NOISE_SCALE = 0.01
+"""Initial scale of the noise layer; that of the lift is 1."""
+MATMULS = ("float32", "bfloat16")
+EXTENSIONS = {
+    "periodic": "wrap",
+    "neumann": "symmetric",
+    "wall": "symmetric",
+    "dirichlet": "constant",
+}
+"""Mode of `jnp.pad` for a boundary condition: even across a wall, or zero beyond it."""
+
+
+def axes_boundary(boundary: Sequence[str] | None, ndim: int) -> tuple[str, ...]:
+    """Return the boundary condition of each axis, periodic for None. Raises ValueError."""
+    names = tuple(boundary or ("periodic",) * ndim)
+    for name in names:
+        lookup(EXTENSIONS, name, "boundary")
+    if len(names) != ndim:
+        raise ValueError(f"boundary is {names}; expected one name for each of {ndim} axes")
+    return names
+
+
+def pad(x: Array, axis: int, before: int, after: int, *, boundary: str) -> Array:
+    """Continue a field across the two ends of an axis, half a cell outside its points."""
+    width = [(before, after) if a == axis % x.ndim else (0, 0) for a in range(x.ndim)]
+    return jnp.pad(x, width, mode=EXTENSIONS[boundary])
+
+
+def extend(x: Array, reach: int, boundary: tuple[str, ...]) -> Array:
+    """Continue a field by `reach` points across both ends of every axis that is not periodic."""
+    for axis, name in zip(spatial_axes(len(boundary)), boundary, strict=True):
+        if name != "periodic" and reach:
+            x = pad(x, axis, reach, reach, boundary=name)
+    return x
+
+
+def crop(x: Array, reach: int, boundary: tuple[str, ...]) -> Array:
+    """Remove the points that `extend` added."""
+    for axis, name in zip(spatial_axes(len(boundary)), boundary, strict=True):
+        if name != "periodic" and reach:
+            x = jax.lax.slice_in_dim(x, reach, x.shape[axis] - reach, axis=axis % x.ndim)
+    return x
 
 
 def taps(x: Array, *, size: int, dilation: int, ndim: int) -> Array:
@@ -17,8 +64,7 @@ def taps(x: Array, *, size: int, dilation: int, ndim: int) -> Array:
     reach = dilation * (size // 2)
     for axis in range(x.ndim - 1 - ndim, x.ndim - 1):
         n = x.shape[axis]
-        width = [(reach, reach) if a == axis else (0, 0) for a in range(x.ndim)]
-        wide = jnp.pad(x, width, mode="wrap")
+        wide = pad(x, axis, reach, reach, boundary="periodic")
         part = partial(jax.lax.slice_in_dim, wide, axis=axis)
         x = jnp.concatenate([part(j * dilation, j * dilation + n) for j in range(size)], -1)
     return x
@@ -81,18 +127,20 @@ def native_conv(x: Array, kernel: Array, size: int, dilation: int, ndim: int) ->
 
 
 def fold(x: Array, patch: int, ndim: int) -> Array:
-    """Space to depth: (..., *s, c) -> (..., *s / patch, patch^ndim c).
-
-    Raises ValueError if `patch` does not divide the grid.
-    """
+    """Space to depth: (..., *s, c) -> (..., *s / patch, patch^ndim c); `patch` divides the grid."""
     lead, space, c = x.shape[: -1 - ndim], x.shape[-1 - ndim : -1], x.shape[-1]
-    if any(n % patch for n in space):
-        raise ValueError(f"patch is {patch}; it must divide the grid, {space}")
+    require_divisor(patch, space, "patch")
     coarse = tuple(n // patch for n in space)
     x = x.reshape(*lead, *(size for n in coarse for size in (n, patch)), c)
     inner = [len(lead) + 2 * i + 1 for i in range(ndim)]
     x = jnp.moveaxis(x, inner, range(-1 - ndim, -1))
     return x.reshape(*lead, *coarse, patch**ndim * c)
+
+
+def require_divisor(factor: int, space: tuple[int, ...], key: str) -> None:
+    """Raise ValueError, with the name of the factor, unless it divides the grid."""
+    if any(n % factor for n in space):
+        raise ValueError(f"{key} is {factor}; it must divide the grid, {space}")
 
 
 def unfold(x: Array, patch: int, ndim: int) -> Array:
@@ -104,68 +152,78 @@ def unfold(x: Array, patch: int, ndim: int) -> Array:
     return x.reshape(*lead, *(n * patch for n in coarse), x.shape[-1])
 
 
-class PeriodicConv(nnx.Module):
-    """Periodic convolution; `scale` multiplies the LeCun-normal initial kernel."""
+class Conv(nnx.Module):
+    """Convolution that keeps the grid, or goes to a grid of patches and back."""
 
     def __init__(
         self,
         c_in: int,
         c_out: int,
         *,
-        ndim: int,
+        boundary: tuple[str, ...],
         size: int = 3,
         dilation: int = 1,
+        fold: int = 1,
+        unfold: int = 1,
         scale: float = 1.0,
         matmul: str = "float32",
         rngs: nnx.Rngs,
     ):
-        """Create odd `size` taps along each axis, `dilation` points apart; `matmul` is a dtype."""
-        self.size, self.dilation, self.ndim, self.matmul = size, dilation, ndim, matmul
-        shape = (size**ndim, c_in, c_out)
-        std = scale / (size**ndim * c_in) ** 0.5
+        """Create odd `size` taps along each axis, `dilation` points apart; `matmul` is a dtype.
+
+        `fold` points along each axis of the input, and `unfold` of the output, form one point of
+        the grid of the convolution. `scale` multiplies the LeCun-normal initial kernel.
+        """
+        self.size, self.dilation, self.matmul = size, dilation, matmul
+        self.fold, self.unfold, self.boundary = fold, unfold, boundary
+        taps, cells = size ** len(boundary), fold ** len(boundary)
+        shape = (taps, c_in * cells, c_out * unfold ** len(boundary))
+        std = scale / (taps * c_in * cells) ** 0.5
         self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((c_out,), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(shape[-1:], jnp.float32))
 
     def __call__(self, x: Array) -> Array:
-        """(..., *s, c_in) -> (..., *s, c_out)."""
+        """(..., *s, c_in) -> (..., *s, c_out). Raises ValueError if `fold` does not divide s."""
+        ndim, reach = len(self.boundary), self.dilation * (self.size // 2)
+        require_divisor(self.fold, x.shape[-1 - ndim : -1], "patch")
+        # The field is continued, not the grid of patches: the points of a patch are mirrored too.
+        x = fold(extend(x, reach * self.fold, self.boundary), self.fold, ndim)
         conv = cpu_conv if jax.default_backend() == "cpu" else native_conv
         kernel = self.kernel[...].astype(self.matmul)
-        y: Array = conv(x.astype(self.matmul), kernel, self.size, self.dilation, self.ndim)  # pyright: ignore[reportAssignmentType]
-        return y.astype(x.dtype) + jnp.expand_dims(self.bias[...], tuple(range(y.ndim - 1)))
+        y: Array = conv(x.astype(self.matmul), kernel, self.size, self.dilation, ndim)  # pyright: ignore[reportAssignmentType]
+        y = crop(y, reach, self.boundary).astype(x.dtype)
+        y = y + jnp.expand_dims(self.bias[...], tuple(range(y.ndim - 1)))
+        return unfold(y, self.unfold, ndim)
 
 
-class SpectralConv(nnx.Module):
-    """Linear map of the lowest Fourier modes along each axis. Li et al. (2021), FNO, eq. 4."""
+class MLP(nnx.Module):
+    """Two pointwise layers."""
 
-    def __init__(self, c_in: int, c_out: int, *, ndim: int, modes: int, rngs: nnx.Rngs):
-        """Keep wavenumbers |k| < `modes` on every axis; the last axis is a real transform."""
-        self.ndim, self.modes = ndim, modes
-        shape = (2, *(2 * modes - 1,) * (ndim - 1), modes, c_in, c_out)
-        self.kernel = nnx.Param(
-            jax.random.normal(rngs.params(), shape, jnp.float32) / (2 * c_in) ** 0.5
-        )
+    def __init__(self, width: int, *, ratio: int, conv: partial[Conv], scale: float = 1.0):
+        """Create `ratio` times as many hidden channels."""
+        self.first = conv(width, ratio * width)
+        self.last = conv(ratio * width, width, scale=scale)
 
     def __call__(self, x: Array) -> Array:
-        """(..., *s, c_in) -> (..., *s, c_out). Raises ValueError if the grid has too few modes."""
-        space = x.shape[-1 - self.ndim : -1]
-        axes = spatial_axes(self.ndim)
-        if min(space) // 2 + 1 < self.modes:
-            raise ValueError(
-                f"modes is {self.modes}, but the shortest axis of the grid {space} has "
-                f"only {min(space) // 2 + 1} modes; lower it"
-            )
-        low = jnp.fft.rfftn(x, axes=axes)[..., : self.modes, :]
-        weights = jax.lax.complex(self.kernel[0], self.kernel[1])
-        if self.ndim == 1:
-            full = jnp.zeros((*x.shape[:-2], space[-1] // 2 + 1, weights.shape[-1]), low.dtype)
-            full = full.at[..., : self.modes, :].set(jnp.einsum("...ki,kio->...ko", low, weights))
-        else:
-            nx, ny = space
-            kept = jnp.concatenate([jnp.arange(self.modes), jnp.arange(nx - self.modes + 1, nx)])
-            mixed = jnp.einsum("...jki,jkio->...jko", jnp.take(low, kept, axis=-3), weights)
-            full = jnp.zeros((*x.shape[:-3], nx, ny // 2 + 1, weights.shape[-1]), low.dtype)
-            full = full.at[..., kept, : self.modes, :].set(mixed)
-        return jnp.fft.irfftn(full, s=space, axes=axes)
+        """(..., *s, width) -> like x."""
+        return self.last(nnx.gelu(self.first(x)))
+
+
+class LayerNorm(nnx.Module):
+    """Normalise over channels and space, then scale and shift channels. Ba et al. (2016)."""
+
+    def __init__(self, width: int, *, ndim: int):
+        """Normalise over the last `ndim` axes of space: 0 for every point, all for group norm."""
+        self.ndim = ndim
+        self.scale = nnx.Param(jnp.ones((width,), jnp.float32))
+        self.shift = nnx.Param(jnp.zeros((width,), jnp.float32))
+
+    def __call__(self, x: Array) -> Array:
+        """(..., *s, width) -> like x."""
+        axes = (*spatial_axes(self.ndim), -1)
+        x = x - jnp.mean(x, axes, keepdims=True)
+        x = x * jax.lax.rsqrt(jnp.mean(x**2, axes, keepdims=True) + 1e-5)
+        return x * per_channel(self.scale[...], x) + per_channel(self.shift[...], x)
 
 
 class Modulation(nnx.Module):

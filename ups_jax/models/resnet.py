@@ -1,0 +1,111 @@
+"""Dilated residual network without normalisation, on a grid of patches."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from flax import nnx
+
+from ups_jax.models.functional import Network, functional
+from ups_jax.models.layers import (
+    HEAD_SCALE,
+    MATMULS,
+    NOISE_SCALE,
+    Conv,
+    Modulation,
+    axes_boundary,
+)
+from ups_jax.registry import lookup
+from ups_jax.types import Array
+
+
+class ResNet(nnx.Module):
+    """Dilated residual network. Stachenfeld et al. (2022), without normalisation."""
+
+    def __init__(
+        self,
+        rngs: nnx.Rngs,
+        *,
+        boundary: tuple[str, ...],
+        channels: int,
+        inputs: int,
+        params: int,
+        width: int,
+        blocks: int,
+        dilations: Sequence[int],
+        patch: int,
+        matmul: str,
+        noise: int,
+    ):
+        """Create residual blocks with one 3-wide convolution a dilation; 5-wide lift and head."""
+        wide = partial(Conv, boundary=boundary, size=5, rngs=rngs)
+        self.lift = wide(inputs, width, fold=patch)
+        self.modulations = nnx.List(
+            [Modulation(params, width, rngs=rngs) for _ in range(blocks if params else 0)]
+        )
+        # He scaling; the last layer of a block is damped, so that the blocks' variances sum to 1.
+        scales = [2**0.5] * (len(dilations) - 1) + [blocks**-0.5]
+        layers = list(zip(dilations, scales, strict=True))
+        conv = partial(Conv, width, width, boundary=boundary, matmul=matmul, rngs=rngs)
+        self.blocks = nnx.List(
+            [nnx.List([conv(dilation=d, scale=s) for d, s in layers]) for _ in range(blocks)]
+        )
+        self.head = wide(width, channels, unfold=patch, scale=HEAD_SCALE)
+        if noise:
+            self.noise = wide(noise, width, fold=patch, scale=NOISE_SCALE)
+
+    def __call__(self, u: Array, cond: Array, z: Array | None = None) -> Array:
+        """(..., *s, inputs), (..., p), (..., *s, noise) -> (..., *s, c)."""
+        x = self.lift(u)
+        if z is not None:
+            x = x + self.noise(z)
+        for i, block in enumerate(self.blocks):
+            h = self.modulations[i](x, cond) if self.modulations else x
+            for conv in block:
+                h = conv(nnx.gelu(h))
+            x = x + h
+        return self.head(nnx.gelu(x))
+
+
+def resnet(
+    *,
+    ndim: int,
+    channels: int,
+    params: int,
+    width: int = 40,
+    blocks: int = 3,
+    dilations: Sequence[int] = (1, 2, 4, 8, 2),
+    patch: int = 1,
+    matmul: str = "float32",
+    inputs: int | None = None,
+    noise: int = 0,
+    boundary: Sequence[str] | None = None,
+) -> Network:
+    """Dilated ResNet. Good values: 2-3 blocks, width 32-64.
+
+    The receptive field should exceed the distance that information travels in one interval.
+    `patch` neighbouring points along each axis form one grid cell of the network, which may then be
+    wider at equal cost. `matmul` "bfloat16" rounds the operands of the blocks' convolutions, for
+    GPUs; parameters, residual additions, lift and head stay float32. Raises ValueError on sizes
+    below 1, and when `patch` does not divide the grid.
+    """
+    lookup(dict.fromkeys(MATMULS), matmul, "matmul")
+    if min(width, blocks, patch, *dilations) < 1 or not dilations:
+        raise ValueError(
+            f"width {width}, blocks {blocks}, dilations {tuple(dilations)}, "
+            f"patch {patch}; expected one dilation or more, all values at least 1"
+        )
+
+    build = partial(
+        ResNet,
+        boundary=axes_boundary(boundary, ndim),
+        channels=channels,
+        inputs=inputs or channels,
+        params=params,
+        width=width,
+        blocks=blocks,
+        dilations=tuple(dilations),
+        patch=patch,
+        matmul=matmul,
+        noise=noise,
+    )
+    return functional(build, takes=frozenset({"noise"} if noise else ()))
