@@ -1,7 +1,7 @@
 """AdamW and Muon on few large arrays, and learning-rate schedules."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ MUON_RMS = 0.2
 """RMS of an orthogonal update over the learning rate."""
 PAD_MULTIPLE = 3072
 """Optimiser vectors are padded to multiples of this, divisible by common numbers of devices."""
+INTERFACES = {"lift", "noise", "head"}
+"""Layers between fields and hidden features."""
 
 
 class Optimizer(NamedTuple):
@@ -62,7 +64,7 @@ def adamw(
     """AdamW with a schedule and global-norm clipping. Good values: lr 1e-3 to 3e-3."""
     rate = lookup(LR_SCHEDULES, schedule, "schedule")(lr, steps, warmup)
     inner = optax.adamw(rate, weight_decay=weight_decay)
-    return _clipped(grouped(inner, lambda x: False), rate, clip_norm)
+    return _clipped(grouped(inner, lambda path, x: False), rate, clip_norm)
 
 
 def muon(
@@ -99,9 +101,9 @@ def muon(
 OPTIMIZERS = {"adamw": adamw, "muon": muon}
 
 
-def is_hidden_kernel(x: Array) -> bool:
-    """Return whether a parameter maps between layers of equal width: (taps, width, width)."""
-    return x.ndim == 3 and x.shape[1] == x.shape[2]
+def is_hidden_kernel(path: tuple[Any, ...], x: Array) -> bool:
+    """Return whether a parameter is a kernel (taps, c_in, c_out) outside of `INTERFACES`."""
+    return x.ndim == 3 and not INTERFACES & {getattr(key, "key", None) for key in path}
 
 
 def _clipped(
@@ -112,7 +114,7 @@ def _clipped(
 
 
 def grouped(
-    inner: optax.GradientTransformation, is_matrix: Callable[[Array], bool]
+    inner: optax.GradientTransformation, is_matrix: Callable[[tuple[Any, ...], Array], bool]
 ) -> optax.GradientTransformationExtraArgs:
     """Apply `inner` to a list: one vector, then kernels stacked by shape, (n, taps c_in, c_out).
 
@@ -125,8 +127,8 @@ def grouped(
     def to_groups(tree: Params) -> tuple[list[Array], Callable[[list[Array]], Params]]:
         leaves, structure = jax.tree.flatten(tree)
         places: dict[tuple[int, ...], list[int]] = {}
-        for i, leaf in enumerate(leaves):
-            if is_matrix(leaf):
+        for i, (path, leaf) in enumerate(jax.tree.leaves_with_path(tree)):
+            if is_matrix(path, leaf):
                 places.setdefault(leaf.shape, []).append(i)
         rest = sorted(set(range(len(leaves))) - {i for group in places.values() for i in group})
         flat, unravel = ravel_pytree([leaves[i] for i in rest])
