@@ -26,7 +26,7 @@ from benchmarks.training import GOLDEN, train_timed
 from ups_jax.emulator import fit_statistics
 from ups_jax.experiment.datasets import split_key
 from ups_jax.experiment.schedule import recipe_of
-from ups_jax.models import OPERATORS, operators
+from ups_jax.models import OPERATORS, resnet
 from ups_jax.train import Validation, train_stage
 
 STEPS_PER_CALL, TIMED_CALLS = 20, 4
@@ -142,7 +142,7 @@ def measure(row, train, val, options):
     emulator = build(row, cfg)
     recipe = recipe_of(emulator, cfg, "operator")
     stats = row.stats(fit_statistics(emulator, train))
-    head = nullcontext() if row.head is None else patch.object(operators, "HEAD_SCALE", row.head)
+    head = nullcontext() if row.head is None else patch.object(resnet, "HEAD_SCALE", row.head)
 
     def init(seed):
         with head:

@@ -89,8 +89,8 @@ BURGERS = {
     "neuraloperator": _peer("neuraloperator", "usual", **FNO),
     # Random shifts, part of our recipe, contradict an embedded grid.
     "neuraloperator:ours": _peer("neuraloperator", "ours", positional_embedding=None, **FNO),
-    "torch-unet": _peer("unet", "usual", features=32),
-    "torch-unet:ours": _peer("unet", "ours", features=32),
+    "torch-unet": _peer("textbook_unet", "usual", features=32),
+    "torch-unet:ours": _peer("textbook_unet", "ours", features=32),
 }
 """Ours by their config; peers by network, recipe and size."""
 ONE_PHASE = {"fit.operator.unroll": (1,), "fit.operator.phase_fractions": (1.0,)}

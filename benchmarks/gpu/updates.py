@@ -34,14 +34,14 @@ SIZES: dict[str, tuple[str, Overrides]] = {
     "full": ("configs/burgers.py:full", {}),
     "wide": ("configs/burgers.py:full", {"operator.width": 512, "fit.operator.batch": 256}),
 }
-FNO_SIZES: dict[str, Overrides] = {
-    "golden": {},
-    "full": {"operator.width": 128, "operator.modes": 64},
+FULL_SIZES: dict[str, Overrides] = {
+    "dilated": {"operator.width": 128},
+    "fno": {"operator.width": 128, "operator.modes": 64},
+    "transformer": {"operator.width": 256, "operator.patch": 8},
+    "unet": {"operator.width": 64, "operator.patch": 4},
+    "denoiser resnet": {"denoiser.width": 128, "denoiser.patch": 8},
 }
-DENOISER_SIZES: dict[str, Overrides] = {
-    "golden": {},
-    "full": {"denoiser.width": 128, "denoiser.patch": 8},
-}
+"""Networks of size "full"; elsewhere they have their defaults."""
 ORDER = (
     ("full", "bfloat16"), ("full", "tf32"), ("golden", "tf32"), ("full", "float32"),
     ("golden", "float32"), ("golden", "bfloat16"),
@@ -87,10 +87,8 @@ def configured(name: str, size: str, matmul: str, *, small: bool) -> tuple[Any, 
     overrides = {**overrides, f"{section}.name": name.removeprefix("denoiser ")}
     if name == "resnet":
         overrides.pop("operator.name")  # naming it would replace the recipe's size by its defaults
-    if not small:
-        overrides |= {"fno": FNO_SIZES, "denoiser resnet": DENOISER_SIZES}.get(name, {}).get(
-            size, {}
-        )
+    if size == "full" and not small:
+        overrides |= FULL_SIZES.get(name, {})
     if "matmul" in signature(factory(name)).parameters:
         overrides[f"{section}.matmul"] = "bfloat16" if matmul == "bfloat16" else "float32"
     stage = "diffusion" if section == "denoiser" else "operator"

@@ -20,7 +20,7 @@ class Program(NamedTuple):
 
 
 def build(*, network, size, task, batch):
-    """Build the library's networks that are closest to ours, the dilated one without group norm."""
+    """Build the library's networks that are closest to ours; `resnet` has no group norm."""
     module = _network(network, size)
     make = {"rollout": _rollout, "train": _train}[task]
     leaves = jax.tree.leaves(eqx.filter(module, eqx.is_inexact_array))
@@ -40,7 +40,7 @@ def _network(network, size):
         1,
         num_blocks=size["blocks"],
         dilation_rates=tuple(size["dilations"]),
-        use_norm=False,
+        use_norm=network == "dilated",
         boundary_mode="periodic",
         key=key,
         **common,

@@ -9,8 +9,8 @@ Networks have equal width, modes, layers, dilations and activation; ours are bui
 modulation by the PDE's parameters, which the peers lack. Differences that remain: `neuraloperator`
 applies GELU twice a layer and has no residual connection, so that the same network is also measured
 in plain PyTorch; pdequinox lifts and projects 1-wide, with the activation after each convolution,
-and its FNO has no residual connection and a projection of one layer. Its ConvNet has no residual
-blocks and no dilation; none of our networks equals it.
+and its FNO has no residual connection and a projection of one layer. `dilated` is its network but
+for the activation, GELU. It has no network that equals our U-Net or our transformer.
 
 The contenders of a row take turns, PyTorch first, each framework in a process of its own that
 sleeps while another runs. Compilation is excluded. Bars: no slower than the fastest PyTorch, three
@@ -40,7 +40,12 @@ PEER_PACKAGES = "torch neuraloperator pdequinox equinox exponax jax optax".split
 SIZES = {
     "fno": dict(width=32, modes=16, layers=4),
     "resnet": dict(width=40, blocks=3, dilations=(1, 2, 4, 8, 2)),
+    "dilated": dict(width=32, blocks=2, dilations=(1, 2, 4, 2, 1)),
+    "unet": dict(width=32, channel_mult=(1, 2, 4)),
+    "transformer": dict(width=64, layers=4, heads=4, mlp_ratio=2, patch=4),
 }
+PDEQUINOX = ("fno", "resnet", "dilated")
+"""Networks that pdequinox has too."""
 POINTS, ROLLOUT, PAUSE_S = 256, 40, 0.2
 TASKS = (("train", 32), ("train", 8), ("rollout", 1), ("rollout", 32))
 BARS = {("train", 32): 1.0, ("train", 8): 1.0, ("rollout", 1): 1 / 3, ("rollout", 32): 1.0}
@@ -64,7 +69,8 @@ def run(options):
         for task, batch in TASKS:
             count = options.steps if task == "train" else options.rollouts
             # Fresh processes for every row, so that rows do not influence one another.
-            workers = {name: Worker(name) for name in ("torch_steps", "equinox_steps")}
+            names = ["torch_steps", *["equinox_steps"] * (network in PDEQUINOX)]
+            workers = {name: Worker(name) for name in names}
             programs = contenders(network, task, batch, count, workers, options.compile)
             setting = dict(network=network, task=task, batch=batch)
             rows += take_turns(programs, options.rounds, setting)
@@ -123,7 +129,8 @@ def contenders(network, task, batch, count, workers, compiled):
         few = max(1, count // 5)
         with patch.object(layers, "cpu_conv", layers.native_conv):
             programs["ups_jax, lax.conv"] = ours(network, size, task, batch, few)
-    programs["pdequinox"] = peer("equinox_steps", network)
+    if network in PDEQUINOX:
+        programs["pdequinox"] = peer("equinox_steps", network)
     return programs
 
 
