@@ -39,7 +39,7 @@ HOMES = {
     "flax": ("models/",),
     "ml_collections": ("config/",),
     "matplotlib": ("report/",),
-    "exponax": ("pde/exponax",),
+    "exponax": ("pde/apebench",),
     "wandb_workspaces": ("jobs/dashboard",),
     "optuna": ("jobs/sweep",),
     "submitit": ("jobs/launch",),

@@ -2,9 +2,9 @@
 
 from ups_jax.pde import (
     advection,
+    apebench,
     burgers,
     decaying_turbulence,
-    exponax,
     kolmogorov,
     kuramoto,
     reaction_diffusion,
@@ -12,7 +12,7 @@ from ups_jax.pde import (
 
 PDES = {
     "advection": advection.make,
-    "apebench_burgers": exponax.make,
+    "apebench": apebench.make,
     "burgers": burgers.make,
     "decaying_turbulence": decaying_turbulence.make,
     "kolmogorov": kolmogorov.make,
