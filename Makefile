@@ -39,10 +39,10 @@ bench: $(TEST) burgers
 	@for run in 'burgers.py --config.seed=1 --workdir runs/burgers-seed1' \
 		'burgers.py --config.seed=2 --workdir runs/burgers-seed2' 'burgers.py:hybrid --config.num_seeds=3' \
 		burgers.py:nu0.01 burgers.py:nu0.1 burgers.py:nu1 burgers.py:joint burgers.py:sparse kuramoto.py \
-		'apebench_burgers.py --config.num_seeds=3' apebench_burgers.py:constrained; do \
+		'apebench.py --config.num_seeds=3' apebench.py:1d_diff_burgers-constrained; do \
 		echo "+ $(BIN)/python runners/fast_to_sota.py --config configs/$$run"; \
 		$(BIN)/python runners/fast_to_sota.py --config configs/$$run || exit 1; done
-	@$(BENCH) collect runs/burgers runs/burgers-* runs/kuramoto runs/apebench_burgers*
+	@$(BENCH) collect runs/burgers runs/burgers-* runs/kuramoto runs/apebench*
 	@for bench in sampler convolution generator scaling startup ablation viscosities streaming multi_device sweep \
 		'time_to_target --task apebench --seconds 20' 'rollout runs/burgers runs/burgers-hybrid' \
 		'transfer runs/burgers runs/burgers-hybrid' 'search_cost runs/burgers' \

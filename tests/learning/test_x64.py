@@ -39,7 +39,7 @@ TINY = {
 OTHERS = {
     "advection": dict(points=(8, 8), cells=(16, 16)),
     "kuramoto": dict(points=32, cells=32, length=22.0),
-    "apebench_burgers": {},
+    "apebench": {},
 }
 
 

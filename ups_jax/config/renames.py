@@ -65,13 +65,33 @@ def rename_metric(key: str) -> str:
 
 def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return a saved config as dotted keys, renamed to schema 3 where it is of schema 2."""
-    flat = flatten(saved)
+    flat = _upgrade_apebench(flatten(saved))
     if flat.get("operator.base") == "persistence":  # of schema 3 too
         flat["operator.base"] = "identity"
     if flat.get("schema") != RENAMED_SCHEMA:
         return flat
     renamed = {rename_key(key): value for key, value in flat.items()}
     return {key: rename_value(key, value) for key, value in renamed.items()} | {"schema": SCHEMA}
+
+
+def _upgrade_apebench(flat: dict[str, Any]) -> dict[str, Any]:
+    """Replace the former pde 'apebench_burgers' by its scenario, whose unit of time is dt.
+
+    Raises ValueError on coefficients other than the published ones.
+    """
+    if flat.get("pde.name") != "apebench_burgers":
+        return flat
+    removed = {key: flat.get(f"pde.{key}", 1.5) for key in ("convection", "diffusion")}
+    if set(removed.values()) != {1.5}:
+        raise ValueError(
+            f"pde 'apebench_burgers' with {removed} is no longer available; its scenario "
+            "1d_diff_burgers has 1.5 and 1.5: use the version that wrote this config"
+        )
+    kept = {k: v for k, v in flat.items() if k not in {f"pde.{key}" for key in removed}}
+    points = flat.get("pde.points", 160)
+    scenario = {"pde.name": "apebench", "pde.scenario": "1d_diff_burgers", "pde.points": points}
+    horizons = [round(time * points / 1.5, 6) for time in flat.get("eval.horizons", ())]
+    return kept | scenario | {"eval.horizons": horizons}
 
 
 def describe_rename(leaf: str) -> str:

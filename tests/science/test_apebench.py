@@ -1,0 +1,231 @@
+import sys
+from math import prod
+
+import exponax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ups_jax as ups
+from ups_jax.config import from_dict, to_dict
+from ups_jax.experiment.datasets import eval_steps, split_key
+from ups_jax.pde import PDES
+from ups_jax.pde.keys import as_before_jax_0_5
+from ups_jax.pde.scenarios import NUMBER, NUMBER_3D, SCENARIOS
+
+CONFIG = "configs/apebench.py"
+GENERIC = exponax.stepper.generic
+# Difficulties as APEBench's classes state them: linear by order; nonlinear: quadratic, convection,
+# gradient norm; a number is the convection of the family with a channel for each axis.
+PUBLISHED = {
+    "1d_diff_adv": ((0, -4.0), None),
+    "1d_diff_diff": ((0, 0, 4.0), None),
+    "1d_diff_adv_diff": ((0, -4.0, 4.0), None),
+    "1d_diff_disp": ((0, 0, 0, 4.0), None),
+    "1d_diff_hyp_diff": ((0, 0, 0, 0, -4.0), None),
+    "1d_diff_burgers": ((0, 0, 1.5), -1.5),
+    "1d_diff_kdv": ((0, 0, 0, -14.0, -9.0), (0, -2.0, 0)),
+    "1d_diff_ks": ((0, 0, -1.2, 0, -15.0), (0, 0, -6.0)),
+    "1d_diff_ks_cons": ((0, 0, -2.0, 0, -18.0), -1.0),
+    "1d_diff_fisher": ((0.02, 0, 0.2), (-0.02, 0, 0)),
+}
+# Values of apebench 0.1.1 itself on test trajectory 0 at frame 5 and points 0, 53 and 106.
+DUMPED = {
+    "1d_diff_adv": (0.2253319, -0.08548936, 0.2520559),
+    "1d_diff_diff": (-0.3418857, 0.02171354, -0.1337624),
+    "1d_diff_adv_diff": (0.07501879, 0.00189113, 0.2648485),
+    "1d_diff_disp": (-0.4627312, 0.009722638, -0.06355058),
+    "1d_diff_hyp_diff": (-0.4410402, -0.005565548, -0.06827195),
+    "1d_diff_burgers": (-0.2015334, 0.02906966, -0.1825254),
+    "1d_diff_kdv": (-0.1626212, -0.1237515, -0.4364014),
+    "1d_diff_fisher": (0.3108829, 0.5372722, 0.5028343),
+}
+
+
+@jax.numpy_rank_promotion("allow")
+def stepper(scenario):
+    linear, nonlinear = PUBLISHED[scenario]
+    if nonlinear is None:
+        return GENERIC.DifficultyLinearStepper(1, 160, linear_difficulties=linear)
+    if isinstance(nonlinear, float):
+        return GENERIC.DifficultyConvectionStepper(
+            1, 160, linear_difficulties=linear, convection_difficulty=-nonlinear, conservative=True
+        )
+    return GENERIC.DifficultyNonlinearStepper(
+        1, 160, linear_difficulties=linear, nonlinear_difficulties=nonlinear
+    )
+
+
+@jax.numpy_rank_promotion("allow")
+@jax.threefry_partitionable(False)
+def published(scenario, samples, steps, seed):
+    """What APEBench does, in exponax's own words, with the draws of JAX in 2024: (n, t, x, 1)."""
+    solver, ic = stepper(scenario), exponax.ic
+    law = ic.RandomTruncatedFourierSeries(1, cutoff=5, offset_range=(0.0, 0.0), max_one=True)
+    if scenario.endswith("fisher"):
+        waves = ic.RandomTruncatedFourierSeries(1, cutoff=5, offset_range=(-0.5, 0.5))
+        law = ic.ClampingICGenerator(waves, limits=(0.0, 1.0))
+    law = ic.RandomMultiChannelICGenerator([law])
+    key = jax.random.PRNGKey(seed)
+    start = exponax.build_ic_set(law, num_points=160, num_samples=samples, key=key)
+    if "_ks" in scenario:
+        start = jax.vmap(exponax.repeat(solver, 500))(start)
+    paths = jax.vmap(exponax.rollout(solver, steps, include_init=True))(start)
+    return np.moveaxis(paths, 2, -1)
+
+
+@pytest.mark.parametrize("scenario", PUBLISHED)
+def test_arrays_are_the_published_ones(scenario):
+    pde = PDES["apebench"](scenario=scenario)
+    data = ups.simulate(pde, jax.random.key(773), n=3, steps=5, cache=False)
+    assert data.cond.shape == (3, 0) and (pde.dt, pde.extent) == (1.0, (1.0,))
+    np.testing.assert_array_equal(data.u, published(scenario, 3, 5, 773))
+    # Another machine has other last bits, and chaos amplifies them in the 500 steps of warm-up.
+    if scenario in DUMPED:
+        np.testing.assert_allclose(data.u[0, 5, (0, 53, 106), 0], DUMPED[scenario], atol=2e-6)
+
+
+def test_splits_and_sizes_are_the_published_ones():
+    cfg = ups.load_config(CONFIG)
+    assert (cfg.data.train, cfg.data.steps) == (50, 50)
+    # GMean100 needs 100 of the 200 steps.
+    assert (cfg.data.test, eval_steps(cfg)) == (30, 100)
+    for name, seed in (("train", 0), ("test", 773)):
+        assert split_key(cfg, name) == jax.random.key(seed)
+    assert split_key(cfg, "val") not in (jax.random.key(0), jax.random.key(773))
+
+
+def test_keys_draw_as_before_jax_0_5_also_in_a_traced_function():
+    def draw(key):
+        a, b = jax.random.split(key)
+        return jax.random.uniform(a, (3, 5)), jax.random.uniform(b), jax.random.split(b, 3)
+
+    key = jax.random.key(7)
+    with jax.threefry_partitionable(False):
+        *numbers, keys = draw(key)
+    *now, now_keys = jax.jit(lambda key: draw(as_before_jax_0_5(key)))(key)
+    for a, b in zip(numbers, now, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(jax.random.key_data(keys), jax.random.key_data(now_keys))
+    assert not np.array_equal(numbers[0], draw(key)[0])
+    with pytest.raises(ValueError, match="generator rbg"):
+        as_before_jax_0_5(jax.random.key(0, impl="rbg"))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_symmetries_commute_with_the_solver(scenario):
+    pde = PDES["apebench"](scenario=scenario, points=48)
+    maps = SCENARIOS[scenario].maps
+    assert len(pde.symmetries) == 1 + len(maps)
+    key = pde.sample_keys(jax.random.key(0), jnp.int32(1))[1]
+
+    @jax.jit
+    def errors(key):
+        none = jnp.zeros((0,))
+        u = pde.initial(key, none, pde.cells)
+        window = jnp.stack([u, pde.step(u, none)])
+        windows = [change(window) for change in maps]
+        windows += [change(jax.random.key(3), window, none)[0] for change in pde.symmetries]
+        if pde.galilean_frame is not None:
+            windows.append(pde.galilean_frame(window[:1] + 0.3).from_frame(window - 0.1))
+        pairs = jnp.stack(windows)
+        later = pde.step(pairs[:, 0], jnp.zeros((len(windows), 0)))
+        back = 0.0 if pde.reflection is None else pde.reflection(pde.reflection(u)) - u
+        moved = jnp.max(jnp.abs(pairs - window), tuple(range(1, pairs.ndim)))
+        return later - pairs[:, 1], back, moved, jnp.max(jnp.abs(window))
+
+    error, back, moved, size = errors(key)
+    assert size > 0.1 and np.max(np.abs(error)) < 3e-6 * max(size, 1.0)
+    assert np.max(np.abs(back)) == 0 and np.min(moved[: len(maps)], initial=1.0) > 1e-2
+
+
+def test_units_make_the_equation_that_the_docstring_states():
+    pde = PDES["apebench"]()
+    x = jnp.arange(160) / 160
+    u0 = jnp.sin(2 * jnp.pi * x)[None, :, None]
+    u1, none = pde.step(u0, jnp.zeros((1, 0))), jnp.zeros((1, 0))
+    # Convection delta / points, diffusion gamma / (2 points^2), dt = length = 1.
+    expected = -1.5 / 160 * jnp.pi * jnp.sin(4 * jnp.pi * x) - 1.5 / 320 / 160 * 4 * jnp.pi**2 * (
+        jnp.sin(2 * jnp.pi * x)
+    )
+    np.testing.assert_allclose((u1 - u0)[0, :, 0], expected, atol=2e-3)
+    assert jnp.max(jnp.abs(pde.residual(u0, u1, none))) < 1e-4 < jnp.max(jnp.abs(u1 - u0))
+    assert pde.convexity == pytest.approx(1.5 / 160)
+
+
+def test_leading_axes_are_free():
+    pde = PDES["apebench"]()
+    u = np.sin(2 * np.pi * (np.arange(160) / 160 + np.arange(4)[:, None] / 7)).astype("f4")
+    u, cond = jnp.asarray(u.reshape(2, 2, 160, 1)), jnp.zeros((2, 2, 0))
+    for function in (pde.step, lambda u, cond: pde.residual(u, 2 * u, cond)):
+        whole = function(u, cond)
+        for at in np.ndindex(2, 2):
+            np.testing.assert_allclose(function(u[at], cond[at]), whole[at], rtol=1e-5, atol=1e-5)
+
+
+def test_every_scenario_of_one_and_two_dimensions_is_here():
+    assert len(SCENARIOS) == NUMBER - NUMBER_3D == 29
+    assert sum(name.startswith("1d") for name in SCENARIOS) == 10
+    assert set(PUBLISHED) < set(SCENARIOS)
+
+
+def test_mistakes_are_named():
+    make = PDES["apebench"]
+    with pytest.raises(
+        ValueError, match=r"unknown pde.scenario.*mean '1d_diff_kdv'.*known: 1d_diff"
+    ):
+        make(scenario="1d_diff_kvd")
+    with pytest.raises(ValueError, match="17 of APEBench's 46 scenarios have three space axes"):
+        make(scenario="3d_diff_adv")
+    with pytest.raises(ValueError, match="must equal pde.points, 160"):
+        make(cells=(320,))
+    with pytest.raises(ValueError, match="as many points along each axis"):
+        make(scenario="2d_diff_ks", points=(32, 16))
+    with pytest.raises(ValueError, match=r"known: 1d_diff_ adv") as caught:
+        ups.load_config(f"{CONFIG}:1d_diff_nothing")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"expected SCENARIO\[-POINTS\] and any of -constrained"):
+        ups.load_config(f"{CONFIG}:1d_diff_kdv-constraint")
+
+
+def test_without_the_extra_the_error_gives_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "exponax", None)
+    with pytest.raises(ValueError, match=r"pip install 'ups_jax\[pde\]'"):
+        PDES["apebench"](points=48)
+
+
+def test_longer_judged_trajectories_are_checked():
+    with pytest.raises(ValueError, match="data.eval_steps is 0"):
+        ups.load_config(CONFIG, {"data.eval_steps": 0})
+    with pytest.raises(ValueError, match="up to data.eval_steps"):
+        ups.load_config("configs/burgers.py", {"data.eval_steps": 20})
+
+
+@pytest.mark.parametrize("variant", ["2d_diff_ks-32", "1d_diff_fisher-constrained"])
+def test_variants_of_the_config(variant):
+    cfg = ups.load_config(f"{CONFIG}:{variant}")
+    assert cfg.pde.scenario == variant.partition("-")[0] and not cfg.operator.zero_mean
+    assert prod(cfg.data.cells) == (32**2 if "ks" in variant else 160)
+    fit = cfg.fit.operator
+    if variant.endswith("constrained"):
+        assert (fit.steps, fit.batch, fit.lr, fit.warmup) == (10000, 20, 1e-3, 2000)
+        assert fit.unroll == (1,) and not fit.augment
+
+
+def test_configs_of_the_former_name_load():
+    old = to_dict(ups.load_config(CONFIG))
+    pde = dict(name="apebench_burgers", points=160, convection=1.5, diffusion=1.5)
+    old |= {"pde": pde, "eval": old["eval"] | {"horizons": [0.9375, 1.875]}}
+    cfg = from_dict(old)
+    assert (cfg.pde.name, cfg.pde.scenario) == ("apebench", "1d_diff_burgers")
+    assert cfg.eval.horizons == (100.0, 200.0)
+    old["pde"]["diffusion"] = 2.0
+    with pytest.raises(ValueError, match="no longer available"):
+        from_dict(old)
+
+
+def test_a_pde_without_parameters_leaves_nothing_empty_to_save():
+    emulator = ups.build(ups.load_config(CONFIG))
+    params = ups.init(emulator, jax.random.key(0))
+    assert all(x.size for x in jax.tree.leaves(params))
