@@ -9,6 +9,7 @@ import pytest
 
 import ups_jax as ups
 from ups_jax.config import from_dict, to_dict
+from ups_jax.emulator import base_step
 from ups_jax.experiment.datasets import eval_steps, split_key
 from ups_jax.pde import PDES
 from ups_jax.pde.keys import as_before_jax_0_5
@@ -96,6 +97,22 @@ def test_splits_and_sizes_are_the_published_ones():
     assert split_key(cfg, "val") not in (jax.random.key(0), jax.random.key(773))
 
 
+@pytest.mark.parametrize("scenario", ["1d_diff_disp", "2d_phy_aniso_diff"])
+def test_the_linear_base_solves_linear_scenarios(scenario):
+    pde = PDES["apebench"](scenario=scenario, points=48)
+    key, none = pde.sample_keys(jax.random.key(0), jnp.int32(0))[1], jnp.zeros((1, 0))
+    base = base_step(pde, "linear")
+
+    @jax.jit
+    def both(key):
+        u = pde.initial(key, none[0], pde.cells)[None]
+        return u, pde.step(u, none), base(u, none)
+
+    u, expected, actual = both(key)
+    np.testing.assert_allclose(actual, expected, atol=2e-6)
+    assert np.abs(u - expected).max() > 1e-3
+
+
 def test_keys_draw_as_before_jax_0_5_also_in_a_traced_function():
     def draw(key):
         a, b = jax.random.split(key)
@@ -132,7 +149,7 @@ def test_symmetries_commute_with_the_solver(scenario):
         pairs = jnp.stack(windows)
         later = pde.step(pairs[:, 0], jnp.zeros((len(windows), 0)))
         back = 0.0 if pde.reflection is None else pde.reflection(pde.reflection(u)) - u
-        moved = jnp.max(jnp.abs(pairs - window), tuple(range(1, pairs.ndim)))
+        moved = jnp.max(jnp.abs(pairs - window[None]), tuple(range(1, pairs.ndim)))
         return later - pairs[:, 1], back, moved, jnp.max(jnp.abs(window))
 
     error, back, moved, size = errors(key)
@@ -150,7 +167,7 @@ def test_units_make_the_equation_that_the_docstring_states():
         jnp.sin(2 * jnp.pi * x)
     )
     np.testing.assert_allclose((u1 - u0)[0, :, 0], expected, atol=2e-3)
-    assert jnp.max(jnp.abs(pde.residual(u0, u1, none))) < 1e-4 < jnp.max(jnp.abs(u1 - u0))
+    assert jnp.max(jnp.abs(pde.residual(u0, u1, none))) < 2e-4 < 1e-2 < jnp.max(jnp.abs(u1 - u0))
     assert pde.convexity == pytest.approx(1.5 / 160)
 
 

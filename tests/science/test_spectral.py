@@ -102,9 +102,9 @@ def test_symbols_by_hand():
         ("advection", dict(points=(12, 16), cells=(12, 16), velocity=(-1.5, 1.5))),
         ("burgers", dict(points=64, cells=64, nu=(0.01, 0.1, 1.0))),
         ("kuramoto", dict(points=64, cells=64)),
-        ("apebench_burgers", {}),
+        ("apebench", {}),
     ],
-    ids=["line", "plane", "burgers", "kuramoto", "apebench_burgers"],
+    ids=["line", "plane", "burgers", "kuramoto", "apebench"],
 )
 def test_small_fields_follow_the_linear_part(name, sizes):
     """Of a tiny field, where products vanish, the solver and the linear base agree."""

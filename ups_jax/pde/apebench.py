@@ -23,6 +23,7 @@ from ups_jax.pde.base import (
     transport_laws,
 )
 from ups_jax.pde.keys import as_before_jax_0_5
+from ups_jax.pde.spectral import Symbol, wave_vectors
 from ups_jax.pde.symmetries import at_random
 from ups_jax.types import Array, Key
 
@@ -58,7 +59,8 @@ def make(
     def step(u: Array, cond: Array) -> Array:
         return _channels_first(solver, u, ndim)
 
-    tendency = _tendency(solver, ndim)
+    symbol = _linear_symbol(solver)
+    tendency = _tendency(solver, symbol, ndim)
 
     def residual(prev: Array, next: Array, cond: Array) -> Array:
         """Trapezoidal rule in time, spectral in space."""
@@ -83,6 +85,7 @@ def make(
         symmetries=(translation, *map(at_random, spec.maps)),
         reflection=spec.maps[-1] if spec.maps else None,
         galilean_frame=partial(_zero_mean_frame, axes=spatial_axes(ndim)) if is_ks else None,
+        linear_symbol=symbol,
         convexity=solver.convection_scale if scenario == "1d_diff_burgers" else 0.0,
         laws=_laws(spec, ndim),
         spec=dict(scenario=scenario, points=points, cells=cells),
@@ -116,19 +119,31 @@ def _channels_first(function: Any, u: Array, ndim: int) -> Array:
         return jnp.moveaxis(jax.vmap(function)(fields), 1, -1).reshape(u.shape)
 
 
-def _tendency(solver: Any, ndim: int) -> Any:
-    """Return u_t of the scenario's equation as a function of fields (..., *s, c)."""
-    ex = _exponax()
+def _linear_symbol(solver: Any) -> Symbol:
+    """Return the Fourier symbol of the linear part, for any wave vectors."""
     single = getattr(solver, "stepper", solver)
-    points, length = single.num_points, single.domain_extent
-    nonlinear = getattr(single._integrator, "_nonlinear_fun", None)
-    with jax.ensure_compile_time_eval(), jax.numpy_rank_promotion("allow"), jax.enable_x64(False):
-        operator = ex.spectral.build_derivative_operator(ndim, length, points)
-        symbol = single._build_linear_operator(operator)
+
+    def symbol(k: Array, cond: Array) -> Array:
+        derivative = jax.lax.complex(jnp.zeros_like(k), k)
+        with jax.numpy_rank_promotion("allow"):
+            return jnp.moveaxis(
+                single._build_linear_operator(jnp.moveaxis(derivative, -1, 0)), 0, -1
+            )
+
+    return symbol
+
+
+def _tendency(solver: Any, symbol: Symbol, ndim: int) -> Any:
+    """Return u_t of the scenario's equation as a function of fields (..., *s, c)."""
+    ex, points = _exponax(), solver.num_points
+    integrator = getattr(solver, "stepper", solver)._integrator
+    nonlinear = getattr(integrator, "_nonlinear_fun", None)
+    extent = (solver.domain_extent,) * ndim
 
     def rate(u: Array) -> Array:
         spectrum = ex.fft(u, num_spatial_dims=ndim)
-        change = symbol * spectrum
+        growth = symbol(wave_vectors((points,) * ndim, extent, u.dtype), u)
+        change = jnp.moveaxis(growth, -1, 0) * spectrum
         if nonlinear is not None:
             change = change + nonlinear(spectrum)
         return ex.ifft(change, num_spatial_dims=ndim, num_points=points)
