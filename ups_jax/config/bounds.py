@@ -31,7 +31,7 @@ AT_LEAST_1 += ("operator.substeps", "pde.modes", "*r.width", "*r.blocks", "*r.di
 AT_LEAST_1 += ("*r.patch", "operator.layers", "operator.modes", "operator.channel_mult")
 AT_LEAST_1 += ("operator.heads", "operator.mlp_ratio")
 POSITIVE = ("data.nu", "pde.dt", "diffusion.sigma_*", "sweep.lr_factors", "eval.horizons")
-POSITIVE += ("pde.nu", "pde.length", "pde.convection", "pde.diffusion")
+POSITIVE += ("pde.nu", "pde.length")
 POSITIVE += ("fit.*.lr", "fit.*.clip_norm", "fit.*.start_bias", "fit.*.phase_fractions")
 POSITIVE += ("regression.tolerance", "regression.improvement")
 BOUNDS: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
@@ -57,7 +57,7 @@ MAXIMA: tuple[tuple[int | float, tuple[str, ...]], ...] = (
     (10**3, ("fit.*.lr", "fit.*.weight_decay", "fit.*.start_bias")),
     (10**2, ("*r.blocks", "operator.layers", "operator.substeps", "operator.channel_mult")),
     (10**2, ("operator.heads", "operator.mlp_ratio", "operator.projection_channel_ratio")),
-    (10**6, ("pde.nu", "pde.dt", "pde.length", "pde.velocity", "pde.convection", "pde.diffusion")),
+    (10**6, ("pde.nu", "pde.dt", "pde.length", "pde.velocity")),
     (10**6, ("diffusion.sigma_*", "data.nu", "sweep.lr_factors", "search.weights")),
     (10**9, ("eval.horizons", "regression.tolerance", "regression.improvement", "*.margin")),
     (1e30, ("*",)),  # beyond, float32 overflows in a product or two
