@@ -26,6 +26,7 @@ from ups_jax.experiment.context import RunOptions, default_workdir
 from ups_jax.experiment.record import fingerprint_updater
 from ups_jax.experiment.reevaluate import EvaluateOptions
 from ups_jax.jobs import cli, commands
+from ups_jax.pde.semilinear import COEFFICIENTS
 from ups_jax.physics import diagnostics
 from ups_jax.types import Interrupted
 
@@ -89,7 +90,8 @@ def test_missing_file_is_answered_with_the_close_one(monkeypatch):
     assert str(caught.value) == (
         "no config file 'configs/burger.py'; did you mean 'configs/burgers.py'? "
         "known: configs/advection.py, configs/apebench.py, configs/burgers.py, "
-        "configs/kuramoto.py, advection, apebench, burgers, kuramoto"
+        "configs/kuramoto.py, configs/semilinear.py, advection, apebench, burgers, kuramoto, "
+        "semilinear"
     )
 
 
@@ -98,7 +100,7 @@ def test_a_bare_name_is_a_shipped_config(tmp_path, monkeypatch):
     assert config.fingerprint(load("burgers:smoke")) == config.fingerprint(load(SMOKE))
     with pytest.raises(ValueError) as caught:
         load("burger:smoke")
-    known = "known: advection, apebench, burgers, kuramoto"
+    known = "known: advection, apebench, burgers, kuramoto, semilinear"
     assert str(caught.value) == f"no config file 'burger'; did you mean 'burgers'? {known}"
 
 
@@ -592,7 +594,8 @@ def test_every_number_has_bounds():
     numbers = {key for key, spec in specs.items() if spec.type.element in (int, float)}
     patterns = [pattern for _, _, patterns in BOUNDS for pattern in patterns]
     bounded = {key for pattern in patterns for key in fnmatch.filter(numbers, pattern)}
-    assert numbers - bounded == {"schema", "search.weights", "pde.velocity"}
+    checked_by_factory = {"pde.velocity", *(f"pde.{name}" for name in COEFFICIENTS)}
+    assert numbers - bounded == {"schema", "search.weights", *checked_by_factory}
     for pattern in [*patterns, *(pattern for _, group in MAXIMA for pattern in group)]:
         assert fnmatch.filter(numbers, pattern), pattern
     assert MAXIMA[-1][1] == ("*",)

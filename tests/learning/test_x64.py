@@ -40,6 +40,7 @@ OTHERS = {
     "advection": dict(points=(8, 8), cells=(16, 16)),
     "kuramoto": dict(points=32, cells=32, length=22.0),
     "apebench": {},
+    "semilinear": dict(points=32, cells=32, convection=(-2.0, -1.0), gamma2=(1.0, 2.0), warmup=2),
 }
 
 

@@ -20,7 +20,7 @@ from ups_jax.stages import LOSSES, STAGES
 AT_LEAST_0 = ("seed", "data.*seed", "data.observed_noise", "*temperature", "eval.num_figures")
 AT_LEAST_0 += ("fit.*.warmup", "fit.*.weight_decay", "fit.*.loss_floor", "leaderboard.margin")
 AT_LEAST_0 += ("search.lookahead", "search.temperature_start", "search.temperature_end")
-AT_LEAST_0 += ("operator.projection_channel_ratio",)
+AT_LEAST_0 += ("operator.projection_channel_ratio", "pde.warmup")
 AT_LEAST_1 = ("num_seeds", "pde.points", "data.cells", "data.*steps", "data.*stride", "mesh.*")
 AT_LEAST_1 += ("data.train", "data.val", "data.test", "diffusion.*steps", "regression.history")
 AT_LEAST_1 += ("*.num_trajectories", "ensemble.noise_channels", "eval.selection_trajectories")
@@ -57,7 +57,8 @@ MAXIMA: tuple[tuple[int | float, tuple[str, ...]], ...] = (
     (10**3, ("fit.*.lr", "fit.*.weight_decay", "fit.*.start_bias")),
     (10**2, ("*r.blocks", "operator.layers", "operator.substeps", "operator.channel_mult")),
     (10**2, ("operator.heads", "operator.mlp_ratio", "operator.projection_channel_ratio")),
-    (10**6, ("pde.nu", "pde.dt", "pde.length", "pde.velocity")),
+    (10**6, ("pde.nu", "pde.dt", "pde.length", "pde.velocity", "pde.convection")),
+    (10**6, ("pde.warmup", "pde.gamma?", "pde.quadratic", "pde.gradient_norm")),
     (10**6, ("diffusion.sigma_*", "data.nu", "sweep.lr_factors", "search.weights")),
     (10**9, ("eval.horizons", "regression.tolerance", "regression.improvement", "*.margin")),
     (1e30, ("*",)),  # beyond, float32 overflows in a product or two

@@ -8,6 +8,7 @@ from ups_jax.pde import (
     kolmogorov,
     kuramoto,
     reaction_diffusion,
+    semilinear,
 )
 
 PDES = {
@@ -18,4 +19,5 @@ PDES = {
     "kolmogorov": kolmogorov.make,
     "kuramoto": kuramoto.make,
     "reaction_diffusion": reaction_diffusion.make,
+    "semilinear": semilinear.make,
 }

@@ -22,14 +22,13 @@ def wave_vectors(points: tuple[int, ...], extent: tuple[float, ...], dtype: jnp.
 
 
 def derivative_symbol(k: Array, coefficients: Sequence[float] | Array) -> Array:
-    """Return the symbol (*k, 1) of the sum over orders j of a_j (d/dx)^j, for each axis of space.
+    """Return the symbol (*k, 1) of the sum over orders j and axes x of a_j (d/dx)^j.
 
-    k (*k, ndim), `coefficients` a (orders,). The term of order 0 is a_0 u in any dimension.
+    k (*k, ndim), `coefficients` a (orders,). Order 0 counts once an axis, as in exponax.
     """
     real, imaginary = jnp.zeros_like(k[..., :1]), jnp.zeros_like(k[..., :1])
     for j, a in enumerate(coefficients):
-        power = jnp.sum(k**j, -1, keepdims=True) / (1 if j else k.shape[-1])
-        signed = (-1) ** (j // 2) * a * power
+        signed = (-1) ** (j // 2) * a * jnp.sum(k**j, -1, keepdims=True)
         real, imaginary = (real, imaginary + signed) if j % 2 else (real + signed, imaginary)
     return jax.lax.complex(real, imaginary)
 

@@ -1,0 +1,267 @@
+"""Semilinear equations on a periodic box, with coefficients of their own for each sample: ETDRK2.
+
+Linear derivatives up to the fourth order and three quadratic terms contain Burgers, Korteweg-de
+Vries, Kuramoto-Sivashinsky and Fisher's equation. Coefficients are the normalised difficulties of
+APEBench (Koehler et al., 2024, section 3.1), and steps are those of exponax 0.1.0.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ups_jax.arrays import per_channel, spatial_axes
+from ups_jax.pde.base import PDE, Law, grid_shape, random_translation, transport_laws
+from ups_jax.pde.spectral import derivative_symbol, wave_vectors
+from ups_jax.pde.symmetries import at_random, transposition
+from ups_jax.types import Array, Key
+
+LINEAR = ("gamma0", "gamma1", "gamma2", "gamma3", "gamma4")
+COEFFICIENTS = (*LINEAR, "quadratic", "convection", "gradient_norm")
+FEATURE_UNITS = np.array([0.01, 1.0, 1.0, 1.0, 1.0, 0.01, 1.0, 1.0], np.float32)
+"""Difficulties below which a network input is linear in them, and above which logarithmic."""
+REVERSED = np.array([1, -1, 1, -1, 1, 1, -1, 1])
+"""Signs of the coefficients after x -> -x."""
+NEGATED = np.array([1, 1, 1, 1, 1, -1, -1, -1])
+"""Signs of the coefficients after u -> -u."""
+FLIPS = {(True, True): REVERSED * NEGATED, (True, False): REVERSED, (False, True): NEGATED}
+"""Signs of the coefficients by a flip: whether it reverses space, whether it negates the field."""
+CIRCLE_POINTS = 16
+"""Quadrature points on the circle of the ETDRK2 coefficients."""
+
+
+def make(
+    *,
+    points: int | Sequence[int] = 160,
+    cells: int | Sequence[int] = 160,
+    gamma0: float | Sequence[float] = 0.0,
+    gamma1: float | Sequence[float] = 0.0,
+    gamma2: float | Sequence[float] = 0.0,
+    gamma3: float | Sequence[float] = 0.0,
+    gamma4: float | Sequence[float] = 0.0,
+    quadratic: float | Sequence[float] = 0.0,
+    convection: float | Sequence[float] = 0.0,
+    gradient_norm: float | Sequence[float] = 0.0,
+    conservative: bool = True,
+    modes: int = 5,
+    nonnegative: bool = False,
+    warmup: int = 0,
+) -> PDE:
+    """u_t = sum_j a_j D^j u + b0 u^2 + b1/2 D(u^2) + b2/2 |grad u|^2 on [0, 1), dt = 1.
+
+    D^j is the sum of the j-th derivatives along the d axes, D^0 u = d u. The arguments are
+    difficulties, a number each, or two between which it is uniform. With N points along each axis,
+    gamma_j is a_j N^j 2^(j-1) d, gamma0 = a_0, quadratic = b0, convection = b1 N d, and
+    gradient_norm = b2 N^2 d. `cond` is these eight numbers. The gradient norm loses its mean.
+    Without `conservative`, the convection is b1 u Du. Initial fields are random waves up to
+    wavenumber `modes` with zero mean and largest value 1; if `nonnegative`, they span 0 to 1.
+    `warmup` steps precede the data, for chaos. More cells than points lower the error in space.
+    """
+    values = (gamma0, gamma1, gamma2, gamma3, gamma4, quadratic, convection, gradient_norm)
+    given = dict(zip(COEFFICIENTS, values, strict=True))
+    low, high = _ranges(given)
+    shape = grid_shape(points, None, "pde.points")
+    n, ndim = shape[0], len(shape)
+    if set(shape) != {n}:
+        raise ValueError(f"pde.points is {points}; difficulties need equal axes, such as {(n, n)}")
+    if not 1 <= modes < n / 2 or warmup < 0:
+        raise ValueError(
+            f"pde.modes is {modes} and pde.warmup {warmup}; expected 1 to {(n - 1) // 2} modes, "
+            "and a warm-up of 0 steps or more"
+        )
+    scales = [1 / (n**j * 2 ** (j - 1) * ndim) for j in range(len(LINEAR))]
+    scales = np.array([1.0, *scales[1:], 1.0, 1 / (n * ndim), 1 / (n**2 * ndim)])
+    used = tuple(((low != 0) | (high != 0)).tolist())
+    solver = dict(scales=scales, used=used, conservative=conservative)
+    flips = [flip for flip, signs in FLIPS.items() if _is_closed(signs, low, high)]
+    fixed = [f for f in flips if not any(u and s < 0 for u, s in zip(used, FLIPS[f], strict=True))]
+    return PDE(
+        name="semilinear",
+        channels=("u",),
+        cells=grid_shape(cells, ndim, "data.cells"),
+        points=shape,
+        extent=(1.0,) * ndim,
+        dt=1.0,
+        params=COEFFICIENTS,
+        initial=partial(initial, modes=modes, nonnegative=nonnegative),
+        warmup=warmup,
+        sample_cond=lambda key: jax.random.uniform(key, (8,), "float32") * (high - low) + low,
+        step=partial(march, count=1, **solver),
+        residual=partial(residual, **solver),
+        march=partial(march, **solver),
+        features=lambda cond: jnp.arcsinh(cond / per_channel(jnp.asarray(FEATURE_UNITS), cond)),
+        symmetries=(
+            random_translation(ndim),
+            *(partial(random_flip, flip=f) for f in flips),
+            *([at_random(transposition((0,), (1.0,)))] if ndim == 2 else []),
+        ),
+        reflection=partial(flipped, flip=fixed[0], ndim=ndim) if fixed else None,
+        linear_symbol=partial(_linear, scales=scales),
+        laws=_laws(low, high, ndim),
+        spec=dict(
+            points=points, cells=cells, **given, conservative=conservative, modes=modes,
+            nonnegative=nonnegative, warmup=warmup,
+        ),
+    )  # fmt: skip
+
+
+def initial(
+    key: Key, cond: Array, cells: tuple[int, ...], *, modes: int, nonnegative: bool
+) -> Array:
+    """Random waves up to wavenumber `modes` along each axis, scaled as in `make`: (*s, 1)."""
+    both, half = np.r_[0 : modes + 1, -modes:0], np.arange(modes + 1)
+    index = np.ix_(*[both] * (len(cells) - 1), half)
+    shape = np.broadcast_shapes(*(axis.shape for axis in index))
+    k_amplitude, k_phase = jax.random.split(key)
+    amplitude = jax.random.uniform(k_amplitude, shape, "float32", -1.0, 1.0)
+    phase = jax.random.uniform(k_phase, shape, "float32", 0.0, 2 * np.pi)
+    waves = (amplitude * jnp.exp(1j * phase)).at[(0,) * len(cells)].set(0)
+    spectrum = jnp.zeros((*cells[:-1], cells[-1] // 2 + 1), waves.dtype).at[index].set(waves)
+    u = jnp.fft.irfftn(spectrum, cells)
+    if nonnegative:
+        u = u - jnp.min(u)
+    return (u / jnp.max(jnp.abs(u)))[..., None]
+
+
+def march(u: Array, cond: Array, count: int, **solver) -> Array:
+    """Advance u (..., *s, 1) by one interval in `count` equal substeps of ETDRK2; differentiable.
+
+    Cox and Matthews (2002), eq. 22. The increment of a conserved mean is exactly zero.
+    """
+
+    def one(v: Array, cond: Array) -> Array:
+        linear, nonlinear = _tendencies(v.shape, cond, **solver)
+        keep, first, second = _etdrk2(linear / count)
+
+        def body(w: Array, _: None) -> tuple[Array, None]:
+            at_w = nonlinear(w) / count
+            stage = keep * w + first * at_w
+            return stage + second * (nonlinear(stage) / count - at_w), None
+
+        start = jnp.fft.rfftn(v)
+        return v + jnp.fft.irfftn(jax.lax.scan(body, start, length=count)[0] - start, v.shape)
+
+    return _each(one, u, cond)
+
+
+def residual(prev: Array, next: Array, cond: Array, **solver) -> Array:
+    """Balance of two frames: trapezoidal rule in time, spectral in space. -> (..., *s, 1)."""
+
+    def tendency(v: Array, cond: Array) -> Array:
+        linear, nonlinear = _tendencies(v.shape, cond, **solver)
+        w = jnp.fft.rfftn(v)
+        return jnp.fft.irfftn(linear * w + nonlinear(w), v.shape)
+
+    return next - prev - 0.5 * (_each(tendency, prev, cond) + _each(tendency, next, cond))
+
+
+def _each(function, u: Array, cond: Array) -> Array:
+    """Apply a function of fields (*s) and cond (p,) to each sample of u (..., *s, 1)."""
+    space = u.shape[cond.ndim - 1 :]
+    flat = jax.vmap(function)(u.reshape(-1, *space[:-1]), cond.reshape(-1, cond.shape[-1]))
+    return flat.reshape(u.shape)
+
+
+def _linear(k: Array, cond: Array, *, scales: np.ndarray) -> Array:
+    """Symbol (*k, 1) of the linear part, for difficulties cond (8,)."""
+    return derivative_symbol(k, (cond * jnp.asarray(scales, cond.dtype))[: len(LINEAR)])
+
+
+def _tendencies(
+    shape: tuple[int, ...],
+    cond: Array,
+    *,
+    scales: np.ndarray,
+    used: tuple[bool, ...],
+    conservative: bool,
+):
+    """Return the linear symbol (*k), and the nonlinear terms as a function of spectra (*k)."""
+    k = wave_vectors(shape, (1.0,) * len(shape), cond.dtype)
+    b0, b1, b2 = (cond * jnp.asarray(scales, cond.dtype))[len(LINEAR) :]
+    quadratic, convection, gradient = used[len(LINEAR) :]
+    # Two thirds of the waves; a margin absorbs the rounding of k.
+    cutoff = 2 * np.pi * np.array([2 / 3 * (n // 2) - 1 + 1e-3 for n in shape])
+    kept = jnp.all(jnp.abs(k) < per_channel(jnp.asarray(cutoff, k.dtype), k), -1)
+    derivative = 1j * jnp.moveaxis(k, -1, 0)
+    slope = jnp.sum(derivative, 0)
+
+    def nonlinear(w: Array) -> Array:
+        low, total = kept * w, jnp.zeros_like(w)
+        if quadratic or convection:
+            v = jnp.fft.irfftn(low, shape)
+            flux = 0.5 * b1 * slope if conservative else 0.0
+            total = (b0 + flux) * jnp.fft.rfftn(v * v)
+            if convection and not conservative:
+                total = total + b1 * jnp.fft.rfftn(v * jnp.fft.irfftn(slope * low, shape))
+        if gradient:
+            slopes = jax.vmap(lambda d: jnp.fft.irfftn(d * low, shape))(derivative)
+            norm = jnp.sum(slopes**2, 0)
+            total = total + 0.5 * b2 * jnp.fft.rfftn(norm - jnp.mean(norm))
+        return total
+
+    return _linear(k, cond, scales=scales)[..., 0], nonlinear
+
+
+def _etdrk2(z: Array) -> tuple[Array, Array, Array]:
+    """Return exp(z), phi_1(z) and phi_2(z), each (*k). Kassam and Trefethen (2005), section 2.
+
+    phi_1 and phi_2 cancel near zero, so they are averaged over a circle about z. exponax 0.1.0, and
+    with it APEBench, keeps their real parts alone: odd derivatives are then of first order in time.
+    """
+    angle = 2 * np.pi * (np.arange(1, CIRCLE_POINTS + 1) - 0.5) / CIRCLE_POINTS
+    t = z[..., None] + jnp.asarray(np.exp(1j * angle), z.dtype).reshape(*(1,) * z.ndim, -1)
+    growth = jnp.exp(t) - 1
+    return jnp.exp(z), jnp.mean(growth / t, -1).real, jnp.mean((growth - t) / t**2, -1).real
+
+
+def flipped(u: Array, *, flip: tuple[bool, bool], ndim: int) -> Array:
+    """Reverse space and negate the field (..., *s, 1), as `flip` says."""
+    reverse, negate = flip
+    u = jnp.flip(u, spatial_axes(ndim)) if reverse else u
+    return -u if negate else u
+
+
+def random_flip(key: Key, u: Array, cond: Array, *, flip: tuple[bool, bool]) -> tuple[Array, Array]:
+    """Flip all frames of one window (t, *s, 1) and its coefficients with probability one half."""
+    turn = jax.random.bernoulli(key, jnp.float32(0.5))
+    signs = jnp.asarray(FLIPS[flip], cond.dtype)
+    return (
+        jnp.where(turn, flipped(u, flip=flip, ndim=u.ndim - 2), u),
+        jnp.where(turn, signs * cond, cond),
+    )
+
+
+def _ranges(given: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower and upper ends (8,) of the difficulties. Raises ValueError."""
+    for name, value in given.items():
+        ends = np.ravel(value).astype(float)
+        if len(ends) not in (1, 2) or not np.isfinite(ends).all() or ends[0] > ends[-1]:
+            raise ValueError(f"pde.{name} is {value}; expected a number, or two, the lower first")
+    low, high = (np.array([np.ravel(v)[i] for v in given.values()], np.float32) for i in (0, -1))
+    if high[4] > 0 or (high[4] == 0 and low[2] < 0):
+        raise ValueError(
+            f"pde.gamma4 is {given['gamma4']} and pde.gamma2 {given['gamma2']}; short waves must "
+            "decay: gamma4 below 0, or gamma4 = 0 and gamma2 of at least 0"
+        )
+    return low, high
+
+
+def _is_closed(signs: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    """Return True if coefficients with these signs are of the same ranges."""
+    return bool(np.all((signs > 0) | (low == -high)))
+
+
+def _laws(low: np.ndarray, high: np.ndarray, ndim: int) -> dict[str, Law]:
+    """Return the laws that hold for all coefficients in the ranges."""
+    zero = dict(zip(COEFFICIENTS, (low == 0) & (high == 0), strict=True))
+    laws = transport_laws(ndim)
+    if not (zero["gamma0"] and zero["quadratic"]):
+        return {}
+    scalar = zero["gradient_norm"] and low[2] >= 0
+    if scalar and low[2] > 0 and zero["gamma1"] and zero["gamma3"] and zero["gamma4"]:
+        return laws
+    # Of waves in motion, samples on a grid may exceed the first maximum.
+    names = ("mass", "energy") if scalar and zero["convection"] else ("mass",)
+    return {name: laws[name] for name in names}
