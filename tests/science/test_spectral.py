@@ -11,7 +11,6 @@ import pytest
 import ups_jax as ups
 from ups_jax.emulator import Emulator, fit_statistics, init, step
 from ups_jax.flops import flops, step_flops
-from ups_jax.models import resnet
 from ups_jax.pde import PDES
 from ups_jax.pde.advection import exact
 from ups_jax.pde.spectral import derivative_symbol, linear_step, wave_vectors
@@ -125,7 +124,7 @@ def test_small_fields_follow_the_linear_part(name, sizes):
 
 
 def emulator_of(pde, **options):
-    make = partial(resnet, width=4, blocks=1, dilations=(1,))
+    make = partial(ups.OPERATORS["resnet"], width=4, blocks=1, dilations=(1,))
     return Emulator(pde, make, base="linear", **options)
 
 
