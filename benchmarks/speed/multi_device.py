@@ -2,9 +2,11 @@
 
 The golden operator is trained on the golden grid with updates of one step: on one device, and on
 all of them with as many samples on each (weak) and with as many in all (strong). On a CPU a device
-is a core: first two devices of one process, then two processes that meet over loopback. `bytes` are
-those of the collectives in the program compiled for eight devices. `model` adds their time on paper
-to a device's own step for 8, 64 and 512 GPUs; its assumptions are printed and recorded.
+is a core: first two devices of one process, then two processes that meet over loopback. Rollouts of
+the operator and of an ensemble share a batch's samples over the devices; "its threads" is one
+device on all cores, where XLA's own threads share each operation. `bytes` are those of the
+collectives in the program compiled for eight devices. `model` adds their time on paper to a
+device's own step for 8, 64 and 512 GPUs; its assumptions are printed and recorded.
 """
 
 import json
@@ -25,6 +27,9 @@ import numpy as np
 from benchmarks.record import ROOT
 
 STEPS_PER_CALL, CALLS, ROUNDS = 25, 5, 3
+ROLLOUTS = {"operator": {}, "ensemble": {"members": 8}}
+BATCH = 16
+"""Trajectories of a call of the rollouts, as in `eval.batch`."""
 TYPE_BYTES = {"f32": 4, "s32": 4, "u32": 4, "pred": 1, "f64": 8, "bf16": 2}
 COLLECTIVES = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
 GPU = {
@@ -43,7 +48,8 @@ def run(options):
     n = 2 if on_cpu else jax.device_count()
     if on_cpu and len(cores) < n:
         sys.exit(f"{len(cores)} core is available; two are needed to measure a second device")
-    rows = measured(n, cores, 1 if options.quick else ROUNDS)
+    rounds = 1 if options.quick else ROUNDS
+    rows = measured(n, cores, rounds) + rollouts(n, cores, rounds)
     traffic = {}
     for data, fsdp in ((8, 1), (1, 8)):
         name = f"bytes: data {data}, fsdp {fsdp}"
@@ -69,10 +75,7 @@ def measured(n, cores, rounds):
             settings[f"{n} processes, {kind}"] = [
                 {"batch": total, "devices": 1, "process": i, "processes": n} for i in range(n)
             ]
-    rates = {name: [] for name in settings}
-    for _ in range(rounds):
-        for name, workers in settings.items():
-            rates[name].append(train_in_processes(workers))
+    rates = in_turns(settings, rounds)
     medians = {name: float(np.median(values)) for name, values in rates.items()}
     rows = []
     for name, value in medians.items():
@@ -83,8 +86,37 @@ def measured(n, cores, rounds):
     return rows
 
 
-def train_in_processes(workers, xla_flags=None):
-    """Return the updates a second of one training by one process, or by several that meet."""
+def rollouts(n, cores, rounds):
+    """Return the median rollouts a second of every setting, in turns, and efficiencies."""
+    settings = {}
+    for name in ROLLOUTS:
+        one = {"rollout": name, "cores": cores[:1], "devices": 1}
+        settings[f"{name}, one device"] = [one]
+        if cores:
+            settings[f"{name}, one device, its threads"] = [one | {"cores": cores[:n]}]
+        settings[f"{name}, {n} devices"] = [one | {"cores": cores[:n], "devices": n}]
+    rates, rows = in_turns(settings, rounds), []
+    for setting, values in rates.items():
+        name, rate = setting.partition(",")[0], float(np.median(values))
+        alone = float(np.median(rates[f"{name}, one device"]))
+        efficiency = rate / alone / (1 if setting.endswith("one device") else n)
+        rows.append({"row": setting, "rollouts_per_s": rate, "efficiency": efficiency,
+                     "samples": values})  # fmt: skip
+        print(f"{setting}: {rate:.1f} rollouts/s, efficiency {efficiency:.2f}")
+    return rows
+
+
+def in_turns(settings, rounds):
+    """Return the rates of each setting's workers in all rounds."""
+    rates = {name: [] for name in settings}
+    for _ in range(rounds):
+        for name, workers in settings.items():
+            rates[name].append(in_processes(workers))
+    return rates
+
+
+def in_processes(workers, xla_flags=None):
+    """Return the rate of one measurement by one process, or by several that meet."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -105,7 +137,7 @@ def train_in_processes(workers, xla_flags=None):
 
 
 def work(order):
-    """Train a little on the devices of this process, or of all that meet; print the rate."""
+    """Train or roll out a little on the devices of this process, or of all; print the rate."""
     if order.get("cores"):
         os.sched_setaffinity(0, order["cores"])
     if "process" in order:
@@ -118,6 +150,9 @@ def work(order):
     fsdp = order.get("fsdp", 1)
     data = None if "process" in order else order["devices"] // fsdp
     mesh = make_mesh(data=data, fsdp=fsdp)
+    if "rollout" in order:
+        print(json.dumps(rollout_rate(order["rollout"], mesh)))
+        return
     _, emulator, params, split, recipe = golden(512)
     recipe = one_phase(
         replace(recipe, batch=order["batch"]), unroll=1, calls=order.get("calls", CALLS),
@@ -125,6 +160,25 @@ def work(order):
     )  # fmt: skip
     rates = train_timed(emulator, params, split, jax.random.key(1), recipe, mesh=mesh)[1]
     print(json.dumps(float(np.median(rates[1:] or rates))))
+
+
+def rollout_rate(name, mesh):
+    """Return the P1 rollouts a second of a forecaster of the golden run, warm."""
+    from functools import partial
+
+    import ups_jax as ups
+    from benchmarks.training import GOLDEN, random_params
+    from ups_jax.evaluate.batches import p1_forecast
+    from ups_jax.evaluate.timing import milliseconds
+
+    cfg = ups.load_config(GOLDEN)
+    emulator = ups.build(cfg)
+    key, mesh = jax.random.key(0), None if mesh.size == 1 else mesh
+    data = ups.simulate(emulator.pde, key, n=BATCH, steps=cfg.data.steps)
+    function = p1_forecast(emulator, name, mesh, **ROLLOUTS[name])
+    time = partial(milliseconds, function, random_params(emulator), data, key, batch=BATCH)
+    time(mesh=mesh)  # compiles
+    return 1e3 / time(mesh=mesh)
 
 
 def sent(data, fsdp):
@@ -137,7 +191,7 @@ def sent(data, fsdp):
     with tempfile.TemporaryDirectory() as folder:
         batch = cfg.fit.operator.batch * data * fsdp
         worker = {"batch": batch, "devices": data * fsdp, "fsdp": fsdp, "calls": 1}
-        train_in_processes([worker], f"--xla_dump_to={folder} --xla_dump_hlo_as_text")
+        in_processes([worker], f"--xla_dump_to={folder} --xla_dump_hlo_as_text")
         programs = [p.read_text() for p in Path(folder).glob("*after_optimizations.txt")]
     text = max((t for t in programs if re.search(COLLECTIVES, t)), key=len)
     # Updates are the body of a loop; the entry computation runs once a call.

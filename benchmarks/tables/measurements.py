@@ -94,7 +94,8 @@ def _scaling(record: Record) -> list[list[str]]:
 def _devices(record: Record) -> list[list[str]]:
     return [
         [row["row"], *(number(row.get(key)) for key in (
-            "updates_per_s", "ms", "efficiency", "bytes_per_step", "collectives_per_step"))]
+            "updates_per_s", "rollouts_per_s", "ms", "efficiency", "bytes_per_step",
+            "collectives_per_step"))]
         for row in record["rows"]
     ]  # fmt: skip
 
@@ -192,8 +193,11 @@ SECTIONS = (
     ),
     Section(
         "multi_device", "Several devices",
-        "Updates of one step of the golden operator; `model` rows are computed on paper.",
-        ("setting", "updates a second", "ms", "efficiency", "bytes a step", "collectives a step"),
+        "Updates of one step, P1 rollouts; golden run. `model` rows are computed on paper.",
+        (
+            "setting", "updates a second", "rollouts a second", "ms", "efficiency", "bytes a step",
+            "collectives a step",
+        ),
         _devices,
     ),
     Section(

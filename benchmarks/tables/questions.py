@@ -75,7 +75,7 @@ def _streaming(record: Record) -> str:
 
 
 def _devices(record: Record) -> str:
-    rows = (row for row in record["rows"] if "updates_per_s" in row)
+    rows = (row for row in record["rows"] if {"updates_per_s", "rollouts_per_s"} & row.keys())
     return ", ".join(f"{row['row']} {number(row['efficiency'])}" for row in rows)
 
 
