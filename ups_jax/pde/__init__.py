@@ -4,20 +4,28 @@ from ups_jax.pde import (
     advection,
     apebench,
     burgers,
+    burgers2d,
     decaying_turbulence,
+    gray_scott,
     kolmogorov,
     kuramoto,
+    kuramoto2d,
     reaction_diffusion,
     semilinear,
+    shallow_water,
 )
 
 PDES = {
     "advection": advection.make,
     "apebench": apebench.make,
     "burgers": burgers.make,
+    "burgers2d": burgers2d.make,
     "decaying_turbulence": decaying_turbulence.make,
+    "gray_scott": gray_scott.make,
     "kolmogorov": kolmogorov.make,
     "kuramoto": kuramoto.make,
+    "kuramoto2d": kuramoto2d.make,
     "reaction_diffusion": reaction_diffusion.make,
     "semilinear": semilinear.make,
+    "shallow_water": shallow_water.make,
 }

@@ -6,8 +6,9 @@ from math import pi
 import jax.numpy as jnp
 
 from ups_jax.pde.base import PDE, check_interval, grid_shape, random_translation
+from ups_jax.pde.etdrk import random_field
 from ups_jax.pde.symmetries import isotropic, reflection
-from ups_jax.pde.vorticity import flow_laws, random_vorticity, vorticity_solver
+from ups_jax.pde.vorticity import flow_laws, vorticity_solver
 from ups_jax.types import positive
 
 SIZE = 4.0
@@ -48,9 +49,7 @@ def make(
         extent=(length, length),
         dt=dt,
         params=(),
-        initial=lambda key, cond, cells: random_vorticity(
-            key, cells, low=low, high=high, size=SIZE
-        ),
+        initial=lambda key, cond, cells: random_field(key, cells, low=low, high=high, size=SIZE),
         sample_cond=lambda key: jnp.zeros((0,)),
         step=flow.step,
         residual=flow.residual,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.arrays import spatial_axes
-from ups_jax.types import Array
+from ups_jax.types import Array, Key
 
 CONTOUR_POINTS = 32
 """Quadrature points on the upper half of the contour of the coefficients."""
@@ -129,6 +129,22 @@ def solver(
         return march(u, cond, ceil(dt / max_substep))
 
     return Solver(step, march, residual)
+
+
+def random_field(key: Key, cells: tuple[int, ...], *, low: int, high: int, size: float) -> Array:
+    """Gaussian random field (x, y, 1) of the wavenumbers `low` to `high`, of RMS `size`.
+
+    The numbers do not depend on the grid, so that all grids sample the same field.
+    """
+    side = 2 * high + 1
+    index = np.stack(np.meshgrid(*[np.arange(-high, high + 1)] * 2, indexing="ij"), -1)
+    radius = np.sqrt(np.sum(index**2, -1))
+    inside = (radius >= low) & (radius < high + 1)
+    parts = jax.random.normal(key, (2, side, side)) * jnp.asarray(inside[None], jnp.float32)
+    spectrum = jnp.zeros(cells, jnp.complex64)
+    spectrum = spectrum.at[index[..., 0], index[..., 1]].set(jax.lax.complex(parts[0], parts[1]))
+    field = jnp.fft.ifftn(spectrum, norm="forward").real[..., None]
+    return field * (size / jnp.sqrt(jnp.mean(field**2)))
 
 
 def _cast(values: np.ndarray, like: Array, axes: int = 0) -> Array:

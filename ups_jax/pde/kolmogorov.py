@@ -9,12 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.pde.base import PDE, check_interval, grid_shape
-from ups_jax.pde.etdrk import Modes
-from ups_jax.pde.vorticity import flow_laws, random_vorticity, vorticity_solver
+from ups_jax.pde.etdrk import Modes, random_field
+from ups_jax.pde.vorticity import flow_laws, vorticity_solver
 from ups_jax.types import Array, Key, positive
 
-WARMUP_TIME = 30.0
-"""Time from random vorticity to developed turbulence."""
 INITIAL_WAVENUMBER = 6
 """Largest wavenumber of the random vorticity."""
 
@@ -61,7 +59,7 @@ def make(
         step=flow.step,
         residual=flow.residual,
         march=flow.march,
-        warmup=round(WARMUP_TIME / dt),
+        warmup=round(30.0 / dt),  # from random vorticity to developed turbulence
         symmetries=(partial(random_symmetry, mode=mode),),
         reflection=rotation,
         laws=flow_laws(length, forced=True),
@@ -71,7 +69,7 @@ def make(
 
 def initial(key: Key, cond: Array, cells: tuple[int, ...]) -> Array:
     """Random vorticity (x, y, 1) of RMS 2, at large scales."""
-    return random_vorticity(key, cells, low=1, high=INITIAL_WAVENUMBER, size=2.0)
+    return random_field(key, cells, low=1, high=INITIAL_WAVENUMBER, size=2.0)
 
 
 def force(modes: Modes, like: Array, *, mode: int, length: float) -> Array:

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.pde.base import MASS_TOLERANCE, Law, spatial_mean
 from ups_jax.pde.etdrk import Modes, Solver, solver
-from ups_jax.types import Array, Key
+from ups_jax.types import Array
 
 
 def vorticity_solver(
@@ -83,21 +82,3 @@ def flow_laws(length: float, *, forced: bool) -> dict[str, Law]:
         "energy": Law(energy, "decaying", "energy_growth", energy),
         "enstrophy": Law(enstrophy, "decaying", "enstrophy_growth", enstrophy),
     }
-
-
-def random_vorticity(
-    key: Key, cells: tuple[int, ...], *, low: int, high: int, size: float
-) -> Array:
-    """Gaussian random field (x, y, 1) of the wavenumbers `low` to `high`, of RMS `size`.
-
-    The numbers do not depend on the grid, so that all grids sample the same field.
-    """
-    side = 2 * high + 1
-    index = np.stack(np.meshgrid(*[np.arange(-high, high + 1)] * 2, indexing="ij"), -1)
-    radius = np.sqrt(np.sum(index**2, -1))
-    inside = (radius >= low) & (radius < high + 1)
-    parts = jax.random.normal(key, (2, side, side)) * jnp.asarray(inside, jnp.float32)
-    spectrum = jnp.zeros(cells, jnp.complex64)
-    spectrum = spectrum.at[index[..., 0], index[..., 1]].set(jax.lax.complex(parts[0], parts[1]))
-    field = jnp.fft.ifftn(spectrum, norm="forward").real[..., None]
-    return field * (size / jnp.sqrt(jnp.mean(field**2)))
