@@ -37,8 +37,8 @@ def get_config(variant: str = "default") -> base.Config:
     if variant == "smoke":
         cfg.pde.update(points=(16, 16), nu=0.05, mode=2)
         cfg.data.update(cells=(16, 16), steps=20, eval_steps=20, train=16, val=4, test=4)
-        cfg.fit.ensemble.update(steps=20, steps_per_call=10, val_every=20)
-        cfg.fit.control.update(steps_per_call=10, val_every=20)
+        cfg.fit.ensemble.update(steps=20, warmup=5, steps_per_call=10, val_every=20)
+        cfg.fit.control.update(warmup=5, steps_per_call=10, val_every=20)
         cfg.operator.update(width=8, blocks=1, dilations=(1,), patch=2)
         cfg.fit.operator.update(steps=40, warmup=5, steps_per_call=20, val_every=20)
         cfg.eval.update(batch=4, num_figures=1, horizons=(1.0, 2.0))

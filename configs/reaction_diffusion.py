@@ -8,7 +8,7 @@ VARIANTS = ("default", "gpu", "smoke")
 
 
 def get_config(variant: str = "default") -> base.Config:
-    """`default`: 64 x 64 means of PDEBench's cells. `gpu`: all of them. `smoke`: the code in seconds.
+    """`default`: 64 x 64 means of PDEBench's cells. `gpu`: all of them. `smoke`: in seconds.
 
     Samples are PDEBench's by their numbers: test 0 to 99, validation 100 to 199, training from 200.
     """

@@ -59,10 +59,12 @@ def test_a_step_has_free_leading_axes_laws_and_symmetries(name):
     mirrored = pde.reflection(u)
     np.testing.assert_allclose(pde.reflection(mirrored), u, atol=1e-6)
     np.testing.assert_allclose(step(mirrored, cond), pde.reflection(whole), atol=1e-4 * scale)
-    # The laws hold in data: `simulate` raises otherwise. The balance of frames nearly vanishes.
-    ups.simulate(pde, jax.random.key(0), n=2, steps=3, cache=False)
-    balance = pde.dt * jnp.abs(pde.residual(u, whole, cond))
-    assert float(jnp.mean(balance)) < 0.5 * float(jnp.mean(jnp.abs(whole - u))) + 1e-5
+    # The laws hold in data: `simulate` raises otherwise.
+    data = ups.simulate(pde, jax.random.key(0), n=2, steps=4, cache=False)
+    if name != "shallow_water":  # a jump has no balance of central differences
+        before, after = data.u[:, -2], data.u[:, -1]
+        balance = pde.dt * jnp.abs(pde.residual(before, after, jnp.asarray(data.cond)))
+        assert float(jnp.mean(balance)) < 0.3 * np.mean(np.abs(after - before))
 
 
 @pytest.mark.parametrize("name", ["burgers2d", "kolmogorov", "shallow_water"])
@@ -175,6 +177,24 @@ def test_water_at_rest_stays_at_rest_and_a_dam_break_is_symmetric():
     np.testing.assert_allclose(u[..., 1], np.swapaxes(u[..., 2], 1, 2), atol=1e-6)
     np.testing.assert_allclose(u[..., 1], -u[:, ::-1, :, 1], atol=1e-6)
     assert data.meta["laws"]["volume"] < 5e-7 and np.abs(u[..., 1]).max() > 0.05
+
+
+def test_a_standing_wave_between_walls_has_its_linear_frequency():
+    pde = PDES["shallow_water"](points=(48, 4), cells=(48, 4), length=2.0, dt=0.2)
+    k = speed = np.pi / 2  # of a half wave, at height and gravity 1
+    x = ((np.arange(48) + 0.5) / 48 * 2.0)[:, None] * np.ones((1, 4))
+
+    def exact(t):
+        height = 1 + 1e-3 * np.cos(k * x) * np.cos(speed * t)
+        momentum = 1e-3 * np.sin(k * x) * np.sin(speed * t)
+        return jnp.asarray(np.stack([height, momentum, 0 * x], -1), jnp.float32)
+
+    after = pde.step(exact(0.0), jnp.zeros((0,)))
+    np.testing.assert_allclose(after, exact(0.2), atol=2e-5)
+    residual = pde.residual(exact(0.0), exact(0.2), jnp.zeros((0,)))
+    assert (
+        float(jnp.max(jnp.abs(residual))) < 2e-2 * float(jnp.max(jnp.abs(exact(0.2)[..., 1]))) / 0.2
+    )
 
 
 def test_waves_are_reflected_by_walls_and_leave_through_outflow():

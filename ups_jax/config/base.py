@@ -22,7 +22,7 @@ def get_config() -> Config:
     cfg.stages = ("operator",)  # in order of training; see the sections fit.<stage>
 
     cfg.pde = ConfigDict()  # a name of PDES and the arguments of that factory
-    cfg.pde.name = "burgers"  # advection | apebench | burgers | kuramoto | semilinear
+    cfg.pde.name = "burgers"  # the equation, one of those below
 
     cfg.data = ConfigDict()
     cfg.data.path = config_dict.placeholder(str)  # PDEBench HDF5 or npz file; none: simulate

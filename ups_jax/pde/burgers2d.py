@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ups_jax.pde.base import PDE, Law, check_interval, grid_shape, random_translation
 from ups_jax.pde.etdrk import Modes, random_field, solver
@@ -31,7 +30,7 @@ def make(
     substep = length / max(shape) / 4
     check_interval(dt, length, substep=substep)
     flow = solver(
-        lambda k: -nu * np.sum(k**2, -1, keepdims=True),
+        lambda k: -nu * (k**2).sum(-1, keepdims=True),
         convection,
         dt=dt,
         extent=(length, length),
@@ -50,6 +49,7 @@ def make(
         step=flow.step,
         residual=flow.residual,
         march=flow.march,
+        linear_symbol=flow.linear_symbol,
         symmetries=(random_translation(2), *isotropic(grid, [(-1, 1), (1, -1)], order=(1, 0))),
         reflection=reflection(-3, (-1, 1)),
         laws=velocity_laws(),

@@ -54,6 +54,7 @@ def make(
         step=flow.step,
         residual=flow.residual,
         march=flow.march,
+        linear_symbol=flow.linear_symbol,
         # A reflection changes the sign of a vorticity.
         symmetries=(random_translation(2), *isotropic(grid, [(-1,), (-1,)], transposed=(-1,))),
         reflection=reflection(-3, (-1,)),

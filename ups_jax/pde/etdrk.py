@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,15 +81,16 @@ class Modes:
 
 
 class Solver(NamedTuple):
-    """`step(u, cond)`, `march(u, cond, count)` and `residual(prev, next, cond)` of a `PDE`."""
+    """`step(u, cond)`, `march(u, cond, count)`, `residual(prev, next, cond)`, symbol of a `PDE`."""
 
     step: Callable[[Array, Array], Array]
     march: Callable[[Array, Array, int], Array]
     residual: Callable[[Array, Array, Array], Array]
+    linear_symbol: Callable[[Array, Array], Array]
 
 
 def solver(
-    rates: Callable[[np.ndarray], np.ndarray],
+    rates: Callable[[Any], Any],
     nonlinear: Callable[[Array, Array, Modes], Array],
     *,
     dt: float,
@@ -128,7 +129,7 @@ def solver(
     def step(u: Array, cond: Array) -> Array:
         return march(u, cond, ceil(dt / max_substep))
 
-    return Solver(step, march, residual)
+    return Solver(step, march, residual, lambda k, cond: rates(k))
 
 
 def random_field(key: Key, cells: tuple[int, ...], *, low: int, high: int, size: float) -> Array:

@@ -53,7 +53,7 @@ def make(
     check_interval(dt, length, substep=1.0)
     rates = np.asarray(diffusion)
     chemistry = solver(
-        lambda k: -np.sum(k**2, -1, keepdims=True) * rates,
+        lambda k: -(k**2).sum(-1, keepdims=True) * rates,
         reaction,
         dt=dt,
         extent=(length, length),
@@ -72,6 +72,7 @@ def make(
         step=chemistry.step,
         residual=chemistry.residual,
         march=chemistry.march,
+        linear_symbol=chemistry.linear_symbol,
         warmup=warmup,
         symmetries=(random_translation(2), *isotropic(grid, [(1, 1), (1, 1)])),
         reflection=reflection(-3, (1, 1)),

@@ -59,6 +59,7 @@ def make(
         step=flow.step,
         residual=flow.residual,
         march=flow.march,
+        linear_symbol=flow.linear_symbol,
         warmup=round(30.0 / dt),  # from random vorticity to developed turbulence
         symmetries=(partial(random_symmetry, mode=mode),),
         reflection=rotation,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from math import ceil, sqrt
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ def make(
     # Twice the speed of the highest waves bounds that of a front, even on dry ground.
     rate = 2 * sqrt(gravity * max(heights)) * sum(n / length for n in shape) / fv.CFL
     check_interval(dt, length, substep=1 / rate)
-    solver = dict(dt=dt, length=length, gravity=gravity, boundary=boundary)
+    solver: Any = dict(dt=dt, length=length, gravity=gravity, boundary=boundary)
     return PDE(
         name="shallow_water",
         channels=("h", "hu", "hv"),

@@ -30,7 +30,7 @@ def vorticity_solver(
         return change if forcing is None else change + modes.to_modes(forcing(modes, w.real))
 
     return solver(
-        lambda k: -nu * np.sum(k**2, -1, keepdims=True) - drag,
+        lambda k: -nu * (k**2).sum(-1, keepdims=True) - drag,
         tendency,
         dt=dt,
         extent=(length, length),
