@@ -84,12 +84,17 @@ def initial(
     heights: Sequence[float],
     length: float,
 ) -> Array:
-    """Water at rest (x, y, 3), higher within a random radius of the centre."""
+    """Water at rest (x, y, 3), higher within a random radius of the centre.
+
+    A cell on the circle has a height in between. With whole cells, few radii would differ, and
+    splits would share initial conditions.
+    """
     low, high = radius
     limit = jax.random.uniform(key, (), minval=low, maxval=high)
     x, y = ((jnp.arange(n) + 0.5) / n * length - length / 2 for n in cells)
-    inside = jnp.sqrt(x[:, None] ** 2 + y[None, :] ** 2) <= limit
-    height = jnp.where(inside, *heights)
+    distance = jnp.sqrt(x[:, None] ** 2 + y[None, :] ** 2)
+    inside = jnp.clip((limit - distance) * (min(cells) / length) + 0.5, 0.0, 1.0)
+    height = heights[1] + (heights[0] - heights[1]) * inside
     return jnp.stack([height, jnp.zeros(cells), jnp.zeros(cells)], -1)
 
 
