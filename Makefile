@@ -15,7 +15,7 @@ GPU := $(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo "[cuda13]" || echo "[cuda
 PEERS := .venv-peers
 TORCH ?= torch==2.13.0
 
-.PHONY: burgers smoke test lint bench bench-full bench-peers sky
+.PHONY: burgers smoke apebench test lint bench bench-full bench-peers sky
 
 burgers: $(READY)
 	@echo '+ $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py --workdir $(WORKDIR)'
@@ -24,6 +24,11 @@ burgers: $(READY)
 smoke: $(READY)
 	@echo '+ XLA_FLAGS=$(QUICK) $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke'
 	@XLA_FLAGS=$(QUICK) $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke
+
+# The ten scenarios of one dimension, one seed, about 45 minutes on two cores; interrupted, it resumes.
+apebench: $(TEST)
+	@echo '+ $(BENCH) apebench'
+	@$(BENCH) apebench
 
 test: $(TEST)
 	@echo '+ $(BIN)/python -m pytest'

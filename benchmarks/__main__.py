@@ -9,6 +9,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 BENCHMARKS = {
     "ablation": "accuracy.ablation",
+    "apebench": "accuracy.apebench",
     "apebench_families": "peers.apebench_families",
     "convolution": "speed.convolution",
     "faults": "faults.faults",

@@ -56,7 +56,7 @@ def get_config(variant: str = "1d_diff_burgers") -> base.Config:
         cfg.fit.operator.update(steps=10000, batch=20, lr=1e-3, warmup=2000, val_every=2000)
         cfg.fit.operator.update(unroll=(1,), phase_fractions=(1.0,), augment=False)
     if "smoke" in kinds:
-        cfg.data.update(train=8, val=2, test=2, steps=10, eval_steps=10)
+        cfg.data.update(train=8, val=2, test=2, steps=4, eval_steps=12)
         cfg.operator.update(width=8, blocks=1, dilations=(1,))
         cfg.fit.operator.update(steps=40, batch=4, warmup=5, steps_per_call=20, val_every=20)
         cfg.fit.operator.update(unroll=(1,), phase_fractions=(1.0,))

@@ -80,7 +80,20 @@ def _devices(record: Record) -> str:
 
 
 def _families(record: Record) -> str:
-    return ", ".join(f"{row['row']} {number(row['gmean100'])}" for row in record["rows"])
+    # Rows of scenarios other than the first name theirs.
+    rows = (row for row in record["rows"] if " " not in row["row"])
+    return ", ".join(f"{row['row']} {number(row['gmean100'])}" for row in rows)
+
+
+def _apebench(record: Record) -> str:
+    """Return our best purely learned network's error in each scenario that has a published one."""
+    best: dict[str, float] = {}
+    for row in record["rows"]:
+        name = row["scenario"].replace("_diff_", " ")
+        if row["column"] == "free" and row["published"] and row["parameters"]:
+            if not row["knows_equation"]:
+                best[name] = min(row["gmean100"], best.get(name, row["gmean100"]))
+    return ", ".join(f"{name} {number(value)}" for name, value in best.items())
 
 
 def _scaling(record: Record) -> str:
@@ -129,6 +142,8 @@ QUESTIONS: tuple[tuple[str, str, str, str, Callable[[Record], str]], ...] = (
      "time_to_target --seconds 60", "", _time_to_target),
     ("time_to_target_apebench", "The same on APEBench (GMean100 after 20 s)",
      "time_to_target --task apebench --seconds 20", "0.0130, published", _time_to_target),
+    ("apebench", "How accurate are our networks on APEBench? (GMean100)", "apebench",
+     "the published best", _apebench),
     ("apebench_families", "How accurate are APEBench's own networks? (GMean100)",
      ".venv-peers/bin/python -m benchmarks apebench_families", "", _families),
     ("step_time", "How fast is a step against PyTorch? (ratio of milliseconds)", "step_time",

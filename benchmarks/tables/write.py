@@ -58,6 +58,7 @@ def results() -> str:
         runs.search("burgers"),
         runs.viscosities(),
         runs.joint_viscosities(),
+        runs.apebench_scenarios(),
         runs.apebench(),
         *(measurements.render(section) for section in measurements.SECTIONS),
     ]

@@ -1,0 +1,283 @@
+"""GMean100 of our networks, simple forecasts and published networks on APEBench's scenarios.
+
+Columns: `constrained`, APEBench's 10,000 one-step updates of a batch of 20, and `free`, our recipe;
+both from `configs/apebench.py`. Forecasts without a network stand in `free`: persistence, mean, a
+Fourier multiplier fitted by least squares, and APEBench's coarse solver, one step of half the
+difficulty. GMean100 is the geometric mean over 100 steps of the mean nRMSE of 30 test trajectories;
+a row has the median over seeds. A scenario may have a number of points: `2d_diff_ks-32`.
+
+Each network and seed is one part. Parts in the results file are kept, unless their config differs.
+"""
+
+import json
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+import ups_jax as ups
+from benchmarks.record import choose_rows, write
+from ups_jax.config import fingerprint
+from ups_jax.experiment.datasets import load_splits
+from ups_jax.experiment.schedule import recipe_of
+from ups_jax.pde.apebench import stepper
+from ups_jax.pde.base import rollout
+from ups_jax.pde.scenarios import SCENARIOS
+
+CONFIG = "configs/apebench.py"
+COLUMNS = ("constrained", "free")
+STEPS = 100
+NETWORKS = {
+    "resnet": {},
+    "resnet-linear": {"operator.base": "linear"},
+    "dilated": {"operator.name": "dilated", "operator.width": 32},
+    "unet": {"operator.name": "unet", "operator.width": 12},
+    "fno": {"operator.name": "fno", "operator.width": 18, "operator.modes": 12},
+    "transformer": {"operator.name": "transformer", "operator.width": 32, "operator.layers": 3},
+}
+"""Overrides of the config, about 30,000 parameters in one dimension, the size of APEBench's."""
+PUBLISHED = {
+    "1d_diff_disp": {"Conv": 0.031, "Res": 0.042, "UNet": 0.086, "Dil": 0.072, "FNO": 0.041},
+    "1d_diff_burgers": {
+        "Conv": 0.0265,
+        "Res": 0.0128,
+        "UNet": 0.0649,
+        "Dil": 0.0571,
+        "FNO": 0.0698,
+    },
+    "1d_diff_kdv": {"Conv": 0.1225, "Res": 0.876, "UNet": 0.0963, "Dil": 0.0769, "FNO": 0.210},
+    "1d_diff_ks": {"Conv": 0.271, "Res": 0.262, "UNet": 0.194, "Dil": 0.157, "FNO": 0.538},
+    "1d_diff_ks_cons": {"Conv": 0.343, "Res": 0.242, "UNet": 0.411, "Dil": 0.284, "FNO": 1.04},
+    "2d_phy_aniso_diff": {"Conv": 0.017, "Res": 0.021, "UNet": 0.043, "Dil": 0.041, "FNO": 0.077},
+    "2d_diff_burgers": {"Conv": 0.147, "Res": 0.053, "UNet": 0.162, "Dil": 0.139, "FNO": 0.328},
+    "2d_diff_ks-32": {"Conv": 0.478, "Res": 0.450, "UNet": 0.331, "Dil": 0.291, "FNO": 0.302},
+    "2d_diff_ks": {"Conv": 0.217, "Res": 0.197, "UNet": 0.268, "Dil": 0.257, "FNO": 0.907},
+    "2d_phy_kolm_flow": {"Conv": 0.882, "Res": 0.914, "UNet": 0.826, "Dil": 0.875, "FNO": 0.688},
+    "2d_phy_gs_type": {"Conv": 0.055, "Res": 0.063, "UNet": 0.069, "Dil": 0.103, "FNO": 0.21},
+}
+"""Koehler et al. (2024), one-step training, median over seeds; some are read off a figure."""
+METRIC = "nrmse_gmean100"
+PACKAGES = ("jax", "flax", "exponax")
+
+
+def add_flags(parser):
+    ten = [name for name in SCENARIOS if name.startswith("1d")]
+    parser.add_argument("--scenario", default=",".join(ten), help="names; default: the ten 1d ones")
+    parser.add_argument("--networks", default="resnet", help=f"some of {','.join(NETWORKS)}")
+    parser.add_argument("--columns", default=",".join(COLUMNS), help="constrained, free or both")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of each network: 0, 1, ...")
+
+
+def run(options):
+    networks = choose_rows(options.networks, list(NETWORKS))
+    columns = choose_rows(options.columns, COLUMNS)
+    scenarios = options.scenario.split(",")
+    # Every name is checked before the first training.
+    for scenario in scenarios:
+        ups.load_config(f"{CONFIG}:{scenario}")
+    parts = {}
+    if options.out and options.out.exists():
+        parts = json.loads(options.out.read_text())["parts"]
+    for scenario in scenarios:
+        for label, config, make in _planned(scenario, networks, columns, options):
+            if parts.get(label, {}).get("config") != config:
+                parts[label] = {"config": config, **make()}
+                if options.out:
+                    write(options.out, {"rows": rows_of(parts), "parts": parts}, PACKAGES)
+            values = "  ".join(f"{k} {v:.4g}" for k, v in parts[label].items() if k != "config")
+            print(f"{label:55} {values}", flush=True)
+    rows = rows_of(parts)
+    show(rows)
+    if options.out:
+        draw(rows).savefig(options.out.with_suffix(".png"), dpi=120)
+    return {"rows": rows, "parts": parts}
+
+
+def _planned(scenario, networks, columns, options):
+    """Yield label, fingerprint and program of every part of a scenario."""
+    smoke = "-smoke" if options.quick else ""
+    splits = []
+
+    def data(cfg):
+        if not splits:
+            emulator = ups.build(cfg)
+            splits.append(load_splits(cfg, emulator.pde))
+        return splits[0]
+
+    plain = ups.load_config(f"{CONFIG}:{scenario}{smoke}")
+    yield (
+        f"{scenario} free baselines -",
+        fingerprint(plain),
+        lambda: baselines(plain, data(plain)),
+    )
+    for column in columns:
+        kind = "-constrained" if column == "constrained" else ""
+        for network in networks:
+            for seed in range(options.seeds):
+                overrides = {**NETWORKS[network], "seed": seed}
+                cfg = ups.load_config(f"{CONFIG}:{scenario}{kind}{smoke}", overrides)
+                yield (
+                    f"{scenario} {column} {network} {seed}",
+                    fingerprint(cfg),
+                    lambda cfg=cfg: train(cfg, data(cfg)),
+                )
+
+
+def train(cfg, splits):
+    """Train one network and return its GMean100 on the test split, seconds and size."""
+    emulator = ups.build(cfg)
+    began = time.perf_counter()
+    params = ups.train(
+        emulator,
+        splits.train,
+        splits.val,
+        recipe_of(emulator, cfg, "operator"),
+        key=jax.random.key(cfg.seed),
+    )
+    train_s = time.perf_counter() - began
+    error = _evaluate(emulator, params, splits.test, ("operator",))["operator"]
+    return {
+        "gmean100": error,
+        "train_s": train_s,
+        "parameters": ups.num_params(params["operator"]),
+    }
+
+
+def _evaluate(emulator, params, test, forecasters):
+    scalars = ups.evaluate(
+        emulator,
+        params,
+        test,
+        forecasters=forecasters,
+        metrics={METRIC: ups.METRICS[METRIC]},
+        context_frames=test.u.shape[1],
+        batch=len(test),
+        num_figures=0,
+    ).scalars
+    return {name: float(scalars[f"eval/{name}/{METRIC}"]) for name in forecasters}
+
+
+def baselines(cfg, splits):
+    """Return the GMean100 of persistence, mean, Fourier multiplier and coarse solver."""
+    emulator, test = ups.build(cfg), splits.test
+    params = ups.init(emulator, jax.random.key(0))
+    errors = _evaluate(emulator, params, test, ("persistence", "mean"))
+    steps = test.u.shape[1] - 1
+    steppers = {
+        "multiplier": multiplier(splits.train.u, emulator.pde.ndim),
+        "coarse": coarse(emulator.pde, cfg.pde.scenario),
+    }
+    for name, step in steppers.items():
+        u0, cond = jnp.asarray(test.u[:, 0]), jnp.zeros((len(test), 0))
+        path = jax.jit(rollout(step, steps))(u0, cond)
+        metric = ups.METRICS[METRIC]
+        values = metric.per_sample(path, jnp.asarray(test.u[:, 1:]), emulator.pde.ndim)
+        errors[name] = float(metric.reduce(np.asarray(values)))
+    return errors
+
+
+def multiplier(u, ndim):
+    """Return the step that multiplies each wave by the factor fitted to u (n, t, *s, c).
+
+    The factor minimizes the squared error of one step, for each wave and channel. Waves of less
+    than 1e-12 of the largest power are rounding errors, and are removed.
+    """
+    axes = tuple(range(-1 - ndim, -1))
+    power, product = 0.0, 0.0
+    for sample in u:
+        waves = np.fft.rfftn(sample.astype(np.float64), axes=axes)
+        power = power + np.sum(np.abs(waves[:-1]) ** 2, 0)
+        product = product + np.sum(waves[1:] * np.conj(waves[:-1]), 0)
+    kept = power > 1e-12 * power.max()
+    factors = jnp.asarray(np.where(kept, product / np.where(kept, power, 1), 0), jnp.complex64)
+
+    def step(u, cond):
+        waves = factors[None] * jnp.fft.rfftn(u, axes=axes)
+        return jnp.fft.irfftn(waves, u.shape[-1 - ndim : -1], axes)
+
+    return step
+
+
+def coarse(pde, scenario):
+    """Return APEBench's coarse step: half the difficulty, or half the interval."""
+    solver = stepper(scenario, pde.points[0], 0.5)
+
+    def step(u, cond):
+        with jax.numpy_rank_promotion("allow"):
+            return jnp.moveaxis(jax.vmap(solver)(jnp.moveaxis(u, -1, 1)), 1, -1)
+
+    return step
+
+
+def rows_of(parts):
+    """Return one row for each scenario, column and network or forecast: medians over the parts."""
+    groups = {}
+    for label, part in parts.items():
+        scenario, column, row, _ = label.split()
+        named = {row: part}
+        if row == "baselines":
+            named = {k: {"gmean100": v} for k, v in part.items() if k != "config"}
+        for name, values in named.items():
+            groups.setdefault((scenario, column, name), []).append(values)
+    for scenario in {key[0] for key in groups} & PUBLISHED.keys():
+        best = min(PUBLISHED[scenario].values())
+        groups[scenario, "constrained", "published"] = [{"gmean100": best}]
+    rows = []
+    for (scenario, column, name), values in sorted(groups.items()):
+        errors = [part["gmean100"] for part in values]
+        seconds = [part["train_s"] for part in values if "train_s" in part]
+        rows.append(
+            {
+                "scenario": scenario,
+                "column": column,
+                "row": name,
+                "knows_equation": name.endswith("-linear") or name == "coarse",
+                "seeds": len(values),
+                "gmean100": float(np.median(errors)),
+                "gmean100_std": float(np.std(errors)),
+                "parameters": values[0].get("parameters"),
+                "train_s": float(np.median(seconds)) if seconds else None,
+                "published": min(PUBLISHED.get(scenario, {"": None}).values()),
+            }
+        )
+    return rows
+
+
+def cells(rows):
+    """Return {scenario: {label: GMean100}}; the labels of networks have their column."""
+    table = {}
+    for row in rows:
+        learned = row["parameters"] is not None
+        label = f"{row['row']} {row['column']}" if learned else row["row"]
+        table.setdefault(row["scenario"], {})[label] = row["gmean100"]
+    return table
+
+
+def show(rows):
+    table = cells(rows)
+    labels = list(dict.fromkeys(label for values in table.values() for label in values))
+    print(f"\n{'GMean100':20}" + "".join(f"{label:>23}" for label in labels))
+    for scenario, values in table.items():
+        numbers = (f"{values[label]:.3g}" if label in values else "-" for label in labels)
+        print(f"{scenario:20}" + "".join(f"{text:>23}" for text in numbers))
+
+
+def draw(rows):
+    """Return the figure: a group of bars for each scenario, on a logarithmic axis."""
+    table = cells(rows)
+    labels = list(dict.fromkeys(label for values in table.values() for label in values))
+    figure = Figure(figsize=(1.5 + 1.3 * len(table), 4.5), layout="constrained")
+    ax, width = figure.subplots(), 0.85 / len(labels)
+    for i, label in enumerate(labels):
+        at = [j for j, values in enumerate(table.values()) if label in values]
+        heights = [values[label] for values in table.values() if label in values]
+        ax.bar(np.array(at) + (i - len(labels) / 2 + 0.5) * width, heights, width, label=label)
+    ax.set_yscale("log")
+    ax.set_xticks(range(len(table)), [name.replace("_diff_", "\n") for name in table], fontsize=8)
+    ax.set_ylabel("GMean100 of nRMSE (lower is better)")
+    ax.legend(fontsize=7, ncols=4, loc="upper left", bbox_to_anchor=(0, 1.2))
+    ax.grid(True, axis="y", color="0.9")
+    ax.set_axisbelow(True)
+    return figure
