@@ -268,7 +268,7 @@ def draw(rows):
     """Return the figure: a group of bars for each scenario, on a logarithmic axis."""
     table = cells(rows)
     labels = list(dict.fromkeys(label for values in table.values() for label in values))
-    figure = Figure(figsize=(1.5 + 1.3 * len(table), 4.5), layout="constrained")
+    figure = Figure(figsize=(max(7.0, 1.5 + 1.3 * len(table)), 4.5), layout="constrained")
     ax, width = figure.subplots(), 0.85 / len(labels)
     for i, label in enumerate(labels):
         at = [j for j, values in enumerate(table.values()) if label in values]
@@ -277,7 +277,7 @@ def draw(rows):
     ax.set_yscale("log")
     ax.set_xticks(range(len(table)), [name.replace("_diff_", "\n") for name in table], fontsize=8)
     ax.set_ylabel("GMean100 of nRMSE (lower is better)")
-    ax.legend(fontsize=7, ncols=4, loc="upper left", bbox_to_anchor=(0, 1.2))
+    figure.legend(fontsize=7, ncols=4, loc="outside upper center")
     ax.grid(True, axis="y", color="0.9")
     ax.set_axisbelow(True)
     return figure
