@@ -185,7 +185,7 @@ def multiplier(u, ndim):
     than 1e-12 of the largest power are rounding errors, and are removed.
     """
     axes = tuple(range(-1 - ndim, -1))
-    power, product = 0.0, 0.0
+    power = product = np.zeros(())
     for sample in u:
         waves = np.fft.rfftn(sample.astype(np.float64), axes=axes)
         power = power + np.sum(np.abs(waves[:-1]) ** 2, 0)
@@ -239,7 +239,7 @@ def rows_of(parts):
                 "gmean100_std": float(np.std(errors)),
                 "parameters": values[0].get("parameters"),
                 "train_s": float(np.median(seconds)) if seconds else None,
-                "published": min(PUBLISHED.get(scenario, {"": None}).values()),
+                "published": min(PUBLISHED.get(scenario, {}).values(), default=None),
             }
         )
     return rows

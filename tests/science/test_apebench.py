@@ -102,6 +102,7 @@ def test_the_linear_base_solves_linear_scenarios(scenario):
     pde = PDES["apebench"](scenario=scenario, points=48)
     key, none = pde.sample_keys(jax.random.key(0), jnp.int32(0))[1], jnp.zeros((1, 0))
     base = base_step(pde, "linear")
+    assert base is not None
 
     @jax.jit
     def both(key):
