@@ -98,8 +98,12 @@ def test_two_dimensions_and_the_other_form_of_convection_are_exponax():
     u = fields(2, (24, 24), seed=1)
     for name in ("ks", "fisher"):
         pde = PDES["semilinear"](points=(24, 24), cells=(24, 24), **SCENARIOS[name])
-        got = jax.jit(pde.step)(u[0], cond_of(SCENARIOS[name]))
+        step = jax.jit(partial(pde.step, cond=cond_of(SCENARIOS[name])))
+        got = step(u[0])
         np.testing.assert_allclose(got, published(name, u[0]), atol=2e-6, err_msg=name)
+        for change in (pde.reflection, partial(jnp.swapaxes, axis1=0, axis2=1)):
+            np.testing.assert_allclose(step(change(u[0])), change(got), atol=2e-6)
+        assert len(pde.symmetries) == 3
     line = fields(1, seed=2)[0]
     pde = PDES["semilinear"](**SCENARIOS["burgers"], conservative=False)
     got = jax.jit(pde.step)(line, cond_of(SCENARIOS["burgers"]))
@@ -233,4 +237,7 @@ def test_a_family_is_trained_through_the_runner(tmp_path):
     assert commands.main(argv) == 0
     values = summary(tmp_path / "run")
     assert values["eval/operator/nrmse"] < values["eval/persistence/nrmse"]
-    assert "knows the equation" in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "knows the equation" in page and "<dt>base step</dt><dd>linear</dd>" in page
+    emulator, _, _ = ups.load(tmp_path / "run")
+    assert emulator.pde.spec["gamma3"] == (-20.0, -7.0) and emulator.base is not None

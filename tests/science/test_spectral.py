@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import ups_jax as ups
+from runs import ROOT
 from ups_jax.emulator import Emulator, fit_statistics, init, step
 from ups_jax.flops import flops, step_flops
+from ups_jax.jobs import commands
 from ups_jax.pde import PDES
 from ups_jax.pde.advection import exact
 from ups_jax.pde.spectral import derivative_symbol, linear_step, wave_vectors
@@ -179,7 +181,12 @@ def test_a_transform_has_its_flops():
     assert flops(partial(jnp.fft.rfftn, axes=(0, 1)), jnp.ones((8, 16))) == 2.5 * 128 * 7
 
 
-def test_an_equation_without_a_linear_part_is_refused():
+def test_an_equation_without_a_linear_part_is_refused(tmp_path, capsys):
+    argv = ["--config", f"{ROOT}/configs/shallow_water.py:smoke", "--config.operator.base=linear"]
+    assert commands.main([*argv, "--workdir", str(tmp_path / "run")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) <= 2 and "pde 'shallow_water' has no linear_symbol" in lines[0]
+    assert not (tmp_path / "run").exists()
     pde = replace(PDES["advection"](points=64, cells=64), linear_symbol=None)
     with pytest.raises(ValueError, match="pde 'advection' has no linear_symbol; use 'identity'"):
         emulator_of(pde)

@@ -112,6 +112,7 @@ def _facts(
         ("protocol", f"{cfg.eval.protocol.upper()} on {len(splits.test)} test trajectories"),
         ("data", f"{train.origin}, {len(train)} for training"),
         ("parameters", f"{num_params(params['operator']):,} (operator)"),
+        *([("base step", cfg.operator.base)] if cfg.operator.base != "identity" else []),
         ("training", f"{context.wall['train_s']:.0f} s on {jax.devices()[0].device_kind}"),
         *([("search", evaluation.search.verdict)] if evaluation.search else []),
         ("seed", f"{seeds} (data {cfg.data.seed})"),
