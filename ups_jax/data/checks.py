@@ -28,6 +28,19 @@ class SolverOutput(NamedTuple):
     scales: dict[str, Any]
 
 
+def cell_strides(pde: PDE) -> tuple[int, ...]:
+    """Return the cells per saved point along each axis; ValueError on a fraction."""
+    if len(pde.cells) != len(pde.points):
+        raise ValueError(f"cells {pde.cells} and points {pde.points}; expected as many axes")
+    for cells, points in zip(pde.cells, pde.points, strict=True):
+        if points < 1 or cells % points:
+            raise ValueError(
+                f"{cells} cells cannot be thinned to {points} points; make data.cells a multiple "
+                f"of pde.points, such as {max(points, 1) * max(1, round(cells / max(points, 1)))}"
+            )
+    return tuple(cells // points for cells, points in zip(pde.cells, pde.points, strict=True))
+
+
 def check_solver_output(pde: PDE, output: SolverOutput, samples: np.ndarray) -> np.ndarray:
     """Return the largest violation (b, laws), laws sorted by name; ValueError above tolerance."""
     numbers = [output.u.reshape(len(samples), -1), *output.values.values()]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, as_completed, wait
 from functools import lru_cache, partial
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.data import cache as store
-from ups_jax.data.checks import SolverOutput, check_solver_output
+from ups_jax.data.checks import SolverOutput, cell_strides, check_solver_output
 from ups_jax.pde.base import PDE, repeat_step
 from ups_jax.pde.finite_volume import thin
 from ups_jax.sharding import Mesh
@@ -23,7 +24,9 @@ from ups_jax.types import Array, Interrupted, Key, Trajectories
 SHARD_SAMPLES = 512
 """Samples that are sorted by speed and cached together."""
 CPU_CHUNK_SAMPLES = 4
-"""Samples per call on a CPU, where calls run in parallel; an accelerator solves whole shards."""
+"""Samples per call on a CPU, where calls run in parallel."""
+CALL_BYTES = 2**29
+"""Largest size of the frames of a call on an accelerator, which solves whole shards of less."""
 CPU_DRAWN_SAMPLES = 32
 """Initial conditions per call on a CPU; an accelerator draws those of a whole shard."""
 
@@ -137,7 +140,7 @@ class _Solver:
     def __init__(self, pde: PDE, steps: int, generator: str) -> None:
         self.pde = pde
         on_cpu = jax.default_backend() == "cpu"
-        self.chunk = CPU_CHUNK_SAMPLES if on_cpu else SHARD_SAMPLES
+        self.chunk = CPU_CHUNK_SAMPLES if on_cpu else _samples_per_call(pde, steps)
         self.drawn = CPU_DRAWN_SAMPLES if on_cpu else SHARD_SAMPLES
         self.workers = min(os.cpu_count() or 1, 4) if on_cpu else 1
         self.generator, self.steps = generator, steps
@@ -188,6 +191,12 @@ _solver = lru_cache(maxsize=8)(_Solver)
 """Cached, so that the splits of one PDE share a compilation."""
 
 
+def _samples_per_call(pde: PDE, steps: int) -> int:
+    """Return the samples that an accelerator solves together, a power of two."""
+    size = 4 * (steps + 1) * prod(pde.points) * len(pde.channels)
+    return min(SHARD_SAMPLES, 1 << max(0, (CALL_BYTES // size).bit_length() - 1))
+
+
 def _initial_frames(pde: PDE) -> Callable[[Key, Array], tuple[Array, Array, Array]]:
     """Return `draw(key, index)`: parameters, initial frames and speeds (max |u|) of samples."""
 
@@ -205,7 +214,7 @@ def _initial_frames(pde: PDE) -> Callable[[Key, Array], tuple[Array, Array, Arra
 
 def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
     """Return `evolve(u, cond)`: initial frames (b, *cells, c), cond (b, p) -> SolverOutput."""
-    strides, periodic = _cell_strides(pde), pde.periodic
+    strides, periodic = cell_strides(pde), pde.periodic
 
     def frame(u: Array) -> tuple[Array, dict[str, Array]]:
         return thin(u, strides, periodic), {name: x.value(u) for name, x in pde.laws.items()}
@@ -224,19 +233,6 @@ def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
         return SolverOutput(frames, values, {name: law.scale(u) for name, law in pde.laws.items()})
 
     return evolve
-
-
-def _cell_strides(pde: PDE) -> tuple[int, ...]:
-    """Cells per saved point along each axis; ValueError unless they are whole numbers."""
-    if len(pde.cells) != len(pde.points):
-        raise ValueError(f"cells {pde.cells} and points {pde.points}; expected as many axes")
-    for cells, points in zip(pde.cells, pde.points, strict=True):
-        if points < 1 or cells % points:
-            raise ValueError(
-                f"{cells} cells cannot be thinned to {points} points; make data.cells a multiple "
-                f"of pde.points, such as {max(points, 1) * max(1, round(cells / max(points, 1)))}"
-            )
-    return tuple(cells // points for cells, points in zip(pde.cells, pde.points, strict=True))
 
 
 def _make_shard(
