@@ -1,8 +1,8 @@
 """Correctness and speed on one GPU: one command, most valuable part first, within `--minutes`.
 
 Parts: device, correctness (against the CPU), step_time, data, full (seconds to published errors),
-ensemble, golden, kernels. The results file is written after each task; the same command continues
-with the tasks that are missing. Tasks for which no time is left are named. On a CPU and with
+ensemble, golden, apebench, kernels. The results file is written after each task; the same command
+continues with the tasks that are missing. Tasks for which no time is left are named. On a CPU and with
 `--quick` all sizes are small, and only the shape of the results means something. Targets on one
 H100: nRMSE 1.08e-2 within 5 minutes, 40 % of the bfloat16 peak for the widest network, the golden
 operator in under 60 s. benchmarks/GPU.md says what to carry to a machine without a network.
@@ -23,9 +23,10 @@ PARTS = {
     "correctness": (correctness.correctness, 0.12),
     "step_time": (updates.step_time, 0.24),
     "data": (runs.data, 0.06),
-    "full": (runs.full, 0.38),
+    "full": (runs.full, 0.32),
     "ensemble": (runs.ensemble, 0.06),
     "golden": (runs.golden, 0.06),
+    "apebench": (runs.apebench, 0.06),
     "kernels": (kernels.kernels, 0.04),
 }
 """Parts in order: `part(setting) -> {task: function that returns rows}`, and a share of the time.

@@ -4,6 +4,7 @@ import tempfile
 import time
 from argparse import Namespace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,9 +17,11 @@ from benchmarks.accuracy.time_to_target import CONTENDERS, TASKS, contend, make_
 from benchmarks.gpu.pack import Row, Setting, Skipped, Task, row
 from benchmarks.training import golden as golden_setup
 from benchmarks.training import one_phase, random_params, train_timed
+from ups_jax.emulator import fit_statistics
 from ups_jax.evaluate.timing import milliseconds
 from ups_jax.experiment.build import build_pde
 from ups_jax.experiment.datasets import split_key
+from ups_jax.experiment.schedule import recipe_of
 from ups_jax.pde.base import rollout
 from ups_jax.train import train_stage
 from ups_jax.types import Trajectories
@@ -147,8 +150,13 @@ def golden(setting: Setting) -> dict[str, Task]:
 
 
 def golden_projected(setting: Setting) -> list[Row]:
-    """Measure two calls of each phase; project the seconds of the stage, without validation."""
-    _, emulator, params, split, recipe = golden_setup(32)
+    """Return the projected seconds of the golden operator, without validation."""
+    return projected("golden operator", golden_setup(32)[1:], setting, max=GOLDEN_S)
+
+
+def projected(label: str, task: tuple[Any, ...], setting: Setting, **limit: float) -> list[Row]:
+    """Measure two calls of each phase; `task` is emulator, parameters, data and recipe."""
+    emulator, params, split, recipe = task
     call = 2 if setting.small else recipe.steps_per_call
     train_s = compile_s = 0.0
     for steps, unroll in recipe.phases()[: 1 if setting.small else None]:
@@ -157,10 +165,33 @@ def golden_projected(setting: Setting) -> list[Row]:
         train_s += steps / median(rates[1:])
         compile_s += result.progress.compile_s
     return [
-        row("golden operator: compilation of its phases", compile_s, "s"),
-        row("golden operator: its updates, projected", train_s, "s"),
-        row("golden operator: both, projected", train_s + compile_s, "s", max=GOLDEN_S),
+        row(f"{label}: compilation of its phases", compile_s, "s"),
+        row(f"{label}: its updates, projected", train_s, "s"),
+        row(f"{label}: both, projected", train_s + compile_s, "s", **limit),
     ]
+
+
+def apebench(setting: Setting) -> dict[str, Task]:
+    """Return a task for each of some scenarios of APEBench on 160 x 160 points."""
+    names = ("2d_diff_burgers", "2d_diff_ks", "2d_phy_kolm_flow", "2d_phy_gs_type")
+    return {name: partial(apebench_projected, setting, name) for name in names}
+
+
+def apebench_projected(setting: Setting, scenario: str) -> list[Row]:
+    """Measure the data of eight samples, and the projected seconds of the scenario's recipe."""
+    if find_spec("exponax") is None:
+        raise Skipped("exponax is not installed")
+    variant = f"{scenario}-16-smoke" if setting.small else scenario
+    cfg = ups.load_config(f"configs/apebench.py:{variant}")
+    emulator, began = ups.build(cfg), time.monotonic()
+    split = ups.simulate(
+        emulator.pde, split_key(cfg, "train"), n=8, steps=cfg.data.steps, cache=False
+    )
+    data_s = time.monotonic() - began
+    params = ups.init(emulator, jax.random.key(0), fit_statistics(emulator, split))
+    task = emulator, params, split, recipe_of(emulator, cfg, "operator")
+    rows = projected(scenario, task, setting)
+    return [row(f"{scenario}: 8 training trajectories", data_s, "s"), *rows]
 
 
 def golden_trained(setting: Setting) -> list[Row]:
