@@ -24,12 +24,14 @@ from ups_jax.types import Stage, Trajectories
 if TYPE_CHECKING:
     from ups_jax.config import load as load_config
     from ups_jax.experiment.build import build
+    from ups_jax.experiment.export import export
     from ups_jax.experiment.trained import load, save
     from ups_jax.report import FIGURES, plot_forecast
 
 LAZY = {
     "FIGURES": "ups_jax.report",
     "build": "ups_jax.experiment.build",
+    "export": "ups_jax.experiment.export",
     "load": "ups_jax.experiment.trained",
     "load_config": "ups_jax.config",
     "plot_forecast": "ups_jax.report",
@@ -64,6 +66,7 @@ __all__ = [
     "beam_search",
     "build",
     "evaluate",
+    "export",
     "forecast",
     "init",
     "load",

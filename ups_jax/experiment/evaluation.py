@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ups_jax.emulator import Emulator
 from ups_jax.evaluate import Report, evaluate, merge_seeds, per_sample_nrmse, selected_scalars
 from ups_jax.evaluate.beam_search import SearchAnalysis, analyze_search
 from ups_jax.evaluate.ensembles import Ensembles, added_metrics, evaluate_ensembles
@@ -75,7 +76,7 @@ def validation_error(
 def _validation_errors(
     context: RunContext, params: Params, val: Trajectories, mode: str
 ) -> np.ndarray:
-    options = _forecast_options(context, mode)
+    options = forecast_options(context.cfg, context.emulator, mode)
     batch = context.cfg.eval.batch
     return per_sample_nrmse(
         context.emulator,
@@ -166,7 +167,7 @@ def _ensembles(
         params,
         test.take(slice(cfg.ensemble.num_trajectories)),
         jax.random.key(cfg.seed + 2),
-        modes={mode: _forecast_options(context, mode) for mode in stochastic},
+        modes={mode: forecast_options(cfg, context.emulator, mode) for mode in stochastic},
         members=cfg.ensemble.members,
         controls=[mode for mode in CONTROLS if mode in single],
         batch=min(cfg.eval.batch, cfg.ensemble.num_trajectories, len(test)),
@@ -221,7 +222,7 @@ def evaluate_test(
         forecasters=forecasters,
         selected=selected if selected in forecasters else forecasters[-1],
         **(settings | changes),
-        options={mode: _forecast_options(context, mode) for mode in forecasters},
+        options={mode: forecast_options(cfg, context.emulator, mode) for mode in forecasters},
         **_run_options(context),
         progress=_progress(context, "evaluate"),
     )
@@ -255,12 +256,12 @@ def _progress(context: RunContext, label: str) -> Callable[[int, int], None]:
     return show
 
 
-def _forecast_options(context: RunContext, mode: str) -> dict[str, Any]:
+def forecast_options(cfg: Any, emulator: Emulator, mode: str) -> dict[str, Any]:
     """Return a forecaster's options from the config keys that it declares."""
     forecaster, options = FORECASTERS[mode], {}
     for option, key in forecaster.settings.items():
         section, _, leaf = key.partition(".")
-        options[option] = context.cfg[section][leaf]
-    if not (options.get("antithetic") and forecaster.own_rollouts(context.emulator)):
+        options[option] = cfg[section][leaf]
+    if not (options.get("antithetic") and forecaster.own_rollouts(emulator)):
         options.pop("antithetic", None)
     return options

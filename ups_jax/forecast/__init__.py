@@ -143,6 +143,23 @@ def forecast(
     return _compiled(emulator, run, steps, fixed, mesh, own, u0, cond, keys)
 
 
+def forecast_program(
+    emulator: Emulator, params: Params, forecaster: str, *, steps: int, **options: Any
+) -> tuple[Callable[[Params, Array, Array, Key], Forecast], Params]:
+    """Return a forecast as a function of (params, u0, cond, keys), and the parameters that it uses.
+
+    Each sample has a key: u0 (b, *s, c), cond (b, p), keys (b,). Raises ValueError as `forecast`.
+    """
+    run = lookup(FORECASTERS, forecaster, "forecaster").run
+    require_trained(forecaster, params)
+    fixed = _all_options(forecaster, options)
+
+    def program(params: Params, u0: Array, cond: Array, keys: Key) -> Forecast:
+        return run_each(run, emulator, params, u0, cond, keys, steps=steps, **fixed)
+
+    return program, _own_params(forecaster, params)
+
+
 def calls_per_step(
     emulator: Emulator, mode: str, *, members: int = ensembles.NUM_MEMBERS, **options: Any
 ) -> int:

@@ -70,6 +70,15 @@ def _evaluate_flags(parser: ArgumentParser) -> None:
         help="npz or h5 file of the forecasts")  # fmt: skip
 
 
+def _export_flags(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", type=path, metavar="DIR", help="folder to write; default: WORKDIR-export")
+    add("--forecaster", help="name of one with a network; default: the run's selected one")
+    add("--steps", type=number(int, 1, 1_000_000), metavar="N",
+        help="frames of the exported rollout; default: those of the run's evaluation")  # fmt: skip
+    add("--license", metavar="SPDX", help="licence of the parameters, for the model card")
+
+
 def _leaderboard_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("action", nargs="?",
@@ -140,6 +149,10 @@ COMMANDS = {
     "evaluate": Entry(
         "Evaluate a finished run again; results are added to the same W&B run.",
         _evaluate_flags, "ups_jax.experiment.reevaluate", "EvaluateOptions", "workdir",
+    ),
+    "export": Entry(
+        "Export a finished run as StableHLO and safetensors, with a model card.",
+        _export_flags, "ups_jax.experiment.export", "ExportOptions", "workdir",
     ),
     "leaderboard": Entry(
         "Show, compare, export, promote or demote runs of a leaderboard: [ACTION] [RUN ...].",
