@@ -412,9 +412,11 @@ def test_a_file_outside_the_package_adds_a_figure(tmp_path):
 
 
 def test_two_dimensional_and_empty_evaluations_are_reported(tmp_path):
-    write(tmp_path / "two", replace(make(2), curves={}), series=[], extent=(1.0, 1.0), dpi=40)
-    names = {path.stem for path in (tmp_path / "two" / "figures").iterdir()}
-    assert names == {"forecast_0"}
+    two = replace(make(2), curves={})
+    path = write(tmp_path / "two", two, series=[], extent=(1.0, 1.0), dpi=40)
+    names = {file.name for file in (tmp_path / "two" / "figures").iterdir()}
+    assert names == {"animation_0.gif", "forecast_0.png"}
+    assert 'id="animation_0"' in path.read_text() and "data:image/gif;base64," in path.read_text()
     bare = Evaluation(scalars={}, curves={}, examples={}, labels=(), rows=(), physics_rows=())
     path = write(tmp_path / "bare", bare, series=[], facts=[], tables=[])
     assert "was not measured" in path.read_text() and "<img" not in path.read_text()

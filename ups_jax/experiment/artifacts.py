@@ -98,6 +98,7 @@ def _report_data(
         row=run_verdict.row,
         champion=run_verdict.before.champion,
         extent=context.emulator.pde.extent,
+        channels=context.emulator.pde.channels,
     )
 
 

@@ -19,7 +19,7 @@ class ReportData:
     evaluation: forecasts of the test split; selected: the forecaster that the verdict is about;
     series: rows of metrics.jsonl; row, champion: this run and the champion as rows of the
     leaderboard with `name`, `id`, `metrics` and `curves`; extent: length of each space axis (None:
-    figures count grid points).
+    figures count grid points); channels: their names.
     """
 
     evaluation: Report
@@ -31,14 +31,15 @@ class ReportData:
     row: Mapping[str, Any] = field(default_factory=dict)
     champion: Mapping[str, Any] | None = None
     extent: Sequence[float] | None = None
+    channels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A Matplotlib figure: file name without ending, figure, caption, alternative text."""
+    """A Matplotlib figure or the bytes of a GIF: file name without ending, caption, alt text."""
 
     name: str
-    figure: Figure
+    figure: Figure | bytes
     caption: str
     alt: str
 

@@ -18,6 +18,8 @@ from ups_jax.report.data import ReportData, ReportFigure
 
 FIELD_COLORS = matplotlib.colormaps["cividis"].with_extremes(bad="0.8")
 ERROR_COLORS = matplotlib.colormaps["RdBu_r"].with_extremes(bad="0.8")
+VORTICITY_COLORS = matplotlib.colormaps["PuOr_r"].with_extremes(bad="0.8")
+"""Colours of a channel named "vorticity", whose scale is symmetric about zero."""
 
 
 class Axis(NamedTuple):
@@ -52,13 +54,15 @@ def plot_forecast(
     *,
     times: ArrayLike | None = None,
     extent: Sequence[float] | None = None,
+    channels: Sequence[str] = (),
     title: str = "",
 ) -> Figure:
     """Plot truth, prediction and their difference; both (t, *s, c), one or two space axes.
 
     times: (t,), evenly spaced; extent: length of each space axis. Without them the axes count
-    frames and grid points. 1D gives space-time panels, 2D snapshots; one block of panels a channel.
-    Truth and prediction share the truth's colour scale. Raises ValueError if the shapes differ.
+    frames and grid points. channels: names of several. 1D gives space-time panels, 2D snapshots;
+    one block of panels a channel. Truth and prediction share the truth's colour scale. Raises
+    ValueError if the shapes differ.
     """
     true, pred = np.asarray(truth, float), np.asarray(prediction, float)
     if true.shape != pred.shape or true.ndim not in (3, 4):
@@ -66,16 +70,18 @@ def plot_forecast(
             f"truth has shape {true.shape} and prediction {pred.shape}; expected one shape "
             "(t, *s, c) with one or two space axes; drop the given frame of a truth with truth[1:]"
         )
-    axis = _axis(true, times, extent)
-    one_dimensional, channels = true.ndim == 3, true.shape[-1]
+    axis = axis_of(true, times, extent)
+    one_dimensional, names = true.ndim == 3, channel_names(true, channels)
     tall = np.clip(axis.lengths[-1] / axis.lengths[0], 0.4, 2.0)
     block_height = 2.9 if one_dimensional else 0.6 + 5.2 * tall
-    figure = style.new_figure(10.5 if one_dimensional else 9.6, 0.6 + block_height * channels)
+    figure = style.new_figure(10.5 if one_dimensional else 9.6, 0.6 + block_height * len(names))
     result = error_text(true, pred, axis.times)
     figure.suptitle(style.plain(f"{title}: {result}" if title else result), fontsize=11)
-    blocks = np.ravel(np.asarray(figure.subfigures(channels, 1)))
-    for channel, block in enumerate(blocks):
-        layers = _layers(true[..., channel], pred[..., channel])
+    blocks = np.ravel(np.asarray(figure.subfigures(len(names), 1)))
+    for channel, (name, block) in enumerate(zip(names, blocks, strict=True)):
+        layers = layers_of(true[..., channel], pred[..., channel], name)
+        if len(names) > 1:
+            block.suptitle(style.plain(name), fontsize=10)
         (_space_time if one_dimensional else _snapshots)(block, layers, axis)
     # A notebook shows the figure as a cell's result, whether or not pyplot was imported.
     vars(figure)["_repr_png_"] = partial(style.to_image, figure)
@@ -91,7 +97,7 @@ def plot_profiles(
     title: str = "",
 ) -> Figure:
     """Plot u(x) of the truth and of each prediction, (t, x, c), at three times."""
-    axis, channels = _axis(truth, times, extent), truth.shape[-1]
+    axis, channels = axis_of(truth, times, extent), truth.shape[-1]
     frames, xlabel = style.three_frames(len(truth)), axis.space_label.format("x")
     figure = style.new_figure(10.5, 0.8 + 2.9 * channels)
     figure.suptitle(style.plain(title), fontsize=11)
@@ -121,7 +127,9 @@ def example_forecasts(data: ReportData) -> Iterator[ReportFigure]:
     for i, label in enumerate(report.labels):
         truth, pred = examples["truth"][i, 1:], examples[selected][i]
         title = f"{selected}, {label}"
-        figure = plot_forecast(truth, pred, times=times, extent=extent, title=title)
+        figure = plot_forecast(
+            truth, pred, times=times, extent=extent, channels=data.channels, title=title
+        )
         yield ReportFigure(
             f"forecast_{i}",
             figure,
@@ -159,7 +167,8 @@ def error_text(truth: np.ndarray, prediction: np.ndarray, times: np.ndarray) -> 
     return f"nRMSE {style.format_number(nrmse(truth, prediction))}"
 
 
-def _axis(truth: np.ndarray, times: ArrayLike | None, extent: Sequence[float] | None) -> Axis:
+def axis_of(truth: np.ndarray, times: ArrayLike | None, extent: Sequence[float] | None) -> Axis:
+    """Return the axes of a field (t, *s, c). Raises ValueError if their numbers differ."""
     values = np.arange(1, len(truth) + 1) if times is None else np.asarray(times, float)
     if values.shape != truth.shape[:1]:
         frames = truth.shape[:1]
@@ -172,18 +181,28 @@ def _axis(truth: np.ndarray, times: ArrayLike | None, extent: Sequence[float] | 
     return Axis(values, lengths, time_label, space_label)
 
 
-def _layers(truth: np.ndarray, pred: np.ndarray) -> tuple[Layer, Layer, Layer]:
-    """Return the layers of one channel; the error has a separate scale, around zero."""
+def channel_names(truth: np.ndarray, channels: Sequence[str]) -> list[str]:
+    """Return the names of the channels of a field (..., c); their numbers where there are none."""
+    count = truth.shape[-1]
+    return list(channels) if len(channels) == count else [f"channel {i}" for i in range(count)]
+
+
+def layers_of(truth: np.ndarray, pred: np.ndarray, name: str = "") -> tuple[Layer, Layer, Layer]:
+    """Return the layers of channel `name`; the error has a separate scale, around zero."""
     with np.errstate(over="ignore", invalid="ignore"):
         error = pred - truth
     low, high = style.finite_range([truth]) or (0.0, 1.0)
     if high - low < 1e-12:
         low, high = low - 0.5, high + 0.5
+    colors = FIELD_COLORS
+    if name == "vorticity":
+        colors, high = VORTICITY_COLORS, max(-low, high)
+        low = -high
     worst = np.abs(style.finite_range([error]) or (0.0, 0.0)).max()
     half = float(np.clip(worst, 1e-12, 2 * (high - low)))
     return (
-        Layer("truth", truth, (low, high), FIELD_COLORS),
-        Layer("prediction", pred, (low, high), FIELD_COLORS),
+        Layer("truth", truth, (low, high), colors),
+        Layer("prediction", pred, (low, high), colors),
         Layer("error", error, (-half, half), ERROR_COLORS),
     )
 
@@ -195,7 +214,7 @@ def _space_time(block: FigureBase, layers: Sequence[Layer], axis: Axis) -> None:
     box = (t[0] - margin, t[-1] + margin, 0.0, axis.lengths[0])
     panels = block.subplots(1, 3, sharey=True)
     for i, (ax, layer) in enumerate(zip(panels, layers, strict=True)):
-        image = _image(ax, layer.values, layer, box)
+        image = draw_image(ax, layer.values, layer, box)
         ax.set_aspect("auto")
         ax.set_xlabel(axis.time_label)
         ax.set_title(layer.name, fontsize=10)
@@ -212,7 +231,9 @@ def _snapshots(block: FigureBase, layers: Sequence[Layer], axis: Axis) -> None:
     for i, (row, layer) in enumerate(zip(grid, layers, strict=True)):
         image = None
         for ax, frame in zip(row, frames, strict=True):
-            image = _image(ax, layer.values[frame], layer, (0, axis.lengths[0], 0, axis.lengths[1]))
+            image = draw_image(
+                ax, layer.values[frame], layer, (0, axis.lengths[0], 0, axis.lengths[1])
+            )
             if i == 0:
                 prefix = "t =" if axis.time_label == style.TIME else "frame"
                 ax.set_title(f"{prefix} {axis.times[frame]:.3g}", fontsize=10)
@@ -224,7 +245,7 @@ def _snapshots(block: FigureBase, layers: Sequence[Layer], axis: Axis) -> None:
             block.colorbar(image, ax=list(axes), extend=layer.overflow, pad=0.02)
 
 
-def _image(
+def draw_image(
     ax: Axes, values: np.ndarray, layer: Layer, box: tuple[float, float, float, float]
 ) -> AxesImage:
     """Draw values (right, up) as an image, grey where they are not finite."""

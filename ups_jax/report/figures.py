@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from ups_jax.report.animation import example_animations
 from ups_jax.report.champion import champion
 from ups_jax.report.curves import conserved, error_over_time, spectra
 from ups_jax.report.data import ReportData, ReportFigure
@@ -18,6 +19,7 @@ FIGURES: dict[str, DrawFn] = {
     "champion": champion,
     "error_over_time": error_over_time,
     "example_forecasts": example_forecasts,
+    "example_animations": example_animations,
     "spectra": spectra,
     "conserved": conserved,
     "training": training,

@@ -31,7 +31,7 @@ ALL_METRICS = "All metrics"
 """Title of the table with a column a metric, which is folded."""
 CLASS_TEXT = ' class="text"'
 VECTOR_FORMATS = {"pdf", "svg"}
-MEDIA_TYPES = {"png": "image/png", "svg": "image/svg+xml"}
+MEDIA_TYPES = {"gif": "image/gif", "png": "image/png", "svg": "image/svg+xml"}
 CSS = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff;
@@ -109,6 +109,10 @@ def _draw(
     report, figures = data.evaluation, {}
     for drawn in draw_figures(data):
         file = workdir / "figures" / drawn.name
+        if isinstance(drawn.figure, bytes):
+            write_bytes(file.with_name(f"{file.name}.gif"), drawn.figure)
+            figures[drawn.name] = _figure(drawn, MEDIA_TYPES["gif"], drawn.figure)
+            continue
         images = {kind: to_image(drawn.figure, kind, dpi=dpi) for kind in {"png", format}}
         for kind in VECTOR_FORMATS - images.keys():
             file.with_name(f"{file.name}.{kind}").unlink(missing_ok=True)
