@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from ups_jax.experiment.build import build
     from ups_jax.experiment.export import export
     from ups_jax.experiment.trained import load, save
-    from ups_jax.report import FIGURES, plot_forecast
+    from ups_jax.report import FIGURES, animate, plot, plot_forecast
 
+__version__ = "0.1.0"
 LAZY = {
+    "animate": "ups_jax.report",
     "FIGURES": "ups_jax.report",
     "build": "ups_jax.experiment.build",
     "export": "ups_jax.experiment.export",
     "load": "ups_jax.experiment.trained",
     "load_config": "ups_jax.config",
+    "plot": "ups_jax.report",
     "plot_forecast": "ups_jax.report",
     "save": "ups_jax.experiment.trained",
 }
@@ -62,6 +65,8 @@ __all__ = [
     "Stage",
     "Trajectories",
     "Validation",
+    "__version__",
+    "animate",
     "base_step",
     "beam_search",
     "build",
@@ -73,6 +78,7 @@ __all__ = [
     "load_config",
     "load_pdebench",
     "num_params",
+    "plot",
     "plot_forecast",
     "save",
     "simulate",
@@ -91,4 +97,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the public names, those loaded on first use included."""
-    return [*__all__, "__doc__"]
+    return sorted([*__all__, "__doc__"])

@@ -108,6 +108,15 @@ class Trajectories:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
+    def __repr__(self) -> str:
+        frames, points = self.u.shape[1], " x ".join(map(str, self.points))
+        names = [f"channels {', '.join(self.channels)}"]
+        names += [f"params {', '.join(self.params)}"] if self.params else []
+        return (
+            f"Trajectories({len(self)} of {frames} frames on {points} points, {'; '.join(names)}; "
+            f"dt {self.dt:g}, extent {self.extent}, {self.origin})"
+        )
+
     def __len__(self) -> int:
         """Return the number of trajectories."""
         return self.u.shape[0]

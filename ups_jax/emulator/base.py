@@ -131,6 +131,12 @@ class Emulator:
             object.__setattr__(self, name, value)
         _check_shapes(self)
 
+    def __repr__(self) -> str:
+        operator = dict(self.spec.get("operator", {}))
+        words = [operator.pop("name", "operator"), *(f"{k}={v!r}" for k, v in operator.items())]
+        later = f"; stages {', '.join(self.networks)}" if self.networks else ""
+        return f"Emulator({' '.join(words)} of {self.pde!r}{later})"
+
 
 def network_sizes(
     pde: PDE, base: BaseStep | None, factory: Callable[..., Network]

@@ -73,6 +73,17 @@ class Report:
             chosen=other.chosen if other.labels else self.chosen,
         )
 
+    def __repr__(self) -> str:
+        return self.table()
+
+    def to_pandas(self) -> Any:
+        """Return "Evaluation Summary" as a pandas.DataFrame. Raises ImportError without pandas."""
+        try:
+            from pandas import DataFrame
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas: pip install pandas") from error
+        return DataFrame(self.rows, columns=self.columns)
+
     @property
     def columns(self) -> list[str]:
         """Columns of "Evaluation Summary"."""

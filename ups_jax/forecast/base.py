@@ -20,6 +20,11 @@ class Forecast(NamedTuple):
     members: Array | None = None
     log: Mapping[str, Array] | None = None
 
+    def __repr__(self) -> str:
+        parts = {"u": self.u, "members": self.members, **(self.log or {})}
+        shapes = [f"{name} {np.shape(x)}" for name, x in parts.items() if x is not None]
+        return f"Forecast({', '.join(shapes)})"
+
 
 @dataclass(frozen=True)
 class Forecaster:

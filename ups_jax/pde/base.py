@@ -109,6 +109,10 @@ class PDE:
     boundary: tuple[str, ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        settings = "".join(f", {key}={value!r}" for key, value in self.spec.items())
+        return f"PDE({self.name!r}{settings}; channels {', '.join(self.channels)})"
+
     def __post_init__(self) -> None:
         """Set the default boundary. Raise ValueError on a bad boundary, `dt` or `extent`."""
         positive("pde.dt", self.dt)

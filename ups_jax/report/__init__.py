@@ -6,4 +6,5 @@
 from ups_jax.report.data import ReportData, ReportFigure, Table
 from ups_jax.report.fields import plot_forecast
 from ups_jax.report.figures import FIGURES
+from ups_jax.report.films import animate, plot
 from ups_jax.report.page import redraw, write_report

@@ -1,5 +1,6 @@
 """Training: one loop (`fit`), one stage (`train_stage`), and the public `train`."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,7 +63,8 @@ def train(
     """Train one stage and return the parameters with the lowest validation error.
 
     `params` are those of the stages before; without them, networks and statistics of the training
-    split are initialized. Numbers equal those of a run whose seed makes the same key. Raises
+    split are initialized. Numbers equal those of a run whose seed makes the same key. A
+    KeyboardInterrupt after the first validation returns the best parameters so far. Raises
     ValueError where an earlier stage is missing, FloatingPointError where training diverges.
     """
     spec = lookup(STAGES, stage, "stage")
@@ -75,6 +77,7 @@ def train(
             )
         params = init(emulator, key, fit_statistics(emulator, data))
     bar = ProgressBar(on=progress)
+    newest: list[TrainSnapshot] = []
     show = ("loss", f"val_{spec.validate_by}")
     last: dict[str, float] = {}
 
@@ -87,11 +90,27 @@ def train(
         bar.compiling(stage)
         hooks.on_compile(step)
 
-    result = train_stage(
-        stage, emulator, params, data, val, recipe, key,
-        validation=validation, mesh=mesh,
-        hooks=replace(hooks, on_log=on_log, on_compile=on_compile),
-    )  # fmt: skip
+    def on_save(snapshot: TrainSnapshot) -> None:
+        newest[:] = [snapshot]
+        hooks.on_save(snapshot)
+
+    try:
+        result = train_stage(
+            stage, emulator, params, data, val, recipe, key,
+            validation=validation, mesh=mesh,
+            hooks=replace(hooks, on_log=on_log, on_compile=on_compile, on_save=on_save),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        bar.close()
+        if not newest or max(newest[0].progress.best_step, default=-1) < 0:
+            raise
+        best = newest[0].progress
+        print(
+            f"interrupted: {stage} has the parameters of step {best.best_step[0]}, "
+            f"val_{spec.validate_by} {best.best_value[0]:.3g}; interrupt again to stop",
+            file=sys.stderr,
+        )
+        return {**params, **newest[0].best}
     return result.best
 
 

@@ -72,6 +72,13 @@ class Recipe:
                     f"({self.steps}), lower steps_per_call ({self.steps_per_call}) or drop a phase"
                 )
 
+    def __repr__(self) -> str:
+        """Return the values that differ from the defaults."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        default = {f.name: f.default for f in fields(self)} | {"settings": {}}
+        changed = [f"{k}={v!r}" for k, v in values.items() if v != default[k]]
+        return f"Recipe({', '.join(changed)})"
+
     def phases(self) -> Phases:
         """Return (updates, unroll) of each phase, in whole calls; the last takes the rest."""
         fractions = self.phase_fractions
