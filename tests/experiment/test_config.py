@@ -593,7 +593,7 @@ def test_every_number_has_bounds():
     numbers = {key for key, spec in specs.items() if spec.type.element in (int, float)}
     patterns = [pattern for _, _, patterns in BOUNDS for pattern in patterns]
     bounded = {key for pattern in patterns for key in fnmatch.filter(numbers, pattern)}
-    checked_by_factory = {"pde.velocity", *(f"pde.{name}" for name in COEFFICIENTS)}
+    checked_by_factory = {"pde.velocity", "pde.k", *(f"pde.{name}" for name in COEFFICIENTS)}
     assert numbers - bounded == {"schema", "search.weights", *checked_by_factory}
     for pattern in [*patterns, *(pattern for _, group in MAXIMA for pattern in group)]:
         assert fnmatch.filter(numbers, pattern), pattern
