@@ -2,10 +2,10 @@
 
 Parts: device, correctness (against the CPU), step_time, data, full (seconds to published errors),
 ensemble, golden, apebench, kernels. The results file is written after each task; the same command
-continues with the tasks that are missing. Tasks for which no time is left are named. On a CPU and with
-`--quick` all sizes are small, and only the shape of the results means something. Targets on one
-H100: nRMSE 1.08e-2 within 5 minutes, 40 % of the bfloat16 peak for the widest network, the golden
-operator in under 60 s. benchmarks/GPU.md says what to carry to a machine without a network.
+continues with the tasks that are missing. Tasks for which no time is left are named. On a CPU and
+with `--quick` all sizes are small, and only the shape of the results means something. Targets on
+one H100: nRMSE 1.08e-2 within 5 minutes, 40 % of the bfloat16 peak for the widest network, the
+golden operator in under 60 s. benchmarks/GPU.md says what to carry to a machine without a network.
 """
 
 import time
