@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, as_completed, wait
+from dataclasses import replace
 from functools import lru_cache, partial
 from hashlib import sha256
 from math import prod
@@ -15,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.data import cache as store
-from ups_jax.data.checks import SolverOutput, cell_strides, check_solver_output
-from ups_jax.pde.base import PDE, repeat_step
-from ups_jax.pde.finite_volume import thin
+from ups_jax.data.checks import SolverOutput, check_solver_output
+from ups_jax.data.programs import evolution, initial_frames
+from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
-from ups_jax.types import Array, Interrupted, Key, Trajectories
+from ups_jax.types import Interrupted, Key, Trajectories
 
 SHARD_SAMPLES = 512
 """Samples that are sorted by speed and cached together."""
@@ -49,7 +50,7 @@ def simulate(
     `~/.cache/ups_jax/data`, or False. The local devices of `mesh` solve shards in parallel. Several
     processes start at different shards and share those in a common cache. `progress(done, n)` is
     called after every chunk, `stop()` between chunks. `meta["laws"]` is the largest violation of
-    every law.
+    every law. The parts of a mixture are solved, checked and cached one by one.
 
     Raises ValueError on sizes that do not match, and if the solver breaks a law or returns a
     non-finite number. Raises `Interrupted` after `stop()`; the finished shards stay cached.
@@ -61,6 +62,9 @@ def simulate(
     if key.shape:
         raise ValueError(f"key has shape {key.shape}; expected one key, such as jax.random.key(0)")
     n, steps = int(n), int(steps)
+    if pde.parts:
+        shared = dict(steps=steps, cache=cache, mesh=mesh, stop=stop)
+        return _simulate_parts(pde, key, n, progress, shared)
     try:
         out = {
             "u": np.empty((n, steps + 1, *pde.points, len(pde.channels)), np.float32),
@@ -84,6 +88,43 @@ def simulate(
     meta = {"cells": pde.cells, "laws": laws}
     about: Any = dict(origin="regenerated", meta=meta, params=pde.params, pde=pde.name)
     return Trajectories(out["u"], out["cond"], pde.dt, pde.extent, pde.channels, **about)
+
+
+def part_numbers(weights: Sequence[float], n: int) -> np.ndarray:
+    """Return the part of each of n samples (n,): any first samples are in proportion to weights."""
+    shares, counts = np.array(weights) / np.sum(weights), np.zeros(len(weights))
+    numbers = np.empty(n, int)
+    for i in range(n):
+        numbers[i] = np.argmax(np.round(shares * (i + 1) - counts, 9))
+        counts[numbers[i]] += 1
+    return numbers
+
+
+def _simulate_parts(
+    pde: PDE,
+    key: Key,
+    n: int,
+    progress: Callable[[int, int], None] | None,
+    shared: dict[str, Any],
+) -> Trajectories:
+    """Return trajectories of a mixture; sample j of a part is that of its own PDE."""
+    numbers, solved, laws = part_numbers(pde.weights, n), [], {}
+    rows = [np.flatnonzero(numbers == i) for i in range(len(pde.parts))]
+    for part, own in zip(pde.parts, rows, strict=True):
+        if not len(own):
+            continue
+        before = sum(map(len, solved))
+        tick = progress and (lambda done, _, before=before: progress(before + done, n))
+        solved.append(simulate(part, key, n=len(own), progress=tick, **shared))
+        for name, worst in solved[-1].meta["laws"].items():
+            laws[name] = max(worst, laws.get(name, 0.0))
+    order = np.argsort(np.concatenate(rows), kind="stable")
+    u, cond = (
+        np.concatenate([np.asarray(x) for x in arrays])[order]
+        for arrays in ([data.u for data in solved], [data.cond for data in solved])
+    )
+    first = replace(solved[0], u=u, cond=cond, pde=pde.name)
+    return replace(first, meta={"cells": pde.cells, "laws": laws})
 
 
 def _on_devices(
@@ -152,10 +193,10 @@ class _Solver:
         with jax.enable_x64(False):
             key = jax.random.key(0, impl=self.generator)
             index = jnp.arange(self.drawn, dtype=jnp.int32)
-            draw = jax.jit(_initial_frames(self.pde)).lower(key, index)
+            draw = jax.jit(initial_frames(self.pde)).lower(key, index)
             cond, u, _ = draw.out_info
             args = (jax.ShapeDtypeStruct((self.chunk, *x.shape[1:]), x.dtype) for x in (u, cond))
-            return draw, jax.jit(_evolve(self.pde, self.steps)).lower(*args)
+            return draw, jax.jit(evolution(self.pde, self.steps)).lower(*args)
 
     def on(self, device: Any) -> tuple[Callable[..., Any], Callable[..., SolverOutput]]:
         """Return `draw` and `evolve` compiled for a device, at its first missing shard."""
@@ -187,7 +228,7 @@ class _Solver:
         return f"{self.pde.name}-{sha256(text.encode()).hexdigest()[:20]}"
 
 
-_solver = lru_cache(maxsize=8)(_Solver)
+_solver = lru_cache(maxsize=32)(_Solver)
 """Cached, so that the splits of one PDE share a compilation."""
 
 
@@ -195,44 +236,6 @@ def _samples_per_call(pde: PDE, steps: int) -> int:
     """Return the samples that an accelerator solves together, a power of two."""
     size = 4 * (steps + 1) * prod(pde.points) * len(pde.channels)
     return min(SHARD_SAMPLES, 1 << max(0, (CALL_BYTES // size).bit_length() - 1))
-
-
-def _initial_frames(pde: PDE) -> Callable[[Key, Array], tuple[Array, Array, Array]]:
-    """Return `draw(key, index)`: parameters, initial frames and speeds (max |u|) of samples."""
-
-    def draw(key: Key, index: Array) -> tuple[Array, Array, Array]:
-        def sample(i: Array) -> tuple[Array, Array, Array]:
-            k_cond, k_initial = pde.sample_keys(key, i)
-            cond = pde.sample_cond(k_cond)
-            u = pde.initial(k_initial, cond, pde.cells)
-            return cond, u, jnp.max(jnp.abs(u))
-
-        return jax.vmap(sample)(index)
-
-    return draw
-
-
-def _evolve(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
-    """Return `evolve(u, cond)`: initial frames (b, *cells, c), cond (b, p) -> SolverOutput."""
-    strides, periodic = cell_strides(pde), pde.periodic
-
-    def frame(u: Array) -> tuple[Array, dict[str, Array]]:
-        return thin(u, strides, periodic), {name: x.value(u) for name, x in pde.laws.items()}
-
-    def evolve(u: Array, cond: Array) -> SolverOutput:
-        def body(u: Array, _: None) -> tuple[Array, tuple[Array, dict[str, Array]]]:
-            u = pde.step(u, cond)
-            return u, frame(u)
-
-        def join(first: Array, rest: Array) -> Array:
-            return jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, 1)
-
-        u = repeat_step(pde.step, pde.warmup)(u, cond) if pde.warmup else u
-        later = jax.lax.scan(body, u, None, length=steps)[1]
-        frames, values = jax.tree.map(join, frame(u), later)
-        return SolverOutput(frames, values, {name: law.scale(u) for name, law in pde.laws.items()})
-
-    return evolve
 
 
 def _make_shard(

@@ -50,14 +50,15 @@ def simulate_splits(
 ) -> DataSplits:
     """Simulate the three splits: `train`, `val` and `test` trajectories of `steps` intervals.
 
-    Validation and test have `eval_steps` intervals if given. `seed` fixes all data, `key_seeds` the
+    The test split is drawn from `pde.test` if there is one. Validation and test have `eval_steps`
+    intervals if given. `seed` fixes all data, `key_seeds` the
     key of single splits. Raises ValueError if a solver fails or splits share an initial condition,
     Interrupted after `stop()`.
     """
     sizes = {"train": train, "val": val, "test": test}
     parts = {
         name: simulate(
-            pde,
+            pde.test or pde if name == "test" else pde,
             split_key(name, seed=seed, key_seed=(key_seeds or {}).get(name)),
             n=size,
             steps=steps if name == "train" else eval_steps or steps,

@@ -252,7 +252,7 @@ def _test_data(context: RunContext) -> Trajectories:
     if cfg.data.path:
         return load_splits(cfg, pde, stop=context.stop).test
     data = simulate(
-        pde,
+        pde.test or pde,
         split_key(cfg, "test"),
         n=cfg.data.test,
         steps=eval_steps(cfg),

@@ -22,7 +22,7 @@ from ups_jax.pde.base import (
     random_translation,
     transport_laws,
 )
-from ups_jax.pde.keys import as_before_jax_0_5
+from ups_jax.pde.keys import as_before_jax_0_5, published_sample_keys
 from ups_jax.pde.spectral import Symbol, wave_vectors
 from ups_jax.pde.symmetries import at_random
 from ups_jax.types import Array, Key
@@ -81,7 +81,7 @@ def make(
         sample_cond=lambda key: jnp.zeros((0,)),
         step=step,
         residual=residual,
-        sample_keys=_sample_keys,
+        sample_keys=published_sample_keys,
         symmetries=(translation, *map(at_random, spec.maps)),
         reflection=spec.maps[-1] if spec.maps else None,
         galilean_frame=partial(_zero_mean_frame, axes=spatial_axes(ndim)) if is_ks else None,
@@ -187,14 +187,6 @@ def _zero_mean_frame(u: Array, *, axes: tuple[int, ...]) -> GalileanFrame:
     """Return u without its mean: if u solves the KS equation in gradient form, so does u + c."""
     mean = jnp.mean(u, axes, keepdims=True)
     return GalileanFrame(u - mean, lambda v: v + mean, lambda v: v - mean)
-
-
-def _sample_keys(key: Key, i: Array) -> tuple[Key, Key]:
-    """Return the keys of sample i as in exponax's `build_ic_set`, which splits them in sequence."""
-    first = as_before_jax_0_5(key)
-    rest = jax.lax.fori_loop(0, i, lambda _, key: jax.random.split(key)[0], first)
-    sample_key = jax.random.split(rest)[1]
-    return sample_key, sample_key
 
 
 def _exponax() -> Any:

@@ -83,6 +83,10 @@ class PDE:
     cell outside the first and the last point. "neumann": zero normal derivative, fields are even
     across it; "dirichlet": zero value, odd; "wall": impermeable, where the normal component of a
     velocity is odd and other channels are even.
+
+    A mixture has `parts`, whose names are those of equations; each sample is one part's, by
+    `weights`, and `part_of` returns its number for parameters (..., p). Sample j of a part is a
+    function of the key and j. `test` is the PDE of the test split, if it is another.
     """
 
     name: str
@@ -107,6 +111,10 @@ class PDE:
     convexity: float = 0.0
     laws: Mapping[str, Law] = field(default_factory=dict)
     boundary: tuple[str, ...] = ()
+    parts: tuple["PDE", ...] = ()
+    weights: tuple[float, ...] = ()
+    part_of: Callable[[Array], Array] | None = None
+    test: "PDE | None" = None
     spec: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

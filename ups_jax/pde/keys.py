@@ -28,6 +28,14 @@ def as_before_jax_0_5(key: Key) -> Key:
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=ORIGINAL)
 
 
+def published_sample_keys(key: Key, i: Array) -> tuple[Key, Key]:
+    """Return the keys of sample i as in exponax's `build_ic_set`, which splits them in sequence."""
+    first = as_before_jax_0_5(key)
+    rest = jax.lax.fori_loop(0, i, lambda _, key: jax.random.split(key)[0], first)
+    sample_key = jax.random.split(rest)[1]
+    return sample_key, sample_key
+
+
 def _split(key: Array, shape: tuple[int, ...]) -> Array:
     counts = jnp.arange(2 * prod(shape), dtype=jnp.uint32)
     return random.threefry_2x32(key, counts).reshape(*shape, 2)

@@ -6,28 +6,23 @@ APEBench (Koehler et al., 2024, section 3.1), and steps are those of exponax 0.1
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.arrays import per_channel, spatial_axes
+from ups_jax.arrays import per_channel
 from ups_jax.pde.base import PDE, Law, grid_shape, random_translation, transport_laws
 from ups_jax.pde.spectral import derivative_symbol, wave_vectors
-from ups_jax.pde.symmetries import at_random, transposition
+from ups_jax.pde.symmetries import FLIPS, at_random, flipped, random_flip, transposition
 from ups_jax.types import Array, Key
 
 LINEAR = ("gamma0", "gamma1", "gamma2", "gamma3", "gamma4")
 COEFFICIENTS = (*LINEAR, "quadratic", "convection", "gradient_norm")
 FEATURE_UNITS = np.array([0.01, 1.0, 1.0, 1.0, 1.0, 0.01, 1.0, 1.0], np.float32)
 """Difficulties below which a network input is linear in them, and above which logarithmic."""
-REVERSED = np.array([1, -1, 1, -1, 1, 1, -1, 1])
-"""Signs of the coefficients after x -> -x."""
-NEGATED = np.array([1, 1, 1, 1, 1, -1, -1, -1])
-"""Signs of the coefficients after u -> -u."""
-FLIPS = {(True, True): REVERSED * NEGATED, (True, False): REVERSED, (False, True): NEGATED}
-"""Signs of the coefficients by a flip: whether it reverses space, whether it negates the field."""
 CIRCLE_POINTS = 16
 """Quadrature points on the circle of the ETDRK2 coefficients."""
 
@@ -62,15 +57,31 @@ def make(
     values = (gamma0, gamma1, gamma2, gamma3, gamma4, quadratic, convection, gradient_norm)
     given = dict(zip(COEFFICIENTS, values, strict=True))
     low, high = _ranges(given)
-    shape = grid_shape(points, None, "pde.points")
-    n, ndim = shape[0], len(shape)
-    if set(shape) != {n}:
-        raise ValueError(f"pde.points is {points}; difficulties need equal axes, such as {(n, n)}")
+    require_decay(low, high, "pde")
+    n = square_grid(points)[0]
     if not 1 <= modes < n / 2 or warmup < 0:
         raise ValueError(
             f"pde.modes is {modes} and pde.warmup {warmup}; expected 1 to {(n - 1) // 2} modes, "
             "and a warm-up of 0 steps or more"
         )
+    pde = between(low, high, points=points, cells=cells, conservative=conservative)
+    draw = partial(initial, modes=modes, nonnegative=nonnegative)
+    spec = dict(conservative=conservative, modes=modes, nonnegative=nonnegative, warmup=warmup)
+    spec = dict(points=points, cells=cells, **given, **spec)
+    return replace(pde, initial=draw, warmup=warmup, spec=spec)
+
+
+def between(
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    points: int | Sequence[int],
+    cells: int | Sequence[int],
+    conservative: bool = True,
+) -> PDE:
+    """Return the family with coefficients (8,) uniform between two ends. Raises ValueError."""
+    shape = square_grid(points)
+    n, ndim = shape[0], len(shape)
     scales = [1 / (n**j * 2 ** (j - 1) * ndim) for j in range(len(LINEAR))]
     scales = np.array([1.0, *scales[1:], 1.0, 1 / (n * ndim), 1 / (n**2 * ndim)])
     used = tuple(((low != 0) | (high != 0)).tolist())
@@ -85,13 +96,12 @@ def make(
         extent=(1.0,) * ndim,
         dt=1.0,
         params=COEFFICIENTS,
-        initial=partial(initial, modes=modes, nonnegative=nonnegative),
-        warmup=warmup,
+        initial=partial(initial, modes=5, nonnegative=False),
         sample_cond=lambda key: jax.random.uniform(key, (8,), "float32") * (high - low) + low,
         step=partial(march, count=1, **solver),
         residual=partial(residual, **solver),
         march=partial(march, **solver),
-        features=lambda cond: jnp.arcsinh(cond / per_channel(jnp.asarray(FEATURE_UNITS), cond)),
+        features=features,
         symmetries=(
             random_translation(ndim),
             *(partial(random_flip, flip=f) for f in flips),
@@ -100,11 +110,21 @@ def make(
         reflection=partial(flipped, flip=fixed[0], ndim=ndim) if fixed else None,
         linear_symbol=partial(_linear, scales=scales),
         laws=_laws(low, high, ndim),
-        spec=dict(
-            points=points, cells=cells, **given, conservative=conservative, modes=modes,
-            nonnegative=nonnegative, warmup=warmup,
-        ),
-    )  # fmt: skip
+    )
+
+
+def features(cond: Array) -> Array:
+    """Network inputs of difficulties (..., 8), which may span decades: like cond."""
+    return jnp.arcsinh(cond / per_channel(jnp.asarray(FEATURE_UNITS), cond))
+
+
+def square_grid(points: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the points along each axis. Raises ValueError unless they are equal."""
+    shape = grid_shape(points, None, "pde.points")
+    if len(set(shape)) > 1:
+        equal = (shape[0],) * 2
+        raise ValueError(f"pde.points is {points}; difficulties need equal axes, such as {equal}")
+    return shape
 
 
 def initial(
@@ -216,23 +236,6 @@ def _etdrk2(z: Array) -> tuple[Array, Array, Array]:
     return jnp.exp(z), jnp.mean(growth / t, -1).real, jnp.mean((growth - t) / t**2, -1).real
 
 
-def flipped(u: Array, *, flip: tuple[bool, bool], ndim: int) -> Array:
-    """Reverse space and negate the field (..., *s, 1), as `flip` says."""
-    reverse, negate = flip
-    u = jnp.flip(u, spatial_axes(ndim)) if reverse else u
-    return -u if negate else u
-
-
-def random_flip(key: Key, u: Array, cond: Array, *, flip: tuple[bool, bool]) -> tuple[Array, Array]:
-    """Flip all frames of one window (t, *s, 1) and its coefficients with probability one half."""
-    turn = jax.random.bernoulli(key, jnp.float32(0.5))
-    signs = jnp.asarray(FLIPS[flip], cond.dtype)
-    return (
-        jnp.where(turn, flipped(u, flip=flip, ndim=u.ndim - 2), u),
-        jnp.where(turn, signs * cond, cond),
-    )
-
-
 def _ranges(given: dict) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and upper ends (8,) of the difficulties. Raises ValueError."""
     for name, value in given.items():
@@ -240,12 +243,16 @@ def _ranges(given: dict) -> tuple[np.ndarray, np.ndarray]:
         if len(ends) not in (1, 2) or not np.isfinite(ends).all() or ends[0] > ends[-1]:
             raise ValueError(f"pde.{name} is {value}; expected a number, or two, the lower first")
     low, high = (np.array([np.ravel(v)[i] for v in given.values()], np.float32) for i in (0, -1))
+    return low, high
+
+
+def require_decay(low: np.ndarray, high: np.ndarray, name: str) -> None:
+    """Raise ValueError unless short waves decay for all coefficients between low and high (8,)."""
     if high[4] > 0 or (high[4] == 0 and low[2] < 0):
         raise ValueError(
-            f"pde.gamma4 is {given['gamma4']} and pde.gamma2 {given['gamma2']}; short waves must "
-            "decay: gamma4 below 0, or gamma4 = 0 and gamma2 of at least 0"
+            f"{name}.gamma4 is up to {high[4]:g} and {name}.gamma2 from {low[2]:g}; short waves "
+            "must decay: gamma4 below 0, or gamma4 = 0 and gamma2 of at least 0"
         )
-    return low, high
 
 
 def _is_closed(signs: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:

@@ -4,10 +4,18 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ups_jax.arrays import per_channel, spatial_axes
 from ups_jax.pde.base import Symmetry
 from ups_jax.types import Array, Key
+
+REVERSED = np.array([1, -1, 1, -1, 1, 1, -1, 1])
+"""Signs of the coefficients of `semilinear` after x -> -x."""
+NEGATED = np.array([1, 1, 1, 1, 1, -1, -1, -1])
+"""Signs of the coefficients after u -> -u."""
+FLIPS = {(True, True): REVERSED * NEGATED, (True, False): REVERSED, (False, True): NEGATED}
+"""Signs of the coefficients by a flip: whether it reverses space, whether it negates the field."""
 
 
 def reflection(axis: int, signs: Sequence[float]) -> Callable[[Array], Array]:
@@ -55,3 +63,34 @@ def isotropic(
         swap = transposition(order or range(channels), transposed or (1.0,) * channels)
         found.append(at_random(swap))
     return tuple(found)
+
+
+def flipped(u: Array, *, flip: tuple[bool, bool], ndim: int) -> Array:
+    """Reverse space and negate the field (..., *s, 1), as `flip` says."""
+    reverse, negate = flip
+    u = jnp.flip(u, spatial_axes(ndim)) if reverse else u
+    return -u if negate else u
+
+
+def random_flip(
+    key: Key,
+    u: Array,
+    cond: Array,
+    *,
+    flip: tuple[bool, bool],
+    ranges: tuple[np.ndarray, np.ndarray] | None = None,
+) -> tuple[Array, Array]:
+    """Flip all frames of one window (t, *s, 1) and its coefficients with probability one half.
+
+    If the coefficients leave all `ranges`, lower and upper ends (k, 8), the window stays as it is.
+    """
+    turn = jax.random.bernoulli(key, jnp.float32(0.5))
+    signs = jnp.asarray(FLIPS[flip], cond.dtype)
+    if ranges is not None:
+        low, high = (jnp.asarray(ends, cond.dtype) for ends in ranges)
+        new = (signs * cond)[None]
+        turn = turn & jnp.any(jnp.all((low <= new) & (new <= high), -1))
+    return (
+        jnp.where(turn, flipped(u, flip=flip, ndim=u.ndim - 2), u),
+        jnp.where(turn, signs * cond, cond),
+    )

@@ -1,0 +1,145 @@
+"""Mixtures of equations: APEBench's arrays, shares of the data, and equations that are held out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_semilinear import SCENARIOS as DIFFICULTIES
+from test_semilinear import cond_of
+
+import ups_jax as ups
+from ups_jax.data.simulate import part_numbers
+from ups_jax.pde import PDES
+from ups_jax.pde.mixture import EQUATIONS, TEN, Equation, settings
+from ups_jax.pde.symmetries import random_flip
+
+SMALL = dict(points=32, cells=32)
+TEST_KEY = 773
+
+
+def test_data_are_those_of_apebench():
+    """Key 773 draws APEBench's test trajectories, after the warm-up too."""
+    names = ("fisher", "kdv")
+    pde = PDES["mixture"](equations=names)
+    data = ups.simulate(pde, jax.random.key(TEST_KEY), n=4, steps=3, cache=False)
+    for i, name in enumerate(names):
+        part, scenario = pde.parts[i], PDES["apebench"](scenario=f"1d_diff_{name}")
+        for j in (0, 1):
+            key, _ = part.sample_keys(jax.random.key(TEST_KEY), jnp.int32(j))
+            want = scenario.initial(key, jnp.zeros(0), (160,))
+            for frame in data.u[i + 2 * j]:
+                np.testing.assert_allclose(frame, want, atol=3e-6)
+                want = scenario.step(want, jnp.zeros(0))
+
+
+def test_equations_are_the_published_scenarios():
+    assert TEN == tuple(DIFFICULTIES)
+    for name, difficulties in DIFFICULTIES.items():
+        np.testing.assert_array_equal(EQUATIONS[name].settings, cond_of(difficulties)[None])
+    warm = [name for name in TEN if EQUATIONS[name].warmup]
+    assert warm == ["ks", "ks_cons"] and EQUATIONS["ks"].warmup == 500
+
+
+@pytest.mark.parametrize(("grid", "total"), [("coarse", 72), ("fine", 688)])
+def test_grids_of_ml4ps(grid, total):
+    rows = {name: one.settings for name, one in EQUATIONS.items() if name.endswith(grid)}
+    assert sum(map(len, rows.values())) == total
+    fisher = rows[f"fisher_{grid}"]
+    np.testing.assert_array_equal(fisher[:, 0], -fisher[:, 5])
+    for name in ("kdv", "ks_cons", "fisher", "adv_diff"):
+        family, test = rows[f"{name}_{grid}"], EQUATIONS[name].settings
+        assert ((family.min(0) <= test) & (test <= family.max(0))).all()
+    pde = PDES["mixture"](equations=tuple(rows))
+    for part, (name, family) in zip(pde.parts, rows.items(), strict=True):
+        drawn = jax.vmap(part.sample_cond)(jax.random.split(jax.random.key(0), 8 * len(family)))
+        found = {tuple(row) for row in np.asarray(drawn).tolist()}
+        assert found <= {tuple(row) for row in family.tolist()}, name
+        assert len(found) > 0.95 * len(family)
+
+
+def test_shares_of_any_first_samples_are_the_weights():
+    numbers = part_numbers((1.0, 2.0, 5.0), 64)
+    assert np.bincount(numbers).tolist() == [8, 16, 40]
+    np.testing.assert_array_equal(numbers[:13], part_numbers((1.0, 2.0, 5.0), 13))
+    assert part_numbers((1.0,) * 3, 6).tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_samples_depend_on_their_number_alone_and_are_of_their_equation():
+    pde = PDES["mixture"](equations=("diff", "burgers", "fisher"), weights=(1, 1, 2), **SMALL)
+    key = jax.random.key(0)
+    many, few = (ups.simulate(pde, key, n=n, steps=2, cache=False) for n in (12, 5))
+    np.testing.assert_array_equal(many.u[:5], few.u)
+    assert many.pde == "mixture" and many.meta["laws"]["mass"] < 1e-6
+    numbers = part_numbers(pde.weights, 12)
+    np.testing.assert_array_equal(pde.part_of(many.cond), numbers)
+    # The same waves start every equation.
+    first = [np.flatnonzero(numbers == i)[0] for i in (0, 1)]
+    np.testing.assert_array_equal(many.u[first[0], 0], many.u[first[1], 0])
+
+
+def test_a_held_out_equation_is_in_the_test_split_alone():
+    pde = PDES["mixture"](equations=("fisher",), test_equations=("fisher", "burgers"), **SMALL)
+    splits = ups.simulate_splits(pde, train=9, val=3, test=4, steps=2)
+    burgers = EQUATIONS["burgers"].settings != 0
+    for data, expected in zip(splits, (0, 0, 2), strict=True):
+        assert ((data.cond != 0) == burgers).all(1).sum() == expected
+    np.testing.assert_array_equal(pde.test.part_of(splits.test.cond), [0, 1, 0, 1])
+
+
+def test_the_number_of_an_equation_is_that_of_the_smallest_range_that_contains_it():
+    names = ("adv_diff_coarse", "diff", "kdv_coarse", "kdv")
+    pde = PDES["mixture"](equations=names)
+    rows = {name: EQUATIONS[name].settings for name in names}
+    for i, name in enumerate(names):
+        np.testing.assert_array_equal(pde.part_of(rows[name][:1]), [i])
+    near = PDES["mixture"](equations=("diff", "burgers", "disp"))
+    for i, part in enumerate(near.parts):
+        np.testing.assert_array_equal(near.part_of(EQUATIONS[part.name].settings[0] * 1.1), i)
+
+
+def test_flips_keep_samples_within_the_equations():
+    pde = PDES["mixture"](equations=("adv", "adv_diff_coarse", "burgers"), **SMALL)
+    flips = [s for s in pde.symmetries if getattr(s, "func", None) is random_flip]
+    cond = jnp.concatenate([jnp.asarray(EQUATIONS[part.name].settings) for part in pde.parts])
+    cond = jnp.tile(cond, (8, 1))
+    u = jax.random.normal(jax.random.key(0), (len(cond), 2, 32, 1))
+    changed = np.zeros(3, bool)
+    for flip in flips:
+        keys = jax.random.split(jax.random.key(1), len(cond))
+        v, new = jax.vmap(flip)(keys, u, cond)
+        np.testing.assert_array_equal(pde.part_of(new), pde.part_of(cond))
+        step = jax.jit(pde.step)
+        np.testing.assert_allclose(
+            step(v[:, 0], new), jax.vmap(flip)(keys, step(u[:, 0], cond)[:, None], cond)[0][:, 0],
+            atol=1e-5,
+        )  # fmt: skip
+        moved = (np.asarray(v != u)).any((1, 2, 3))
+        changed |= np.bincount(np.asarray(pde.part_of(cond)), moved, 3) > 0
+    assert changed.all()
+
+
+def test_a_user_adds_an_equation_with_ranges(monkeypatch):
+    ends = np.concatenate([settings(gamma2=1.0), settings(gamma2=2.0)])
+    monkeypatch.setitem(EQUATIONS, "mine", Equation(ends, uniform=True))
+    pde = PDES["mixture"](equations=("mine",), **SMALL)
+    data = ups.simulate(pde, jax.random.key(0), n=8, steps=1, cache=False)
+    assert 1 <= data.cond[:, 2].min() < data.cond[:, 2].max() <= 2
+    monkeypatch.setitem(EQUATIONS, "bad", Equation(settings(gamma2=-1.0)))
+    with pytest.raises(ValueError, match="bad.gamma4 is up to 0 and bad.gamma2 from -1"):
+        PDES["mixture"](equations=("bad",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(equations=("kvd",)), "did you mean 'kdv'"),
+        (dict(equations=()), "expected one name or more, each once"),
+        (dict(equations=("kdv", "kdv")), "expected one name or more, each once"),
+        (dict(equations=("kdv",), weights=(1.0, 2.0)), "a positive number for each of the 1"),
+        (dict(equations=("kdv",), weights=(0.0,)), "expected a positive number"),
+        (dict(points=(16, 32)), "equal axes"),
+    ],
+)
+def test_mistakes_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PDES["mixture"](**arguments)

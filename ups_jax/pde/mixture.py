@@ -1,0 +1,198 @@
+"""Several semilinear equations on one grid, whose coefficients the network receives in `cond`.
+
+Initial conditions and their keys are those of APEBench (Koehler et al., 2024), whose arrays the ten
+scenarios in one dimension reproduce, with 160 points and cells, up to rounding.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ups_jax.pde.base import PDE, random_translation
+from ups_jax.pde.keys import published_sample_keys
+from ups_jax.pde.semilinear import COEFFICIENTS, between, features, require_decay
+from ups_jax.pde.symmetries import FLIPS, at_random, random_flip, transposition
+from ups_jax.registry import lookup
+from ups_jax.types import Array, Key
+
+INITIAL_MODES = 5
+"""Wavenumbers of the initial conditions along each axis."""
+
+
+class Equation(NamedTuple):
+    """One equation: difficulties (k, 8), a row drawn for each sample, and its first frame.
+
+    If `uniform`, the two rows are the ends of ranges. Random waves have zero mean and the largest
+    value 1, or if `nonnegative` they span 0 to 1; `warmup` steps precede the data.
+    """
+
+    settings: np.ndarray
+    uniform: bool = False
+    nonnegative: bool = False
+    warmup: int = 0
+
+
+def settings(**values: float | Sequence[float]) -> np.ndarray:
+    """Return all combinations (k, 8) of the values of named coefficients; the others are zero."""
+    lists = [np.ravel(values.get(name, 0.0)).tolist() for name in COEFFICIENTS]
+    return np.array(list(product(*lists)), np.float32)
+
+
+def _logistic(rates: Sequence[float], diffusion: Sequence[float]) -> np.ndarray:
+    """Return settings of u_t = r u (1 - u) + diffusion."""
+    rows = settings(gamma0=rates, gamma2=diffusion)
+    rows[:, COEFFICIENTS.index("quadratic")] = -rows[:, 0]
+    return rows
+
+
+def _ml4ps(count: str, kdv: Mapping, ks: Mapping, rates, diffusion, adv: Mapping) -> dict:
+    return {
+        f"kdv_{count}": Equation(settings(**kdv)),
+        f"ks_cons_{count}": Equation(settings(**ks), warmup=500),
+        f"fisher_{count}": Equation(_logistic(rates, diffusion), nonnegative=True),
+        f"adv_diff_{count}": Equation(settings(**adv)),
+    }
+
+
+_line = np.linspace
+EQUATIONS: dict[str, Equation] = {
+    "adv": Equation(settings(gamma1=-4.0)),
+    "diff": Equation(settings(gamma2=4.0)),
+    "adv_diff": Equation(settings(gamma1=-4.0, gamma2=4.0)),
+    "disp": Equation(settings(gamma3=4.0)),
+    "hyp_diff": Equation(settings(gamma4=-4.0)),
+    "burgers": Equation(settings(convection=-1.5, gamma2=1.5)),
+    "kdv": Equation(settings(convection=-2.0, gamma3=-14.0, gamma4=-9.0)),
+    "ks": Equation(settings(gradient_norm=-6.0, gamma2=-1.2, gamma4=-15.0), warmup=500),
+    "ks_cons": Equation(settings(convection=-1.0, gamma2=-2.0, gamma4=-18.0), warmup=500),
+    "fisher": Equation(_logistic([0.02], [0.2]), nonnegative=True),
+    **_ml4ps(
+        "coarse",
+        dict(convection=(-2, -1.5, -1), gamma3=(-20, -13, -7), gamma4=(-9, -6, -3)),
+        dict(convection=(-2, -1.5, -1), gamma2=(-2, -1.25, -0.5), gamma4=(-27, -20, -12)),
+        (0.05, 0.03, 0.01),
+        (0.2, 2.5, 5.0),
+        dict(gamma1=(-4, 0, 4), gamma2=(2, 5, 8)),
+    ),
+    **_ml4ps(
+        "fine",
+        dict(convection=_line(-2, -1, 6), gamma3=_line(-20, -7, 8), gamma4=_line(-9, -3, 6)),
+        dict(convection=_line(-2, -1, 6), gamma2=_line(-2, -0.5, 6), gamma4=_line(-27, -12, 8)),
+        _line(0.01, 0.05, 6),
+        _line(0.2, 5, 8),
+        dict(gamma1=_line(-4, 4, 8), gamma2=_line(2, 8, 8)),
+    ),
+}
+"""The ten one-dimensional scenarios of APEBench, and the two training grids of ML4PS (2025)."""
+TEN = tuple(EQUATIONS)[:10]
+"""Names of the ten scenarios."""
+
+
+def make(
+    *,
+    equations: Sequence[str] = TEN,
+    test_equations: Sequence[str] = (),
+    weights: Sequence[float] = (),
+    points: int | Sequence[int] = 160,
+    cells: int | Sequence[int] = 160,
+) -> PDE:
+    """Several equations of the semilinear family, dt = 1, identified by their coefficients alone.
+
+    `equations` are names of EQUATIONS. Sample i is of one of them, in proportion to `weights`,
+    equal by default. `test_equations` are those of the test split if they are others, such as
+    equations that training must not see; they have equal weights. Raises ValueError on an unknown
+    name, weights that are not positive or of another number, and a solver without decay.
+    """
+    size = dict(points=points, cells=cells)
+    weights = tuple(weights) or (1.0,) * len(equations)
+    if len(weights) != len(equations) or not all(0 < w < np.inf for w in weights):
+        raise ValueError(
+            f"pde.weights is {weights}; expected a positive number for each of the "
+            f"{len(equations)} equations, or none"
+        )
+    test = _mixture(test_equations, (1.0,) * len(test_equations), size) if test_equations else None
+    spec = dict(equations=equations, test_equations=test_equations, weights=weights, **size)
+    return replace(_mixture(equations, weights, size), test=test, spec=spec)
+
+
+def _mixture(names: Sequence[str], weights: tuple[float, ...], size: dict) -> PDE:
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"pde.equations is {tuple(names)}; expected one name or more, each once")
+    found = [lookup(EQUATIONS, name, "equation") for name in names]
+    ends = [(np.min(one.settings, 0), np.max(one.settings, 0)) for one in found]
+    low, high = (np.stack(end) for end in zip(*ends, strict=True))
+    parts = tuple(_part(*named, size=size) for named in zip(names, found, strict=True))
+    hull = between(low.min(0), high.max(0), **size)
+
+    def sample_cond(key: Key) -> Array:
+        rows = jnp.stack([part.sample_cond(key) for part in parts])
+        return rows[jax.random.randint(jax.random.fold_in(key, 1), (), 0, len(parts))]
+
+    return replace(
+        hull,
+        name="mixture",
+        sample_cond=sample_cond,
+        symmetries=(
+            random_translation(hull.ndim),
+            *(partial(random_flip, flip=flip, ranges=(low, high)) for flip in FLIPS),
+            *([at_random(transposition((0,), (1.0,)))] if hull.ndim == 2 else []),
+        ),
+        reflection=None,
+        parts=parts,
+        weights=weights,
+        part_of=partial(nearest, low=low, high=high),
+    )
+
+
+def _part(name: str, equation: Equation, *, size: dict) -> PDE:
+    """Return the PDE of one equation."""
+    rows = equation.settings
+    low, high = np.min(equation.settings, 0), np.max(equation.settings, 0)
+    require_decay(low, high, name)
+    pde = between(low, high, **size)
+    return replace(
+        pde,
+        name=name,
+        warmup=equation.warmup,
+        initial=partial(initial, nonnegative=equation.nonnegative),
+        sample_keys=published_sample_keys,
+        sample_cond=pde.sample_cond
+        if equation.uniform
+        else lambda key: jnp.asarray(rows)[jax.random.randint(key, (), 0, len(rows))],
+    )
+
+
+def initial(key: Key, cond: Array, cells: tuple[int, ...], *, nonnegative: bool) -> Array:
+    """Random waves as exponax 0.1.0 draws them from a key, on the same cells: (*s, 1)."""
+    shape = (*cells[:-1], cells[-1] // 2 + 1)
+    # One key a channel.
+    k_amplitude, k_phase, _ = jax.random.split(jax.random.split(key, 1)[0], 3)
+    amplitude = jax.random.uniform(k_amplitude, shape, "float32", -1.0, 1.0)
+    phase = jax.random.uniform(k_phase, shape, "float32", 0.0, 2 * np.pi)
+    waves = [np.abs(np.fft.fftfreq(n, 1 / n)) <= INITIAL_MODES for n in cells]
+    kept = np.ix_(*waves[:-1], waves[-1][: shape[-1]])
+    mask = np.zeros(shape, bool)
+    mask[kept] = True
+    mask[(0,) * len(shape)] = False
+    u = jnp.fft.irfftn(amplitude * jnp.exp(1j * phase) * mask, cells)
+    u = u - jnp.min(u) if nonnegative else u
+    return (u / jnp.max(jnp.abs(u)))[..., None]
+
+
+def nearest(cond: Array, *, low: np.ndarray, high: np.ndarray) -> Array:
+    """Return the number (...) of the ranges (k, 8) that coefficients (..., 8) are nearest to.
+
+    Of ranges that contain them, it is that of the smallest.
+    """
+    x = features(jnp.asarray(cond, "float32"))[..., None, :]
+    ends = [
+        features(jnp.asarray(end)).reshape((1,) * (x.ndim - 2) + low.shape) for end in (low, high)
+    ]
+    beyond = jnp.maximum(ends[0] - x, 0) + jnp.maximum(x - ends[1], 0)
+    return jnp.argmin(jnp.sum(beyond + 1e-4 * (ends[1] - ends[0]), -1), -1)
