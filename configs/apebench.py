@@ -45,8 +45,8 @@ def get_config(variant: str = "1d_diff_burgers") -> base.Config:
     )
     cfg.fit.operator.update(unroll=(1, 2, 3), phase_fractions=(0.6, 0.25, 0.15), ema_decay=0.999)
     if ndim == 2:
-        # Even at 32 points along an axis an update costs twenty times one in one dimension.
-        cfg.fit.operator.update(steps=10000, steps_per_call=20, val_every=2000)
+        # At 32 points along an axis an update costs ten times one in one dimension.
+        cfg.fit.operator.update(steps=20000, steps_per_call=20, val_every=4000)
     # The data come from exponax on the same points, so the solver's error would be zero.
     cfg.eval.update(forecasters=("persistence", "mean", "operator"), batch=30)
     cfg.eval.horizons = (10.0, 50.0, 100.0) if "_diff_" in scenario else ()
