@@ -7,7 +7,8 @@ it on first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ups_jax.data import DataSplits, load_pdebench, simulate, simulate_splits
+from ups_jax.data import DataSplits, load_pdebench, save_npz, simulate, simulate_splits
+from ups_jax.data import load as load_data
 from ups_jax.emulator import Emulator, base_step, init, num_params, step
 from ups_jax.evaluate import Report, evaluate
 from ups_jax.forecast import FORECASTERS, Forecast, Forecaster, forecast
@@ -15,6 +16,7 @@ from ups_jax.metrics import ENSEMBLE_METRICS, METRICS, Metric
 from ups_jax.models import DENOISERS, OPERATORS, Network
 from ups_jax.pde import PDES
 from ups_jax.pde.base import PDE
+from ups_jax.pde.data import pde_of
 from ups_jax.rewards import REWARDS
 from ups_jax.search import beam_search
 from ups_jax.stages import STAGES
@@ -76,11 +78,14 @@ __all__ = [
     "init",
     "load",
     "load_config",
+    "load_data",
     "load_pdebench",
     "num_params",
+    "pde_of",
     "plot",
     "plot_forecast",
     "save",
+    "save_npz",
     "simulate",
     "simulate_splits",
     "step",

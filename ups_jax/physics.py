@@ -35,10 +35,10 @@ def diagnostics(
     """Physics metrics of a forecast: initial (b, *s, c), frames (b, t, *s, c) -> each (b, t).
 
     The keys are `Law.metric` (the maximum of the laws that share it), `boundary_jump`,
-    `pde_residual` and `floored`, 1 where the initial frame is below the `floor` of `law_floor`.
-    There is no `boundary_jump` without a periodic axis. All
-    values are relative to the initial frame, and zero is best. A shock at the boundary or a coarse
-    grid makes the value of the truth positive, so report it as a reference.
+    `pde_residual` of a PDE that has one, and `floored`, 1 where the initial frame is below the
+    `floor` of `law_floor`. There is no `boundary_jump` without a periodic axis. All values are
+    relative to the initial frame, and zero is best. A shock at the boundary or a coarse grid makes
+    the value of the truth positive, so report it as a reference.
     """
     values: dict[str, Array] = {}
     low = jnp.any(is_floored(rms(initial, pde.ndim), floor), -1)
@@ -51,9 +51,10 @@ def diagnostics(
         values["boundary_jump"] = boundary_jump(
             initial, frames, pde.ndim, floor=floor, periodic=pde.periodic
         )
-    residual = pde_residual(pde, initial, frames, cond, floor=floor)
-    values["pde_residual"] = residual
-    values["floored"] = jnp.broadcast_to(low[..., None], residual.shape).astype(residual.dtype)
+    if pde.has("residual"):
+        values["pde_residual"] = pde_residual(pde, initial, frames, cond, floor=floor)
+    like = frames[(..., *(0,) * (pde.ndim + 1))]
+    values["floored"] = jnp.broadcast_to(low[..., None], like.shape).astype(like.dtype)
     return values
 
 
@@ -61,7 +62,8 @@ def diagnostic_names(pde: PDE) -> list[str]:
     """List the keys of `diagnostics`, without computing any."""
     laws = (law.metric for law in pde.laws.values())
     jump = ["boundary_jump"] if any(pde.periodic) else []
-    return list(dict.fromkeys([*laws, *jump, "pde_residual", "floored"]))
+    residual = ["pde_residual"] if pde.has("residual") else []
+    return list(dict.fromkeys([*laws, *jump, *residual, "floored"]))
 
 
 def boundary_jump(

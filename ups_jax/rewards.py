@@ -20,12 +20,13 @@ class Reward(NamedTuple):
 
     `score(pde, prev, next, cond)` maps two frames (..., *s, c) and cond (..., p) to (...); if it is
     `relative`, it takes `floor=`, that of `pde.base.law_floor`. `needs` names the laws that the PDE
-    must have; `convex` requires `PDE.convexity` > 0.
+    must have; `convex` requires `PDE.convexity` > 0, `residual` a `PDE.residual`.
     """
 
     score: Callable[..., Array]
     needs: tuple[str, ...] = ()
     convex: bool = False
+    residual: bool = False
     relative: bool = False
 
 
@@ -83,7 +84,7 @@ REWARDS: dict[str, Reward] = {
     "energy": Reward(energy, ("energy",), relative=True),
     "maximum_principle": Reward(maximum_principle, ("maximum", "minimum"), relative=True),
     "oleinik": Reward(oleinik, ("maximum",), convex=True, relative=True),
-    "pde_residual": Reward(pde_residual, relative=True),
+    "pde_residual": Reward(pde_residual, residual=True, relative=True),
     "total_variation": Reward(total_variation, ("total_variation",), relative=True),
 }
 
@@ -99,7 +100,7 @@ def weighted_reward(
     if not names:
         raise ValueError(f"search.rewards is empty; name at least one of {', '.join(REWARDS)}")
     for name in names:
-        _check_requirements(pde, name, lookup(REWARDS, name, "reward"))
+        check_requirements(pde, name)
     if len(weights) != len(names):
         raise ValueError(
             f"search.weights has {len(weights)} numbers for the {len(names)} names of "
@@ -123,7 +124,14 @@ def weighted_reward(
     return reward
 
 
-def _check_requirements(pde: PDE, name: str, reward: Reward) -> None:
+def check_requirements(pde: PDE, name: str) -> None:
+    """Raise ValueError if the PDE lacks what a reward of REWARDS needs."""
+    reward = lookup(REWARDS, name, "reward")
+    if reward.residual and not pde.has("residual"):
+        raise ValueError(
+            f"reward {name!r} needs a residual, which pde {pde.name!r} lacks; drop it from "
+            "search.rewards"
+        )
     for law in reward.needs:
         if law not in pde.laws:
             raise ValueError(

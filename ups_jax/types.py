@@ -64,9 +64,10 @@ class Trajectories:
 
     `extent` is the length of each space axis. `origin` is the source of the data: "regenerated", or
     the file and its hash. `cond` is optional if the PDE has no parameters. `params` names its
-    columns and `pde` the equation, where the source states them. Half-precision fields become
-    float32. Raises ValueError if the numbers of axes, samples, lengths or names do not match, and
-    on a `cond`, `dt` or `extent` that is no finite number.
+    columns, `pde` the equation and `boundary` the condition on each axis, as in `PDE`, where the
+    source states them. Half-precision fields become float32. Raises ValueError if the numbers of
+    axes, samples, lengths or names do not match, and on a `cond`, `dt` or `extent` that is no
+    finite number.
     """
 
     u: Array | np.ndarray
@@ -78,6 +79,7 @@ class Trajectories:
     meta: Mapping[str, Any] = field(default_factory=dict)
     params: tuple[str, ...] = ()
     pde: str = ""
+    boundary: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Set the defaults and check shapes, types and numbers."""
@@ -93,18 +95,21 @@ class Trajectories:
         cond = _checked_cond(self.cond, n)
         dt, extent = positive("dt", self.dt), positive("extent", self.extent) or (1.0,) * ndim
         channels = tuple(self.channels) or tuple(f"u{i}" for i in range(shape[-1]))
-        params = tuple(self.params)
+        params, boundary = tuple(self.params), tuple(self.boundary)
         if len(extent) != ndim or len(channels) != shape[-1]:
             raise ValueError(
                 f"extent {extent} and channels {channels} do not match u of shape {shape}; "
                 f"expected {ndim} lengths and {shape[-1]} names"
             )
+        if boundary and len(boundary) != ndim:
+            raise ValueError(f"boundary is {boundary}; expected {ndim} names, one for each axis")
         if len(dt) != 1:
             raise ValueError(f"dt is {self.dt}; expected one number, the time between frames")
         if params and len(params) != cond.shape[1]:
             raise ValueError(f"params {params} do not name the columns of cond {cond.shape}")
         u = _float_array(self.u, "u")
-        values = dict(u=u, cond=cond, dt=dt[0], extent=extent, channels=channels, params=params)
+        values = dict(u=u, cond=cond, dt=dt[0], extent=extent, channels=channels)
+        values |= dict(params=params, boundary=boundary)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -112,6 +117,7 @@ class Trajectories:
         frames, points = self.u.shape[1], " x ".join(map(str, self.points))
         names = [f"channels {', '.join(self.channels)}"]
         names += [f"params {', '.join(self.params)}"] if self.params else []
+        names += [f"boundary {', '.join(self.boundary)}"] if self.boundary else []
         return (
             f"Trajectories({len(self)} of {frames} frames on {points} points, {'; '.join(names)}; "
             f"dt {self.dt:g}, extent {self.extent}, {self.origin})"

@@ -20,6 +20,7 @@ from ups_jax.config import base, load, renames, rules
 from ups_jax.config.bounds import BOUNDS, MAXIMA
 from ups_jax.config.schema import FACTORY_SECTIONS, arguments, flatten, key_specs
 from ups_jax.config.types import KeyType, key_type_of
+from ups_jax.data import save_npz
 from ups_jax.experiment import dry_run
 from ups_jax.experiment.build import build
 from ups_jax.experiment.context import RunOptions, default_workdir
@@ -28,7 +29,7 @@ from ups_jax.experiment.reevaluate import EvaluateOptions
 from ups_jax.jobs import cli, commands
 from ups_jax.pde.semilinear import COEFFICIENTS
 from ups_jax.physics import diagnostics
-from ups_jax.types import Interrupted
+from ups_jax.types import Interrupted, Trajectories
 
 ROOT = Path(__file__).parents[2]
 NAMES = {"pde": "burgers", "operator": "resnet", "denoiser": "resnet"}
@@ -604,8 +605,15 @@ def test_every_axis_is_a_multiple_of_its_points():
     assert "data.cells is (128, 100)" in refused({"data.cells": "128,100"}, PLANE)
 
 
-def test_a_file_of_data_frees_the_solver_cells(tmp_path):
-    (tmp_path / "data.npz").touch()
+@pytest.fixture
+def fitting(tmp_path):
+    """A file of zeros that fits the config SMOKE."""
+    cond = np.full((192, 1), 1e-3, np.float32)
+    u = np.zeros((192, 41, 64, 1), np.float32)
+    save_npz(tmp_path / "data.npz", Trajectories(u, cond, dt=0.05))
+
+
+def test_a_file_of_data_frees_the_solver_cells(tmp_path, fitting):
     load(SMOKE, {"data.path": tmp_path / "data.npz", "data.cells": "100"})
 
 
@@ -630,8 +638,7 @@ def test_a_config_survives_json():
         assert back.data.get_type("path") is str
 
 
-def test_a_saved_config_needs_its_schema_not_its_data(tmp_path):
-    (tmp_path / "data.npz").touch()
+def test_a_saved_config_needs_its_schema_not_its_data(tmp_path, fitting):
     saved = config.to_dict(load(SMOKE, {"data.path": tmp_path / "data.npz"}))
     (tmp_path / "data.npz").unlink()
     assert config.from_dict(saved).data.path == str(tmp_path / "data.npz")
@@ -932,13 +939,14 @@ def test_bad_config_through_a_real_process_has_no_traceback():
     assert len(done.stderr.splitlines()) <= 2 and "did you mean 'smoke'?" in done.stderr
 
 
-def test_every_variant_that_ships_can_be_built():
+def test_every_variant_that_ships_can_be_built(tmp_path, fitting):
     for file in sorted((ROOT / "configs").glob("*.py")):
         if file.stem in ("base", "__init__"):
             continue
         spec = importlib.import_module(f"configs.{file.stem}")
         for variant in getattr(spec, "VARIANTS", ("default", "2d_diff_ks-32-constrained")):
-            cfg = load(f"{file}:{variant}")
+            path = {"data.path": tmp_path / "data.npz"} if file.stem == "data" else {}
+            cfg = load(f"{file}:{variant}", path)
             assert build(cfg).pde.name == cfg.pde.name
 
 

@@ -331,7 +331,9 @@ def test_own_arrays_train_two_seeds_and_evaluate_without_wandb(tmp_path, capsys)
     pde = ups.build(ups.load_config("configs/advection.py:smoke")).pde
     data = ups.simulate(pde, jax.random.key(5), n=60, steps=20)
     save_npz(tmp_path / "own.npz", data)
-    argv = ["--config=configs/advection.py:smoke", f"--workdir={tmp_path / 'w'}"]
+    argv = ["--config=configs/data.py:smoke", f"--workdir={tmp_path / 'w'}"]
+    argv += ["--config.pde.conserved=u", "--config.fit.operator.steps=50"]
+    argv += ["--config.fit.operator.val_every=50", "--config.fit.operator.batch=8"]
     argv += [f"--config.data.path={tmp_path / 'own.npz'}", "--wandb_mode=disabled"]
     argv += [
         "--config.eval.forecasters=operator",
@@ -339,18 +341,20 @@ def test_own_arrays_train_two_seeds_and_evaluate_without_wandb(tmp_path, capsys)
         "--config.eval.num_figures=0",
     ]
     argv += ["--config.fit.operator.unroll=1", "--config.fit.operator.phase_fractions=1"]
-    argv += ["--config.operator.name=resnet", "--config.operator.width=8"]
+    argv += ["--config.operator.width=8"]
     argv += ["--config.operator.blocks=1", "--config.operator.dilations=1"]
     argv += ["--config.num_seeds=2", "--config.eval.save_predictions=true"]
     assert fast_to_sota.main(argv) == 0
     assert "own.npz" in json.loads((tmp_path / "w/metadata.json").read_text())["data_origin"]
     ids = json.loads((tmp_path / "w/splits.json").read_text())["ids"]
-    assert len(ids["test"]) == 8 and len({*ids["train"], *ids["val"], *ids["test"]}) == 48
+    assert len(ids["test"]) == 6 and len({*ids["train"], *ids["val"], *ids["test"]}) == 60
     assert (tmp_path / "w" / "predictions.npz").exists()
     assert json.loads((tmp_path / "w/wandb_run.json").read_text())["mode"] == "disabled"
     shown = capsys.readouterr().out
     assert "operator, mean of 2 seeds" in shown and "operator, spread of 2 seeds" in shown
     found = summary(tmp_path / "w")
+    assert "eval/physics/conservation_gap" in found
+    assert not [key for key in found if "pde_residual" in key or "solver" in key]
     assert found["eval/operator/nrmse_seeds_std"] > 0
     # Shipped is one of two: as far from their mean as the other, s / sqrt(2).
     distance = abs(found["eval/operator/nrmse"] - found["eval/operator/nrmse_seeds_mean"])

@@ -16,7 +16,15 @@ import pytest
 
 import ups_jax as ups
 from fixtures import write_pdebench
-from ups_jax.data import check_parameters, check_task, load, load_npz, load_pdebench, save_npz
+from ups_jax.data import (
+    check_task,
+    describe_differences,
+    load,
+    load_npz,
+    load_pdebench,
+    parameter_differences,
+    save_npz,
+)
 from ups_jax.data.checks import SolverOutput, check_solver_output
 from ups_jax.experiment.build import build_pde
 from ups_jax.experiment.datasets import load_splits
@@ -142,10 +150,8 @@ def external(file):
         ),
         (replace_tensor(lambda file: U[:0]), r"tensor holds \(0, 5, 8\)"),
         (replace_tensor(lambda file: U.astype("f8") * 1e300), "sample 0 holds .* in float32"),
-        (replace_tensor(lambda file: U[:, :1]), "one frame"),
+        (replace_tensor(lambda file: U[:, :1]), "t-coordinate has shape"),
         (lambda file: file.attrs.update(Nu=1e300), "Nu is 1e[+]300"),
-        (lambda file: file.attrs.update(rho=1.0), "parameter 'rho'.*another equation"),
-        (lambda file: file.attrs.update(beta=0.4), "parameter 'beta'"),
     ],
 )
 def test_an_hdf5_file_of_another_place_or_equation_is_refused(tmp_path, change, message):
@@ -158,10 +164,17 @@ def test_an_hdf5_file_of_another_place_or_equation_is_refused(tmp_path, change, 
     assert str(error.value).startswith(f"{path}: ")
 
 
-def test_the_equation_is_also_read_from_the_file_name(tmp_path):
-    for name in ("ReacDiff_Nu0.5_Rho1.0.hdf5", "1D_Advection_Sols_beta0.4.hdf5"):
-        with pytest.raises(ValueError, match="another equation"):
-            load_pdebench(write_pdebench(tmp_path / name, U, nu=None), nu=0.5)
+def test_parameters_are_attributes_or_in_the_file_name(tmp_path):
+    for name, params in (
+        ("ReacDiff_Nu0.5_Rho1.0.hdf5", {"nu": 0.5, "rho": 1.0}),
+        ("1D_Advection_Sols_beta0.4.hdf5", {"beta": 0.4}),
+        ("bare.h5", {}),
+    ):
+        data = load_pdebench(write_pdebench(tmp_path / name, U, nu=None))
+        assert data.params == tuple(params)
+        np.testing.assert_array_equal(data.cond, np.float32([list(params.values())] * 4))
+        with pytest.raises(ValueError, match="parameters .*, not nu"):
+            check_task(data, BURGERS)
 
 
 def test_a_file_that_a_writer_holds_open_is_named_as_such(tmp_path):
@@ -220,12 +233,13 @@ def burgers_data(**replaced):
 @pytest.mark.parametrize(
     ("replaced", "message"),
     [
-        (dict(dt=0.2), r"dt 0.2, pde 'burgers' has 0.1; use pde.dt=0.2"),
-        (dict(extent=(2.0,)), r"extent \(2.0,\).*pde.length=2"),
-        (dict(cond=None), "parameters 0.*`cond`"),
-        (dict(params=("vx",)), r"parameters \('vx',\).*\('nu',\)"),
-        (dict(pde="heat"), "equation heat, pde 'burgers' has burgers"),
-        (dict(u=FIELDS.repeat(2, -1)), r"channels and axes \(2, 1\)"),
+        (dict(dt=0.2), "do not fit pde 'burgers': dt 0.2, not 0.1; use pde.dt=0.2"),
+        (dict(dt=0.2, extent=(2.0,)), "dt 0.2, not 0.1; extent 2, not 1; use .*pde.length="),
+        (dict(cond=None), "parameters 0 unnamed, not nu"),
+        (dict(params=("vx",)), "parameters vx, not nu"),
+        (dict(pde="heat"), "equation heat, not burgers; use another pde"),
+        (dict(u=FIELDS.repeat(2, -1)), "channels 2, not 1"),
+        (dict(boundary=("wall",)), "boundary wall, not periodic"),
         (dict(u=FIELDS[:, :1]), "one frame"),
         (dict(cond=np.float32([[1], [1], [0], [1]])), "sample 2 has nu=0, .* not defined"),
         (dict(cond=np.float32([[1], [1], [1], [-1]])), "sample 3 has nu=-1, .* not defined"),
@@ -246,29 +260,39 @@ def test_data_of_another_task_are_refused_wherever_they_meet_an_emulator(
 
 
 def test_parameters_of_a_file_are_those_that_the_pde_draws():
-    check_parameters(burgers_data(cond=np.float32([[1e-3], [1e-2], [1e-3], [1e-3]])), BURGERS)
+    fits = burgers_data(cond=np.float32([[1e-3], [1e-2], [1e-3], [1e-3]]))
+    assert not parameter_differences(fits, BURGERS)
     other = burgers_data(cond=np.float32([[1e-3], [1e-3], [2e-3], [1e-2]]))
     check_task(other, BURGERS)
-    message = r"sample 2 has nu 0.002, .* has 0.001, 0.01; use --x.pde.nu=0.001,0.002,0.01"
-    with pytest.raises(ValueError, match=message):
-        check_parameters(other, BURGERS, flag="--x.")
+    (found,) = parameter_differences(other, BURGERS)
+    assert describe_differences([found]) == "nu of sample 2 0.002, not 0.001, 0.01"
+    assert found.keys == {"nu": (0.001, 0.002, 0.01)}
     advection = ups.PDES["advection"](points=8, cells=32, velocity=(0.5, 1.5))
-    check_parameters(burgers_data(cond=np.float32([[0.5], [1.5], [1], [1]])), advection)
-    with pytest.raises(ValueError, match=r"sample 1 has vx 1.6, .* 0.501 to 1.5; use other"):
-        check_parameters(burgers_data(cond=np.float32([[0.5], [1.6], [1], [1]])), advection)
+    fits = burgers_data(cond=np.float32([[0.5], [1.5], [1], [1]]))
+    assert not parameter_differences(fits, advection)
+    beyond = burgers_data(cond=np.float32([[0.5], [1.6], [1], [1]]))
+    (found,) = parameter_differences(beyond, advection)
+    assert describe_differences([found]) == "vx of sample 1 1.6, not 0.501 to 1.5"
 
 
 @pytest.mark.parametrize(
     ("name", "saved", "overrides", "message"),
     [
-        ("x_Nu0.01.h5", None, {}, "sample 0 has nu 0.01, .* use --config.pde.nu=0.01"),
-        ("x_Nu0.001.h5", None, {"pde.dt": 0.05}, "use --config.pde.dt=0.1"),
-        ("a.npz", dict(params=("nu",), pde="heat"), {}, "use --config.pde.name=heat"),
-        ("a.npz", dict(cond=np.full((40, 1), -1.0)), {}, "sample 0 has nu=-1"),
-        ("a.npz", dict(cond=None), {}, "parameters 0"),
-        ("a.npz", dict(cond=None), {"data.nu": 0.01}, "sample 0 has nu 0.01"),
-        ("a.npz", {}, {"pde.points": 16}, "use --config.pde.points=8"),
-        ("a.npz", {}, {"data.test": 36}, "at most 40 together, such as 32, 4 and 4"),
+        ("x_Nu0.01.h5", None, {}, "nu of sample 0 0.01, .*: --config.pde.nu=0.01"),
+        ("x_Nu0.001.h5", None, {"pde.dt": 0.05}, ": --config.pde.dt=0.1"),
+        ("a.npz", dict(params=("nu",), pde="heat"), {}, "without an equation"),
+        ("a.npz", dict(cond=np.full((40, 1), -1.0)), {}, "nu of sample 0 -1, not 0.001"),
+        ("a.npz", dict(cond=None), {}, "parameters 0 unnamed"),
+        ("a.npz", dict(cond=None), {"data.nu": 0.01}, "nu of sample 0 0.01, not 0.001"),
+        ("a.npz", {}, {"pde.points": 16}, ": --config.pde.points=8"),
+        ("a.npz", {}, {"data.test": 36}, ": --config.data.train=32 .*val=4 .*test=4"),
+        (
+            "a.npz",
+            {},
+            {"pde.points": 16, "pde.dt": 0.2, "data.steps": 9, "eval.horizons": 1},
+            r"dt 0.1, not 0.2; points 8, not 16; data.steps 5, not 9; eval.horizons 0.1,0.2,0.5, "
+            r"not 1.0\s.*: --config.pde.dt=0.1 --config.pde.points=8 --config.data.steps=5 --con",
+        ),
         ("a.npz", {}, {}, None),
         ("a.NPZ", {}, {"data.space_stride": "none", "data.time_stride": "none"}, None),
         ("x_Nu0.001.h5", None, {}, None),
@@ -287,14 +311,15 @@ def test_a_run_takes_files_of_its_own_task_only(tmp_path, name, saved, overrides
     base |= {"fit.operator.unroll": 1, "fit.operator.phase_fractions": 1, "data.cells": 32}
     base |= {"fit.ensemble.unroll": 1, "fit.ensemble.phase_fractions": 1, "eval.context_frames": 2}
     base |= {"fit.ensemble.batch": 8, "fit.operator.batch": 8, "eval.protocol": "p1"}
-    cfg = ups.load_config("burgers:smoke", {k: str(v) for k, v in (base | overrides).items()})
-    pde = build_pde(cfg)
+    options = {k: str(v) for k, v in (base | overrides).items()}
     if message:
-        with pytest.raises(ValueError, match=message) as error:
-            load_splits(cfg, pde)
-        assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+        with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)) as error:
+            ups.load_config("burgers:smoke", options)
+        assert str(error.value).startswith(f"{path}: ")
+        assert len(str(error.value).splitlines()) == 2
         return
-    splits = load_splits(cfg, pde)
+    cfg = ups.load_config("burgers:smoke", options)
+    splits = load_splits(cfg, build_pde(cfg))
     ids = splits.record["ids"]
     assert [len(part) for part in splits[:3]] == [30, 5, 5] and len(ids["test"]) == 5
     assert (ids["test"] == list(range(5))) == (path.suffix == ".h5")

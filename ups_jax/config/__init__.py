@@ -18,6 +18,7 @@ from ups_jax.config import base, imports
 from ups_jax.config.adapt import adapt
 from ups_jax.config.base import SCHEMA, Config
 from ups_jax.config.bounds import check_values
+from ups_jax.config.from_file import drop_absent, take_file_values
 from ups_jax.config.help import comments, describe, format_value
 from ups_jax.config.renames import describe_rename, upgrade
 from ups_jax.config.rules import require_schema, validate
@@ -57,7 +58,10 @@ def load_adapted(
     given["imports"] = imports.registered()
     cfg = resolve(given, pairs, file=path)
     check_values(cfg)
-    notes = adapt(cfg, resolve(given, file=path), given, pairs) if pairs else []
+    notes = take_file_values(cfg, pairs)
+    if cfg.pde.name == "data":
+        notes += drop_absent(cfg, pairs)
+    notes += adapt(cfg, resolve(given, file=path), given, pairs) if pairs else []
     validate(cfg)
     return cfg, notes
 

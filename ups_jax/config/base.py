@@ -22,10 +22,10 @@ def get_config() -> Config:
     cfg.stages = ("operator",)  # in order of training; see the sections fit.<stage>
 
     cfg.pde = ConfigDict()  # a name of PDES and the arguments of that factory
-    cfg.pde.name = "burgers"  # the equation, one of those below
+    cfg.pde.name = "burgers"  # the equation, one of those below; data: none
 
     cfg.data = ConfigDict()
-    cfg.data.path = config_dict.placeholder(str)  # PDEBench HDF5 or npz file; none: simulate
+    cfg.data.path = config_dict.placeholder(str)  # npz or HDF5 file; none: simulate
     cfg.data.seed = 0  # seed of all data: sample i depends on (data.seed, split, i) alone
     cfg.data.train_seed = config_dict.placeholder(int)  # seed of this split; none: data.seed
     cfg.data.val_seed = config_dict.placeholder(int)  # seed of this split; none: data.seed
@@ -38,8 +38,9 @@ def get_config() -> Config:
     cfg.data.test = 1000  # test trajectories, evaluated once
     cfg.data.observed_stride = config_dict.placeholder(int)  # points between sensors of frame 0
     cfg.data.observed_noise = 0.0  # standard deviation of sensor noise, relative to the RMS
-    cfg.data.space_stride = config_dict.placeholder(int)  # of a file; none: 4 of HDF5, 1 of npz
-    cfg.data.time_stride = config_dict.placeholder(int)  # of a file; none: 5 of HDF5, 1 of npz
+    cfg.data.space_stride = config_dict.placeholder(int)  # of a file; none: 1, burgers in HDF5: 4
+    cfg.data.time_stride = config_dict.placeholder(int)  # of a file; none: 1, burgers in HDF5: 5
+    cfg.data.datasets = ()  # of another HDF5 layout: u=path/to/u, also t=, x=, y= (coordinates)
     cfg.data.stream = False  # of an HDF5 file: read training windows from a copy on disk
     cfg.data.nu = config_dict.placeholder(float)  # viscosity of a file that does not state its own
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from ups_jax.config.base import Config
 from ups_jax.config.bounds import require
+from ups_jax.config.from_file import pde_of_config
 from ups_jax.forecast import FORECASTERS
 from ups_jax.metrics import ENSEMBLE_METRICS, METRICS
-from ups_jax.pde import PDES
 from ups_jax.physics import diagnostic_names
 from ups_jax.registry import lookup
 from ups_jax.types import GATE_LIMITS
@@ -85,5 +85,4 @@ def _metrics(cfg: Config, parts: list[str]) -> list[str]:
 
 
 def _diagnostics(cfg: Config) -> list[str]:
-    settings = dict(cfg.pde)
-    return diagnostic_names(PDES[settings.pop("name")](**settings, cells=cfg.data.cells))
+    return diagnostic_names(pde_of_config(cfg))

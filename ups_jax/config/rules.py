@@ -1,6 +1,5 @@
 """Rules between the keys of a config, checked before any compilation, simulation or run."""
 
-from pathlib import Path
 from typing import Any
 
 from ups_jax.config.base import SCHEMA, Config
@@ -102,8 +101,6 @@ def _data(cfg: Config) -> None:
     streams = not data.stream or data.path is not None
     require(streams, "data.stream", data.stream, "false without a file in data.path")
     if data.path is not None:
-        is_file = Path(data.path).expanduser().is_file()
-        require(is_file, "data.path", data.path, "a file that exists")
         require(data.eval_steps is None, "data.eval_steps", data.eval_steps, "none with data.path")
         return
     points = cfg.pde.get("points", data.cells)

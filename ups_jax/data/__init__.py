@@ -1,10 +1,16 @@
 """Trajectories: simulated, read from files, split, scaled, and drawn as windows."""
 
-from ups_jax.data.checks import check_parameters, check_task
+from ups_jax.data.checks import (
+    check_task,
+    describe_differences,
+    differences,
+    parameter_differences,
+)
 from ups_jax.data.loaders import (
     check_predictions_path,
     load,
     load_npz,
+    load_section,
     save_npz,
     save_predictions,
 )

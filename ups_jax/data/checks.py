@@ -1,5 +1,6 @@
 """Checks of trajectories against their PDE: the laws, for a solver's output, and the task."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -70,45 +71,96 @@ def check_solver_output(pde: PDE, output: SolverOutput, samples: np.ndarray) -> 
     return worst
 
 
-def check_task(data: Trajectories, pde: PDE, *, flag: str = "") -> None:
-    """Raise ValueError on the first property of trajectories that differs from their PDE's.
+class Difference(NamedTuple):
+    """A property of data that differs from their PDE's, and the arguments of `pde` that fit."""
 
-    The number of points may differ. `flag` precedes the keys in the messages.
+    name: str
+    got: Any
+    expected: Any
+    keys: dict[str, Any]
+
+
+def differences(data: Trajectories, pde: PDE, *, points: bool = False) -> list[Difference]:
+    """List the properties of trajectories that differ from their PDE's.
+
+    Names of channels matter to a PDE without an equation only, the number of points on request.
     """
-    cond, names = np.asarray(data.cond), tuple(name.lower() for name in data.params)
-    channels, length = (len(data.channels), data.ndim), f"{flag}pde.length={data.extent[0]:g}"
-    checks = (
-        ("equation", data.pde, pde.name if data.pde else "", f"{flag}pde.name={data.pde}"),
-        ("channels and axes", channels, (len(pde.channels), pde.ndim), f"another {flag}pde.name"),
-        ("parameters", cond.shape[1], len(pde.params), "a `cond` array of that width"),
-        (
-            "parameters",
-            names,
-            tuple(map(str.lower, pde.params)) if names else (),
-            f"another {flag}pde.name",
-        ),
-        ("dt", data.dt, pde.dt, f"{flag}pde.dt={data.dt:g}"),
-        ("extent", data.extent, pde.extent, length),
-    )
-    for name, actual, expected, remedy in checks:
-        numbers = np.asarray(actual).dtype.kind in "if" and np.shape(actual) == np.shape(expected)
-        if not (np.allclose(actual, expected, rtol=1e-5) if numbers else actual == expected):
-            raise ValueError(
-                f"the data have {name} {actual}, pde {pde.name!r} has {expected}; use {remedy}"
+    width = np.asarray(data.cond).shape[1]
+    names, own = (tuple(map(str.lower, x)) for x in (data.params, pde.params))
+    params = data.params if names else pde.params if width == len(own) else (f"{width} unnamed",)
+    if pde.name == "data":
+        named = Difference("channels", data.channels, pde.channels, {"channels": data.channels})
+    else:
+        named = Difference("channels", len(data.channels), len(pde.channels), {})
+    found = [
+        named,
+        Difference("axes", data.ndim, pde.ndim, {}),
+        Difference("parameters", params, pde.params, {"params": params}),
+        Difference("dt", data.dt, pde.dt, {"dt": data.dt}),
+        Difference("extent", data.extent, pde.extent, {"length": data.extent}),
+    ]
+    if data.pde and pde.name != "data":
+        found.insert(0, Difference("equation", data.pde, pde.name, {}))
+    if data.boundary:
+        found.append(
+            Difference("boundary", data.boundary, pde.boundary, {"boundary": data.boundary})
+        )
+    if points:
+        found.append(Difference("points", data.points, pde.points, {"points": data.points}))
+    return [d for d in found if not _equal(d)]
+
+
+def _equal(d: Difference) -> bool:
+    if d.name == "parameters":
+        return [x.lower() for x in d.got] == [x.lower() for x in d.expected]
+    numbers = d.name in ("dt", "extent") and np.shape(d.got) == np.shape(d.expected)
+    return np.allclose(d.got, d.expected, rtol=1e-5) if numbers else d.got == d.expected
+
+
+def describe_differences(found: Sequence[Difference]) -> str:
+    """Return differences as text: "dt 0.2, not 0.1; ..."."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, tuple):
+            return (
+                " x ".join(map(text, value))
+                if value and not isinstance(value[0], str)
+                else (", ".join(value) or "none")
             )
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    return "; ".join(f"{d.name} {text(d.got)}, not {text(d.expected)}" for d in found)
+
+
+def check_task(data: Trajectories, pde: PDE) -> None:
+    """Raise ValueError with every property of trajectories that differs from their PDE's.
+
+    The number of points may differ.
+    """
+    if found := differences(data, pde):
+        values = {f"pde.{key}": value for d in found for key, value in d.keys.items()}
+        listed = ", ".join(f"{key}={value}" for key, value in values.items())
+        remedy = f"use {listed}" if all(d.keys for d in found) else "use another pde, or 'data'"
+        raise ValueError(
+            f"the data do not fit pde {pde.name!r}: {describe_differences(found)}; {remedy}"
+        )
     if data.u.shape[1] < 2:
         raise ValueError("trajectories have one frame; expected two frames or more")
-    bad = ~np.isfinite(np.asarray(pde.features(jnp.asarray(data.cond)))).all(axis=1)
+    cond = np.asarray(data.cond)
+    bad = ~np.isfinite(np.asarray(pde.features(jnp.asarray(cond)))).all(axis=1)
     if bad.any():
         at = int(np.argmax(bad))
         listed = ", ".join(f"{n}={x:g}" for n, x in zip(pde.params, cond[at], strict=True))
         raise ValueError(f"sample {at} has {listed}, for which pde {pde.name!r} is not defined")
 
 
-def check_parameters(data: Trajectories, pde: PDE, *, flag: str = "") -> None:
-    """Raise ValueError on parameters that the PDE does not draw: other values, or out of range."""
+def parameter_differences(data: Trajectories, pde: PDE) -> list[Difference]:
+    """List the parameters that the PDE does not draw: other values, or out of range."""
+    if not pde.has("sample_cond"):
+        return []
     keys = jax.random.split(jax.random.key(0), PARAMETER_DRAWS)
     drawn = np.asarray(jax.vmap(pde.sample_cond)(keys), np.float64)
+    found = []
     for name, values, own in zip(pde.params, drawn.T, np.asarray(data.cond).T, strict=True):
         values = np.unique(values)
         if len(values) < PARAMETER_DRAWS / 8:
@@ -119,11 +171,10 @@ def check_parameters(data: Trajectories, pde: PDE, *, flag: str = "") -> None:
             fits = np.abs(own - (low + high) / 2) <= 0.51 * (high - low)
             allowed = f"{low:.3g} to {high:.3g}"
         if not fits.all():
-            at, listed = int(np.argmin(fits)), ",".join(f"{x:g}" for x in np.unique(own)[:8])
-            remedy = f"{flag}pde.{name}={listed}" if name in pde.spec else f"other {flag}pde.* keys"
-            raise ValueError(
-                f"sample {at} has {name} {own[at]:g}, pde {pde.name!r} has {allowed}; use {remedy}"
-            )
+            at, listed = int(np.argmin(fits)), tuple(float(f"{x:.6g}") for x in np.unique(own)[:8])
+            keys = {name: listed} if name in pde.spec else {}
+            found.append(Difference(f"{name} of sample {at}", float(own[at]), allowed, keys))
+    return found
 
 
 def _tolerance(law: Law, value: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import h5py
+import jax
 import numpy as np
 
 from ups_jax.data import pdebench
@@ -16,6 +17,8 @@ from ups_jax.files import atomic_path
 from ups_jax.types import Array, Trajectories
 
 HDF5 = (".h5", ".hdf5")
+PDEBENCH_STRIDES = (4, 5)
+"""From 1,024 points and 201 frames to 256 points and 41 frames."""
 
 
 def load(
@@ -26,18 +29,22 @@ def load(
     samples: pdebench.Samples = None,
     nu: float | None = None,
     stream: bool = False,
+    datasets: Sequence[str] = (),
+    describe: bool = False,
 ) -> Trajectories:
     """Load a file by its suffix: .npz (`load_npz`), .h5 or .hdf5 (`load_pdebench`).
 
-    Strides and samples subsample both kinds. `nu` is the PDE parameter of an npz file without
-    `cond`. `stream` leaves the fields of an HDF5 file on disk.
+    Strides and samples subsample both kinds. `nu` is the PDE parameter of a file without any.
+    `stream` leaves the fields of an HDF5 file on disk, `datasets` names those of another layout.
+    With `describe`, u is its shape and type alone.
     """
     path, strides = _path(path), dict(space_stride=space_stride, time_stride=time_stride)
+    given: Any = dict(**strides, samples=samples, nu=nu, describe=describe)
     if _suffix(path, (".npz", *HDF5)) in HDF5:
-        return pdebench.load_pdebench(path, **strides, samples=samples, nu=nu, stream=stream)
+        return pdebench.load_pdebench(path, **given, stream=stream, datasets=datasets)
     if stream:
         raise ValueError(f"{path}: only HDF5 files can be streamed; set data.stream to false")
-    data = load_npz(path)
+    data = load_npz(path, describe=describe)
     cond, params = data.cond, data.params
     assert cond is not None
     if nu is not None and cond.shape[1] == 0:
@@ -47,32 +54,55 @@ def load(
         selected = pdebench.sample_range(samples, len(data))
         index = slice(selected.start, selected.stop, selected.step)
         space = (slice(None, None, space_stride),) * data.ndim
-        u = np.ascontiguousarray(data.u[(index, slice(None, None, time_stride), *space)])
+        kept = (index, slice(None, None, time_stride), *space)
+        shape = np.broadcast_to(np.float32(0), data.u.shape)[kept].shape
+        u: Any = jax.ShapeDtypeStruct(shape, np.float32)
+        u = u if describe else np.ascontiguousarray(data.u[kept])
         dt = data.dt * time_stride
         return replace(data, u=u, cond=cond[index], params=params, dt=dt)
 
 
-def load_npz(path: str | Path) -> Trajectories:
+def load_section(spec: Any, pde: str, *, describe: bool = False) -> Trajectories:
+    """Return all trajectories of the file in a config's section `data`, subsampled by its strides.
+
+    By default HDF5 files for the `pde` "burgers" are subsampled by PDEBENCH_STRIDES.
+    """
+    is_npz = _path(spec.path).suffix.lower() == ".npz"
+    usual = PDEBENCH_STRIDES if pde == "burgers" and not is_npz else (1, 1)
+    return load(
+        spec.path,
+        space_stride=spec.space_stride or usual[0],
+        time_stride=spec.time_stride or usual[1],
+        nu=spec.nu,
+        stream=spec.stream,
+        datasets=spec.datasets,
+        describe=describe,
+    )
+
+
+def load_npz(path: str | Path, *, describe: bool = False) -> Trajectories:
     """Load an npz file: `u` (n, t, *s, c); the other names of `FIELDS` are optional.
 
     `origin` is the file's name and hash, followed by the file's own `origin` if present. Raises
     ValueError if the file is missing, damaged or without `u`, and on a value that is no finite
-    float32 number.
+    float32 number. With `describe`, u is its shape and type alone.
     """
     path = _path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give an npz file with an array u (n, t, *s, c)")
     with errors_named(path):
-        arrays, names = _read_npz(path)
+        arrays, names = _read_npz(path, describe=describe)
         if "u" not in arrays:
             listed = ", ".join(names) or "none"
             raise ValueError(f"no array 'u' (n, t, *s, c); arrays: {listed}")
         u = arrays["u"]
         if u.dtype.kind != "f":
             raise ValueError(f"u holds {u.dtype}; expected floats: u.astype('float32')")
-        with np.errstate(over="ignore"):
-            u = u.astype(np.float32)
-        pdebench.check_finite(u, np.arange(len(u)))
+        if not describe:
+            with np.errstate(over="ignore"):
+                u = u.astype(np.float32)
+            if u.ndim > 3:
+                pdebench.check_finite(u, np.arange(len(u)))
         origin = f"{path.name}, {pdebench.file_hash(path)}"
         none = np.zeros(0, str)
         given: dict[str, Any] = dict(
@@ -83,20 +113,29 @@ def load_npz(path: str | Path) -> Trajectories:
             origin=f"{origin} ({arrays['origin']})" if "origin" in arrays else origin,
             params=map(str, arrays.get("params", none).reshape(-1)),
             pde=str(arrays.get("pde", "")),
+            boundary=map(str, arrays.get("boundary", none).reshape(-1)),
         )
         return Trajectories(u, **given)
 
 
-def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+def _read_npz(path: Path, *, describe: bool) -> tuple[dict[str, Any], list[str]]:
     """Return the arrays of `FIELDS` in an npz file, and the names of all its arrays."""
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("np.savez(path, u=...) makes one")
         with path.open("rb") as raw, np.load(raw) as file:
-            arrays = {name: file[name] for name in FIELDS if name in file.files}
+            wanted = [name for name in FIELDS if name in file.files]
+            arrays = {name: file[name] for name in wanted if not (describe and name == "u")}
             foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
             if foreign:
                 raise ValueError(f"member {foreign[0]!r} is no array")
+            if describe and "u" in wanted:
+                with file.zip.open("u.npy") as member:
+                    version = np.lib.format.read_magic(member)
+                    read = np.lib.format.read_array_header_1_0
+                    read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
+                    shape, _, dtype = read(member)
+                arrays["u"] = jax.ShapeDtypeStruct(shape, dtype)
             return arrays, sorted(file.files)
     except UNREADABLE as error:
         raise ValueError(f"not a readable npz file of plain arrays ({reason(error)})") from error
@@ -141,7 +180,7 @@ def check_predictions_path(path: str | Path) -> None:
         ) from error
 
 
-FIELDS = ("u", "cond", "dt", "extent", "channels", "origin", "params", "pde")
+FIELDS = ("u", "cond", "dt", "extent", "channels", "origin", "params", "pde", "boundary")
 """Arrays of an npz file: the fields of Trajectories by name."""
 
 

@@ -1,18 +1,20 @@
-"""PDEBench's HDF5 files of one-dimensional Burgers, read and subsampled in blocks."""
+"""Trajectories of HDF5 files, read and subsampled in blocks."""
 
 import errno
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import h5py
+import jax
 import numpy as np
 
 from ups_jax.data.cache import UNREADABLE, errors_named, reason
+from ups_jax.data.layouts import open_layout
+from ups_jax.data.stored import Stored
 from ups_jax.data.streaming import copy_to_disk
 from ups_jax.types import Trajectories
 
@@ -22,8 +24,6 @@ FULL_HASH_BYTES = 256 * 2**20
 """Largest file that is hashed completely; of larger ones only head and tail are hashed."""
 END_HASH_BYTES = 16 * 2**20
 """Bytes of the head, and of the tail, that are hashed."""
-FOREIGN_PARAMETERS = ("beta", "eta", "rho", "zeta")
-"""Parameters of PDEBench's other equations in one dimension, as attributes and file names."""
 Samples = slice | range | tuple[int, int] | None
 """Samples of a file: a slice, a range, (first, last + 1), or None for all."""
 
@@ -36,50 +36,64 @@ def load_pdebench(
     samples: Samples = None,
     nu: float | None = None,
     stream: bool = False,
+    datasets: Sequence[str] = (),
+    describe: bool = False,
 ) -> Trajectories:
-    """Return the trajectories of a PDEBench Burgers file: u (n, t, x, c) float32, cond (n, 1) = Nu.
+    """Return the trajectories of an HDF5 file: u (n, t, *s, c) float32, cond (n, p).
 
-    `tensor` is (N, T, X) or (N, T, X, c). The given samples, every `time_stride`-th frame and every
-    `space_stride`-th point are kept. `t-coordinate` may have T + 1 entries, as in the official
-    files. Nu is the attribute, else the number in the file name, else `nu`. With `stream`, the
-    first call copies the selection to the data cache, and `DiskFields` reads rows and windows.
+    Layouts are those of `layouts.open_layout`. The given samples, every `time_stride`-th frame and
+    every `space_stride`-th point along each axis are kept. PDE parameters are attributes, or else
+    in the file's name; `nu` is that of a file without it. With `stream`, the first call copies the
+    selection to the data cache, and `DiskFields` reads rows and windows. With `describe`, u is its
+    shape and type alone, and no field is read.
 
     Raises ValueError on a file that is missing, damaged or of another layout, on invalid strides
-    and samples, and on non-finite values. PDEBench (2022), app. D.
+    and samples, and on non-finite values. PDEBench (2022), app. D; The Well (2024).
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; give the path of a PDEBench HDF5 file")
+        raise ValueError(f"{path}: no such file; give the path of an HDF5 file")
     with _readable(path):
         file = h5py.File(path, "r")
     with file, errors_named(path):
         with _readable(path):
-            tensor = _tensor(file, path.name)
-            total, frames, points = tensor.shape[:3]
-            check_strides(frames, (points,), space_stride=space_stride, time_stride=time_stride)
+            stored = open_layout(file, path, nu=nu, datasets=datasets)
+            total, frames, *points, channels = stored.shape
+            strides = dict(space_stride=space_stride, time_stride=time_stride)
+            check_strides(frames, tuple(points), **strides)
             chosen = sample_range(samples, total)
-            dx = _spacing(_dataset(file, "x-coordinate"), points, spare=0)
-            dt = _spacing(_dataset(file, "t-coordinate"), frames, spare=1)
-            nu = _viscosity(file, tensor, path.name, nu)
-        shape = (len(chosen), (frames - 1) // time_stride + 1, points // space_stride)
-        shape += tensor.shape[3:] or (1,)
-        blocks = _read_blocks(tensor, chosen, time_stride, space_stride, path)
+        kept = (n // space_stride for n in points)
+        shape = (len(chosen), (frames - 1) // time_stride + 1, *kept, channels)
+        blocks = _read_blocks(stored, chosen, time_stride, space_stride, path)
+        digest = file_hash(path)
         u: Any
-        if stream:
-            digits = file_hash(path).rpartition(" ")[2]
+        if describe:
+            u = jax.ShapeDtypeStruct(shape, np.float32)
+        elif stream:
             suffix = f"{chosen.start}-{chosen.stop}-{chosen.step}-{time_stride}-{space_stride}"
-            u = copy_to_disk(f"{path.stem}-{digits}-{suffix}.f32", shape, blocks)
+            name = f"{path.stem}-{digest.rpartition(' ')[2]}-{suffix}"
+            named = sha256("|".join(datasets).encode()).hexdigest()[:8] if datasets else ""
+            u = copy_to_disk(f"{name}{named}.f32", shape, blocks)
         else:
             u, first = np.empty(shape, np.float32), 0
             for block in blocks:
                 u[first : first + len(block)] = block
                 first += len(block)
-    channels = ("u",) if u.shape[-1] == 1 else ()
-    cond = np.full((len(u), 1), nu, np.float32)
-    # Six significant digits, the precision of float32 coordinates.
-    dt, length = (float(f"{value:.6g}") for value in (dt * time_stride, dx * points))
-    origin = f"{path.name}, {file_hash(path)}"
-    return Trajectories(u, cond, dt, (length,), channels, origin, params=("nu",))
+        columns = [np.asarray(x, np.float32)[list(chosen)] for x in stored.cond.values()]
+        # Six significant digits, the precision of float32 coordinates.
+        dt, *extent = (float(f"{x:.6g}") for x in (stored.dt * time_stride, *stored.extent))
+        return Trajectories(
+            u,
+            np.stack(columns, axis=1) if columns else None,
+            dt,
+            tuple(extent),
+            stored.channels,
+            f"{path.name}, {digest}",
+            meta={"unused": stored.unused} if stored.unused else {},
+            params=tuple(stored.cond),
+            pde=stored.pde,
+            boundary=stored.boundary,
+        )
 
 
 @contextmanager
@@ -97,98 +111,22 @@ def _readable(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: cannot be read ({reason(error)}); {remedy}") from error
 
 
-def _tensor(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return the fields of a Burgers file. Raises ValueError on another equation or layout."""
-    tensor = _dataset(file, "tensor")
-    if tensor.ndim not in (3, 4) or "y-coordinate" in file:
-        raise ValueError(
-            f"tensor has shape {tensor.shape}; expected one space axis, (sample, time, x) or "
-            "(sample, time, x, channel); convert other data with ups_jax.data.save_npz"
-        )
-    if tensor.dtype.kind != "f" or 0 in tensor.shape:
-        raise ValueError(
-            f"tensor holds {tensor.shape} {tensor.dtype}; expected floating numbers, at least one"
-        )
-    words = [*file.attrs, *tensor.attrs, *re.findall(r"_([a-z]+)\d", name, re.IGNORECASE)]
-    foreign = [word for word in words if word.lower() in FOREIGN_PARAMETERS]
-    if foreign:
-        raise ValueError(
-            f"the data have a parameter {foreign[0]!r}, which Burgers lacks: another equation; "
-            "convert them with ups_jax.data.save_npz and choose its pde"
-        )
-    return tensor
-
-
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return a dataset that is stored in the file itself, not linked from elsewhere."""
-    # A link or external storage may lead to any file that the user can read.
-    link = file.get(name, getlink=True)
-    dataset = file.get(name) if isinstance(link, h5py.HardLink) else None
-    if isinstance(dataset, h5py.Dataset) and not (dataset.external or dataset.is_virtual):
-        return dataset
-    if link is not None:
-        raise ValueError(
-            f"{name!r} is a link, external or no dataset; only data stored in the file itself "
-            "are read: copy them there"
-        )
-    names = sorted(map(str, file))
-    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    raise ValueError(
-        f"no dataset {name!r}; expected tensor, x-coordinate and t-coordinate, "
-        f"found {listed or 'nothing'}"
-    )
-
-
-def _spacing(axis: h5py.Dataset, count: int, *, spare: int) -> float:
-    """Return the spacing of `count` equidistant coordinates; the axis may have `spare` more."""
-    name = str(axis.name).strip("/")
-    if axis.ndim != 1 or not count <= axis.shape[0] <= count + spare:
-        allowed = f"({count},)" + (f" or ({count + spare},)" if spare else "")
-        raise ValueError(f"{name} has shape {axis.shape}; expected {allowed} as in tensor")
-    values = np.asarray(axis[:count], np.float64)
-    spacing = (values[-1] - values[0]) / max(count - 1, 1)
-    steps = np.diff(values)
-    if count < 2 or not spacing > 0 or not np.allclose(steps, spacing, rtol=5e-3, atol=0):
-        raise ValueError(
-            f"{name} is not evenly spaced and rising (from {values.min():.3g} to "
-            f"{values.max():.3g} by {spacing:.3g} on average); resample the data on a uniform grid"
-        )
-    return float(spacing)
-
-
-def _viscosity(file: h5py.File, tensor: h5py.Dataset, name: str, given: float | None) -> float:
-    """Return Nu: attribute, else file name, else argument; ValueError if the argument differs."""
-    attribute = file.attrs.get("Nu", tensor.attrs.get("Nu"))
-    named = re.search(r"_Nu(\d+(?:\.\d+)?(?:e-?\d+)?)", name, re.IGNORECASE)
-    written = attribute if attribute is not None else named[1] if named else given
-    try:
-        nu = float(np.asarray(written, np.float64).reshape(()))
-    except (TypeError, ValueError):
-        nu = float("nan")
-    if not 0 < nu < float(np.finfo(np.float32).max):
-        raise ValueError(
-            f"Nu is {written}; expected a positive attribute 'Nu' or a file name with "
-            "'_Nu0.001'; pass nu= (data.nu)"
-        )
-    if given is not None and not np.isclose(nu, given, rtol=1e-5):
-        raise ValueError(f"nu={given} was given, but the file has {nu}; omit nu")
-    return nu
-
-
 def _read_blocks(
-    tensor: h5py.Dataset, chosen: range, time_stride: int, space_stride: int, path: Path
+    stored: Stored, chosen: range, time_stride: int, space_stride: int, path: Path
 ) -> Iterator[np.ndarray]:
-    """Yield subsampled blocks (m, t, x, c) float32, by contiguous reads of `READ_BYTES`."""
-    size = max(1, READ_BYTES // max(1, tensor.nbytes // tensor.shape[0]))
+    """Yield subsampled blocks (m, t, *s, c) float32, by contiguous reads of `READ_BYTES`."""
+    size = max(1, READ_BYTES // max(1, 4 * int(np.prod(stored.shape[1:]))))
     per_read = max(1, (size - 1) // chosen.step + 1)
+    space = (slice(None, None, space_stride),) * (len(stored.shape) - 3)
+    kept = (slice(None, None, chosen.step), slice(None, None, time_stride), *space)
     for first in range(0, len(chosen), per_read):
         part = chosen[first : first + per_read]
         with _readable(path):
-            block = tensor[part[0] : part[-1] + 1]
+            block = stored.read(part[0], part[-1] + 1)
         with np.errstate(over="ignore"):
-            block = block[:: chosen.step, ::time_stride, ::space_stride].astype(np.float32)
-        check_finite(block, np.asarray(part))
-        yield block if block.ndim == 4 else block[..., None]
+            block = block[kept].astype(np.float32)
+        check_finite(block, np.asarray(part), time_stride=time_stride)
+        yield block
 
 
 def check_strides(
@@ -229,13 +167,16 @@ def sample_range(samples: Samples, total: int) -> range:
     return chosen
 
 
-def check_finite(u: np.ndarray, samples: np.ndarray) -> None:
-    """Raise ValueError with the first of `samples` (n,) that is not finite in u (n, ...)."""
+def check_finite(u: np.ndarray, samples: np.ndarray, *, time_stride: int = 1) -> None:
+    """Raise ValueError with the first place in u (n, t, *s, c) that is not finite."""
     bad = ~np.isfinite(u).all(axis=tuple(range(1, u.ndim)))
     if bad.any():
+        at = int(np.argmax(bad))
+        frame, *place, channel = np.argwhere(~np.isfinite(u[at]))[0].tolist()
         raise ValueError(
-            f"sample {samples[np.argmax(bad)]} holds NaN or infinity in float32; "
-            "exclude it with samples=, or repair the file"
+            f"sample {samples[at]} holds NaN or infinity in float32, first in frame "
+            f"{frame * time_stride} at point {tuple(place)} of channel {channel}; "
+            f"{bad.sum()} of {len(u)} samples read so far: exclude them, or fill the gaps"
         )
 
 

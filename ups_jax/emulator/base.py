@@ -12,10 +12,11 @@ from ups_jax.arrays import as_float32
 from ups_jax.diffusion import NoiseSchedule
 from ups_jax.models import OPERATORS, Network
 from ups_jax.pde.base import PDE
+from ups_jax.pde.data import pde_of
 from ups_jax.pde.finite_volume import coarse_step
 from ups_jax.pde.spectral import linear_step
 from ups_jax.registry import lookup
-from ups_jax.types import Array, Key, Params
+from ups_jax.types import Array, Key, Params, Trajectories
 
 BaseStep = Callable[[Array, Array], Array]
 BASE_STEPS = ("identity", "linear", "solver")
@@ -87,7 +88,7 @@ class Emulator:
 
     def __init__(
         self,
-        pde: PDE,
+        pde: PDE | Trajectories,
         operator: Network | Callable[..., Network],
         *,
         zero_mean: bool = False,
@@ -104,11 +105,14 @@ class Emulator:
     ) -> None:
         """Build from a network, or from a factory of OPERATORS and its `options`.
 
+        Trajectories in place of a PDE give their grid and channels, without an equation (`pde_of`).
+
         `base` is a step, or a name of BASE_STEPS with `coarsen` and `substeps` as in `base_step`.
         `spec` holds the sections of a config that builds the same emulator, which `save` needs; it
         is derived where a factory of OPERATORS is given. Raises ValueError where the PDE has no
         Galilean frame, or a network does not fit its grid.
         """
+        pde = pde_of(pde) if isinstance(pde, Trajectories) else pde
         if galilean and pde.galilean_frame is None:
             raise ValueError(
                 f"galilean is true, but pde {pde.name!r} has no Galilean frame; set it to false"

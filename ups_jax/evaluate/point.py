@@ -48,7 +48,7 @@ def evaluate(
     data: Trajectories,
     key: Key | None = None,
     *,
-    forecasters: Sequence[str] = DEFAULT_FORECASTERS,
+    forecasters: Sequence[str] = (),
     metrics: Mapping[str, Metric] = METRICS,
     selected: str | None = None,
     protocol: str = "p1",
@@ -67,9 +67,10 @@ def evaluate(
 ) -> Report:
     """Evaluate forecasters on trajectories (n, t, *s, c) in one pass, in physical units.
 
-    `selected` (default: the last forecaster) is the one that `eval/<metric>` stands for, under
-    `protocol`. `options` holds each forecaster's own, such as `{"ensemble": {"members": 8}}`; a
-    stochastic forecaster is scored by the mean of its members. Learned forecasters start after
+    `forecasters` are by default DEFAULT_FORECASTERS, less those that need a solver where the PDE
+    has none. `selected` (default: the last forecaster) is the one that `eval/<metric>` stands for,
+    under `protocol`. `options` holds each forecaster's own, such as `{"ensemble": {"members": 8}}`;
+    a stochastic forecaster is scored by the mean of its members. Learned forecasters start after
     several frames by `nudged_analysis` with `nudging_gain`, others from the last frame. Relative
     errors are divided by `FLOOR` deviations of `data` at least, `floored` is the share so changed.
     Forecasts of the samples `examples` are kept, by default of `num_figures` samples at quantiles
@@ -78,6 +79,8 @@ def evaluate(
     PDE or interval, Interrupted if `stop()` is true.
     """
     check_task(data, emulator.pde)
+    runs = [m for m in DEFAULT_FORECASTERS if emulator.pde.has("step") or not FORECASTERS[m].solver]
+    forecasters = forecasters or runs
     starts = protocols(data.u.shape[1], context_frames)
     _check(params, forecasters, starts, protocol, nudging_gain)
     selected = selected or forecasters[-1]

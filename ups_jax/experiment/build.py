@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ups_jax import diffusion, rewards, search
+from ups_jax.config.from_file import pde_of_config
 from ups_jax.emulator import (
     BASE_STEPS,
     TRANSFORMS,
@@ -85,9 +86,8 @@ def build(cfg: Any) -> Emulator:
 
 def build_pde(cfg: Any) -> PDE:
     """Return the PDE that a loaded config describes."""
-    args = dict(cfg.pde)
-    make = lookup(PDES, args.pop("name"), "pde")
-    return make(**args, cells=tuple(cfg.data.cells))
+    lookup(PDES, cfg.pde.name, "pde")
+    return pde_of_config(cfg)
 
 
 @contextmanager
@@ -155,6 +155,8 @@ def _search(cfg: Any, pde: PDE) -> SearchSpec | None:
     spec = cfg.search
     source = lookup(PROPOSALS, spec.source, "search.source")
     if any(stage not in cfg.stages for stage in FORECASTERS[spec.source].stages):
+        return None
+    if not pde.has("step") and "ttc" not in cfg.eval.forecasters:
         return None
     cost = source.cost(_diffusion(cfg))
     candidates = spec.candidates

@@ -10,23 +10,22 @@ import numpy as np
 from ups_jax.data import (
     SPLIT_NAMES,
     check_disjoint,
-    check_parameters,
     check_task,
     content_hash,
-    load,
+    describe_differences,
+    differences,
+    load_section,
     observe,
+    parameter_differences,
     simulate_splits,
     split,
 )
 from ups_jax.data import split_key as key_of_split
 from ups_jax.data.cache import errors_named
+from ups_jax.data.checks import Difference
 from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
 from ups_jax.types import Key, Trajectories
-
-PDEBENCH_STRIDES = (4, 5)
-"""From 1,024 points and 201 frames to 256 points and 41 frames."""
-FLAG = "--config."
 
 
 class Splits(NamedTuple):
@@ -97,7 +96,7 @@ def split_key(cfg: Any, name: str) -> Key:
 def _from_file(cfg: Any, pde: PDE) -> tuple[dict[str, Trajectories], dict[str, Any]]:
     spec, data = cfg.data, from_file(cfg, pde)
     with errors_named(Path(spec.path)):
-        check_parameters(data, pde, flag=FLAG)
+        _require_none(parameter_differences(data, pde))
         index = split(
             len(data),
             seed=spec.seed,
@@ -118,30 +117,21 @@ def from_file(cfg: Any, pde: PDE) -> Trajectories:
 
     Raises ValueError where they do not fit the config.
     """
-    spec = cfg.data
-    space, frames = (1, 1) if _is_npz(spec.path) else PDEBENCH_STRIDES
-    data = load(
-        spec.path,
-        space_stride=spec.space_stride or space,
-        time_stride=spec.time_stride or frames,
-        nu=spec.nu,
-        stream=spec.stream,
-    )
-    points = data.points[0] if len(data.points) == 1 else ",".join(map(str, data.points))
+    data = load_section(cfg.data, cfg.pde.name)
     steps = data.u.shape[1] - 1
-    checks = (
-        ("points", data.points, pde.points, f"{FLAG}pde.points={points}"),
-        ("steps", steps, eval_steps(cfg), f"{FLAG}data.steps={steps}"),
-    )
-    with errors_named(Path(spec.path)):
-        check_task(data, pde, flag=FLAG)
-        for name, actual, expected, remedy in checks:
-            if actual != expected:
-                raise ValueError(
-                    f"the data have {name} {actual} after their strides, the config says "
-                    f"{expected}; use {remedy}"
-                )
+    found = differences(data, pde, points=True)
+    if steps != eval_steps(cfg):
+        found.append(Difference("steps", steps, eval_steps(cfg), {}))
+    with errors_named(Path(cfg.data.path)):
+        _require_none(found)
+        check_task(data, pde)
     return data
+
+
+def _require_none(found: list[Difference]) -> None:
+    if found:
+        listed = describe_differences(found)
+        raise ValueError(f"the file does not fit the config: {listed}; use a file of this task")
 
 
 def _is_npz(path: str) -> bool:

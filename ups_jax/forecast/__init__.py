@@ -40,7 +40,9 @@ FORECASTERS: dict[str, Forecaster] = {
     "persistence": Forecaster(deterministic.persistence, note="the given frame"),
     "mean": Forecaster(deterministic.mean, note="spatial mean of the given frame"),
     "solver": Forecaster(
-        deterministic.solver, note="the scheme of regenerated data, on the evaluation grid"
+        deterministic.solver,
+        note="the scheme of regenerated data, on the evaluation grid",
+        solver=True,
     ),
     "operator": Forecaster(deterministic.operator, ("operator",), "learned", one_call),
     "control": Forecaster(

@@ -37,6 +37,7 @@ class Forecaster:
     `settings` maps its options to config keys: {"temperature": "ensemble.temperature"}.
     `own_rollouts(emulator)`: each member is a rollout of its own, as antithetic pairs must be.
     `selectable(forecasters)`: validation may select it among these forecasters.
+    `solver`: it needs `PDE.step`.
     """
 
     run: Callable[..., Forecast]
@@ -44,6 +45,7 @@ class Forecaster:
     note: str = ""
     calls: Callable[..., int] = lambda emulator, members: 0
     stochastic: bool = False
+    solver: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     selectable: Callable[[tuple[str, ...]], bool] = lambda forecasters: True
     own_rollouts: Callable[[Emulator], bool] = lambda emulator: True

@@ -58,6 +58,14 @@ def sample_keys(key: Key, i: Array) -> tuple[Key, Key]:
     return k_cond, k_initial
 
 
+def absent(*_: Any, **__: Any) -> Any:
+    """Stand for a function that a PDE lacks; raise ValueError where it is called."""
+    raise ValueError(
+        "the pde has no equation, only the grid and the channels of its data: no solver, residual "
+        "or initial conditions; use a pde that has them, or forecasters that need none"
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class PDE:
     """A PDE on a box and its solver. Static under `jit`.
@@ -72,7 +80,8 @@ class PDE:
     parameters. `galilean_frame` gives the frame that moves with a field's mean, for
     Galilean-invariant PDEs. `convexity` is the smallest f'' of a PDE u_t + f(u)_x = nu u_xx in one
     dimension, and 0 for all others. `spec` contains the arguments of the factory; with `name` it
-    identifies the PDE.
+    identifies the PDE. All but the grid, the channels and the names of the parameters may be
+    `absent`: data are enough for an emulator.
 
     `linear_symbol` is the Fourier symbol of the linear part of a periodic PDE, which the base step
     "linear" integrates exactly. It maps wave vectors k (*k, ndim) and the parameters (p,) of one
@@ -96,10 +105,10 @@ class PDE:
     extent: tuple[float, ...]
     dt: float
     params: tuple[str, ...]
-    initial: Callable[[Key, Array, tuple[int, ...]], Array]
-    sample_cond: Callable[[Key], Array]
-    step: Step
-    residual: Callable[[Array, Array, Array], Array]
+    initial: Callable[[Key, Array, tuple[int, ...]], Array] = absent
+    sample_cond: Callable[[Key], Array] = absent
+    step: Step = absent
+    residual: Callable[[Array, Array, Array], Array] = absent
     march: Callable[[Array, Array, int], Array] | None = None
     features: Callable[[Array], Array] = lambda cond: cond
     sample_keys: Callable[[Key, Array], tuple[Key, Key]] = sample_keys
@@ -142,6 +151,10 @@ class PDE:
     def ndim(self) -> int:
         """Number of space axes."""
         return len(self.points)
+
+    def has(self, name: str) -> bool:
+        """Return whether a function of the PDE, such as `step`, is there."""
+        return getattr(self, name) is not absent
 
     @property
     def periodic(self) -> tuple[bool, ...]:

@@ -1,0 +1,270 @@
+"""Layouts of HDF5 files: PDEBench's, The Well's, this library's, and datasets that a user names."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ups_jax.data.stored import (
+    AXIS_NAMES,
+    Stored,
+    component_names,
+    dataset,
+    group,
+    listed,
+    require_numbers,
+    side_by_side,
+    spacing,
+    width_of,
+)
+
+FILE_PARAMETERS = ("beta", "eta", "m", "nu", "rho", "zeta")
+"""PDE parameters of PDEBench, as attributes and in file names."""
+FLUID = ("density", "Vx", "Vy", "Vz", "pressure")
+WELL_BOUNDARIES = {"PERIODIC": "periodic", "WALL": "wall", "OPEN": "neumann"}
+"""Boundary conditions of The Well by its names; an open boundary lets the field out."""
+
+
+def open_layout(
+    file: h5py.File, path: Path, *, nu: float | None, datasets: Sequence[str] = ()
+) -> Stored:
+    """Return the fields of a file in the first layout that it has, or in that of `datasets`.
+
+    Raises ValueError on another layout, with the names that the file holds.
+    """
+    if datasets:
+        return _mapped(file, datasets)
+    if "tensor" in file:
+        return _tensor(file, path.name, nu)
+    if "density" in file:
+        return _fluid(file, path.name)
+    if "t0_fields" in file or "t1_fields" in file:
+        return _well(file)
+    if any("data" in group(file, str(key)) for key in list(file)[:1]):
+        return _grouped(file, path.name)
+    if "u" in file:
+        return _own(file)
+    raise ValueError(
+        f"no dataset 'tensor'; found {listed(file)}: no layout of PDEBench (tensor; density, Vx, "
+        "pressure; 0000/data) or of The Well (t0_fields); name the datasets in data.datasets"
+    )
+
+
+def _tensor(file: h5py.File, name: str, nu: float | None) -> Stored:
+    """PDEBench in one dimension: `tensor` (n, t, x) or (n, t, x, c)."""
+    tensor = dataset(file, "tensor")
+    if tensor.ndim not in (3, 4) or "y-coordinate" in file:
+        raise ValueError(
+            f"tensor has shape {tensor.shape}; expected one space axis, (sample, time, x) or "
+            "(sample, time, x, channel); convert other data with ups_jax.data.save_npz"
+        )
+    require_numbers(tensor)
+    total, frames, points = tensor.shape[:3]
+    dx = spacing(dataset(file, "x-coordinate"), points)
+    dt = spacing(dataset(file, "t-coordinate"), frames, spare=1)
+    cond = _parameters({**file.attrs, **tensor.attrs}, name, nu)
+    channels = tensor.shape[3:] or (1,)
+
+    def read(first: int, last: int) -> np.ndarray:
+        block = tensor[first:last]
+        return block if block.ndim == 4 else block[..., None]
+
+    return Stored(
+        shape=(total, frames, points, *channels),
+        read=read,
+        dt=dt,
+        extent=(dx * points,),
+        channels=("u",) if channels == (1,) else (),
+        cond={key: np.full(total, value) for key, value in cond.items()},
+    )
+
+
+def _fluid(file: h5py.File, name: str) -> Stored:
+    """PDEBench's compressible flows: density, Vx, Vy, pressure, each (n, t, *s)."""
+    fields = {key: dataset(file, key) for key in FLUID if key in file}
+    first = fields["density"]
+    total, frames, *points = first.shape
+    axes = [
+        spacing(dataset(file, f"{a}-coordinate"), n)
+        for a, n in zip(AXIS_NAMES, points, strict=False)
+    ]
+    cond = _parameters(file.attrs, name, None)
+    outer = "neumann" if "_trans_" in name else "periodic" if "_periodic_" in name else ""
+    return Stored(
+        read=side_by_side(fields, len(points)),
+        shape=(total, frames, *points, len(fields)),
+        dt=spacing(dataset(file, "t-coordinate"), frames, spare=1),
+        extent=tuple(dx * n for dx, n in zip(axes, points, strict=False)),
+        channels=tuple(fields),
+        cond={key: np.full(total, value) for key, value in cond.items()},
+        boundary=(outer,) * len(points) if outer else (),
+    )
+
+
+def _grouped(file: h5py.File, name: str) -> Stored:
+    """PDEBench's reaction-diffusion and shallow water: <sample>/data (t, *s, c), <sample>/grid."""
+    keys = sorted(str(key) for key in file if group(file, str(key)))
+    fields = [dataset(file, f"{key}/data") for key in keys]
+    shape = fields[0].shape
+    for i, field in enumerate(fields):
+        if field.shape != shape:
+            raise ValueError(
+                f"sample {i} ({field.name}) has shape {field.shape}, sample 0 {shape}; "
+                "trajectories must have equal lengths and grids: cut them to the shortest"
+            )
+    require_numbers(fields[0])
+    frames, *points, count = shape
+    grid = [dataset(file, f"{keys[0]}/grid/{a}") for a in ("t", *AXIS_NAMES[: len(points)])]
+    cond = _parameters(file.attrs, name, None)
+    return Stored(
+        read=lambda first, last: np.stack([field[()] for field in fields[first:last]]),
+        shape=(len(keys), *shape),
+        dt=spacing(grid[0], frames),
+        extent=tuple(n * spacing(axis, n) for n, axis in zip(points, grid[1:], strict=True)),
+        channels=("u",) if count == 1 else (),
+        cond={key: np.full(len(keys), value) for key, value in cond.items()},
+        boundary=("neumann",) * len(points) if re.search(r"diff-react|rdb", name) else (),
+    )
+
+
+def _well(file: h5py.File) -> Stored:
+    """The Well: t0_fields/<name> (n, t, *s), t1_fields/<name> (n, t, *s, axis), scalars."""
+    dimensions: Any = group(file, "dimensions")
+    axes = [_text(x) for x in np.ravel(dimensions.attrs["spatial_dims"])] if dimensions else []
+    if not axes:
+        raise ValueError("no attribute spatial_dims of the group dimensions, as The Well has")
+    fields, unused = {}, []
+    for order in ("t0_fields", "t1_fields", "t2_fields"):
+        for key in group(file, order):
+            field = dataset(file, f"{order}/{key}")
+            varies = all(field.attrs.get(f"{what}_varying", True) for what in ("sample", "time"))
+            # Fields without a time or a sample axis are coefficients: no state to predict.
+            if varies and order != "t2_fields":
+                fields[key] = field
+            else:
+                unused.append(key)
+    if not fields:
+        raise ValueError(f"no field of The Well varies in time; found {listed(file)}")
+    total, frames, *points = next(iter(fields.values())).shape[: 2 + len(axes)]
+    cond = {}
+    for key in group(file, "scalars"):
+        scalar = dataset(file, f"scalars/{key}")
+        if scalar.attrs.get("time_varying", False) or scalar.dtype.kind not in "fiu":
+            unused.append(key)
+        else:
+            cond[key] = np.broadcast_to(np.ravel(scalar[()]), (total,))
+    steps = [
+        spacing(dataset(file, f"dimensions/{a}"), n) for a, n in zip(axes, points, strict=True)
+    ]
+    return Stored(
+        read=side_by_side(fields, len(points)),
+        shape=(total, frames, *points, sum(width_of(f, len(points)) for f in fields.values())),
+        dt=spacing(dataset(file, "dimensions/time"), frames),
+        extent=tuple(dx * n for dx, n in zip(steps, points, strict=True)),
+        channels=tuple(component_names(fields, axes)),
+        cond=cond,
+        boundary=_well_boundary(file, axes),
+        unused=tuple(unused),
+    )
+
+
+def _well_boundary(file: h5py.File, axes: Sequence[str]) -> tuple[str, ...]:
+    """Return the boundary condition of each axis, if the file states them."""
+    found = {}
+    for name, condition in group(file, "boundary_conditions").items():
+        kind = _text(condition.attrs.get("bc_type", "")).upper()
+        if kind not in WELL_BOUNDARIES:
+            known = ", ".join(WELL_BOUNDARIES)
+            raise ValueError(f"boundary condition {name} has bc_type {kind!r}; known: {known}")
+        found |= dict.fromkeys(
+            map(_text, np.ravel(condition.attrs.get("associated_dims", axes))),
+            WELL_BOUNDARIES[kind],
+        )
+    return tuple(found.get(a, "periodic") for a in axes) if found else ()
+
+
+def _own(file: h5py.File) -> Stored:
+    """This library's: the arrays of `save_npz`, as `save_predictions` writes them."""
+    u = dataset(file, "u")
+    require_numbers(u)
+    if u.ndim not in (4, 5):
+        raise ValueError(f"u has shape {u.shape}; expected (n, t, *s, c), one or two space axes")
+
+    def array(name: str, default: Any) -> Any:
+        return dataset(file, name)[()] if name in file else default
+
+    def words(name: str) -> tuple[str, ...]:
+        return tuple(map(_text, np.ravel(array(name, ()))))
+
+    cond = np.asarray(array("cond", np.zeros((len(u), 0))))
+    names = words("params") or tuple(f"p{i}" for i in range(cond.shape[-1]))
+    extent = tuple(float(x) for x in np.ravel(array("extent", (1.0,) * (u.ndim - 3))))
+    return Stored(
+        read=lambda first, last: u[first:last],
+        shape=u.shape,
+        dt=float(array("dt", 1.0)),
+        extent=extent,
+        channels=words("channels"),
+        cond=dict(zip(names, cond.T, strict=True)),
+        boundary=words("boundary"),
+        pde="".join(words("pde")),
+    )
+
+
+def _mapped(file: h5py.File, datasets: Sequence[str]) -> Stored:
+    """Datasets by name: CHANNEL=PATH of (n, t, *s), and t=, x=, y= of the coordinates."""
+    found = {}
+    for item in datasets:
+        name, _, path = item.partition("=")
+        found[name] = dataset(file, path or name)
+    fields = {k: v for k, v in found.items() if k not in ("t", *AXIS_NAMES) and v.ndim > 1}
+    if not fields:
+        raise ValueError(f"data.datasets {tuple(datasets)} names no field (n, t, *s)")
+    ndim = sum(axis in found for axis in AXIS_NAMES) or next(iter(fields.values())).ndim - 2
+    total, frames, *points = next(iter(fields.values())).shape[: 2 + ndim]
+    axes = [a for a in AXIS_NAMES[:ndim] if a in found]
+    return Stored(
+        read=side_by_side(fields, ndim),
+        shape=(total, frames, *points, sum(width_of(f, ndim) for f in fields.values())),
+        dt=spacing(found["t"], frames, spare=1) if "t" in found else 1.0,
+        extent=tuple(n * spacing(found[a], n) for a, n in zip(axes, points, strict=False))
+        or (1.0,) * ndim,
+        channels=tuple(component_names(fields, AXIS_NAMES[:ndim])),
+        cond={
+            k: np.asarray(v)
+            for k, v in found.items()
+            if v.ndim == 1 and k not in ("t", *AXIS_NAMES)
+        },
+    )
+
+
+def _parameters(attrs: Mapping[str, Any], name: str, nu: float | None) -> dict[str, float]:
+    """Return the PDE parameters of attributes, else of the file's name, else `nu`."""
+    named = re.findall(r"_([a-z]+)(\d+(?:\.\d+)?(?:e-?\d+)?)", name, re.IGNORECASE)
+    written: dict[str, Any] = {key.lower(): value for key, value in named}
+    written |= {key.lower(): value for key, value in attrs.items()}
+    written = {key: value for key, value in written.items() if key in FILE_PARAMETERS}
+    if nu is not None:
+        written.setdefault("nu", nu)
+    values = {key: _number(key, value) for key, value in sorted(written.items())}
+    if nu is not None and not np.isclose(values["nu"], nu, rtol=1e-5):
+        raise ValueError(f"nu={nu} was given, but the file has {values['nu']}; omit nu")
+    return values
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(np.asarray(value, np.float64).reshape(()))
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not 0 < number < float(np.finfo(np.float32).max):
+        label = name.capitalize()
+        raise ValueError(f"{label} is {value}; expected a positive number, as attribute {label!r}")
+    return number
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,125 @@
+"""Fields that a file holds, not yet read: their datasets, coordinates and channels."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+AXIS_NAMES = ("x", "y", "z")
+
+
+class Stored(NamedTuple):
+    """Fields of an open file, not yet read, and what the file states about them.
+
+    `read(first, last)` returns samples first to last - 1 as (m, t, *s, c); `cond` maps the names of
+    PDE parameters to (n,). `unused` names datasets that are left out.
+    """
+
+    shape: tuple[int, ...]
+    read: Callable[[int, int], np.ndarray]
+    dt: float
+    extent: tuple[float, ...]
+    channels: tuple[str, ...]
+    cond: Mapping[str, np.ndarray] = {}
+    boundary: tuple[str, ...] = ()
+    pde: str = ""
+    unused: tuple[str, ...] = ()
+
+
+def dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a dataset that is stored in the file itself, not linked from elsewhere."""
+    # A link or external storage may lead to any file that the user can read.
+    parts, link = name.strip("/").split("/"), None
+    for depth in range(1, len(parts) + 1):
+        link = file.get("/".join(parts[:depth]), getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            break
+    found = file.get(name) if isinstance(link, h5py.HardLink) else None
+    if isinstance(found, h5py.Dataset) and not (found.external or found.is_virtual):
+        return found
+    if link is not None:
+        raise ValueError(
+            f"{name!r} is a link, external or no dataset; only data stored in the file itself "
+            "are read: copy them there"
+        )
+    raise ValueError(f"no dataset {name!r}; found {listed(file)}")
+
+
+def group(file: h5py.File, name: str) -> Mapping[str, Any]:
+    """Return a group that is stored in the file itself, empty if there is none."""
+    link = file.get(name, getlink=True)
+    if link is not None and not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name!r} is a link; only data stored in the file itself are read")
+    found = file.get(name)
+    return found if isinstance(found, h5py.Group) else {}
+
+
+def spacing(axis: h5py.Dataset, count: int, *, spare: int = 0) -> float:
+    """Return the spacing of `count` equidistant coordinates; the axis may have `spare` more."""
+    name = str(axis.name).strip("/")
+    if axis.ndim != 1 or not count <= axis.shape[0] <= count + spare:
+        allowed = f"({count},)" + (f" or ({count + spare},)" if spare else "")
+        raise ValueError(f"{name} has shape {axis.shape}; expected {allowed}, one for each point")
+    if count < 2:
+        raise ValueError(f"{name} has one frame or one point; expected two or more")
+    values = np.asarray(axis[:count], np.float64)
+    step = (values[-1] - values[0]) / (count - 1)
+    if not step > 0 or not np.allclose(np.diff(values), step, rtol=5e-3, atol=0):
+        raise ValueError(
+            f"{name} is not evenly spaced and rising (from {values.min():.3g} to "
+            f"{values.max():.3g} by {step:.3g} on average); resample the data on a uniform grid"
+        )
+    return float(step)
+
+
+def side_by_side(fields: Mapping[str, h5py.Dataset], ndim: int) -> Callable[[int, int], np.ndarray]:
+    """Return the reader of datasets (n, t, *s) or (n, t, *s, c) as the channels of one field.
+
+    Raises ValueError where their shapes differ.
+    """
+    first = next(iter(fields))
+    for name, field in fields.items():
+        require_numbers(field)
+        if field.ndim not in (2 + ndim, 3 + ndim) or (
+            field.shape[: 2 + ndim] != fields[first].shape[: 2 + ndim]
+        ):
+            raise ValueError(
+                f"{name} has shape {field.shape}, {first} {fields[first].shape}; expected "
+                f"(sample, time, {', '.join(AXIS_NAMES[:ndim])}) of equal sizes"
+            )
+
+    def read(start: int, stop: int) -> np.ndarray:
+        blocks = (field[start:stop] for field in fields.values())
+        return np.concatenate([b if b.ndim > 2 + ndim else b[..., None] for b in blocks], axis=-1)
+
+    return read
+
+
+def width_of(field: h5py.Dataset, ndim: int) -> int:
+    """Return the number of channels of a dataset (n, t, *s) or (n, t, *s, c)."""
+    return field.shape[-1] if field.ndim > 2 + ndim else 1
+
+
+def component_names(fields: Mapping[str, h5py.Dataset], axes: Sequence[str]) -> Iterable[str]:
+    """Yield the names of the channels: those of scalar datasets, and of components by axis."""
+    for name, field in fields.items():
+        width = width_of(field, len(axes))
+        parts = axes if width == len(axes) else [str(i) for i in range(width)]
+        yield from [name] if width == 1 else [f"{name}_{part}" for part in parts]
+
+
+def require_numbers(field: h5py.Dataset) -> None:
+    """Raise ValueError unless a dataset holds floating numbers, at least one."""
+    if field.dtype.kind != "f" or 0 in field.shape:
+        raise ValueError(
+            f"{str(field.name).strip('/')} holds {field.shape} {field.dtype}; expected floating "
+            "numbers, at least one"
+        )
+
+
+def listed(file: h5py.File) -> str:
+    """Return the first names of a file as text."""
+    names = sorted(map(str, file))
+    text = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return text or "nothing"
