@@ -39,8 +39,8 @@ def get_config(variant: str = "default") -> base.Config:
         # A shock is thinner than the spacing of saved points: the forecast helps to locate it.
         cfg.eval.nudging_gain = 0.5
     if variant == "default":
-        # The result is that of one call a step. Ensembles cost eight or more: they are compared with
-        # it on `ensemble.num_trajectories` test trajectories.
+        # The result is that of one call a step. Ensembles cost eight or more: they are compared
+        # with it on `ensemble.num_trajectories` test trajectories.
         cfg.eval.select = "operator"
     if variant == "hybrid":
         # 11 substeps on 128 cells keep the solver's CFL number up to |u| = 2.6; in the frame moving
