@@ -153,3 +153,85 @@ def test_a_factory_outside_the_table_cannot_be_saved(tmp_path):
     with pytest.raises(ValueError, match="OPERATORS"):
         ups.save(tmp_path / "x", emulator, ups.init(emulator, jax.random.key(0)))
     assert not Path(tmp_path / "x").exists()
+
+
+def test_a_walled_equation_of_two_dimensions_and_channels_is_added_by_a_config_file(tmp_path):
+    """Every metric and every law of a file outside the package, on a grid with a wall."""
+    (tmp_path / "tank.py").write_text(TANK)
+    (tmp_path / "my_config.py").write_text(TANK_CONFIG)
+    before = dict(ups.PDES)
+    try:
+        cfg = ups.load_config(str(tmp_path / "my_config.py"))
+        emulator = ups.build(cfg)
+        assert emulator.pde.boundary == ("periodic", "wall")
+        data = ups.simulate(emulator.pde, jax.random.key(0), n=4, steps=4, cache=False)
+        params = ups.init(emulator, jax.random.key(1))
+        report = ups.evaluate(emulator, params, data, forecasters=("persistence", "operator"))
+    finally:
+        ups.PDES.clear(), ups.PDES.update(before)
+        sys.modules.pop("tank", None)
+    names = {key.removeprefix("eval/operator/") for key in report.scalars}
+    assert {"physics/boundary_jump", "physics/conservation_gap", "brmse", "frmse_low"} <= names
+    empty = {"frmse_high"}  # the grid has no such waves
+    missing = {k for k, v in report.scalars.items() if v is None or not np.isfinite(v)}
+    assert {key.rpartition("/")[2] for key in missing} <= empty, missing
+
+
+TANK = '''
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import ups_jax as ups
+from ups_jax.pde import finite_volume as fv
+from ups_jax.pde.base import Law, random_translation, spatial_mean
+
+BOUNDARY = ("periodic", "wall")
+
+
+def make(*, points=(8, 8), cells=(8, 8), dt: float = 0.01) -> ups.PDE:
+    """Two substances that spread at different rates, without flux through the wall."""
+
+    def tendency(u):
+        return jnp.array([1.0, 0.5]) * fv.laplacian(u, [1 / n for n in u.shape[-3:-1]], BOUNDARY)
+
+    def step(u, cond):
+        return jax.lax.fori_loop(0, 40, lambda _, u: u + dt / 40 * tendency(u), u)
+
+    mean = partial(spatial_mean, ndim=2)
+    return ups.PDE(
+        name="tank",
+        channels=("a", "b"),
+        params=(),
+        cells=tuple(cells),
+        points=tuple(points),
+        extent=(1.0, 1.0),
+        dt=dt,
+        boundary=BOUNDARY,
+        initial=lambda key, cond, cells: 1 + jax.random.uniform(key, (*cells, 2)),
+        step=step,
+        residual=lambda prev, next, cond: (next - prev) / dt - tendency(0.5 * (prev + next)),
+        sample_cond=lambda key: jnp.zeros((0,)),
+        symmetries=(random_translation(2, periodic=(True, False)),),
+        laws={"mass": Law(mean, "conserved", "conservation_gap", mean)},
+        spec=dict(points=points, cells=cells, dt=dt),
+    )
+
+
+ups.PDES["tank"] = make
+'''
+TANK_CONFIG = """
+from ml_collections import ConfigDict
+
+import tank
+from ups_jax.config import base
+
+
+def get_config(variant="default"):
+    cfg = base.get_config()
+    cfg.pde = ConfigDict(dict(name="tank"))
+    cfg.operator = ConfigDict(dict(name="resnet", width=4, blocks=1, dilations=(1,)))
+    cfg.data.cells = (8, 8)
+    cfg.eval.horizons = (0.1, 0.2)
+    return cfg
+"""

@@ -84,12 +84,15 @@ def describe(cfg: Any, emulator: Emulator) -> str:
     """Return the resolved config, and the estimated memory and minutes on this machine."""
     pde, data, need = emulator.pde, cfg.data, estimate(cfg, emulator)
     frames = _frames(cfg) + data.test * (eval_steps(cfg) + 1)
+    solved = frames + (data.train + data.val + data.test) * pde.warmup
+    # The number of substeps grows with the cells along an axis.
+    simulation = solved * pde.dt * CELL_S * math.prod(pde.cells) * max(pde.cells)
     backend = jax.default_backend()
     rate = RATES.get(backend, 1e12) * (environment.num_threads() if backend == "cpu" else 1)
     flops = schedule.part_flops(emulator, cfg)
     training = sum(flops[name] for name in cfg.stages)
     minutes = {
-        "data": 0.0 if data.path else frames * pde.dt * CELL_S * np.prod(pde.cells) ** 2 / 60,
+        "data": 0.0 if data.path else simulation / 60,
         "training": training / rate / 60,
         "evaluation": (sum(flops.values()) - training) / rate / 60,
     }
