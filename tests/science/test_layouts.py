@@ -43,6 +43,23 @@ def mapped(folder):
     return folder / "other.h5"
 
 
+def netcdf(folder):
+    """Write NetCDF-4: dimensions are scales, `sample` is one without a variable."""
+    with h5py.File(folder / "a.nc", "w") as file:
+        scales = {"time": np.arange(5) * 0.5, "lon": np.arange(8) * 2.0, "lat": np.arange(4) * 1.0}
+        for name, values in (scales | {"sample": np.zeros(5)}).items():
+            file[name] = values.astype(np.float32)
+            bare = "This is a netCDF dimension but not a netCDF variable.         5"
+            file[name].make_scale(bare if name == "sample" else name)
+        for name, u in (("q", A), ("w", B)):
+            file[name] = u
+            for i, scale in enumerate(("sample", "time", "lon", "lat")):
+                file[name].dims[i].attach_scale(file[scale])
+        file["re"] = RE
+        file["re"].dims[0].attach_scale(file["sample"])
+    return folder / "a.nc"
+
+
 DATASETS = ("q=flow/q", "w=flow/w", "t=clock", "x=grid/x", "y=grid/y", "re")
 LAYOUTS = {
     "fluid": (
@@ -63,6 +80,10 @@ LAYOUTS = {
         dict(channels=("tracer", "velocity_x", "velocity_y"), extent=(4.0, 2.0), dt=0.25,
              boundary=("periodic", "wall"), params=("re",),
              meta={"unused": ("height", "clock")}),
+    ),
+    "NetCDF": (
+        netcdf, (), np.stack([A, B], -1),
+        dict(channels=("q", "w"), extent=(16.0, 4.0), dt=0.5, params=("re",)),
     ),
     "named": (
         mapped, DATASETS, np.concatenate([A[..., None], PAIR], -1),

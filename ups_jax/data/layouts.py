@@ -18,14 +18,14 @@ from ups_jax.data.stored import (
     require_numbers,
     side_by_side,
     spacing,
+    text_of,
     width_of,
 )
+from ups_jax.data.well import open_well
 
 FILE_PARAMETERS = ("beta", "eta", "m", "nu", "rho", "zeta")
 """PDE parameters of PDEBench, as attributes and in file names."""
 FLUID = ("density", "Vx", "Vy", "Vz", "pressure")
-WELL_BOUNDARIES = {"PERIODIC": "periodic", "WALL": "wall", "OPEN": "neumann"}
-"""Boundary conditions of The Well by its names; an open boundary lets the field out."""
 
 
 def open_layout(
@@ -42,11 +42,13 @@ def open_layout(
     if "density" in file:
         return _fluid(file, path.name)
     if "t0_fields" in file or "t1_fields" in file:
-        return _well(file)
+        return open_well(file)
     if any("data" in group(file, str(key)) for key in list(file)[:1]):
         return _grouped(file, path.name)
     if "u" in file:
         return _own(file)
+    if any(_has_dimensions(file, str(key)) for key in file):
+        return _netcdf(file)
     raise ValueError(
         f"no dataset 'tensor'; found {listed(file)}: no layout of PDEBench (tensor; density, Vx, "
         "pressure; 0000/data) or of The Well (t0_fields); name the datasets in data.datasets"
@@ -130,62 +132,6 @@ def _grouped(file: h5py.File, name: str) -> Stored:
     )
 
 
-def _well(file: h5py.File) -> Stored:
-    """The Well: t0_fields/<name> (n, t, *s), t1_fields/<name> (n, t, *s, axis), scalars."""
-    dimensions: Any = group(file, "dimensions")
-    axes = [_text(x) for x in np.ravel(dimensions.attrs["spatial_dims"])] if dimensions else []
-    if not axes:
-        raise ValueError("no attribute spatial_dims of the group dimensions, as The Well has")
-    fields, unused = {}, []
-    for order in ("t0_fields", "t1_fields", "t2_fields"):
-        for key in group(file, order):
-            field = dataset(file, f"{order}/{key}")
-            varies = all(field.attrs.get(f"{what}_varying", True) for what in ("sample", "time"))
-            # Fields without a time or a sample axis are coefficients: no state to predict.
-            if varies and order != "t2_fields":
-                fields[key] = field
-            else:
-                unused.append(key)
-    if not fields:
-        raise ValueError(f"no field of The Well varies in time; found {listed(file)}")
-    total, frames, *points = next(iter(fields.values())).shape[: 2 + len(axes)]
-    cond = {}
-    for key in group(file, "scalars"):
-        scalar = dataset(file, f"scalars/{key}")
-        if scalar.attrs.get("time_varying", False) or scalar.dtype.kind not in "fiu":
-            unused.append(key)
-        else:
-            cond[key] = np.broadcast_to(np.ravel(scalar[()]), (total,))
-    steps = [
-        spacing(dataset(file, f"dimensions/{a}"), n) for a, n in zip(axes, points, strict=True)
-    ]
-    return Stored(
-        read=side_by_side(fields, len(points)),
-        shape=(total, frames, *points, sum(width_of(f, len(points)) for f in fields.values())),
-        dt=spacing(dataset(file, "dimensions/time"), frames),
-        extent=tuple(dx * n for dx, n in zip(steps, points, strict=True)),
-        channels=tuple(component_names(fields, axes)),
-        cond=cond,
-        boundary=_well_boundary(file, axes),
-        unused=tuple(unused),
-    )
-
-
-def _well_boundary(file: h5py.File, axes: Sequence[str]) -> tuple[str, ...]:
-    """Return the boundary condition of each axis, if the file states them."""
-    found = {}
-    for name, condition in group(file, "boundary_conditions").items():
-        kind = _text(condition.attrs.get("bc_type", "")).upper()
-        if kind not in WELL_BOUNDARIES:
-            known = ", ".join(WELL_BOUNDARIES)
-            raise ValueError(f"boundary condition {name} has bc_type {kind!r}; known: {known}")
-        found |= dict.fromkeys(
-            map(_text, np.ravel(condition.attrs.get("associated_dims", axes))),
-            WELL_BOUNDARIES[kind],
-        )
-    return tuple(found.get(a, "periodic") for a in axes) if found else ()
-
-
 def _own(file: h5py.File) -> Stored:
     """This library's: the arrays of `save_npz`, as `save_predictions` writes them."""
     u = dataset(file, "u")
@@ -197,7 +143,7 @@ def _own(file: h5py.File) -> Stored:
         return dataset(file, name)[()] if name in file else default
 
     def words(name: str) -> tuple[str, ...]:
-        return tuple(map(_text, np.ravel(array(name, ()))))
+        return tuple(map(text_of, np.ravel(array(name, ()))))
 
     cond = np.asarray(array("cond", np.zeros((len(u), 0))))
     names = words("params") or tuple(f"p{i}" for i in range(cond.shape[-1]))
@@ -211,6 +157,49 @@ def _own(file: h5py.File) -> Stored:
         cond=dict(zip(names, cond.T, strict=True)),
         boundary=words("boundary"),
         pde="".join(words("pde")),
+    )
+
+
+def _has_dimensions(file: h5py.File, key: str) -> bool:
+    """Return whether a top-level entry is a field whose axes have NetCDF's dimensions."""
+    if group(file, key):
+        return False
+    found = dataset(file, key)
+    return found.ndim > 2 and all(len(scales) for scales in found.dims)
+
+
+def _netcdf(file: h5py.File) -> Stored:
+    """NetCDF-4: variables with the dimensions (sample, time, *space) of the first of them."""
+    names = [str(key) for key in file if _has_dimensions(file, str(key))]
+    first = dataset(file, names[0])
+    scales = [axis[0] for axis in first.dims]
+    fields = {key: dataset(file, key) for key in names if dataset(file, key).shape == first.shape}
+    if first.ndim not in (4, 3):
+        raise ValueError(
+            f"{names[0]} has {first.ndim} dimensions; expected sample, time and one or two of space"
+        )
+
+    def step(scale: h5py.Dataset, count: int) -> float:
+        # A dimension without a variable has no coordinates.
+        bare = text_of(scale.attrs.get("NAME", "")).startswith("This is a netCDF dimension but not")
+        return 1.0 if bare else spacing(scale, count)
+
+    points = first.shape[2:]
+    single = {str(key) for key in file if not group(file, str(key))}
+    rows = {key: dataset(file, key) for key in single if key not in names}
+    axes = {str(scale.name).strip("/") for scale in scales}
+    return Stored(
+        read=side_by_side(fields, len(points)),
+        shape=(*first.shape, len(fields)),
+        dt=step(scales[1], first.shape[1]),
+        extent=tuple(n * step(s, n) for n, s in zip(points, scales[2:], strict=True)),
+        channels=tuple(fields),
+        cond={
+            key: np.asarray(row)
+            for key, row in sorted(rows.items())
+            if row.shape == first.shape[:1] and key not in axes
+        },
+        unused=tuple(key for key in names if key not in fields),
     )
 
 
@@ -264,7 +253,3 @@ def _number(name: str, value: Any) -> float:
         label = name.capitalize()
         raise ValueError(f"{label} is {value}; expected a positive number, as attribute {label!r}")
     return number
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

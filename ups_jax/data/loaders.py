@@ -17,6 +17,7 @@ from ups_jax.files import atomic_path
 from ups_jax.types import Array, Trajectories
 
 HDF5 = (".h5", ".hdf5")
+NETCDF = ".nc"
 PDEBENCH_STRIDES = (4, 5)
 """From 1,024 points and 201 frames to 256 points and 41 frames."""
 
@@ -32,7 +33,7 @@ def load(
     datasets: Sequence[str] = (),
     describe: bool = False,
 ) -> Trajectories:
-    """Load a file by its suffix: .npz (`load_npz`), .h5 or .hdf5 (`load_pdebench`).
+    """Load a file by its suffix: .npz (`load_npz`), .h5, .hdf5 or .nc (`load_pdebench`).
 
     Strides and samples subsample both kinds. `nu` is the PDE parameter of a file without any.
     `stream` leaves the fields of an HDF5 file on disk, `datasets` names those of another layout.
@@ -40,7 +41,7 @@ def load(
     """
     path, strides = _path(path), dict(space_stride=space_stride, time_stride=time_stride)
     given: Any = dict(**strides, samples=samples, nu=nu, describe=describe)
-    if _suffix(path, (".npz", *HDF5)) in HDF5:
+    if _suffix(path, (".npz", *HDF5, NETCDF)) != ".npz":
         return pdebench.load_pdebench(path, **given, stream=stream, datasets=datasets)
     if stream:
         raise ValueError(f"{path}: only HDF5 files can be streamed; set data.stream to false")

@@ -123,3 +123,8 @@ def listed(file: h5py.File) -> str:
     names = sorted(map(str, file))
     text = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return text or "nothing"
+
+
+def text_of(value: Any) -> str:
+    """Return an attribute of text, bytes or not, as a string."""
+    return value.decode() if isinstance(value, bytes) else str(value)
