@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ups_jax.config import load as load_config
     from ups_jax.experiment.build import build
     from ups_jax.experiment.export import export
-    from ups_jax.experiment.trained import load, save
+    from ups_jax.experiment.trained import finetune, load, save
     from ups_jax.report import FIGURES, animate, plot, plot_forecast
 
 __version__ = "0.1.0"
@@ -36,6 +36,7 @@ LAZY = {
     "FIGURES": "ups_jax.report",
     "build": "ups_jax.experiment.build",
     "export": "ups_jax.experiment.export",
+    "finetune": "ups_jax.experiment.trained",
     "load": "ups_jax.experiment.trained",
     "load_config": "ups_jax.config",
     "plot": "ups_jax.report",
@@ -74,6 +75,7 @@ __all__ = [
     "build",
     "evaluate",
     "export",
+    "finetune",
     "forecast",
     "init",
     "load",

@@ -91,7 +91,7 @@ def key_specs(names: Mapping[str, str], gates: Iterable[str] = ()) -> dict[str, 
             for argument, spec in arguments(section, names[section]).items():
                 specs[f"{section}.{argument}"] = spec
         elif value is None:
-            parent = reduce(getattr, section.split("."), cfg)
+            parent = reduce(getattr, filter(None, section.split(".")), cfg)
             specs[key] = KeySpec(None, KeyType(parent.get_type(leaf), optional=True))
         else:
             specs[key] = KeySpec(value, key_type_of(value))

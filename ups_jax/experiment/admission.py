@@ -24,6 +24,7 @@ from ups_jax.experiment.context import (
 )
 from ups_jax.experiment.datasets import load_splits
 from ups_jax.experiment.signals import StopFlag
+from ups_jax.experiment.trained import read_origin
 from ups_jax.progress import ProgressBar
 
 
@@ -62,6 +63,10 @@ def _context(options: RunOptions, stop: StopFlag) -> RunContext:
     for stage in cfg.stages:
         schedule.recipe_of(emulator, cfg, stage)
     distributed.all_succeed(lambda: dry_run.require_memory(cfg, emulator))
+    origin = None
+    if cfg.init_from is not None:
+        origin = distributed.all_succeed(lambda: read_origin(cfg.init_from, emulator))
+        notes = [*notes, *(f"init_from: {note}" for note in origin.record["notes"])]
     return RunContext(
         cfg,
         emulator,
@@ -72,6 +77,7 @@ def _context(options: RunOptions, stop: StopFlag) -> RunContext:
         ProgressBar(on=cfg.log.progress and distributed.is_primary()),
         mesh,
         notes=notes,
+        origin=origin,
     )
 
 

@@ -14,6 +14,7 @@ from ups_jax.emulator import Emulator
 from ups_jax.experiment.checkpoint import Checkpoint
 from ups_jax.experiment.datasets import Splits
 from ups_jax.experiment.signals import StopFlag
+from ups_jax.experiment.trained import Origin
 from ups_jax.progress import ProgressBar
 from ups_jax.sharding import Mesh
 from ups_jax.stages import STAGES
@@ -103,6 +104,7 @@ class RunContext:
     notes: Sequence[str] = ()
     """Sentences on what the config file has and overrides have switched off."""
     splits: Splits | None = None
+    origin: Origin | None = None
     resumed: ResumeState = field(default_factory=ResumeState)
     wall: dict[str, float] = field(default_factory=dict)
     variants: list[list[Any]] = field(default_factory=list)

@@ -95,7 +95,7 @@ def _run(context: RunContext, splits: Splits, run: tracking.RunRecord) -> None:
     """Run the stages and the evaluation, in the order of the contract; the summary comes last."""
     workdir, wall = context.workdir, context.wall
     wall.update(context.resumed.wall)
-    run.update_config(_metadata(context.cfg, splits))
+    run.update_config(_metadata(context, splits))
     if distributed.is_primary():
         write_json(workdir / "splits.json", splits.record)
         verdict.baseline(context, splits, run.id)
@@ -179,7 +179,9 @@ def _train(
     """
     cfg, emulator, wall, rows, index = context.cfg, context.emulator, context.wall, [], 0
     context.bar.plan(schedule.part_flops(emulator, cfg))
-    params = training.init_params(emulator, cfg, fit_statistics(emulator, splits.train))
+    source = context.origin.params if context.origin else None
+    statistics = fit_statistics(emulator, splits.train)
+    params = training.init_params(emulator, cfg, statistics, source=source)
     for name in cfg.stages:
         result = training.run_stage(name, params, context, splits, run)
         params, progress = result.best, result.progress
@@ -218,15 +220,17 @@ def _stage_row(
     ]
 
 
-def _metadata(cfg: Any, splits: Splits) -> dict[str, Any]:
+def _metadata(context: RunContext, splits: Splits) -> dict[str, Any]:
     """Return what describes the run and is no metric, for W&B's config and metadata.json."""
     device = jax.devices()[0]
+    origin = {"init_from": context.origin.record} if context.origin else {}
     return {
         "eval_samples": len(splits.test),
         "gpu_name": device.device_kind if device.platform != "cpu" else "none (cpu)",
         "data_origin": splits.record["origin"],
         "data_hash": splits.record["hash"],
-        "fingerprint": config.fingerprint(cfg),
+        "fingerprint": config.fingerprint(context.cfg),
+        **origin,
         "git_sha": environment.git_sha(),
         "python": platform.python_version(),
         **environment.machine_info(),

@@ -1,7 +1,9 @@
 """Trained emulators on disk: saved from Python, or by a run."""
 
+import copy
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -9,12 +11,14 @@ import numpy as np
 from ups_jax import config
 from ups_jax.config import base, imports
 from ups_jax.config.renames import NAME_RENAMES, RENAMED_SCHEMA, SELECTED_FOLDER
-from ups_jax.emulator import Emulator, init
+from ups_jax.emulator import Emulator, fit_statistics, init
+from ups_jax.emulator.transfer import copied, transfer, transfer_notes
 from ups_jax.experiment.build import build
 from ups_jax.experiment.checkpoint import Checkpoints, newest_intact
 from ups_jax.files import DamagedFile, read_json, write_json
 from ups_jax.pde import PDES
-from ups_jax.types import Params
+from ups_jax.train import Recipe, train
+from ups_jax.types import Key, Params, Trajectories
 
 FOLDERS = ("ckpt/selected", f"ckpt/{SELECTED_FOLDER}")
 """Folders of the selected parameters: today's, and that of runs before schema 3."""
@@ -76,6 +80,72 @@ def load(folder: str | Path) -> tuple[Emulator, Params, Any]:
     return emulator, jax.tree.map(np.asarray, params), cfg
 
 
+class Origin(NamedTuple):
+    """Parameters that a fine-tuned emulator starts from, and the record of where they are from."""
+
+    params: Params
+    record: dict[str, Any]
+
+
+def read_origin(folder: str | Path, emulator: Emulator) -> Origin:
+    """Return the parameters of a finished run or of `save`, to start those of `emulator`.
+
+    Raises ValueError as `load`, on an unfinished run, and if no parameter fits.
+    """
+    folder = Path(folder).expanduser().resolve()
+    params = load(folder)[1]
+    metadata = read_json(folder / "metadata.json", {})
+    if (folder / "run_id.txt").exists() and not (folder / "summary.json").exists():
+        raise ValueError(f"{folder} is not finished; rerun its training command to resume it")
+    record = {"folder": str(folder), **_compared(emulator, params, str(folder))}
+    record |= {key: metadata.get(key) for key in ("fingerprint", "data_hash")}
+    return Origin(params, record)
+
+
+def finetune(
+    source: str | Path | tuple[Emulator, Params],
+    data: Trajectories,
+    val: Trajectories,
+    recipe: Recipe,
+    *,
+    key: Key,
+    emulator: Emulator | None = None,
+    **options: Any,
+) -> tuple[Emulator, Params]:
+    """Train a trained operator on other data; return its emulator and the best parameters.
+
+    `source` is the folder of a finished run or of `save`, or an emulator with its parameters.
+    `emulator` is the one to train, by default that of the source; where its networks differ,
+    parameters start as in `transfer`, and a line on stderr names the others. `options` are those
+    of `train`. The emulator's `spec`, which `save` writes, records the folder. Raises ValueError
+    as `train`, and if no parameter fits.
+    """
+    folder = None
+    if isinstance(source, tuple):
+        trained, given = source
+    else:
+        folder = str(Path(source).expanduser().resolve())
+        trained, given, _ = load(folder)
+    emulator = copy.copy(emulator or trained)
+    if folder is not None and emulator.spec:
+        object.__setattr__(emulator, "spec", {**emulator.spec, "init_from": folder})
+    for note in _compared(emulator, given, folder or "source")["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    params = transfer(init(emulator, key, fit_statistics(emulator, data)), given)
+    return emulator, train(emulator, data, val, recipe, key=key, params=params, **options)
+
+
+def _compared(emulator: Emulator, source: Params, name: str) -> dict[str, Any]:
+    """Return the number of parameters that are copied and the notes on all others."""
+    example = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
+    count = copied(example, source)
+    if not count:
+        raise ValueError(
+            f"no parameter of {name} fits the networks {', '.join(example)}; use the same operator"
+        )
+    return {"copied": count, "notes": transfer_notes(example, source)}
+
+
 def _config_of(emulator: Emulator) -> Any:
     """Return the config that builds an emulator."""
     if "schema" in emulator.spec:
@@ -98,4 +168,5 @@ def _config_of(emulator: Emulator) -> Any:
     sections |= {"pde": {"name": pde.name, **arguments}, "operator": operator}
     sections["data"]["cells"] = pde.cells
     sections["imports"] = imports.registered()
+    sections["init_from"] = emulator.spec.get("init_from")
     return config.from_dict(sections)

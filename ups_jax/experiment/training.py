@@ -12,6 +12,7 @@ import numpy as np
 
 from ups_jax import config, tracking
 from ups_jax.emulator import Emulator, init
+from ups_jax.emulator.transfer import transfer
 from ups_jax.experiment import distributed, schedule
 from ups_jax.experiment.checkpoint import Checkpoint, Checkpoints, newest_intact
 from ups_jax.experiment.context import ResumeState, RunContext
@@ -46,10 +47,23 @@ def run_keys(cfg: Any, name: str = "operator") -> Key:
 
 
 def init_params(
-    emulator: Emulator, cfg: Any, stats: Mapping[str, Any] | None = None, *, name: str = "operator"
+    emulator: Emulator,
+    cfg: Any,
+    stats: Mapping[str, Any] | None = None,
+    *,
+    name: str = "operator",
+    source: Params | None = None,
 ) -> Params:
-    """Return initial parameters for stage `name`, stacked if it trains several networks."""
-    return _maybe_vmap(lambda key: init(emulator, key, stats), run_keys(cfg, name))
+    """Return initial parameters for stage `name`, stacked if it trains several networks.
+
+    Those that `source` has are taken from there.
+    """
+
+    def make(key: Key) -> Params:
+        params = init(emulator, key, stats)
+        return params if source is None else transfer(params, source)
+
+    return _maybe_vmap(make, run_keys(cfg, name))
 
 
 def best_variant(params: Params, cfg: Any, index: int) -> Params:

@@ -1,0 +1,104 @@
+"""Fine-tuning starts from a trained emulator, says what it could not take over, and records it."""
+
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+import ups_jax as ups
+from ups_jax.emulator.transfer import copied, transfer, transfer_notes
+from ups_jax.jobs import commands
+
+STILL = ups.Recipe(
+    steps=10, batch=4, warmup=2, lr=1e-12, unroll=(1,), steps_per_call=5, val_every=5
+)
+"""A recipe whose learning rate leaves the parameters where they started."""
+
+
+def close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), a, b)
+
+
+def make(**options):
+    pde = ups.PDES["advection"](points=16, cells=16)
+    return ups.Emulator(pde, ups.OPERATORS["resnet"], **{"width": 4, "blocks": 1} | options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of an emulator, its parameters, and splits of its task."""
+    emulator = make()
+    splits = ups.simulate_splits(emulator.pde, train=8, val=2, test=2, steps=4)
+    params = ups.init(emulator, jax.random.key(7), {"mean": np.full(1, 0.5, np.float32)})
+    folder = ups.save(tmp_path_factory.mktemp("trained") / "a", emulator, params)
+    return folder, params, splits
+
+
+def test_new_entries_are_zero_in_networks_and_kept_in_statistics():
+    ones = np.ones
+    source = {"stats": {"std": 3 * ones(1)}, "operator": {"in": ones((3, 1, 4)), "gone": ones(2)}}
+    own = {
+        "stats": {"std": 2 * ones(2)},
+        "operator": {"in": 5 * ones((3, 2, 4)), "less": 6 * ones(2), "fresh": ones(3)},
+    }
+    source["operator"]["less"] = ones(5)
+    new = transfer(own, source)
+    np.testing.assert_array_equal(new["stats"]["std"], [3, 2])
+    np.testing.assert_array_equal(new["operator"]["in"][:, 0], ones((3, 4)))
+    np.testing.assert_array_equal(new["operator"]["in"][:, 1], 0 * ones((3, 4)))
+    np.testing.assert_array_equal(new["operator"]["less"], 6 * ones(2))
+    assert copied(own, source) == 12
+    assert sorted(transfer_notes(own, source)) == [
+        "operator/fresh (3,) is new",
+        "operator/gone (2,) is left out",
+        "operator/in (3, 1, 4) fills a part of (3, 2, 4); the rest is zero",
+        "operator/less (5,) is left out; (2,) is new",
+        "stats/std (1,) fills a part of (2,); the rest is of the new data",
+    ]
+
+
+def test_finetuning_starts_from_the_source_and_is_saved_with_it(trained, tmp_path, capsys):
+    folder, params, splits = trained
+    emulator, found = ups.finetune(
+        folder, splits.train, splits.val, STILL, key=jax.random.key(0), progress=False
+    )
+    close(found, params)
+    assert "note" not in capsys.readouterr().err
+    assert ups.load(ups.save(tmp_path / "b", emulator, found))[2].init_from == str(folder)
+
+
+def test_finetuning_says_what_is_new_and_refuses_a_network_without_any(trained, capsys):
+    folder, params, splits = trained
+    source, options = ups.load(folder)[:2], dict(key=jax.random.key(0), progress=False)
+    _, found = ups.finetune(
+        source, splits.train, splits.val, STILL, emulator=make(blocks=2), **options
+    )
+    close(found["stats"], params["stats"])
+    assert re.search(r"note: operator/blocks/1/\S+ \(.*\) is new", capsys.readouterr().err)
+    scaled = ups.Network(lambda key: {"w": jax.numpy.zeros(())}, lambda w, u, cond: w["w"] * u)
+    other = ups.Emulator(source[0].pde, scaled)
+    with pytest.raises(ValueError, match="no parameter of source fits the networks"):
+        ups.finetune(source, splits.train, splits.val, STILL, emulator=other, **options)
+
+
+def test_a_run_starts_from_a_folder_and_records_it(trained, tmp_path, capsys):
+    folder, params, _ = trained
+    fit = {"steps": 10, "batch": 4, "warmup": 2, "lr": 1e-12, "steps_per_call": 5, "val_every": 5}
+    keys = {f"fit.operator.{key}": value for key, value in fit.items()}
+    keys |= {"data.train": 8, "data.val": 2, "data.test": 2, "pde.points": 16, "data.cells": 16}
+    keys |= {"operator.name": "resnet", "operator.width": 4, "operator.blocks": 1}
+    keys |= {"init_from": folder, "eval.num_figures": 0, "report.dpi": 40}
+    keys |= {"stages": "operator", "eval.forecasters": "mean,operator"}
+    flags = [f"--config.{key}={value}" for key, value in keys.items()]
+    argv = ["--config=advection:smoke", "--wandb_mode=disabled", *flags]
+    argv += ["--workdir", str(tmp_path / "run")]
+    assert commands.main(argv) == 0
+    close(ups.load(tmp_path / "run")[1]["operator"], params["operator"])
+    record = json.loads((tmp_path / "run" / "metadata.json").read_text())["init_from"]
+    assert record["folder"] == str(folder) and record["copied"] > 0
+    capsys.readouterr()
+    argv[-1] = str(tmp_path / "other")
+    assert commands.main([*argv, f"--config.init_from={tmp_path / 'none'}"]) == 2
+    assert "none holds no run: config.json is missing" in capsys.readouterr().err
