@@ -14,8 +14,8 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.data.update(cells=(128, 128), steps=40, train=128, val=16, test=32)
     spec = dict(name="resnet", width=48, blocks=2, dilations=(1, 2, 4, 1), patch=2)
     cfg.operator = ConfigDict(spec)
-    cfg.fit.operator.update(steps=5000, batch=8, lr=2e-3, warmup=200, steps_per_call=10)
-    cfg.fit.operator.update(val_every=1000, unroll=(1, 2), phase_fractions=(0.7, 0.3))
+    cfg.fit.operator.update(steps=3500, batch=8, lr=2e-3, warmup=200, steps_per_call=10)
+    cfg.fit.operator.update(val_every=700, unroll=(1, 2), phase_fractions=(0.7, 0.3))
     cfg.eval.update(batch=8, horizons=(1.0, 2.0, 4.0))
     if variant == "gpu":
         cfg.data.update(train=1024, val=64, test=128)

@@ -14,14 +14,14 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.data.update(cells=(64, 64), steps=40, eval_steps=100, train=256, val=16, test=32)
     spec = dict(name="resnet", width=48, blocks=2, dilations=(1, 2, 4, 1), patch=2, zero_mean=True)
     cfg.operator = ConfigDict(spec)
-    cfg.fit.operator.update(steps=5000, batch=8, lr=2e-3, warmup=200, steps_per_call=10)
-    cfg.fit.operator.update(val_every=1000, unroll=(1, 2), phase_fractions=(0.7, 0.3))
+    cfg.fit.operator.update(steps=2000, batch=8, lr=2e-3, warmup=200, steps_per_call=10)
+    cfg.fit.operator.update(val_every=400, unroll=(1, 2), phase_fractions=(0.7, 0.3))
     cfg.stages = ("operator", "ensemble", "control")
     # Error growth decides the skill of a chaotic forecast: train members and control on rollouts.
     for stage in ("ensemble", "control"):
-        cfg.fit[stage].update(batch=4, lr=3e-4, warmup=50, steps_per_call=10, val_every=600)
+        cfg.fit[stage].update(batch=4, lr=3e-4, warmup=50, steps_per_call=10, val_every=400)
         cfg.fit[stage].update(unroll=(2,), phase_fractions=(1.0,))
-    cfg.fit.ensemble.steps = 600
+    cfg.fit.ensemble.steps = 400
     cfg.fit.control.match_flops_of = "ensemble"
     cfg.ensemble.update(members=4, num_trajectories=16)
     # The data come from this solver on the same points, so its error would be zero.

@@ -14,8 +14,8 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.data.update(cells=(32, 32), steps=40, eval_steps=100, train=512, val=32, test=64)
     spec = dict(name="resnet", width=48, blocks=2, dilations=(1, 2, 4, 1), zero_mean=True)
     cfg.operator = ConfigDict(spec)
-    cfg.fit.operator.update(steps=5000, batch=8, lr=2e-3, warmup=200, steps_per_call=10)
-    cfg.fit.operator.update(val_every=1000, unroll=(1, 2), phase_fractions=(0.7, 0.3))
+    cfg.fit.operator.update(steps=3500, batch=8, lr=2e-3, warmup=200, steps_per_call=10)
+    cfg.fit.operator.update(val_every=700, unroll=(1, 2), phase_fractions=(0.7, 0.3))
     # The data come from this solver on the same points, so its error would be zero.
     forecasters = ("persistence", "mean", "operator")
     cfg.eval.update(forecasters=forecasters, batch=16, horizons=(1.0, 5.0, 10.0))

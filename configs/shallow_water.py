@@ -13,8 +13,8 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.pde = ConfigDict(dict(name="shallow_water"))
     cfg.data.update(cells=(128, 128), steps=100, train=64, val=8, test=32)
     cfg.operator = ConfigDict(dict(name="resnet", width=48, blocks=2, dilations=(1, 2, 1), patch=2))
-    cfg.fit.operator.update(steps=5000, batch=8, lr=2e-3, warmup=200, steps_per_call=10)
-    cfg.fit.operator.update(val_every=1000, unroll=(1, 2), phase_fractions=(0.7, 0.3))
+    cfg.fit.operator.update(steps=3500, batch=8, lr=2e-3, warmup=200, steps_per_call=10)
+    cfg.fit.operator.update(val_every=700, unroll=(1, 2), phase_fractions=(0.7, 0.3))
     # The water is at rest at first: without a floor its momentum would dominate the loss.
     cfg.fit.operator.loss_floor = 0.1
     cfg.eval.update(protocol="p10", batch=8, horizons=(0.2, 0.5, 0.9))
