@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import ups_jax as ups
+from runs import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_public_names_are_complete_sorted_and_load():
     names = dir(ups)
     assert names == sorted(names) and set(ups.__all__) | {"__doc__"} == set(names)
     assert all(getattr(ups, name) is not None for name in names)
-    assert ups.__version__.count(".") == 2
+    assert f"version: {ups.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_a_report_is_a_table_of_pandas(report, monkeypatch):
