@@ -18,6 +18,7 @@ from ups_jax.evaluate.batches import (
     join_batches,
     p1_forecast,
 )
+from ups_jax.evaluate.equations import by_equation
 from ups_jax.evaluate.report import Report, example_indices
 from ups_jax.evaluate.statistics import Table, physics_statistics, point_statistics, table_of
 from ups_jax.evaluate.timing import milliseconds
@@ -103,6 +104,7 @@ def evaluate(
     else:
         chosen, labels = np.asarray(examples, int), [f"sample {i}" for i in examples]
     scalars = summarize.scalars_of(stats, data, starts, metrics, horizons)
+    each, curves = by_equation(stats, data, emulator.pde, metrics)
     steps = data.u.shape[1] - 1
     for name, own in settings.items():
         cost = {"samples": len(data), "calls": calls_per_step(emulator, name, **own) * steps}
@@ -113,19 +115,20 @@ def evaluate(
     # Reports of further forecasters, on fewer samples, are merged into this one.
     trained = {m: f.stages for m, f in FORECASTERS.items() if set(f.stages) <= set(params)}
     return Report(
-        scalars=scalars | summarize.selected_scalars(scalars, selected, protocol),
+        scalars=scalars | each | summarize.selected_scalars(scalars, selected, protocol),
         forecasters=tuple(forecasters),
         parameters={m: num_params([params[s] for s in stages]) for m, stages in trained.items()},
         protocols=tuple(starts),
         horizons=tuple(horizons),
         times=np.arange(data.u.shape[1]) * data.dt,
         metrics=metrics,
-        curves=summarize.curves_of(stats, starts),
+        curves=summarize.curves_of(stats, starts) | curves,
         predictions=predictions,
         examples=_examples(run, data, chosen, mesh=mesh),
         labels=labels,
         chosen=chosen,
         knows_equation=emulator.base is not None,
+        held_out=emulator.pde.held_out,
     )
 
 

@@ -40,7 +40,8 @@ class Report:
     "<mode>/law/<law>" (3, t + 1), the 10th, 50th and 90th percentile of a law's drift;
     `examples` "truth" (m, t + 1, *s, c) and "<mode>" (m, t, *s, c) of the samples `chosen`;
     `predictions` every P1 forecast (n, t, *s, c), if kept. `knows_equation`: the networks correct a
-    base step that is derived from the equation. Reports of one split combine with `|`.
+    base step that is derived from the equation. `held_out`: equations of the test split that
+    training does not contain. Reports of one split combine with `|`.
     """
 
     scalars: dict[str, float]
@@ -57,6 +58,7 @@ class Report:
     chosen: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     num_seeds: int = 1
     knows_equation: bool = False
+    held_out: tuple[str, ...] = ()
 
     def __or__(self, other: Self) -> Self:
         """Return the union; where both have a value, the other's counts."""

@@ -9,6 +9,7 @@ import jax
 
 from ups_jax import config, tracking
 from ups_jax.emulator import num_params
+from ups_jax.evaluate.equations import equation_table
 from ups_jax.experiment import evaluations, verdict
 from ups_jax.experiment.context import RunContext
 from ups_jax.experiment.datasets import Splits
@@ -126,5 +127,8 @@ def _optional_tables(context: RunContext, evaluation: Evaluation) -> list[Table]
     if context.variants:
         columns = ["rank", "lr", "validation nRMSE", "best step"]
         tables.append(Table("Variants", columns, context.variants))
+    equations = equation_table(evaluation.report.scalars, evaluation.report.held_out)
+    if equations[1]:
+        tables.append(Table("Equation Summary", *equations))
     results = {"Ensemble Summary": evaluation.ensembles, "TTC Analysis": evaluation.search}
     return tables + [Table(name, r.columns, r.rows) for name, r in results.items() if r]

@@ -12,6 +12,7 @@ from ups_jax.emulator import Emulator
 from ups_jax.evaluate import Report, evaluate, merge_seeds, per_sample_nrmse, selected_scalars
 from ups_jax.evaluate.beam_search import SearchAnalysis, analyze_search
 from ups_jax.evaluate.ensembles import Ensembles, added_metrics, evaluate_ensembles
+from ups_jax.evaluate.equations import equation_table
 from ups_jax.experiment.context import RunContext
 from ups_jax.forecast import FORECASTERS, calls_per_step, is_deterministic
 from ups_jax.tables import format_table, select_columns
@@ -230,7 +231,11 @@ def evaluate_test(
 
 def format_evaluation(evaluation: Evaluation) -> str:
     """Return the evaluation as aligned text for a terminal."""
-    parts, ensembles, search = [evaluation.report.table()], evaluation.ensembles, evaluation.search
+    report, ensembles, search = evaluation.report, evaluation.ensembles, evaluation.search
+    parts, (names, rows) = [report.table()], equation_table(report.scalars, report.held_out)
+    if rows:
+        rows = [row for row in rows if row[names.index("forecaster")] == evaluation.selected]
+        parts += ["", f"{evaluation.selected}, by equation", format_table(names, rows)]
     if ensembles is not None:
         samples = int(ensembles.rows[0][ensembles.columns.index("samples")])
         wanted = ENSEMBLE_COLUMNS | added_metrics()

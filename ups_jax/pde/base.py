@@ -95,7 +95,8 @@ class PDE:
 
     A mixture has `parts`, whose names are those of equations; each sample is one part's, by
     `weights`, and `part_of` returns its number for parameters (..., p). Sample j of a part is a
-    function of the key and j. `test` is the PDE of the test split, if it is another.
+    function of the key and j. `test` is the PDE of the test split, if it is another, and
+    `held_out` names its parts whose coefficients training does not contain.
     """
 
     name: str
@@ -124,6 +125,7 @@ class PDE:
     weights: tuple[float, ...] = ()
     part_of: Callable[[Array], Array] | None = None
     test: "PDE | None" = None
+    held_out: tuple[str, ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

@@ -118,7 +118,15 @@ def make(
         )
     test = _mixture(test_equations, (1.0,) * len(test_equations), size) if test_equations else None
     spec = dict(equations=equations, test_equations=test_equations, weights=weights, **size)
-    return replace(_mixture(equations, weights, size), test=test, spec=spec)
+    held_out = tuple(name for name in test_equations if not _contains(equations, name))
+    return replace(_mixture(equations, weights, size), test=test, held_out=held_out, spec=spec)
+
+
+def _contains(equations: Sequence[str], name: str) -> bool:
+    """Return True if one of the equations has settings on both sides of each of another's."""
+    rows = EQUATIONS[name].settings
+    ranges = [(EQUATIONS[n].settings.min(0), EQUATIONS[n].settings.max(0)) for n in equations]
+    return any(bool(((low <= rows) & (rows <= high)).all()) for low, high in ranges)
 
 
 def _mixture(names: Sequence[str], weights: tuple[float, ...], size: dict) -> PDE:

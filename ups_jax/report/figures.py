@@ -7,6 +7,7 @@ from ups_jax.report.champion import champion
 from ups_jax.report.curves import conserved, error_over_time, spectra
 from ups_jax.report.data import ReportData, ReportFigure
 from ups_jax.report.ensembles import fan, rank_histogram, reliability, spread_error
+from ups_jax.report.equations import equation_errors
 from ups_jax.report.fields import example_forecasts
 from ups_jax.report.gates import gates
 from ups_jax.report.search import search_analysis
@@ -18,6 +19,7 @@ FIGURES: dict[str, DrawFn] = {
     "gates": gates,
     "champion": champion,
     "error_over_time": error_over_time,
+    "equation_errors": equation_errors,
     "example_forecasts": example_forecasts,
     "example_animations": example_animations,
     "spectra": spectra,

@@ -1,0 +1,78 @@
+"""Evaluation of each equation of a mixture, and the use that a network makes of coefficients."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import ups_jax as ups
+from ups_jax.emulator import fit_statistics
+from ups_jax.evaluate.equations import equation_table
+from ups_jax.pde import PDES
+from ups_jax.report.data import ReportData
+from ups_jax.report.equations import equation_errors
+
+EQUATIONS = ("adv_diff", "fisher")
+SIZE = dict(points=32, cells=32)
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """An emulator of a mixture with one held-out equation, its test split and its report."""
+    pde = PDES["mixture"](equations=EQUATIONS, test_equations=(*EQUATIONS, "burgers"), **SIZE)
+    emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], width=4, blocks=1, dilations=(1,))
+    test = ups.simulate(pde.test, jax.random.key(7), n=7, steps=4, cache=False)
+    params = ups.init(emulator, jax.random.key(0), fit_statistics(emulator, test))
+    forecasters = ("persistence", "operator")
+    return emulator, params, test, ups.evaluate(emulator, params, test, forecasters=forecasters)
+
+
+def test_a_row_is_the_evaluation_of_the_samples_of_its_equation(untrained):
+    emulator, params, test, report = untrained
+    own = test.take(np.arange(1, 7, 3))
+    alone = ups.evaluate(emulator, params, own, forecasters=("persistence", "operator"))
+    for mode in ("persistence", "operator"):
+        for metric in ("nrmse", "nrmse_gmean100", "correlation_time"):
+            got = report.scalars[f"eval/{mode}/equations/fisher/{metric}"]
+            assert got == pytest.approx(alone.scalars[f"eval/{mode}/{metric}"], rel=1e-5)
+        curve = report.curves[f"{mode}/equations/fisher"]
+        np.testing.assert_allclose(curve, report.curves[f"{mode}/nrmse"][1::3].mean(0), rtol=1e-6)
+
+
+def test_the_table_has_every_equation_then_average_and_worst(untrained):
+    report = untrained[-1]
+    assert report.held_out == ("burgers",)
+    columns, rows = equation_table(report.scalars, report.held_out)
+    assert columns == ["equation", "data", "forecaster", "nRMSE", "GMean100", "corr. time"]
+    names = [*EQUATIONS, "burgers", "average", "worst"]
+    assert [row[0] for row in rows] == [name for name in names for _ in range(2)]
+    assert [row[1] for row in rows[::2]] == ["trained", "trained", "held out", "", ""]
+    nrmse = [row[3] for row in rows[1::2]]
+    assert nrmse[3] == pytest.approx(np.prod(nrmse[:3]) ** (1 / 3))
+    assert nrmse[4] == max(nrmse[:3])
+    assert [row[5] for row in rows[1::2]][4] == min(row[5] for row in rows[1:6:2])
+
+
+def test_one_equation_has_no_table():
+    pde = PDES["semilinear"](gamma2=1.0, **SIZE)
+    emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], width=4, blocks=1, dilations=(1,))
+    data = ups.simulate(pde, jax.random.key(0), n=2, steps=2, cache=False)
+    params = ups.init(emulator, jax.random.key(0))
+    report = ups.evaluate(emulator, params, data, forecasters=("persistence",))
+    assert equation_table(report.scalars, report.held_out)[1] == []
+    assert equation_errors(ReportData(report)) is None
+
+
+def test_the_heat_map_shows_every_equation(untrained):
+    report = untrained[-1]
+    drawn = equation_errors(ReportData(report))
+    assert drawn is not None and isinstance(drawn.figure, Figure)
+    axes = drawn.figure.axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == [*EQUATIONS, "burgers (held out)"]
+    shown = np.asarray(axes.collections[0].get_array()).reshape(3, 4)
+    np.testing.assert_allclose(shown[2], report.curves["operator/equations/burgers"], rtol=1e-6)
+    infinite = {key: np.full_like(x, np.inf) for key, x in report.curves.items()}
+    assert equation_errors(ReportData(replace(report, curves=infinite))) is not None
