@@ -76,3 +76,40 @@ def test_the_heat_map_shows_every_equation(untrained):
     np.testing.assert_allclose(shown[2], report.curves["operator/equations/burgers"], rtol=1e-6)
     infinite = {key: np.full_like(x, np.inf) for key, x in report.curves.items()}
     assert equation_errors(ReportData(replace(report, curves=infinite))) is not None
+
+
+@pytest.fixture(scope="module")
+def transport():
+    """Trajectories of three linear equations from the same initial fields."""
+    pde = PDES["mixture"](equations=("adv", "diff", "disp"), **SIZE)
+    return ups.simulate_splits(pde, train=24, val=6, test=12, steps=4)
+
+
+def trained_error(splits, *, blind):
+    """Test nRMSE of a short training, with the coefficients and with those of other samples."""
+    pde = PDES["mixture"](equations=("adv", "diff", "disp"), blind=blind, **SIZE)
+    emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], width=12, blocks=1, dilations=(1, 2))
+    recipe = ups.Recipe(
+        steps=200, batch=8, warmup=20, steps_per_call=50, val_every=200,
+        unroll=(1,), phase_fractions=(1.0,), augment=False,
+    )  # fmt: skip
+    params = ups.train(emulator, splits.train, splits.val, recipe, key=jax.random.key(0))
+    shuffled = replace(splits.test, cond=np.roll(np.asarray(splits.test.cond), 1, 0))
+    names = ("persistence", "mean", "operator")
+    reports = [
+        ups.evaluate(emulator, params, d, forecasters=names) for d in (splits.test, shuffled)
+    ]
+    return [report.scalars for report in reports]
+
+
+def test_shuffled_coefficients_raise_the_error(transport):
+    right, wrong = trained_error(transport, blind=False)
+    assert wrong["eval/operator/nrmse"] > 3 * right["eval/operator/nrmse"]
+    for name in ("adv", "disp"):
+        errors = [right[f"eval/{m}/equations/{name}/nrmse"] for m in ("persistence", "operator")]
+        assert errors[1] < 0.5 * errors[0]
+
+
+def test_a_blind_network_has_no_use_for_coefficients(transport):
+    right, wrong = trained_error(transport, blind=True)
+    assert wrong["eval/operator/nrmse"] == pytest.approx(right["eval/operator/nrmse"], rel=1e-6)

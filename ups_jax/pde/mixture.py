@@ -99,6 +99,7 @@ def make(
     equations: Sequence[str] = TEN,
     test_equations: Sequence[str] = (),
     weights: Sequence[float] = (),
+    blind: bool = False,
     points: int | Sequence[int] = 160,
     cells: int | Sequence[int] = 160,
 ) -> PDE:
@@ -106,7 +107,8 @@ def make(
 
     `equations` are names of EQUATIONS. Sample i is of one of them, in proportion to `weights`,
     equal by default. `test_equations` are those of the test split if they are others, such as
-    equations that training must not see; they have equal weights. Raises ValueError on an unknown
+    equations that training must not see; they have equal weights. If `blind`, networks receive
+    zeros for the coefficients, which a base step still has. Raises ValueError on an unknown
     name, weights that are not positive or of another number, and a solver without decay.
     """
     size = dict(points=points, cells=cells)
@@ -118,8 +120,15 @@ def make(
         )
     test = _mixture(test_equations, (1.0,) * len(test_equations), size) if test_equations else None
     spec = dict(equations=equations, test_equations=test_equations, weights=weights, **size)
+    inputs = jnp.zeros_like if blind else features
     held_out = tuple(name for name in test_equations if not _contains(equations, name))
-    return replace(_mixture(equations, weights, size), test=test, held_out=held_out, spec=spec)
+    return replace(
+        _mixture(equations, weights, size),
+        test=test,
+        held_out=held_out,
+        features=inputs,
+        spec=spec | {"blind": blind},
+    )
 
 
 def _contains(equations: Sequence[str], name: str) -> bool:
