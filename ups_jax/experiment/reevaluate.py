@@ -229,6 +229,11 @@ def _config_changes(options: EvaluateOptions, cfg: Any, pde: PDE) -> dict[str, A
             changed["select"] = cfg.eval.select if cfg.eval.select in names else names[-1]
     if options.data:
         changed["data"] = str(options.data)
+    if options.points and not pde.has("step"):
+        raise ValueError(
+            f"--points is {options.points}, but pde {pde.name!r} has no solver to make data "
+            "on other points; give a file with --data"
+        )
     if options.points and (options.points,) * pde.ndim != pde.points:
         if any(cells % options.points for cells in pde.cells):
             raise ValueError(f"--points is {options.points}; it must divide data.cells {pde.cells}")
