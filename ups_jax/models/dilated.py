@@ -5,15 +5,14 @@ from functools import partial
 
 from flax import nnx
 
-from ups_jax.models.functional import Network, functional
+from ups_jax.models.functional import Network
 from ups_jax.models.layers import (
     HEAD_SCALE,
     NOISE_SCALE,
     Conv,
     LayerNorm,
-    Modulation,
-    axes_boundary,
 )
+from ups_jax.models.sizes import Sizes, operator
 from ups_jax.types import Array
 
 
@@ -24,29 +23,25 @@ class DilatedResNet(nnx.Module):
         self,
         rngs: nnx.Rngs,
         *,
-        boundary: tuple[str, ...],
-        channels: int,
-        inputs: int,
-        params: int,
+        sizes: Sizes,
         width: int,
         blocks: int,
         dilations: Sequence[int],
-        noise: int,
     ):
         """Create residual blocks with one norm and 3-wide convolution a dilation."""
-        layer = partial(Conv, boundary=boundary, rngs=rngs)
-        self.lift = layer(inputs, width, size=1)
-        self.modulations = nnx.List(
-            [Modulation(params, width, rngs=rngs) for _ in range(blocks if params else 0)]
-        )
+        layer = partial(Conv, boundary=sizes.boundary, rngs=rngs)
+        self.lift = layer(sizes.inputs, width, size=1)
+        self.modulations = sizes.modulations(blocks, width, rngs)
         self.blocks = nnx.List(
             [nnx.List([layer(width, width, dilation=d) for d in dilations]) for _ in range(blocks)]
         )
-        norms = [[LayerNorm(width, ndim=len(boundary)) for _ in dilations] for _ in range(blocks)]
+        norms = [
+            [LayerNorm(width, ndim=len(sizes.boundary)) for _ in dilations] for _ in range(blocks)
+        ]
         self.norms = nnx.List([nnx.List(norm) for norm in norms])
-        self.head = layer(width, channels, size=1, scale=HEAD_SCALE)
-        if noise:
-            self.noise = layer(noise, width, size=5, scale=NOISE_SCALE)
+        self.head = layer(width, sizes.channels, size=1, scale=HEAD_SCALE)
+        if sizes.noise:
+            self.noise = layer(sizes.noise, width, size=5, scale=NOISE_SCALE)
 
     def __call__(self, u: Array, cond: Array, z: Array | None = None) -> Array:
         """(..., *s, inputs), (..., p), (..., *s, noise) -> (..., *s, c)."""
@@ -83,16 +78,15 @@ def dilated(
             f"width {width}, blocks {blocks}, dilations {tuple(dilations)}; expected one dilation "
             "or more, all values at least 1"
         )
-
-    build = partial(
+    return operator(
         DilatedResNet,
-        boundary=axes_boundary(boundary, ndim),
+        ndim=ndim,
         channels=channels,
-        inputs=inputs or channels,
         params=params,
+        inputs=inputs,
+        noise=noise,
+        boundary=boundary,
         width=width,
         blocks=blocks,
         dilations=tuple(dilations),
-        noise=noise,
     )
-    return functional(build, takes=frozenset({"noise"} if noise else ()))

@@ -8,17 +8,16 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ups_jax.arrays import spatial_axes
-from ups_jax.models.functional import Network, functional
+from ups_jax.models.functional import Network
 from ups_jax.models.layers import (
     HEAD_SCALE,
     MLP,
     NOISE_SCALE,
     Conv,
     LayerNorm,
-    Modulation,
-    axes_boundary,
     pad,
 )
+from ups_jax.models.sizes import Sizes, operator
 from ups_jax.types import Array
 
 
@@ -92,39 +91,35 @@ class FNO(nnx.Module):
         self,
         rngs: nnx.Rngs,
         *,
-        boundary: tuple[str, ...],
-        channels: int,
-        inputs: int,
-        params: int,
+        sizes: Sizes,
         width: int,
         modes: int,
         layers: int,
         factorized: bool,
         norm: bool,
         projection_channel_ratio: int,
-        noise: int,
     ):
         """Create `layers` layers of `width` channels and the lowest `modes` wavenumbers."""
-        pointwise = partial(Conv, boundary=boundary, size=1, rngs=rngs)
-        self.lift = pointwise(inputs, width)
-        self.modulations = nnx.List(
-            [Modulation(params, width, rngs=rngs) for _ in range(layers if params else 0)]
-        )
-        spectral = partial(FactorizedConv if factorized else SpectralConv, boundary=boundary)
-        sizes = (width,) if factorized else (width, width)
-        self.spectral = nnx.List([spectral(*sizes, modes=modes, rngs=rngs) for _ in range(layers)])
+        pointwise = partial(Conv, boundary=sizes.boundary, size=1, rngs=rngs)
+        self.lift = pointwise(sizes.inputs, width)
+        self.modulations = sizes.modulations(layers, width, rngs)
+        spectral = partial(FactorizedConv if factorized else SpectralConv, boundary=sizes.boundary)
+        widths = (width,) if factorized else (width, width)
+        self.spectral = nnx.List([spectral(*widths, modes=modes, rngs=rngs) for _ in range(layers)])
         if factorized:
             self.mlps = nnx.List([MLP(width, ratio=2, conv=pointwise) for _ in range(layers)])
         else:
             self.local = nnx.List([pointwise(width, width) for _ in range(layers)])
         self.norms = nnx.List(
-            [LayerNorm(width, ndim=len(boundary)) for _ in range(layers if norm else 0)]
+            [LayerNorm(width, ndim=len(sizes.boundary)) for _ in range(layers if norm else 0)]
         )
         if projection_channel_ratio:
             self.widen = pointwise(width, projection_channel_ratio * width)
-        self.head = pointwise((projection_channel_ratio or 1) * width, channels, scale=HEAD_SCALE)
-        if noise:
-            self.noise = pointwise(noise, width, size=5, scale=NOISE_SCALE)
+        self.head = pointwise(
+            (projection_channel_ratio or 1) * width, sizes.channels, scale=HEAD_SCALE
+        )
+        if sizes.noise:
+            self.noise = pointwise(sizes.noise, width, size=5, scale=NOISE_SCALE)
         self.layers, self.factorized = layers, factorized
         self.projection = bool(projection_channel_ratio)
 
@@ -171,19 +166,19 @@ def fno(
             f"width {width}, modes {modes}, layers {layers}, projection_channel_ratio "
             f"{projection_channel_ratio}; expected all at least 1, the ratio at least 0"
         )
-
-    build = partial(
+    return operator(
         FNO,
-        boundary=axes_boundary(boundary, ndim),
+        ndim=ndim,
         channels=channels,
-        inputs=inputs or channels,
         params=params,
+        inputs=inputs,
+        noise=noise,
+        boundary=boundary,
+        any_grid=True,
         width=width,
         modes=modes,
         layers=layers,
         factorized=factorized,
         norm=norm,
         projection_channel_ratio=projection_channel_ratio,
-        noise=noise,
     )
-    return functional(build, takes=frozenset({"noise"} if noise else ()), any_grid=True)

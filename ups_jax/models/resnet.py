@@ -5,15 +5,14 @@ from functools import partial
 
 from flax import nnx
 
-from ups_jax.models.functional import Network, functional
+from ups_jax.models.functional import Network
 from ups_jax.models.layers import (
     HEAD_SCALE,
     MATMULS,
     NOISE_SCALE,
     Conv,
-    Modulation,
-    axes_boundary,
 )
+from ups_jax.models.sizes import Sizes, operator
 from ups_jax.registry import lookup
 from ups_jax.types import Array
 
@@ -25,33 +24,27 @@ class ResNet(nnx.Module):
         self,
         rngs: nnx.Rngs,
         *,
-        boundary: tuple[str, ...],
-        channels: int,
-        inputs: int,
-        params: int,
+        sizes: Sizes,
         width: int,
         blocks: int,
         dilations: Sequence[int],
         patch: int,
         matmul: str,
-        noise: int,
     ):
         """Create residual blocks with one 3-wide convolution a dilation; 5-wide lift and head."""
-        wide = partial(Conv, boundary=boundary, size=5, rngs=rngs)
-        self.lift = wide(inputs, width, fold=patch)
-        self.modulations = nnx.List(
-            [Modulation(params, width, rngs=rngs) for _ in range(blocks if params else 0)]
-        )
+        wide = partial(Conv, boundary=sizes.boundary, size=5, rngs=rngs)
+        self.lift = wide(sizes.inputs, width, fold=patch)
+        self.modulations = sizes.modulations(blocks, width, rngs)
         # He scaling; the last layer of a block is damped, so that the blocks' variances sum to 1.
         scales = [2**0.5] * (len(dilations) - 1) + [blocks**-0.5]
         layers = list(zip(dilations, scales, strict=True))
-        conv = partial(Conv, width, width, boundary=boundary, matmul=matmul, rngs=rngs)
+        conv = partial(Conv, width, width, boundary=sizes.boundary, matmul=matmul, rngs=rngs)
         self.blocks = nnx.List(
             [nnx.List([conv(dilation=d, scale=s) for d, s in layers]) for _ in range(blocks)]
         )
-        self.head = wide(width, channels, unfold=patch, scale=HEAD_SCALE)
-        if noise:
-            self.noise = wide(noise, width, fold=patch, scale=NOISE_SCALE)
+        self.head = wide(width, sizes.channels, unfold=patch, scale=HEAD_SCALE)
+        if sizes.noise:
+            self.noise = wide(sizes.noise, width, fold=patch, scale=NOISE_SCALE)
 
     def __call__(self, u: Array, cond: Array, z: Array | None = None) -> Array:
         """(..., *s, inputs), (..., p), (..., *s, noise) -> (..., *s, c)."""
@@ -94,18 +87,17 @@ def resnet(
             f"width {width}, blocks {blocks}, dilations {tuple(dilations)}, "
             f"patch {patch}; expected one dilation or more, all values at least 1"
         )
-
-    build = partial(
+    return operator(
         ResNet,
-        boundary=axes_boundary(boundary, ndim),
+        ndim=ndim,
         channels=channels,
-        inputs=inputs or channels,
         params=params,
+        inputs=inputs,
+        noise=noise,
+        boundary=boundary,
         width=width,
         blocks=blocks,
         dilations=tuple(dilations),
         patch=patch,
         matmul=matmul,
-        noise=noise,
     )
-    return functional(build, takes=frozenset({"noise"} if noise else ()))

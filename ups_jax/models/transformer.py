@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from ups_jax.arrays import spatial_axes
-from ups_jax.models.functional import Network, functional
+from ups_jax.models.functional import Network
 from ups_jax.models.layers import (
     HEAD_SCALE,
     MATMULS,
@@ -17,9 +17,8 @@ from ups_jax.models.layers import (
     NOISE_SCALE,
     Conv,
     LayerNorm,
-    Modulation,
-    axes_boundary,
 )
+from ups_jax.models.sizes import Sizes, operator
 from ups_jax.registry import lookup
 from ups_jax.types import Array
 
@@ -69,38 +68,32 @@ class Transformer(nnx.Module):
         self,
         rngs: nnx.Rngs,
         *,
-        boundary: tuple[str, ...],
-        channels: int,
-        inputs: int,
-        params: int,
+        sizes: Sizes,
         width: int,
         layers: int,
         heads: int,
         mlp_ratio: int,
         patch: int,
         matmul: str,
-        noise: int,
     ):
         """Create layers of attention along each axis and an MLP; 5-wide lift and head."""
-        wide = partial(Conv, boundary=boundary, size=5, rngs=rngs)
-        conv = partial(Conv, boundary=boundary, size=1, matmul=matmul, rngs=rngs)
-        axes = list(zip(spatial_axes(len(boundary)), boundary, strict=True))
+        wide = partial(Conv, boundary=sizes.boundary, size=5, rngs=rngs)
+        conv = partial(Conv, boundary=sizes.boundary, size=1, matmul=matmul, rngs=rngs)
+        axes = list(zip(spatial_axes(len(sizes.boundary)), sizes.boundary, strict=True))
         # The last map of a branch is damped, so that the branches' variances sum to 1.
         scale = (layers * (len(axes) + 1)) ** -0.5
         attention = partial(AxialAttention, width, heads=heads, conv=conv, scale=scale)
-        self.lift = wide(inputs, width, fold=patch)
+        self.lift = wide(sizes.inputs, width, fold=patch)
         branches = []
         for _ in range(layers):
             branches += [attention(axis=axis, boundary=name) for axis, name in axes]
             branches.append(MLP(width, ratio=mlp_ratio, conv=conv, scale=scale))
         self.branches = nnx.List(branches)
         self.norms = nnx.List([LayerNorm(width, ndim=0) for _ in [*branches, None]])
-        self.modulations = nnx.List(
-            [Modulation(params, width, rngs=rngs) for _ in branches if params]
-        )
-        self.head = wide(width, channels, unfold=patch, scale=HEAD_SCALE)
-        if noise:
-            self.noise = wide(noise, width, fold=patch, scale=NOISE_SCALE)
+        self.modulations = sizes.modulations(len(branches), width, rngs)
+        self.head = wide(width, sizes.channels, unfold=patch, scale=HEAD_SCALE)
+        if sizes.noise:
+            self.noise = wide(sizes.noise, width, fold=patch, scale=NOISE_SCALE)
 
     def __call__(self, u: Array, cond: Array, z: Array | None = None) -> Array:
         """(..., *s, inputs), (..., p), (..., *s, noise) -> (..., *s, c)."""
@@ -141,19 +134,18 @@ def transformer(
             f"width {width}, layers {layers}, heads {heads}, mlp_ratio {mlp_ratio}, patch {patch}; "
             "expected all at least 1, and width a multiple of twice heads"
         )
-
-    build = partial(
+    return operator(
         Transformer,
-        boundary=axes_boundary(boundary, ndim),
+        ndim=ndim,
         channels=channels,
-        inputs=inputs or channels,
         params=params,
+        inputs=inputs,
+        noise=noise,
+        boundary=boundary,
         width=width,
         layers=layers,
         heads=heads,
         mlp_ratio=mlp_ratio,
         patch=patch,
         matmul=matmul,
-        noise=noise,
     )
-    return functional(build, takes=frozenset({"noise"} if noise else ()))

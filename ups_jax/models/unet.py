@@ -7,16 +7,16 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ups_jax.arrays import spatial_axes
-from ups_jax.models.functional import Network, functional
+from ups_jax.models.functional import Network
 from ups_jax.models.layers import (
     HEAD_SCALE,
     MATMULS,
     NOISE_SCALE,
     Conv,
     Modulation,
-    axes_boundary,
     pad,
 )
+from ups_jax.models.sizes import Sizes, operator
 from ups_jax.registry import lookup
 from ups_jax.types import Array
 
@@ -72,36 +72,32 @@ class UNet(nnx.Module):
         self,
         rngs: nnx.Rngs,
         *,
-        boundary: tuple[str, ...],
-        channels: int,
-        inputs: int,
-        params: int,
+        sizes: Sizes,
         width: int,
         channel_mult: Sequence[int],
         blocks: int,
         patch: int,
         matmul: str,
-        noise: int,
     ):
         """Create `blocks` residual blocks on every grid, downwards and upwards; 5-wide ends."""
-        self.boundary, self.factor = boundary, patch * 2 ** (len(channel_mult) - 1)
+        self.boundary, self.factor = sizes.boundary, patch * 2 ** (len(channel_mult) - 1)
         self.patch = patch
-        wide = partial(Conv, boundary=boundary, size=5, rngs=rngs)
-        conv = partial(Conv, boundary=boundary, matmul=matmul, rngs=rngs)
+        wide = partial(Conv, boundary=sizes.boundary, size=5, rngs=rngs)
+        conv = partial(Conv, boundary=sizes.boundary, matmul=matmul, rngs=rngs)
         depth = blocks * (2 * len(channel_mult) - 1)
-        block = partial(ResBlock, params=params, conv=conv, depth=depth, rngs=rngs)
+        block = partial(ResBlock, params=sizes.params, conv=conv, depth=depth, rngs=rngs)
         widths = [width * mult for mult in channel_mult]
 
         def stack(c_in: int, c_out: int) -> nnx.List:
             return nnx.List([block(c_in if i == 0 else c_out, c_out) for i in range(blocks)])
 
-        self.lift = wide(inputs, widths[0], fold=patch)
+        self.lift = wide(sizes.inputs, widths[0], fold=patch)
         pairs = list(zip(widths, widths[1:], strict=False))
         self.down = nnx.List([stack(widths[0], widths[0]), *[stack(a, b) for a, b in pairs]])
         self.up = nnx.List([stack(a + b, a) for a, b in reversed(pairs)])
-        self.head = wide(widths[0], channels, unfold=patch, scale=HEAD_SCALE)
-        if noise:
-            self.noise = wide(noise, widths[0], fold=patch, scale=NOISE_SCALE)
+        self.head = wide(widths[0], sizes.channels, unfold=patch, scale=HEAD_SCALE)
+        if sizes.noise:
+            self.noise = wide(sizes.noise, widths[0], fold=patch, scale=NOISE_SCALE)
 
     def __call__(self, u: Array, cond: Array, z: Array | None = None) -> Array:
         """(..., *s, inputs), (..., p), (..., *s, noise) -> (..., *s, c). Raises ValueError."""
@@ -154,18 +150,17 @@ def unet(
             f"width {width}, channel_mult {tuple(channel_mult)}, blocks {blocks}, patch {patch}; "
             "expected one multiplier or more, all values at least 1"
         )
-
-    build = partial(
+    return operator(
         UNet,
-        boundary=axes_boundary(boundary, ndim),
+        ndim=ndim,
         channels=channels,
-        inputs=inputs or channels,
         params=params,
+        inputs=inputs,
+        noise=noise,
+        boundary=boundary,
         width=width,
         channel_mult=tuple(channel_mult),
         blocks=blocks,
         patch=patch,
         matmul=matmul,
-        noise=noise,
     )
-    return functional(build, takes=frozenset({"noise"} if noise else ()))

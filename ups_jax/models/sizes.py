@@ -1,0 +1,47 @@
+"""What the emulator asks of an operator network: its inputs, outputs and boundaries."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from flax import nnx
+
+from ups_jax.models.functional import Network, functional
+from ups_jax.models.layers import Modulation, axes_boundary
+
+
+class Sizes(NamedTuple):
+    """Input, output, parameter and noise channels, and the boundary condition of each axis."""
+
+    inputs: int
+    channels: int
+    params: int
+    noise: int
+    boundary: tuple[str, ...]
+
+    def modulations(self, count: int, width: int, rngs: nnx.Rngs) -> nnx.List:
+        """Return `count` layers that scale and shift channels, none without parameters."""
+        number = count if self.params else 0
+        return nnx.List([Modulation(self.params, width, rngs=rngs) for _ in range(number)])
+
+
+def operator(
+    module: Callable[..., nnx.Module],
+    *,
+    ndim: int,
+    channels: int,
+    params: int,
+    inputs: int | None,
+    noise: int,
+    boundary: Sequence[str] | None,
+    any_grid: bool = False,
+    **arguments: Any,
+) -> Network:
+    """Return the functions of `module(rngs, sizes=..., **arguments)`, with a layer for noise.
+
+    Inputs are the output channels for None, boundaries periodic for None. `any_grid` is that of
+    `Network`. Raises ValueError on an unknown boundary.
+    """
+    sizes = Sizes(inputs or channels, channels, params, noise, axes_boundary(boundary, ndim))
+    build = partial(module, sizes=sizes, **arguments)
+    return functional(build, takes=frozenset({"noise"} if noise else ()), any_grid=any_grid)
