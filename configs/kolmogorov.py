@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from ups_jax.config import base
+from ups_jax.config import base, planes
 
 VARIANTS = ("default", "gpu", "smoke")
 
@@ -12,10 +12,6 @@ def get_config(variant: str = "default") -> base.Config:
     cfg = base.get_config()
     cfg.pde = ConfigDict(dict(name="kolmogorov"))
     cfg.data.update(cells=(64, 64), steps=40, eval_steps=100, train=256, val=16, test=32)
-    spec = dict(name="resnet", width=48, blocks=2, dilations=(1, 2, 4, 1), patch=2, zero_mean=True)
-    cfg.operator = ConfigDict(spec)
-    cfg.fit.operator.update(steps=2000, batch=8, lr=2e-3, warmup=200, steps_per_call=10)
-    cfg.fit.operator.update(val_every=400, unroll=(1, 2), phase_fractions=(0.7, 0.3))
     cfg.stages = ("operator", "ensemble", "control")
     # Error growth decides the skill of a chaotic forecast: train members and control on rollouts.
     for stage in ("ensemble", "control"):
@@ -27,19 +23,17 @@ def get_config(variant: str = "default") -> base.Config:
     # The data come from this solver on the same points, so its error would be zero.
     cfg.eval.update(forecasters=("persistence", "mean", "operator", *cfg.stages[1:]), batch=8)
     cfg.eval.horizons = (1.0, 5.0, 10.0)
+    planes.set_recipe(cfg, variant, dilations=(1, 2, 4, 1), steps=2000)
+    cfg.operator.zero_mean = True
     if variant == "gpu":
         cfg.data.update(train=1024, val=64, test=128)
-        cfg.operator.update(width=96, blocks=3)
+        cfg.operator.blocks = 3
         cfg.fit.ensemble.update(batch=32, steps=4000, val_every=4000)
         cfg.fit.control.batch = 32
-        cfg.fit.operator.update(steps=20000, batch=32, steps_per_call=50, val_every=4000)
-        cfg.eval.batch = 32
     if variant == "smoke":
         cfg.pde.update(points=(16, 16), nu=0.05, mode=2)
-        cfg.data.update(cells=(16, 16), steps=20, eval_steps=20, train=16, val=4, test=4)
+        cfg.data.update(cells=(16, 16), eval_steps=20)
         cfg.fit.ensemble.update(steps=20, warmup=5, steps_per_call=10, val_every=20)
         cfg.fit.control.update(warmup=5, steps_per_call=10, val_every=20)
-        cfg.operator.update(width=8, blocks=1, dilations=(1,), patch=2)
-        cfg.fit.operator.update(steps=40, warmup=5, steps_per_call=20, val_every=20)
-        cfg.eval.update(batch=4, num_figures=1, horizons=(1.0, 2.0))
+        cfg.eval.horizons = (1.0, 2.0)
     return cfg

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from ups_jax.config import base
+from ups_jax.config import base, planes
 
 VARIANTS = ("default", "gpu", "smoke")
 
@@ -16,21 +16,15 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.pde = ConfigDict(dict(name="reaction_diffusion", points=(64, 64)))
     cfg.data.update(cells=(128, 128), steps=100, train=128, val=16, test=64)
     cfg.data.update(test_seed=0, val_seed=100, train_seed=200)
-    cfg.operator = ConfigDict(dict(name="resnet", width=48, blocks=2, dilations=(1, 2, 1), patch=2))
-    cfg.fit.operator.update(steps=3500, batch=8, lr=2e-3, warmup=200, steps_per_call=10)
-    cfg.fit.operator.update(val_every=700, unroll=(1, 2), phase_fractions=(0.7, 0.3))
     # Ten given frames, as in PDEBench; fields are noise before.
     cfg.eval.update(protocol="p10", batch=8, horizons=(1.0, 2.0, 4.0))
+    planes.set_recipe(cfg, variant)
     if variant == "gpu":
         cfg.pde.points = (128, 128)
         cfg.data.update(train=800, val=50, test=100)
-        cfg.operator.update(width=96, patch=4)
-        cfg.fit.operator.update(steps=20000, batch=32, steps_per_call=50, val_every=4000)
-        cfg.eval.batch = 32
+        cfg.operator.patch = 4
     if variant == "smoke":
         cfg.pde.points = (16, 16)
-        cfg.data.update(cells=(32, 32), steps=20, train=16, val=4, test=4)
-        cfg.operator.update(width=8, blocks=1, dilations=(1,), patch=2)
-        cfg.fit.operator.update(steps=40, warmup=5, steps_per_call=20, val_every=20)
-        cfg.eval.update(batch=4, num_figures=1, context_frames=5, horizons=(0.25, 0.5))
+        cfg.data.cells = (32, 32)
+        cfg.eval.update(context_frames=5, horizons=(0.25, 0.5))
     return cfg

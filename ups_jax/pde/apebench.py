@@ -19,6 +19,7 @@ from ups_jax.pde.base import (
     GalileanFrame,
     Law,
     grid_shape,
+    no_params,
     random_translation,
     transport_laws,
 )
@@ -78,7 +79,7 @@ def make(
         params=(),
         initial=initial,
         warmup=spec.warmup,
-        sample_cond=lambda key: jnp.zeros((0,)),
+        sample_cond=no_params,
         step=step,
         residual=residual,
         sample_keys=published_sample_keys,

@@ -52,6 +52,11 @@ class Law(NamedTuple):
     tolerance: float | None = None
 
 
+def no_params(key: Key) -> Array:
+    """Return the parameters (0,) of a PDE without any."""
+    return jnp.zeros((0,))
+
+
 def sample_keys(key: Key, i: Array) -> tuple[Key, Key]:
     """Return the keys of sample i for its parameters and its initial condition."""
     k_cond, k_initial = jax.random.split(jax.random.fold_in(key, i))

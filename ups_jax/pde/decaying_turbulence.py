@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from math import pi
 
-import jax.numpy as jnp
-
-from ups_jax.pde.base import PDE, check_interval, grid_shape, random_translation
+from ups_jax.pde.base import PDE, check_interval, grid_shape, no_params, random_translation
 from ups_jax.pde.etdrk import random_field
 from ups_jax.pde.symmetries import isotropic, reflection
 from ups_jax.pde.vorticity import flow_laws, vorticity_solver
@@ -50,11 +48,8 @@ def make(
         dt=dt,
         params=(),
         initial=lambda key, cond, cells: random_field(key, cells, low=low, high=high, size=SIZE),
-        sample_cond=lambda key: jnp.zeros((0,)),
-        step=flow.step,
-        residual=flow.residual,
-        march=flow.march,
-        linear_symbol=flow.linear_symbol,
+        sample_cond=no_params,
+        **flow._asdict(),
         # A reflection changes the sign of a vorticity.
         symmetries=(random_translation(2), *isotropic(grid, [(-1,), (-1,)], transposed=(-1,))),
         reflection=reflection(-3, (-1,)),

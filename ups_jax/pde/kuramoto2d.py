@@ -11,6 +11,7 @@ from ups_jax.pde.base import (
     PDE,
     check_interval,
     grid_shape,
+    no_params,
     random_translation,
     transport_laws,
 )
@@ -49,11 +50,8 @@ def make(
         dt=dt,
         params=(),
         initial=initial,
-        sample_cond=lambda key: jnp.zeros((0,)),
-        step=surface.step,
-        residual=surface.residual,
-        march=surface.march,
-        linear_symbol=surface.linear_symbol,
+        sample_cond=no_params,
+        **surface._asdict(),
         warmup=round(50.0 / dt),  # from random waves to the attractor
         symmetries=(random_translation(2), *isotropic(grid, [(1,), (1,)])),
         reflection=reflection(-3, (1,)),

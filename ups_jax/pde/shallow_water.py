@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax.pde import finite_volume as fv
-from ups_jax.pde.base import MASS_TOLERANCE, PDE, Law, check_interval, grid_shape, spatial_mean
+from ups_jax.pde.base import (
+    MASS_TOLERANCE,
+    PDE,
+    Law,
+    check_interval,
+    grid_shape,
+    no_params,
+    spatial_mean,
+)
 from ups_jax.pde.symmetries import isotropic, reflection
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key, positive
@@ -60,7 +68,7 @@ def make(
         dt=dt,
         params=(),
         initial=partial(initial, radius=radius, heights=heights, length=length),
-        sample_cond=lambda key: jnp.zeros((0,)),
+        sample_cond=no_params,
         step=lambda w, cond: march(w, cond, ceil(dt * rate), **solver),
         residual=partial(residual, **solver),
         march=partial(march, **solver),
