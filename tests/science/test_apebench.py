@@ -271,3 +271,11 @@ def test_an_accelerator_solves_as_many_samples_as_fit():
     assert _samples_per_call(line, 50) == SHARD_SAMPLES
     # 51 frames of 160 x 160 numbers are 5.2 MB.
     assert [_samples_per_call(plane, n) for n in (50, 200, 10**6)] == [64, 16, 1]
+
+
+def test_data_of_another_scenario_of_the_same_sizes_are_refused():
+    kdv, ks = (PDES["apebench"](scenario=f"1d_diff_{name}", points=32) for name in ("kdv", "ks"))
+    data = ups.simulate(kdv, jax.random.key(0), n=1, steps=1, cache=False)
+    ups.data.check_task(data, kdv)
+    with pytest.raises(ValueError, match="equation 1d_diff_kdv, not 1d_diff_ks"):
+        ups.data.check_task(data, ks)

@@ -100,7 +100,7 @@ def differences(data: Trajectories, pde: PDE, *, points: bool = False) -> list[D
         Difference("extent", data.extent, pde.extent, {"length": data.extent}),
     ]
     if data.pde and pde.name != "data":
-        found.insert(0, Difference("equation", data.pde, pde.name, {}))
+        found.insert(0, Difference("equation", data.pde, pde.equation or pde.name, {}))
     if data.boundary:
         found.append(
             Difference("boundary", data.boundary, pde.boundary, {"boundary": data.boundary})
@@ -156,7 +156,7 @@ def check_task(data: Trajectories, pde: PDE) -> None:
 
 def parameter_differences(data: Trajectories, pde: PDE) -> list[Difference]:
     """List the parameters that the PDE does not draw: other values, or out of range."""
-    if not pde.has("sample_cond"):
+    if not pde.has("initial"):
         return []
     keys = jax.random.split(jax.random.key(0), PARAMETER_DRAWS)
     drawn = np.asarray(jax.vmap(pde.sample_cond)(keys), np.float64)

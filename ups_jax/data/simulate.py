@@ -85,8 +85,8 @@ def simulate(
     devices = [] if mesh is None else list(mesh.local_devices)
     _on_devices(devices, n, partial(_fill, out, solver, key, folder, tick), stop)
     laws = dict(zip(sorted(pde.laws), out["laws"].max(axis=0).tolist(), strict=True))
-    meta = {"cells": pde.cells, "laws": laws}
-    about: Any = dict(origin="regenerated", meta=meta, params=pde.params, pde=pde.name)
+    about: Any = dict(origin="regenerated", params=pde.params, pde=pde.equation or pde.name)
+    about["meta"] = {"cells": pde.cells, "laws": laws}
     return Trajectories(out["u"], out["cond"], pde.dt, pde.extent, pde.channels, **about)
 
 
@@ -123,7 +123,7 @@ def _simulate_parts(
         np.concatenate([np.asarray(x) for x in arrays])[order]
         for arrays in ([data.u for data in solved], [data.cond for data in solved])
     )
-    first = replace(solved[0], u=u, cond=cond, pde=pde.name)
+    first = replace(solved[0], u=u, cond=cond, pde=pde.equation or pde.name)
     return replace(first, meta={"cells": pde.cells, "laws": laws})
 
 

@@ -1,4 +1,4 @@
-"""What the emulator asks of an operator network: its inputs, outputs and boundaries."""
+"""Sizes of an operator network that the emulator sets: channels, parameters, boundaries."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

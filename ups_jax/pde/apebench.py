@@ -19,7 +19,6 @@ from ups_jax.pde.base import (
     GalileanFrame,
     Law,
     grid_shape,
-    no_params,
     random_translation,
     transport_laws,
 )
@@ -71,6 +70,7 @@ def make(
     is_ks = scenario.endswith("diff_ks")
     return PDE(
         name="apebench",
+        equation=scenario,
         channels=spec.channels,
         cells=shape,
         points=shape,
@@ -79,7 +79,6 @@ def make(
         params=(),
         initial=initial,
         warmup=spec.warmup,
-        sample_cond=no_params,
         step=step,
         residual=residual,
         sample_keys=published_sample_keys,

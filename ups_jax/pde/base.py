@@ -52,11 +52,6 @@ class Law(NamedTuple):
     tolerance: float | None = None
 
 
-def no_params(key: Key) -> Array:
-    """Return the parameters (0,) of a PDE without any."""
-    return jnp.zeros((0,))
-
-
 def sample_keys(key: Key, i: Array) -> tuple[Key, Key]:
     """Return the keys of sample i for its parameters and its initial condition."""
     k_cond, k_initial = jax.random.split(jax.random.fold_in(key, i))
@@ -77,16 +72,16 @@ class PDE:
 
     `step` advances a field by one interval `dt` on any grid. `march` does so in a given number of
     equal substeps, whether they are stable or not, and is differentiable. `initial` draws an
-    initial condition on a grid of `cells`, `sample_cond` draws PDE parameters, and `sample_keys`
-    derives the two keys of sample i. The first frame of data is `warmup` steps later. `residual` is
-    the pointwise balance of two frames one `dt` apart. `features` maps PDE parameters to network
-    inputs. `symmetries` are random transformations of a window and its parameters that commute with
-    the solver. `reflection` is a symmetry of fields (..., *s, c) that is its own inverse, at all
-    parameters. `galilean_frame` gives the frame that moves with a field's mean, for
-    Galilean-invariant PDEs. `convexity` is the smallest f'' of a PDE u_t + f(u)_x = nu u_xx in one
-    dimension, and 0 for all others. `spec` contains the arguments of the factory; with `name` it
-    identifies the PDE. All but the grid, the channels and the names of the parameters may be
-    `absent`: data are enough for an emulator.
+    initial condition on a grid of `cells`, `sample_cond` draws PDE parameters (none by default),
+    and `sample_keys` derives both keys of sample i. The first frame of data is `warmup` steps
+    later. `residual` is the pointwise balance of two frames one `dt` apart. `features` maps PDE
+    parameters to network inputs. `symmetries` are random transformations of a window and its
+    parameters that commute with the solver. `reflection` is a symmetry of fields (..., *s, c) that
+    is its own inverse, at all parameters. `galilean_frame` gives the frame that moves with a
+    field's mean, for Galilean-invariant PDEs. `convexity` is the smallest f'' of a PDE u_t + f(u)_x
+    = nu u_xx in one dimension, and 0 for all others. `spec` contains the arguments of the factory;
+    with `name` it identifies the PDE. `equation` names it in data where a factory makes several.
+    Functions may be `absent`: data are enough for an emulator.
 
     `linear_symbol` is the Fourier symbol of the linear part of a periodic PDE, which the base step
     "linear" integrates exactly. It maps wave vectors k (*k, ndim) and the parameters (p,) of one
@@ -112,7 +107,7 @@ class PDE:
     dt: float
     params: tuple[str, ...]
     initial: Callable[[Key, Array, tuple[int, ...]], Array] = absent
-    sample_cond: Callable[[Key], Array] = absent
+    sample_cond: Callable[[Key], Array] = lambda key: jnp.zeros((0,))
     step: Step = absent
     residual: Callable[[Array, Array, Array], Array] = absent
     march: Callable[[Array, Array, int], Array] | None = None
@@ -131,6 +126,7 @@ class PDE:
     part_of: Callable[[Array], Array] | None = None
     test: "PDE | None" = None
     held_out: tuple[str, ...] = ()
+    equation: str = ""
     spec: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -284,7 +280,6 @@ def transport_laws(ndim: int, *, mass_tolerance: float | None = None) -> dict[st
     `mass_tolerance` is that of the law of mass; solvers of compensated sums keep 1e-6.
     """
     axes = (*spatial_axes(ndim), -1)
-
     mean, variation = partial(spatial_mean, ndim=ndim), partial(total_variation, ndim=ndim)
 
     def span(u: Array) -> Array:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from ups_jax.pde.base import PDE, Law, check_interval, grid_shape, no_params, random_translation
+from ups_jax.pde.base import PDE, Law, check_interval, grid_shape, random_translation
 from ups_jax.pde.etdrk import Modes, random_field, solver
 from ups_jax.pde.symmetries import isotropic, reflection
 from ups_jax.types import Array, Key, positive
@@ -45,7 +45,6 @@ def make(
         dt=dt,
         params=(),
         initial=initial,
-        sample_cond=no_params,
         **flow._asdict(),
         symmetries=(random_translation(2), *isotropic(grid, [(-1, 1), (1, -1)], order=(1, 0))),
         reflection=reflection(-3, (-1, 1)),

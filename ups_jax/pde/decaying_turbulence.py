@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import pi
 
-from ups_jax.pde.base import PDE, check_interval, grid_shape, no_params, random_translation
+from ups_jax.pde.base import PDE, check_interval, grid_shape, random_translation
 from ups_jax.pde.etdrk import random_field
 from ups_jax.pde.symmetries import isotropic, reflection
 from ups_jax.pde.vorticity import flow_laws, vorticity_solver
@@ -48,7 +48,6 @@ def make(
         dt=dt,
         params=(),
         initial=lambda key, cond, cells: random_field(key, cells, low=low, high=high, size=SIZE),
-        sample_cond=no_params,
         **flow._asdict(),
         # A reflection changes the sign of a vorticity.
         symmetries=(random_translation(2), *isotropic(grid, [(-1,), (-1,)], transposed=(-1,))),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.arrays import spatial_axes
+from ups_jax.pde.spectral import integer_waves
 from ups_jax.types import Array, Key
 
 CONTOUR_POINTS = 32
@@ -61,9 +62,7 @@ class Modes:
     def __init__(self, points: tuple[int, ...], extent: tuple[float, ...]) -> None:
         """Tabulate the wave vectors in float64."""
         self.points, self.axes = tuple(points), spatial_axes(len(points))
-        frequencies = [np.fft.fftfreq] * (len(points) - 1) + [np.fft.rfftfreq]
-        index = [f(n, 1 / n) for f, n in zip(frequencies, points, strict=True)]
-        waves = np.stack(np.meshgrid(*index, indexing="ij"), -1)
+        waves = integer_waves(points)
         self.k = waves * (2 * np.pi / np.asarray(extent))
         self.kept = np.all(3 * np.abs(waves) < np.asarray(points), -1, keepdims=True).astype(float)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.pde.base import PDE, check_interval, grid_shape, no_params
+from ups_jax.pde.base import PDE, check_interval, grid_shape
 from ups_jax.pde.etdrk import Modes, random_field
 from ups_jax.pde.vorticity import flow_laws, vorticity_solver
 from ups_jax.types import Array, Key, positive
@@ -55,7 +55,6 @@ def make(
         dt=dt,
         params=(),
         initial=initial,
-        sample_cond=no_params,
         **flow._asdict(),
         warmup=round(30.0 / dt),  # from random vorticity to developed turbulence
         symmetries=(partial(random_symmetry, mode=mode),),

@@ -12,7 +12,6 @@ from ups_jax.pde.base import (
     PDE,
     check_interval,
     grid_shape,
-    no_params,
     random_translation,
     transport_laws,
 )
@@ -61,7 +60,6 @@ def make(
         dt=dt,
         params=(),
         initial=partial(initial, length=length),
-        sample_cond=no_params,
         step=partial(step, dt=dt, length=length),
         residual=partial(residual, dt=dt, length=length),
         march=partial(march, dt=dt, length=length),

@@ -11,7 +11,6 @@ from ups_jax.pde.base import (
     PDE,
     check_interval,
     grid_shape,
-    no_params,
     random_translation,
     transport_laws,
 )
@@ -50,7 +49,6 @@ def make(
         dt=dt,
         params=(),
         initial=initial,
-        sample_cond=no_params,
         **surface._asdict(),
         warmup=round(50.0 / dt),  # from random waves to the attractor
         symmetries=(random_translation(2), *isotropic(grid, [(1,), (1,)])),

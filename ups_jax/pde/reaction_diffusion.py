@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.pde import finite_volume as fv
-from ups_jax.pde.base import PDE, Law, check_interval, grid_shape, no_params
+from ups_jax.pde.base import PDE, Law, check_interval, grid_shape
 from ups_jax.pde.symmetries import isotropic, reflection
 from ups_jax.types import Array, Key
 
@@ -55,7 +55,6 @@ def make(
         dt=dt,
         params=(),
         initial=initial,
-        sample_cond=no_params,
         step=partial(step, rhs=rhs, dt=dt, rates=rates, length=length),
         residual=partial(residual, rhs=rhs, dt=dt),
         march=partial(march, rhs=rhs, dt=dt),

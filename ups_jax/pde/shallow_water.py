@@ -15,7 +15,6 @@ from ups_jax.pde.base import (
     Law,
     check_interval,
     grid_shape,
-    no_params,
     spatial_mean,
 )
 from ups_jax.pde.symmetries import isotropic, reflection
@@ -68,7 +67,6 @@ def make(
         dt=dt,
         params=(),
         initial=partial(initial, radius=radius, heights=heights, length=length),
-        sample_cond=no_params,
         step=lambda w, cond: march(w, cond, ceil(dt * rate), **solver),
         residual=partial(residual, **solver),
         march=partial(march, **solver),

@@ -13,12 +13,16 @@ Symbol = Callable[[Array, Array], Array]
 """Growth rate of a wave exp(i k . x), of one sample: k (*k, ndim), cond (p,) -> (*k, c or 1)."""
 
 
+def integer_waves(points: tuple[int, ...]) -> np.ndarray:
+    """Return the waves (*k, ndim) along each axis of every `rfftn` coefficient, in float64."""
+    frequencies = [np.fft.fftfreq] * (len(points) - 1) + [np.fft.rfftfreq]
+    waves = [frequency(n, 1 / n) for frequency, n in zip(frequencies, points, strict=True)]
+    return np.stack(np.meshgrid(*waves, indexing="ij"), -1)
+
+
 def wave_vectors(points: tuple[int, ...], extent: tuple[float, ...], dtype: jnp.dtype) -> Array:
     """Return the wave vector (*k, ndim), in radians per length, of each `rfftn` coefficient."""
-    frequencies = [np.fft.fftfreq] * (len(points) - 1) + [np.fft.rfftfreq]
-    axes = zip(frequencies, points, extent, strict=True)
-    waves = [2 * np.pi * frequency(n, length / n) for frequency, n, length in axes]
-    return jnp.asarray(np.stack(np.meshgrid(*waves, indexing="ij"), -1), dtype)
+    return jnp.asarray(integer_waves(points) * (2 * np.pi / np.asarray(extent)), dtype)
 
 
 def derivative_symbol(k: Array, coefficients: Sequence[float] | Array) -> Array:
