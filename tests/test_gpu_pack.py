@@ -6,7 +6,7 @@ import time
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.gpu import correctness, kernels, updates
+from benchmarks.gpu import correctness, kernels, runs, updates
 from benchmarks.gpu.findings import findings
 from benchmarks.gpu.machine import published_peak
 from benchmarks.gpu.pack import NO_TIME, Pack, Setting, Skipped, met, row, text
@@ -152,6 +152,12 @@ def test_an_update_is_measured():
     rows = updates.update(Setting(small=True), "resnet", "golden", "bfloat16")
     values = {r["metric"].partition(": ")[2]: r["value"] for r in rows}
     assert values["update"] > 0 and values["rate"] > 0 and values["memory of the program"] > 0
+
+
+@pytest.mark.parametrize("name", ["operator", "ensemble"])
+def test_a_forecast_is_timed(name):
+    (timed,) = runs.forecast_time(Setting(small=True), name)
+    assert timed["value"] > 0 and timed["unit"] == "ms"
 
 
 def test_the_cpu_agrees_with_itself():

@@ -13,6 +13,7 @@ our rows are shown, and nothing is written.
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,8 +51,8 @@ def run(options):
         compared, reference[nu] = compare(nu, grids, settings, start)
         show(compared)
         rows += compared
-    sizes = (values[: 2 if quick else None] for values in (CELLS, SAVED_STEPS, BATCHES))
-    costs = cost(*sizes, n)
+    some = slice(2 if quick else None)
+    costs = cost(CELLS[some], SAVED_STEPS[some], BATCHES[some], n)
     if exponax is None:
         print("exponax is not installed (pip install 'ups_jax[pde]'): nothing is written")
         return None
@@ -131,7 +132,9 @@ def spectral(nu, points, order, substeps, start):
         diffusivity=nu / np.pi, convection_scale=1.0, single_channel=True, conservative=True,
         order=order,
     )  # fmt: skip
-    path = exponax.rollout(exponax.RepeatedStepper(stepper, substeps), STEPS, include_init=False)
+    path: Any = exponax.rollout(
+        exponax.RepeatedStepper(stepper, substeps), STEPS, include_init=False
+    )
 
     @jax.jit
     def chunk(u):

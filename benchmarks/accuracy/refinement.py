@@ -132,7 +132,7 @@ def judge(means):
         }
         if not distances:
             continue
-        name = min(distances, key=distances.get)
+        name = min(distances, key=lambda name: distances[name])
         lines.append(
             f"{quantity}: {values[name]:.3f} by {name}, target {low:g} to {high:g}: "
             f"{'met' if low <= values[name] <= high else 'MISSED'}"

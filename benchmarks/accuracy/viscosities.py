@@ -26,7 +26,7 @@ def run(options):
     test = load_splits(cfg, emulator.pde).test
     test = test.take(slice(40)) if options.quick else test
     rows = []
-    for nu in np.unique(test.cond):
+    for nu in np.unique(np.asarray(test.cond)):
         part = test.take(np.flatnonzero(test.cond[:, 0] == nu))
         scalars = ups.evaluate(
             emulator,
