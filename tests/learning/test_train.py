@@ -10,7 +10,7 @@ import pytest
 import ups_jax as ups
 from ups_jax import optim, stages
 from ups_jax.arrays import FLOOR
-from ups_jax.data import fit_normalizer, sample_windows
+from ups_jax.data import add_input_noise, fit_normalizer, sample_windows
 from ups_jax.emulator import Emulator, init, step
 from ups_jax.models import OPERATORS
 from ups_jax.pde import PDES
@@ -296,6 +296,17 @@ def test_augmentation_draws_exact_symmetries_of_the_window(task):
     )
     step = exact(moved[:, 0], same_cond, emulator.pde.dt, length=1.0)
     np.testing.assert_allclose(step, moved[:, 1], atol=1e-5)
+
+
+def test_input_noise_changes_the_first_frame_by_a_share_of_its_deviation():
+    scales = jnp.array([[[1.0, 100.0]]])
+    u, cond = 5 + scales * jax.random.normal(jax.random.key(0), (3, 4096, 2)), jnp.ones(1)
+    noisy, same_cond = add_input_noise(jax.random.key(1), u, cond, noise=0.01, ndim=1)
+    np.testing.assert_array_equal(noisy[1:], u[1:])
+    np.testing.assert_array_equal(same_cond, cond)
+    change = np.asarray(noisy[0] - u[0]) / np.asarray(scales[0])
+    np.testing.assert_allclose(change.std(0), 0.01, rtol=0.05)
+    np.testing.assert_allclose(change.mean(0), 0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", optim.LR_SCHEDULES)

@@ -19,6 +19,7 @@ from ups_jax.stages import LOSSES, STAGES
 
 AT_LEAST_0 = ("seed", "data.*seed", "data.observed_noise", "*temperature", "eval.num_figures")
 AT_LEAST_0 += ("fit.*.warmup", "fit.*.weight_decay", "fit.*.loss_floor", "leaderboard.margin")
+AT_LEAST_0 += ("fit.*.input_noise",)
 AT_LEAST_0 += ("search.lookahead", "search.temperature_start", "search.temperature_end")
 AT_LEAST_0 += ("operator.projection_channel_ratio", "pde.warmup", "pde.drag")
 AT_LEAST_1 = ("num_seeds", "pde.points", "data.cells", "data.*steps", "data.*stride", "mesh.*")
@@ -56,6 +57,7 @@ MAXIMA: tuple[tuple[int | float, tuple[str, ...]], ...] = (
     (10**4, ("*r.width", "*r.dilations", "*r.patch", "operator.modes", "operator.coarsen")),
     (10**3, ("report.dpi", "*temperature", "search.temperature_*", "data.observed_noise")),
     (10**3, ("fit.*.lr", "fit.*.weight_decay", "fit.*.start_bias")),
+    (10, ("fit.*.input_noise",)),
     (10**2, ("*r.blocks", "operator.layers", "operator.substeps", "operator.channel_mult")),
     (10**2, ("operator.heads", "operator.mlp_ratio", "operator.projection_channel_ratio")),
     (10**6, ("pde.nu", "pde.dt", "pde.length", "pde.velocity", "pde.convection")),

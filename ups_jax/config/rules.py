@@ -87,6 +87,8 @@ def _fit(cfg: Config, stage: str) -> None:
     require(reached, f"{key}.unroll", fit.unroll, reach)
     single_steps = STAGES[stage].network != "denoiser" or set(fit.unroll) == {1}
     require(single_steps, f"{key}.unroll", fit.unroll, "1: a denoiser is trained on single steps")
+    of_operator = STAGES[stage].network != "denoiser" or fit.input_noise == 0
+    require(of_operator, f"{key}.input_noise", fit.input_noise, "0: a denoiser adds its own")
     fractions = fit.phase_fractions
     sums_to_1 = abs(sum(fractions) - 1) <= TOLERANCE
     require(sums_to_1, f"{key}.phase_fractions", fractions, "positive numbers that sum to 1")

@@ -28,4 +28,11 @@ from ups_jax.data.splits import (
     split_key,
 )
 from ups_jax.data.streaming import DiskFields, draw_windows, update_keys, window_loader
-from ups_jax.data.windows import condition, field_std, fit_normalizer, normalize, sample_windows
+from ups_jax.data.windows import (
+    add_input_noise,
+    condition,
+    field_std,
+    fit_normalizer,
+    normalize,
+    sample_windows,
+)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.arrays import as_float32, per_channel
+from ups_jax.arrays import as_float32, per_channel, spatial_axes
 from ups_jax.types import Array, Key, Trajectories
 
 
@@ -132,3 +132,16 @@ def window_index(
     starts = frames - length + 1
     share = jax.random.uniform(k_start, (batch,), jnp.float32) ** start_bias
     return sample, jnp.minimum((share * starts).astype(sample.dtype), starts - 1)
+
+
+def add_input_noise(
+    key: Key, u: Array, cond: Array, *, noise: float, ndim: int
+) -> tuple[Array, Array]:
+    """Add white noise to the first frame of a window (t, *s, c); return it with its parameters.
+
+    `noise` is in deviations over space of each channel of that frame. A rollout feeds a network
+    waves that its data lack; unless it has seen some in training, it may amplify them at each step.
+    Sanchez-Gonzalez et al. (2020).
+    """
+    scale = noise * jnp.std(u[0], spatial_axes(ndim), keepdims=True)
+    return u.at[0].add(scale * jax.random.normal(key, u[0].shape, u.dtype)), cond

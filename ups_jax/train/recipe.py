@@ -38,6 +38,7 @@ class Recipe:
     members: int = 2
     num_rollouts: int = 1024
     match_flops_of: str | None = None
+    input_noise: float = 0.0
     augment: bool = True
     steps_per_call: int = 50
     val_every: int = 1000
