@@ -36,8 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory):
-    """A home and a data cache of the session's own; no key of W&B is seen."""
+def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """A home and a data cache of the session's own; no key of W&B is seen.
+
+    The tests' own programs outlive the session, in pytest's cache: `pytest --cache-clear`.
+    """
     base = tmp_path_factory.getbasetemp()
     # One home for all workers, which sit in folders of their own below the session's.
     folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "home"
@@ -49,7 +52,8 @@ def home(tmp_path_factory: pytest.TempPathFactory):
         HOME=str(folder), WANDB_CONFIG_DIR=str(folder / "wandb"), UPS_DATA=str(folder / "data")
     )
     # Apart from the runner's cache: these programs are not optimized, and have other last bits.
-    jax.config.update("jax_compilation_cache_dir", str(folder / "unoptimized"))
+    programs = request.config.cache.mkdir("programs")
+    jax.config.update("jax_compilation_cache_dir", str(programs))
     # Most programs are compiled in less than JAX's limit, again by every worker and process.
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
