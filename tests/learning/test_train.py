@@ -300,13 +300,16 @@ def test_augmentation_draws_exact_symmetries_of_the_window(task):
 
 def test_input_noise_changes_the_first_frame_by_a_share_of_its_deviation():
     scales = jnp.array([[[1.0, 100.0]]])
-    u, cond = 5 + scales * jax.random.normal(jax.random.key(0), (3, 4096, 2)), jnp.ones(1)
-    noisy, same_cond = add_input_noise(jax.random.key(1), u, cond, noise=0.01, ndim=1)
+    u = 5 + scales * jax.random.normal(jax.random.key(0), (3, 4096, 2))
+    noisy = add_input_noise(jax.random.key(1), u, 0.01)
     np.testing.assert_array_equal(noisy[1:], u[1:])
-    np.testing.assert_array_equal(same_cond, cond)
     change = np.asarray(noisy[0] - u[0]) / np.asarray(scales[0])
     np.testing.assert_allclose(change.std(0), 0.01, rtol=0.05)
     np.testing.assert_allclose(change.mean(0), 0, atol=1e-3)
+    schedule = ups.Recipe(steps=100, warmup=10, steps_per_call=10, val_every=10, input_noise=0.01)
+    noise = schedule.noise_schedule()
+    assert float(noise(10)) == pytest.approx(0.01) and float(noise(100)) < 1e-6
+    assert ups.Recipe().noise_schedule() is None
 
 
 @pytest.mark.parametrize("name", optim.LR_SCHEDULES)

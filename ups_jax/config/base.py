@@ -165,7 +165,7 @@ def fit(**defaults: Any) -> Config:
     fit.members = 2  # of ensemble: forecasts per window
     fit.num_rollouts = 1024  # of diffusion, student: operator rollouts that make the data
     fit.match_flops_of = config_dict.placeholder(str)  # a stage whose FLOPs set this one's steps
-    fit.input_noise = 0.0  # of operators: noise on a window's first frame; the frame's deviation
+    fit.input_noise = 0.0  # of operators: peak noise of a window's first frame; its own deviation
     fit.augment = True  # augment by the PDE's symmetries
     fit.steps_per_call = 50  # updates per compiled call; a call should take at most 5 s
     fit.val_every = 1000  # updates between validations, a multiple of steps_per_call

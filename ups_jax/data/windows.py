@@ -134,14 +134,12 @@ def window_index(
     return sample, jnp.minimum((share * starts).astype(sample.dtype), starts - 1)
 
 
-def add_input_noise(
-    key: Key, u: Array, cond: Array, *, noise: float, ndim: int
-) -> tuple[Array, Array]:
-    """Add white noise to the first frame of a window (t, *s, c); return it with its parameters.
+def add_input_noise(key: Key, u: Array, noise: Array | float) -> Array:
+    """Add white noise to the first frame of a window (t, *s, c).
 
     `noise` is in deviations over space of each channel of that frame. A rollout feeds a network
     waves that its data lack; unless it has seen some in training, it may amplify them at each step.
     Sanchez-Gonzalez et al. (2020).
     """
-    scale = noise * jnp.std(u[0], spatial_axes(ndim), keepdims=True)
-    return u.at[0].add(scale * jax.random.normal(key, u[0].shape, u.dtype)), cond
+    scale = noise * jnp.std(u[0], spatial_axes(u.ndim - 2), keepdims=True)
+    return u.at[0].add(scale * jax.random.normal(key, u[0].shape, u.dtype))

@@ -3,12 +3,11 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
 
-from ups_jax.data import add_input_noise, check_task, draw_windows
+from ups_jax.data import check_task, draw_windows
 from ups_jax.emulator import Emulator, fit_statistics, init
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
 from ups_jax.progress import ProgressBar
@@ -27,7 +26,7 @@ from ups_jax.train.loop import (
     init_states,
 )
 from ups_jax.train.recipe import Phases, Recipe
-from ups_jax.train.updates import Augment, TrainState, run_updates
+from ups_jax.train.updates import TrainState, run_updates
 from ups_jax.types import Array, BoundStage, Key, Params, Trajectories
 
 PREPARE_WINDOWS = 256
@@ -158,22 +157,13 @@ def train_stage(
         data,
         stage_key,
         recipe,
-        augment=_augmentations(emulator, recipe),
+        augment=emulator.pde.symmetries if recipe.augment else (),
         lr_factors=lr_factors,
         validate=_validator(bound, emulator, val, recipe, validation, mesh=mesh, stop=hooks.stop),
         mesh=mesh,
         hooks=hooks,
         resume=resume,
     )
-
-
-def _augmentations(emulator: Emulator, recipe: Recipe) -> tuple[Augment, ...]:
-    """Return the random changes of training windows: symmetries, then noise on the first frame."""
-    symmetries = emulator.pde.symmetries if recipe.augment else ()
-    if recipe.input_noise == 0:
-        return symmetries
-    noise = partial(add_input_noise, ndim=emulator.pde.ndim, noise=recipe.input_noise)
-    return (*symmetries, noise)
 
 
 def _prepare(

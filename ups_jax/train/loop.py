@@ -176,7 +176,7 @@ class _Loop:
         draw = None if self.host_windows else partial(sample_windows, **windows)
         run = partial(
             run_updates, self.stage.loss, self.opt, self.augment, recipe.steps_per_call, draw,
-            recipe.ema_decay, self.mesh,
+            recipe.ema_decay, self.mesh, noise=recipe.noise_schedule(),
         )  # fmt: skip
         fields = 0 if self.host_windows else None
         axes = (0, 0, fields, fields, 0, *(0 for _ in self.factors))

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+import optax
+
 from ups_jax import optim
 from ups_jax.registry import lookup
 
@@ -105,6 +107,16 @@ class Recipe:
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
         )
+
+    def noise_schedule(self) -> optax.Schedule | None:
+        """Return the input noise of each update: largest at the largest learning rate, or none.
+
+        It falls with the learning rate, so that it does not limit the error at the end.
+        """
+        if self.input_noise == 0:
+            return None
+        rate = self.build_optimizer().lr
+        return lambda step: self.input_noise / self.lr * rate(step)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all values by key, those of `settings` among them."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ups_jax.data import update_keys
+from ups_jax.data import add_input_noise, update_keys
 from ups_jax.optim import Optimizer
 from ups_jax.sharding import (
     Mesh,
@@ -45,12 +45,15 @@ def run_updates(
     cond: Array,
     key: Key,
     lr_factor: Array | None = None,
+    *,
+    noise: optax.Schedule | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Run `steps` updates in one scan -> state, and means of the log's quantities over them.
 
     `draw` samples windows from u and cond; without it, these hold one batch an update. Update i
-    uses a key of its own number. Devices draw noise of their own; each computes the loss of its
-    samples: followed and logged is their mean, of the loss's other scalars the largest.
+    uses a key of its own number. `noise` is the input noise of an update, see `add_input_noise`.
+    Devices draw noise of their own; each computes the loss of its samples: followed and logged is
+    their mean, of the loss's other scalars the largest.
     """
 
     def share(params: Params, frozen: Params, key: Key, batch: Batch) -> Any:
@@ -72,6 +75,9 @@ def run_updates(
         for i, symmetry in enumerate(augment):
             keys = jax.random.split(jax.random.fold_in(k_augment, i), len(batch_u))
             batch_u, batch_cond = jax.vmap(symmetry)(keys, batch_u, batch_cond)
+        if noise is not None:
+            keys = jax.random.split(jax.random.fold_in(k_augment, len(augment)), len(batch_u))
+            batch_u = jax.vmap(add_input_noise, (0, 0, None))(keys, batch_u, noise(state.step))
         batch = {"u": batch_u, "cond": batch_cond}
         params = constrain_replicated(mesh, state.params)
         (value, extra), grads = gradient(params, frozen, k_loss, batch)
