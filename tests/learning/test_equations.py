@@ -1,18 +1,23 @@
 """Evaluation of each equation of a mixture, and the use that a network makes of coefficients."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 import ups_jax as ups
+from ups_jax.data import sample_windows
 from ups_jax.emulator import fit_statistics
 from ups_jax.evaluate.equations import equation_table
 from ups_jax.pde import PDES
 from ups_jax.report.data import ReportData
 from ups_jax.report.equations import equation_errors
+from ups_jax.stages import STAGES, bind
+from ups_jax.train import init_state, run_updates
 
 EQUATIONS = ("adv_diff", "fisher")
 SIZE = dict(points=32, cells=32)
@@ -113,3 +118,24 @@ def test_shuffled_coefficients_raise_the_error(transport):
 def test_a_blind_network_has_no_use_for_coefficients(transport):
     right, wrong = trained_error(transport, blind=True)
     assert wrong["eval/operator/nrmse"] == pytest.approx(right["eval/operator/nrmse"], rel=1e-6)
+
+
+def test_one_program_trains_any_mixture_of_a_size(transport):
+    pde = PDES["mixture"](equations=("adv", "diff", "disp"), **SIZE)
+    emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], width=4, blocks=1, dilations=(1,))
+    params = ups.init(emulator, jax.random.key(0), fit_statistics(emulator, transport.train))
+    stage, opt, traced = bind(STAGES["operator"], emulator, {}), ups.Recipe().build_optimizer(), []
+
+    def loss(params, batch, key):
+        traced.append(batch["u"].shape)
+        return stage.loss(params, batch, key)
+
+    draw = partial(sample_windows, batch=4, length=2)
+    train = jax.jit(partial(run_updates, loss, opt, pde.symmetries, 2, draw, 0.9, None))
+    u, cond = jnp.asarray(transport.train.u), jnp.asarray(transport.train.cond)
+    state, frozen = init_state("operator", params, opt).state, {"stats": params["stats"]}
+    key, first = jax.random.key(1), np.argmax(np.asarray(pde.part_of(cond)) == 1)
+    for rows in (np.arange(24), np.full(24, first), np.arange(24) // 3):
+        state, row = train(state, frozen, u[rows], cond[rows], key)
+        assert np.isfinite(row["loss"])
+    assert traced == [(4, 2, 32, 1)] and int(state.step) == 6

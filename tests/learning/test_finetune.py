@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ups_jax as ups
+from runs import ROOT
 from ups_jax.emulator.transfer import copied, transfer, transfer_notes
 from ups_jax.jobs import commands
 
@@ -102,3 +103,22 @@ def test_a_run_starts_from_a_folder_and_records_it(trained, tmp_path, capsys):
     argv[-1] = str(tmp_path / "other")
     assert commands.main([*argv, f"--config.init_from={tmp_path / 'none'}"]) == 2
     assert "none holds no run: config.json is missing" in capsys.readouterr().err
+
+
+def test_the_blocks_of_the_page_run_in_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    mixture = ups.PDES["mixture"](equations=("adv_diff", "kdv"), points=32, cells=32)
+    spec = dict(width=4, blocks=1, dilations=(1,))
+    emulator = ups.Emulator(mixture, ups.OPERATORS["resnet"], **spec)
+    ups.save("runs/universal", emulator, ups.init(emulator, jax.random.key(0)))
+    page = (ROOT / "docs" / "pretrained.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        exec(block, names)
+    printed = capsys.readouterr()
+    assert printed.out.count("persistence") == 4 and "note" not in printed.err
+    tuned, params, cfg = ups.load("my_equation")
+    assert tuned.pde.name == "semilinear" and cfg.init_from.endswith("runs/universal")
+    assert not np.array_equal(
+        params["operator"]["head"]["kernel"], names["weights"]["operator"]["head"]["kernel"]
+    )

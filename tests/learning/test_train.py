@@ -261,6 +261,16 @@ def test_losses_divide_by_the_floor_at_least():
     assert same == stages.nrmse_loss(pred[1:], true[1:], 1)
 
 
+def test_a_relative_loss_has_a_finite_gradient_on_fields_of_zeros_and_far_off():
+    true = jnp.zeros((3, 16, 1)).at[1].set(1e-30).at[2].set(1.0)
+    for std in (0.0, 0.5):
+        for error in (0.0, 1e-30, 1.0, 1e12):
+            value, grad = jax.value_and_grad(
+                lambda pred, std=std: stages.nrmse_loss(pred, true, 1, jnp.full((1, 1), std))
+            )(true + error)
+            assert np.isfinite(value) and np.isfinite(grad).all()
+
+
 def test_only_the_named_entries_are_trained(task):
     _, params, _ = task
     fitted = run(task)
