@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ups_jax.data import DataSplits, load_pdebench, save_npz, simulate, simulate_splits
 from ups_jax.data import load as load_data
-from ups_jax.emulator import Emulator, base_step, init, num_params, step
+from ups_jax.data.static import pairs, with_static
+from ups_jax.emulator import Emulator, base_step, init, num_params, states, step
 from ups_jax.evaluate import Report, evaluate
 from ups_jax.forecast import FORECASTERS, Forecast, Forecaster, forecast
 from ups_jax.metrics import ENSEMBLE_METRICS, METRICS, Metric
@@ -83,6 +84,7 @@ __all__ = [
     "load_data",
     "load_pdebench",
     "num_params",
+    "pairs",
     "pde_of",
     "plot",
     "plot_forecast",
@@ -90,8 +92,10 @@ __all__ = [
     "save_npz",
     "simulate",
     "simulate_splits",
+    "states",
     "step",
     "train",
+    "with_static",
 ]
 
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from ups_jax.emulator import Emulator, init, step
+from ups_jax.emulator import Emulator, init, state_channels, step
 from ups_jax.types import Array, BoundStage
 
 
@@ -20,7 +20,7 @@ def update_flops(emulator: Emulator, stage: BoundStage, *, batch: int, unroll: i
     """FLOPs of loss and gradient of one batch of windows, without the optimizer's update."""
     pde = emulator.pde
     params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
-    u = (batch, unroll + 1, *pde.points, stage.fields * len(pde.channels))
+    u = (batch, unroll + stage.history, *pde.points, stage.channels)
     cond = jax.ShapeDtypeStruct((batch, len(pde.params)), np.float32)
     windows = {"u": jax.ShapeDtypeStruct(u, np.float32), "cond": cond}
 
@@ -35,7 +35,8 @@ def step_flops(emulator: Emulator) -> float:
     """FLOPs of one step of one field by the operator."""
     pde = emulator.pde
     params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
-    u = jax.ShapeDtypeStruct((1, *pde.points, len(pde.channels)), np.float32)
+    channels = state_channels(pde, emulator.history)
+    u = jax.ShapeDtypeStruct((1, *pde.points, channels), np.float32)
     cond = jax.ShapeDtypeStruct((1, len(pde.params)), np.float32)
     return flops(partial(step, emulator), params, u, cond)
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax.arrays import is_floored, rms, safe_ratio, spatial_axes
-from ups_jax.pde.base import PDE, Law, law_floor, wavenumber_shells
+from ups_jax.pde.base import PDE, Law, law_floor
+from ups_jax.pde.spectral import wavenumber_shells
 from ups_jax.types import Array
 
 
@@ -36,11 +37,14 @@ def diagnostics(
 
     The keys are `Law.metric` (the maximum of the laws that share it), `boundary_jump`,
     `pde_residual` of a PDE that has one, and `floored`, 1 where the initial frame is below the
-    `floor` of `law_floor`. There is no `boundary_jump` without a periodic axis. All values are
+    `floor` of `law_floor`. There is no `boundary_jump` without a periodic axis, and nothing of a
+    steady problem. All values are
     relative to the initial frame, and zero is best. A shock at the boundary or a coarse grid makes
     the value of the truth positive, so report it as a reference.
     """
     values: dict[str, Array] = {}
+    if pde.steady:
+        return values
     low = jnp.any(is_floored(rms(initial, pde.ndim), floor), -1)
     for law in pde.laws.values():
         value = violation(law, initial, frames, pde.ndim, floor=floor)
@@ -60,6 +64,8 @@ def diagnostics(
 
 def diagnostic_names(pde: PDE) -> list[str]:
     """List the keys of `diagnostics`, without computing any."""
+    if pde.steady:
+        return []
     laws = (law.metric for law in pde.laws.values())
     jump = ["boundary_jump"] if any(pde.periodic) else []
     residual = ["pde_residual"] if pde.has("residual") else []

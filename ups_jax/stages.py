@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from inspect import signature
 from typing import Any
-from zlib import crc32
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ import numpy as np
 from ups_jax import diffusion as noising
 from ups_jax.arrays import FLOOR, spatial_axes
 from ups_jax.emulator import Denoiser, Emulator, residual, residual_scales, scale_residual, step
+from ups_jax.emulator.states import of_windows, predicted, state_channels, states
 from ups_jax.pde.base import rollout
 from ups_jax.registry import lookup
 from ups_jax.types import Array, BoundStage, Key, Params, Stage, Trajectories
@@ -83,11 +83,13 @@ def unrolled_loss(
     """
     measure = lookup(LOSSES, loss, "loss")
     u, total = batch["u"][:, 0], jnp.zeros((), batch["u"].dtype)
-    unroll, std = batch["u"].shape[1] - 1, params["stats"]["std"].reshape(1, -1)
+    true = predicted(emulator, batch["u"])
+    unroll, std = true.shape[1] - 1, predicted(emulator, params["stats"]["std"]).reshape(1, -1)
     # Unrolled in Python: on a CPU 1.3 to 1.4 times faster than a scan inside the loss.
     for i in range(unroll):
         u = step(emulator, params, u, batch["cond"], model=model)
-        total = total + measure(u, batch["u"][:, i + 1], emulator.pde.ndim, std, loss_floor)
+        goal = (true[:, i + 1], emulator.pde.ndim, std, loss_floor)
+        total = total + measure(predicted(emulator, u), *goal)
     return total / unroll, {}
 
 
@@ -103,12 +105,14 @@ def ensemble_loss(
 ) -> tuple[Array, dict[str, Array]]:
     """Mean over a window's steps of the fair CRPS of a few members, with fresh noise each step."""
     u, cond = batch["u"], jnp.broadcast_to(batch["cond"], (members, *batch["cond"].shape))
-    unroll, std = u.shape[1] - 1, params["stats"]["std"].reshape(1, -1)
+    true, unroll = predicted(emulator, u), u.shape[1] - 1
+    std = predicted(emulator, params["stats"]["std"]).reshape(1, -1)
     state, total = jnp.broadcast_to(u[:, 0], (members, *u[:, 0].shape)), jnp.zeros((), u.dtype)
     for i, k in enumerate(jax.random.split(key, unroll)):
         z = jax.random.normal(k, (*state.shape[:-1], emulator.noise_channels), state.dtype)
         state = step(emulator, params, state, cond, z, model=model)
-        total = total + crps_loss(state, u[:, i + 1], emulator.pde.ndim, std, loss_floor)
+        goal = (true[:, i + 1], emulator.pde.ndim, std, loss_floor)
+        total = total + crps_loss(predicted(emulator, state), *goal)
     return total / unroll, {}
 
 
@@ -150,7 +154,7 @@ def distillation_loss(
 def fit_residual_scales(emulator: Emulator, params: Params, batch: Batch, key: Key) -> Params:
     """Set the deviation of residuals about zero, then of their transform, over training windows."""
     errors, _ = _residual(emulator, params, batch, models=())
-    names, one = residual_scales(emulator), jnp.ones_like(params["stats"]["std"])
+    names, one = residual_scales(emulator), jnp.ones_like(params["stats"]["increment_std"])
     stats = {**params["stats"], **dict.fromkeys(names, one)}
     for name in names:
         values = errors if name == names[0] else scale_residual(emulator, stats, errors)
@@ -187,12 +191,11 @@ def rollout_dataset(
     for i in range(0, len(subset), ROLLOUT_BATCH):
         index = np.minimum(np.arange(i, i + ROLLOUT_BATCH), len(subset) - 1)
         batch = subset.take(index)
-        u = np.asarray(batch.u)
+        u = np.asarray(states(emulator, jnp.asarray(batch.u)))
         rolled = np.asarray(roll(params, jnp.asarray(u), jnp.asarray(batch.cond)))
         pair = np.concatenate([np.concatenate([u[:, :1], rolled], 1), u], -1)
         parts.append(pair[: len(subset) - i])
-    names = tuple(f"{kind} {name}" for kind in ("rolled", "true") for name in data.channels)
-    return replace(subset, u=np.concatenate(parts), channels=names)
+    return replace(subset, u=np.concatenate(parts), channels=(), static=())
 
 
 def _residual_target(
@@ -207,7 +210,7 @@ def _residual(
     emulator: Emulator, params: Params, batch: Batch, *, models: tuple[str, ...]
 ) -> tuple[Array, tuple[Denoiser, ...]]:
     """Return the residual at the end of windows (b, 2, *s, 2 c), and the denoisers."""
-    channels = len(emulator.pde.channels)
+    channels = state_channels(emulator.pde, emulator.history)
     rolled, true = batch["u"][..., :channels], batch["u"][..., channels:]
     assert emulator.diffusion is not None
     before = true[:, 0] if emulator.diffusion.autoregressive else rolled[:, 0]
@@ -233,14 +236,21 @@ def bind(stage: Stage, emulator: Emulator, settings: Mapping[str, Any]) -> Bound
         names = [p.name for p in parameters if p.default is not p.empty and p.name in settings]
         return partial(function, emulator, **{name: settings[name] for name in names})
 
-    optional = {"data": stage.data, "prepare": stage.prepare}
-    functions = {name: bound(f) for name, f in optional.items() if f is not None}
+    given = {"loss": stage.loss, "data": stage.data, "prepare": stage.prepare}
+    functions = {name: bound(f) for name, f in given.items() if f is not None}
+    width, history = state_channels(emulator.pde, emulator.history), 1
+    # Derived data hold states; all other windows hold frames.
+    if stage.data is None and emulator.history > 1:
+        width, history = len(emulator.pde.fields), emulator.history
+        for name in functions:
+            functions[name] = of_windows(emulator, functions[name])
     return BoundStage(
         stage.name,
-        bound(stage.loss),
-        fields=stage.fields,
-        validate_by=stage.validate_by,
         **functions,
+        channels=stage.fields * width,
+        predicted=len(emulator.pde.channels),
+        history=history,
+        validate_by=stage.validate_by,
     )
 
 
@@ -288,13 +298,3 @@ STAGES: dict[str, Stage] = {
     ),
 }
 BUILT_IN_STAGES = tuple(STAGES)
-
-
-def key_number(name: str) -> int:
-    """Return the number that is folded into a run's key for a stage.
-
-    A stage of the user has a hash of its name: it must not depend on what else is registered.
-    """
-    if name in BUILT_IN_STAGES:
-        return BUILT_IN_STAGES.index(name) + 1
-    return 2**16 + crc32(name.encode()) % 2**30

@@ -7,6 +7,7 @@ Glossary:
     trajectory   one solution of a PDE at equal intervals `dt`: (t, *s, c), with its `cond`
     frame        the field of a trajectory at one time, in physical units: (*s, c)
     window       consecutive frames of one trajectory, the input of a loss: (1 + unroll, *s, c)
+    state        the input of a step: a frame, its static channels, and the frames before it, if any
     rollout      a forecast in which every predicted frame is the input of the next step
     unroll       the number of steps of the rollout inside a training loss
     cond         the PDE parameters of a trajectory, such as a viscosity: (p,)
@@ -68,6 +69,10 @@ class Trajectories:
     source states them. Half-precision fields become float32. Raises ValueError if the numbers of
     axes, samples, lengths or names do not match, and on a `cond`, `dt` or `extent` that is no
     finite number.
+
+    `static` names the last of the `channels` where they are inputs that do not change in time and
+    are not predicted, such as a mask or a coefficient. `steady` data are pairs of static fields and
+    solutions: the first of two frames is zero but for the static channels.
     """
 
     u: Array | np.ndarray
@@ -80,6 +85,8 @@ class Trajectories:
     params: tuple[str, ...] = ()
     pde: str = ""
     boundary: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    steady: bool = False
 
     def __post_init__(self) -> None:
         """Set the defaults and check shapes, types and numbers."""
@@ -95,11 +102,15 @@ class Trajectories:
         cond = _checked_cond(self.cond, n)
         dt, extent = positive("dt", self.dt), positive("extent", self.extent) or (1.0,) * ndim
         channels = tuple(self.channels) or tuple(f"u{i}" for i in range(shape[-1]))
-        params, boundary = tuple(self.params), tuple(self.boundary)
+        params, boundary, static = tuple(self.params), tuple(self.boundary), tuple(self.static)
         if len(extent) != ndim or len(channels) != shape[-1]:
             raise ValueError(
                 f"extent {extent} and channels {channels} do not match u of shape {shape}; "
                 f"expected {ndim} lengths and {shape[-1]} names"
+            )
+        if static and (channels[-len(static) :] != static or static == channels):
+            raise ValueError(
+                f"static {static} must be the last of the channels {channels}, and not all of them"
             )
         if boundary and len(boundary) != ndim:
             raise ValueError(f"boundary is {boundary}; expected {ndim} names, one for each axis")
@@ -109,13 +120,14 @@ class Trajectories:
             raise ValueError(f"params {params} do not name the columns of cond {cond.shape}")
         u = _float_array(self.u, "u")
         values = dict(u=u, cond=cond, dt=dt[0], extent=extent, channels=channels)
-        values |= dict(params=params, boundary=boundary)
+        values |= dict(params=params, boundary=boundary, static=static)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         frames, points = self.u.shape[1], " x ".join(map(str, self.points))
-        names = [f"channels {', '.join(self.channels)}"]
+        names = [f"channels {', '.join(self.predicted)}"]
+        names += [f"static {', '.join(self.static)}"] if self.static else []
         names += [f"params {', '.join(self.params)}"] if self.params else []
         names += [f"boundary {', '.join(self.boundary)}"] if self.boundary else []
         return (
@@ -131,6 +143,11 @@ class Trajectories:
     def ndim(self) -> int:
         """Number of space axes."""
         return self.u.ndim - 3
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """Names of the channels that are not static."""
+        return self.channels[: len(self.channels) - len(self.static)]
 
     @property
     def points(self) -> tuple[int, ...]:
@@ -183,7 +200,11 @@ def positive(name: str, values: Any) -> tuple[float, ...]:
 
 
 class BoundStage(NamedTuple):
-    """A stage bound to an emulator and a recipe: functions of parameters, data and keys alone."""
+    """A stage bound to an emulator and a recipe: functions of parameters, data and keys alone.
+
+    `channels` are those of its data; an operator predicts the first `predicted` ones, and
+    `history` - 1 frames precede the windows of loss and prepare.
+    """
 
     name: str
     loss: LossFn
@@ -191,7 +212,9 @@ class BoundStage(NamedTuple):
     prepare: Callable[[Params, Mapping[str, Array], Key], Params] = lambda params, batch, key: (
         params
     )
-    fields: int = 1
+    channels: int = 1
+    predicted: int | None = None
+    history: int = 1
     validate_by: Literal["nrmse", "crps", "loss"] = "nrmse"
 
 

@@ -38,7 +38,7 @@ def test_the_path_alone_gives_the_task_the_times_and_the_splits(path, data):
     cfg, notes = load_adapted("configs/data.py:smoke", {"data.path": path})
     assert dict(cfg.pde) == dict(
         name="data", points=(16,), channels=("q", "rho"), params=(), dt=0.25, length=(2.0,),
-        boundary=(), conserved=(), symmetries=(), vector=(),
+        boundary=(), conserved=(), symmetries=(), vector=(), static=(), steady=False,
     )  # fmt: skip
     sizes = (cfg.data.train, cfg.data.val, cfg.data.test, cfg.data.steps)
     assert sizes == (48, 6, 6, 8) and cfg.eval.horizons == (0.5, 1.0, 2.0)
@@ -119,7 +119,7 @@ def test_the_blocks_of_the_page_run_in_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "data.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names: dict = {}
     for block in blocks:
         exec(block, names)

@@ -22,7 +22,7 @@ from ups_jax.config.from_file import drop_absent, take_file_values
 from ups_jax.config.help import comments, describe, format_value
 from ups_jax.config.renames import describe_rename, upgrade
 from ups_jax.config.rules import require_schema, validate
-from ups_jax.config.schema import FACTORY_SECTIONS, base_keys, key_specs, resolve
+from ups_jax.config.schema import FACTORY_SECTIONS, arguments, base_keys, key_specs, resolve
 from ups_jax.config.types import KeyType
 from ups_jax.files import flatten
 from ups_jax.registry import lookup, near_miss
@@ -119,12 +119,18 @@ def split_path(path: str) -> tuple[str, str]:
 def _complete(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted keys of a saved config, renamed to this schema; absent keys have their defaults.
 
-    A factory section that is present stays as it is: its arguments belong to its name.
+    The defaults of a factory section that is present are those of its name.
     """
     values = upgrade(saved)
     present = FACTORY_SECTIONS.keys() & {key.partition(".")[0] for key in values}
-    defaults = flatten(base.get_config()).items()
-    return {k: v for k, v in defaults if k.partition(".")[0] not in present} | values
+    rest = flatten(base.get_config()).items()
+    defaults = {k: v for k, v in rest if k.partition(".")[0] not in present}
+    for section in present:
+        name = values.get(f"{section}.name")
+        if isinstance(name, str) and name in FACTORY_SECTIONS[section].table:
+            specs = arguments(section, name)
+            defaults |= {f"{section}.{key}": spec.default for key, spec in specs.items()}
+    return defaults | values
 
 
 def _compute_keys(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,9 +31,11 @@ AT_LEAST_1 += ("fit.*.steps_per_call", "fit.*.val_every", "fit.*.num_rollouts", 
 AT_LEAST_1 += ("operator.substeps", "pde.modes", "*r.width", "*r.blocks", "*r.dilations")
 AT_LEAST_1 += ("*r.patch", "operator.layers", "operator.modes", "operator.channel_mult")
 AT_LEAST_1 += ("operator.heads", "operator.mlp_ratio", "pde.mode", "pde.low", "pde.high")
+AT_LEAST_1 += ("operator.history",)
 POSITIVE = ("data.nu", "pde.dt", "diffusion.sigma_*", "sweep.lr_factors", "eval.horizons")
 POSITIVE += ("pde.nu", "pde.length", "pde.diffusion", "pde.feed", "pde.kill", "pde.gravity")
-POSITIVE += ("pde.radius", "pde.heights", "pde.weights")
+POSITIVE += ("pde.radius", "pde.heights", "pde.weights", "pde.permeability", "pde.force")
+POSITIVE += ("pde.tau", "pde.alpha")
 POSITIVE += ("fit.*.lr", "fit.*.clip_norm", "fit.*.start_bias", "fit.*.phase_fractions")
 POSITIVE += ("regression.tolerance", "regression.improvement")
 BOUNDS: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
@@ -60,6 +62,7 @@ MAXIMA: tuple[tuple[int | float, tuple[str, ...]], ...] = (
     (10, ("fit.*.input_noise",)),
     (10**2, ("*r.blocks", "operator.layers", "operator.substeps", "operator.channel_mult")),
     (10**2, ("operator.heads", "operator.mlp_ratio", "operator.projection_channel_ratio")),
+    (10**2, ("operator.history",)),
     (10**6, ("pde.nu", "pde.dt", "pde.length", "pde.velocity", "pde.convection")),
     (10**6, ("pde.warmup", "pde.gamma?", "pde.quadratic", "pde.gradient_norm")),
     (10**6, ("diffusion.sigma_*", "data.nu", "sweep.lr_factors", "search.weights")),

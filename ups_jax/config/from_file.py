@@ -70,9 +70,10 @@ def drop_absent(cfg: Config, overrides: Mapping[str, Any]) -> list[str]:
     pde, notes = pde_of_config(cfg), []
     rewards = [name for name in cfg.search.rewards if _is_possible(pde, name)]
     lost = [name for name in cfg.eval.forecasters if FORECASTERS[name].solver]
-    lost += ["ttc"] if "ttc" in cfg.eval.forecasters and not rewards else []
+    searches = rewards and not pde.static and cfg.operator.history == 1
+    lost += ["ttc"] if "ttc" in cfg.eval.forecasters and not searches else []
     if lost:
-        reason = "pde 'data' has no solver and no reward of search.rewards"
+        reason = "pde 'data' has no solver, and no search without a reward or with more inputs"
         required = "eval.forecasters" in overrides
         allowed = f"without {', '.join(lost)}: {reason}"
         require(not required, "eval.forecasters", cfg.eval.forecasters, allowed)
@@ -89,13 +90,27 @@ def drop_absent(cfg: Config, overrides: Mapping[str, Any]) -> list[str]:
         ("operator.galilean", False, False),
         ("operator.base", cfg.operator.base == "identity", "identity"),
         ("operator.zero_mean", conserved == set(pde.channels), False),
-        ("ensemble.antithetic", pde.reflection is not None, False),
+        ("ensemble.antithetic", pde.reflection is not None and cfg.operator.history == 1, False),
     ):
         section, leaf = key.split(".")
         if not possible and cfg[section][leaf] not in (False, off) and key not in overrides:
             cfg[section][leaf] = off
             notes.append(f"{key} is {format_value(off)}: the data declare no equation for it")
-    return notes
+    return notes + (_steady_baselines(cfg, overrides) if pde.steady else [])
+
+
+def _steady_baselines(cfg: Config, overrides: Mapping[str, Any]) -> list[str]:
+    """Replace the baselines that start from a given frame by the mean field; return a sentence."""
+    names, old = cfg.eval.forecasters, ("persistence", "mean")
+    if "eval.forecasters" in overrides or not set(old) & set(names):
+        return []
+    kept = (name for name in names if name not in (*old, "mean_field"))
+    cfg.eval.forecasters = ("mean_field", *kept)
+    for gate in cfg.gates.values():
+        head, _, metric = gate.ratio_to.rpartition("/")
+        if head in [f"eval/{name}" for name in old]:
+            gate.ratio_to = f"eval/mean_field/{metric}"
+    return [f"mean_field replaces {', '.join(n for n in old if n in names)}: the data are pairs"]
 
 
 def _is_possible(pde: PDE, reward: str) -> bool:
@@ -111,12 +126,14 @@ def _own_task(cfg: Config, data: Trajectories, overrides: Mapping[str, Any]) -> 
     width = np.asarray(data.cond).shape[1]
     values: dict[str, Any] = dict(
         points=data.points,
-        channels=data.channels,
+        channels=data.predicted,
+        static=data.static,
         params=data.params or tuple(f"p{i}" for i in range(width)),
         dt=data.dt,
         length=data.extent,
     )
     values |= {"boundary": data.boundary} if data.boundary else {}
+    values |= {"steady": True} if data.steady else {}
     return {f"pde.{k}": v for k, v in values.items() if not _same(cfg.pde[k], v)}
 
 
@@ -133,7 +150,7 @@ def _is_default(cfg: Config, key: str) -> bool:
 def _is_given(cfg: Config, key: str, overrides: Mapping[str, Any]) -> bool:
     """Return whether a key is overridden, or given by the file of the config and of the task."""
     present = flatten(cfg)[key]
-    return key in overrides or (key.startswith("pde.") and present not in (None, ()))
+    return key in overrides or (key.startswith("pde.") and present not in (None, (), False))
 
 
 def _unfit(

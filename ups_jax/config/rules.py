@@ -150,7 +150,8 @@ def _protocol(cfg: Config) -> None:
     key = "data.steps" if cfg.data.eval_steps is None else "data.eval_steps"
     steps, frames = cfg.data.eval_steps or cfg.data.steps, cfg.eval.context_frames
     allowed = f"at least 1 and below {key} ({steps})"
-    require(frames < steps, "eval.context_frames", frames, allowed)
+    single = steps == frames == 1 and cfg.eval.protocol == "p1"
+    require(frames < steps or single, "eval.context_frames", frames, allowed)
     dt, horizons = cfg.pde.get("dt"), cfg.eval.horizons
     if dt is not None:
         on_frames = [

@@ -45,6 +45,7 @@ FACTORY_SECTIONS = {
         {
             "zero_mean": (False, "remove the mean of the increment"),
             "galilean": (False, "work in the frame moving with the mean flow"),
+            "history": (1, "frames that the network sees; the first one is repeated before"),
             "base": (
                 "identity",
                 "base step that the increment is added to: identity | linear | solver",

@@ -88,12 +88,16 @@ def differences(data: Trajectories, pde: PDE, *, points: bool = False) -> list[D
     width = np.asarray(data.cond).shape[1]
     names, own = (tuple(map(str.lower, x)) for x in (data.params, pde.params))
     params = data.params if names else pde.params if width == len(own) else (f"{width} unnamed",)
+    pairs = [
+        ("channels", data.predicted, pde.channels),
+        ("static channels", data.static, pde.static),
+    ]
     if pde.name == "data":
-        named = Difference("channels", data.channels, pde.channels, {"channels": data.channels})
+        named = [Difference(*pair, {pair[0].split()[0]: pair[1]}) for pair in pairs]
     else:
-        named = Difference("channels", len(data.channels), len(pde.channels), {})
+        named = [Difference(name, len(got), len(own), {}) for name, got, own in pairs]
     found = [
-        named,
+        *named,
         Difference("axes", data.ndim, pde.ndim, {}),
         Difference("parameters", params, pde.params, {"params": params}),
         Difference("dt", data.dt, pde.dt, {"dt": data.dt}),

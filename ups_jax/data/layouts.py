@@ -1,7 +1,7 @@
 """Layouts of HDF5 files: PDEBench's, The Well's, this library's, and datasets that a user names."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,14 @@ import numpy as np
 
 from ups_jax.data.stored import (
     AXIS_NAMES,
+    FIELDS,
     Stored,
     component_names,
     dataset,
     group,
     listed,
+    pair_frames,
+    parameters,
     require_numbers,
     side_by_side,
     spacing,
@@ -23,8 +26,6 @@ from ups_jax.data.stored import (
 )
 from ups_jax.data.well import open_well
 
-FILE_PARAMETERS = ("beta", "eta", "m", "nu", "rho", "zeta")
-"""PDE parameters of PDEBench, as attributes and in file names."""
 FLUID = ("density", "Vx", "Vy", "Vz", "pressure")
 
 
@@ -37,6 +38,8 @@ def open_layout(
     """
     if datasets:
         return _mapped(file, datasets)
+    if "tensor" in file and "nu" in file:
+        return _darcy(file, path.name)
     if "tensor" in file:
         return _tensor(file, path.name, nu)
     if "density" in file:
@@ -67,7 +70,7 @@ def _tensor(file: h5py.File, name: str, nu: float | None) -> Stored:
     total, frames, points = tensor.shape[:3]
     dx = spacing(dataset(file, "x-coordinate"), points)
     dt = spacing(dataset(file, "t-coordinate"), frames, spare=1)
-    cond = _parameters({**file.attrs, **tensor.attrs}, name, nu)
+    cond = parameters({**file.attrs, **tensor.attrs}, name, nu)
     channels = tensor.shape[3:] or (1,)
 
     def read(first: int, last: int) -> np.ndarray:
@@ -84,6 +87,34 @@ def _tensor(file: h5py.File, name: str, nu: float | None) -> Stored:
     )
 
 
+def _darcy(file: h5py.File, name: str) -> Stored:
+    """PDEBench's Darcy flow: permeabilities `nu` (n, x, y) and solutions `tensor` (n, 1, x, y)."""
+    nu, tensor = dataset(file, "nu"), dataset(file, "tensor")
+    if nu.ndim != 3 or tensor.shape != (len(nu), 1, *nu.shape[1:]):
+        raise ValueError(
+            f"nu has shape {nu.shape} and tensor {tensor.shape}; expected (sample, x, y) and "
+            "(sample, 1, x, y)"
+        )
+    require_numbers(nu)
+    require_numbers(tensor)
+    steps = [
+        spacing(dataset(file, f"{a}-coordinate"), n)
+        for a, n in zip("xy", nu.shape[1:], strict=True)
+    ]
+    cond = parameters(file.attrs, name, None)
+    return Stored(
+        read=lambda i, j: pair_frames(nu[i:j][..., None], tensor[i:j, 0][..., None]),
+        shape=(len(nu), 2, *nu.shape[1:], 2),
+        dt=1.0,
+        extent=tuple(n * dx for n, dx in zip(nu.shape[1:], steps, strict=True)),
+        channels=("u", "nu"),
+        cond={key: np.full(len(nu), value) for key, value in cond.items()},
+        boundary=("dirichlet", "dirichlet"),
+        static=("nu",),
+        steady=True,
+    )
+
+
 def _fluid(file: h5py.File, name: str) -> Stored:
     """PDEBench's compressible flows: density, Vx, Vy, pressure, each (n, t, *s)."""
     fields = {key: dataset(file, key) for key in FLUID if key in file}
@@ -93,7 +124,7 @@ def _fluid(file: h5py.File, name: str) -> Stored:
         spacing(dataset(file, f"{a}-coordinate"), n)
         for a, n in zip(AXIS_NAMES, points, strict=False)
     ]
-    cond = _parameters(file.attrs, name, None)
+    cond = parameters(file.attrs, name, None)
     outer = "neumann" if "_trans_" in name else "periodic" if "_periodic_" in name else ""
     return Stored(
         read=side_by_side(fields, len(points)),
@@ -120,7 +151,7 @@ def _grouped(file: h5py.File, name: str) -> Stored:
     require_numbers(fields[0])
     frames, *points, count = shape
     grid = [dataset(file, f"{keys[0]}/grid/{a}") for a in ("t", *AXIS_NAMES[: len(points)])]
-    cond = _parameters(file.attrs, name, None)
+    cond = parameters(file.attrs, name, None)
     return Stored(
         read=lambda first, last: np.stack([field[()] for field in fields[first:last]]),
         shape=(len(keys), *shape),
@@ -157,7 +188,16 @@ def _own(file: h5py.File) -> Stored:
         cond=dict(zip(names, cond.T, strict=True)),
         boundary=words("boundary"),
         pde="".join(words("pde")),
+        static=words("static"),
+        steady=bool(array("steady", False)),
+        constants=_constants(file, without=FIELDS),
     )
+
+
+def _constants(file: h5py.File, *, without: Sequence[str]) -> dict[str, h5py.Dataset]:
+    """Return further datasets of a file by name, which may be static channels."""
+    names = [str(key) for key in file if key not in without and not group(file, str(key))]
+    return {name: dataset(file, name) for name in names}
 
 
 def _has_dimensions(file: h5py.File, key: str) -> bool:
@@ -200,19 +240,27 @@ def _netcdf(file: h5py.File) -> Stored:
             if row.shape == first.shape[:1] and key not in axes
         },
         unused=tuple(key for key in names if key not in fields),
+        constants=_constants(file, without=(*fields, *axes)),
     )
 
 
 def _mapped(file: h5py.File, datasets: Sequence[str]) -> Stored:
-    """Datasets by name: CHANNEL=PATH of (n, t, *s), and t=, x=, y= of the coordinates."""
+    """Datasets by name: CHANNEL=PATH of (n, t, *s), and t=, x=, y= of the coordinates.
+
+    Fields (*s) or (n, *s) are static channels.
+    """
     found = {}
     for item in datasets:
         name, _, path = item.partition("=")
         found[name] = dataset(file, path or name)
-    fields = {k: v for k, v in found.items() if k not in ("t", *AXIS_NAMES) and v.ndim > 1}
+    given = {k: v for k, v in found.items() if k not in ("t", *AXIS_NAMES)}
+    rank = max((v.ndim for v in given.values()), default=0)
+    ndim = sum(axis in found for axis in AXIS_NAMES) or rank - 2
+    fields = {k: v for k, v in given.items() if v.ndim >= 2 + ndim > 2}
+    static = {k: v for k, v in given.items() if 1 < v.ndim < 2 + ndim}
+    rows = {k: np.asarray(v) for k, v in given.items() if v.ndim == 1}
     if not fields:
         raise ValueError(f"data.datasets {tuple(datasets)} names no field (n, t, *s)")
-    ndim = sum(axis in found for axis in AXIS_NAMES) or next(iter(fields.values())).ndim - 2
     total, frames, *points = next(iter(fields.values())).shape[: 2 + ndim]
     axes = [a for a in AXIS_NAMES[:ndim] if a in found]
     return Stored(
@@ -222,34 +270,7 @@ def _mapped(file: h5py.File, datasets: Sequence[str]) -> Stored:
         extent=tuple(n * spacing(found[a], n) for a, n in zip(axes, points, strict=False))
         or (1.0,) * ndim,
         channels=tuple(component_names(fields, AXIS_NAMES[:ndim])),
-        cond={
-            k: np.asarray(v)
-            for k, v in found.items()
-            if v.ndim == 1 and k not in ("t", *AXIS_NAMES)
-        },
+        cond=rows,
+        static=tuple(static),
+        constants=static,
     )
-
-
-def _parameters(attrs: Mapping[str, Any], name: str, nu: float | None) -> dict[str, float]:
-    """Return the PDE parameters of attributes, else of the file's name, else `nu`."""
-    named = re.findall(r"_([a-z]+)(\d+(?:\.\d+)?(?:e-?\d+)?)", name, re.IGNORECASE)
-    written: dict[str, Any] = {key.lower(): value for key, value in named}
-    written |= {key.lower(): value for key, value in attrs.items()}
-    written = {key: value for key, value in written.items() if key in FILE_PARAMETERS}
-    if nu is not None:
-        written.setdefault("nu", nu)
-    values = {key: _number(key, value) for key, value in sorted(written.items())}
-    if nu is not None and not np.isclose(values["nu"], nu, rtol=1e-5):
-        raise ValueError(f"nu={nu} was given, but the file has {values['nu']}; omit nu")
-    return values
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(np.asarray(value, np.float64).reshape(()))
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not 0 < number < float(np.finfo(np.float32).max):
-        label = name.capitalize()
-        raise ValueError(f"{label} is {value}; expected a positive number, as attribute {label!r}")
-    return number

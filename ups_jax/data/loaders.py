@@ -13,6 +13,8 @@ import numpy as np
 
 from ups_jax.data import pdebench
 from ups_jax.data.cache import UNREADABLE, errors_named, reason
+from ups_jax.data.static import check_static, select_static
+from ups_jax.data.stored import FIELDS, Stored
 from ups_jax.files import atomic_path
 from ups_jax.types import Array, Trajectories
 
@@ -31,21 +33,24 @@ def load(
     nu: float | None = None,
     stream: bool = False,
     datasets: Sequence[str] = (),
+    static: Sequence[str] = (),
     describe: bool = False,
 ) -> Trajectories:
     """Load a file by its suffix: .npz (`load_npz`), .h5, .hdf5 or .nc (`load_pdebench`).
 
     Strides and samples subsample both kinds. `nu` is the PDE parameter of a file without any.
     `stream` leaves the fields of an HDF5 file on disk, `datasets` names those of another layout.
-    With `describe`, u is its shape and type alone.
+    `static` names channels, or fields without a time axis, that are inputs and not predicted. With
+    `describe`, u is its shape and type alone.
     """
     path, strides = _path(path), dict(space_stride=space_stride, time_stride=time_stride)
     given: Any = dict(**strides, samples=samples, nu=nu, describe=describe)
     if _suffix(path, (".npz", *HDF5, NETCDF)) != ".npz":
-        return pdebench.load_pdebench(path, **given, stream=stream, datasets=datasets)
+        given |= dict(stream=stream, datasets=datasets, static=static)
+        return pdebench.load_pdebench(path, **given)
     if stream:
         raise ValueError(f"{path}: only HDF5 files can be streamed; set data.stream to false")
-    data = load_npz(path, describe=describe)
+    data = load_npz(path, static=static, describe=describe)
     cond, params = data.cond, data.params
     assert cond is not None
     if nu is not None and cond.shape[1] == 0:
@@ -77,55 +82,67 @@ def load_section(spec: Any, pde: str, *, describe: bool = False) -> Trajectories
         nu=spec.nu,
         stream=spec.stream,
         datasets=spec.datasets,
+        static=spec.static,
         describe=describe,
     )
 
 
-def load_npz(path: str | Path, *, describe: bool = False) -> Trajectories:
+def load_npz(
+    path: str | Path, *, static: Sequence[str] = (), describe: bool = False
+) -> Trajectories:
     """Load an npz file: `u` (n, t, *s, c); the other names of `FIELDS` are optional.
 
     `origin` is the file's name and hash, followed by the file's own `origin` if present. Raises
     ValueError if the file is missing, damaged or without `u`, and on a value that is no finite
-    float32 number. With `describe`, u is its shape and type alone.
+    float32 number. `static` names channels, or arrays (*s) or (n, *s) of the file, that are inputs
+    and not predicted. With `describe`, u is its shape and type alone.
     """
     path = _path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give an npz file with an array u (n, t, *s, c)")
     with errors_named(path):
-        arrays, names = _read_npz(path, describe=describe)
+        arrays, names = _read_npz(path, static, describe=describe)
         if "u" not in arrays:
             listed = ", ".join(names) or "none"
             raise ValueError(f"no array 'u' (n, t, *s, c); arrays: {listed}")
-        u = arrays["u"]
+        u: Any = arrays["u"]
         if u.dtype.kind != "f":
             raise ValueError(f"u holds {u.dtype}; expected floats: u.astype('float32')")
-        if not describe:
-            with np.errstate(over="ignore"):
-                u = u.astype(np.float32)
-            if u.ndim > 3:
-                pdebench.check_finite(u, np.arange(len(u)))
-        origin = f"{path.name}, {pdebench.file_hash(path)}"
-        none = np.zeros(0, str)
-        given: dict[str, Any] = dict(
+        origin, none = f"{path.name}, {pdebench.file_hash(path)}", np.zeros(0, str)
+        words = {name: tuple(map(str, arrays.get(name, none).reshape(-1))) for name in LISTS}
+        given: dict[str, Any] = words | dict(
             cond=arrays.get("cond"),
             dt=arrays.get("dt", 1.0),
             extent=arrays.get("extent", ()),
-            channels=map(str, arrays.get("channels", none).reshape(-1)),
             origin=f"{origin} ({arrays['origin']})" if "origin" in arrays else origin,
-            params=map(str, arrays.get("params", none).reshape(-1)),
             pde=str(arrays.get("pde", "")),
-            boundary=map(str, arrays.get("boundary", none).reshape(-1)),
+            steady=bool(arrays.get("steady", False)),
         )
+        if len(u.shape) > 3 and 0 not in u.shape:
+            constants = {name: array for name, array in arrays.items() if name not in FIELDS}
+            own: Any = {name: words[name] for name in ("channels", "static")}
+            own |= dict(read=lambda first, last: arrays["u"][first:last], constants=constants)
+            stored = Stored(shape=u.shape, dt=1.0, extent=(), **own)
+            stored = select_static(stored, static)
+            given |= dict(channels=stored.channels, static=stored.static)
+            u = jax.ShapeDtypeStruct(stored.shape, u.dtype)
+            if not describe:
+                with np.errstate(over="ignore"):
+                    u = stored.read(0, len(arrays["u"])).astype(np.float32)
+                pdebench.check_finite(u, np.arange(len(u)))
+                check_static(u, np.arange(len(u)), stored.channels, len(stored.static))
         return Trajectories(u, **given)
 
 
-def _read_npz(path: Path, *, describe: bool) -> tuple[dict[str, Any], list[str]]:
-    """Return the arrays of `FIELDS` in an npz file, and the names of all its arrays."""
+def _read_npz(
+    path: Path, static: Sequence[str], *, describe: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the arrays of `FIELDS` and `static` of an npz file, and the names of all arrays."""
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("np.savez(path, u=...) makes one")
         with path.open("rb") as raw, np.load(raw) as file:
-            wanted = [name for name in FIELDS if name in file.files]
+            wanted = [name for name in (*FIELDS, *static) if name in file.files]
             arrays = {name: file[name] for name in wanted if not (describe and name == "u")}
             foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
             if foreign:
@@ -159,6 +176,7 @@ def save_predictions(
     arrays = _arrays(truth)
     for name, u in predictions.items():
         got, want = np.shape(u), arrays["u"].shape
+        want = (*want[:-1], len(truth.predicted))
         if len(got) != len(want) or (got[0], *got[2:]) != (want[0], *want[2:]) or got[1] > want[1]:
             raise ValueError(
                 f"prediction {name!r} has shape {got}; expected that of the truth, {want}, "
@@ -181,8 +199,8 @@ def check_predictions_path(path: str | Path) -> None:
         ) from error
 
 
-FIELDS = ("u", "cond", "dt", "extent", "channels", "origin", "params", "pde", "boundary")
-"""Arrays of an npz file: the fields of Trajectories by name."""
+LISTS = ("channels", "params", "boundary", "static")
+"""Those of them that are lists of names."""
 
 
 def _arrays(trajectories: Trajectories) -> dict[str, np.ndarray]:

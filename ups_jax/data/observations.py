@@ -11,15 +11,17 @@ def observe(data: Trajectories, *, seed: int, stride: int, noise: float) -> Traj
     """Return `data` (n, t, *s, c) with the initial frame observed at every `stride`-th point.
 
     Gaussian noise of `noise` times the frame's RMS is added to each observation. Other points are
-    filled by trigonometric interpolation; later frames do not change. The noise of sample i depends
-    on (`seed`, i) only. Raises ValueError if the stride leaves fewer than four points of an axis.
+    filled by trigonometric interpolation; later frames and static channels do not change. The noise
+    of sample i depends on (`seed`, i) only. Raises ValueError if the stride leaves fewer than four
+    points of an axis.
     """
     if stride < 1 or noise < 0 or any(n % stride or n // stride < 4 for n in data.points):
         raise ValueError(
             f"data.observed_stride is {stride}, data.observed_noise {noise}; the stride must "
             f"divide {data.points} points and leave at least four, the noise must be at least 0"
         )
-    first = np.asarray(data.u[:, 0], np.float64)
+    first, c = np.asarray(data.u[:, 0], np.float64), len(data.predicted)
+    first, static = first[..., :c], first[..., c:]
     axes = tuple(range(1, 1 + data.ndim))
     rms = np.sqrt(np.mean(first**2, axes, keepdims=True))
     observed = first[(slice(None), *(slice(None, None, stride),) * data.ndim)]
@@ -28,7 +30,8 @@ def observe(data: Trajectories, *, seed: int, stride: int, noise: float) -> Traj
     field = observed + noise * rms * np.stack(draws)
     for axis in axes:
         field = _interpolate(field, axis, stride)
-    u = np.concatenate([field[:, None].astype(np.float32), np.asarray(data.u[:, 1:])], 1)
+    field = np.concatenate([field, static], -1).astype(np.float32)
+    u = np.concatenate([field[:, None], np.asarray(data.u[:, 1:])], 1)
     origin = f"{data.origin}; first frame observed at every {stride}th point, noise {noise:g}"
     return replace(data, u=u, origin=origin)
 

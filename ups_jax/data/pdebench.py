@@ -14,6 +14,7 @@ import numpy as np
 
 from ups_jax.data.cache import UNREADABLE, errors_named, reason
 from ups_jax.data.layouts import open_layout
+from ups_jax.data.static import check_static, select_static
 from ups_jax.data.stored import Stored
 from ups_jax.data.streaming import copy_to_disk
 from ups_jax.types import Trajectories
@@ -37,13 +38,15 @@ def load_pdebench(
     nu: float | None = None,
     stream: bool = False,
     datasets: Sequence[str] = (),
+    static: Sequence[str] = (),
     describe: bool = False,
 ) -> Trajectories:
     """Return the trajectories of an HDF5 file: u (n, t, *s, c) float32, cond (n, p).
 
     Layouts are those of `layouts.open_layout`. The given samples, every `time_stride`-th frame and
     every `space_stride`-th point along each axis are kept. PDE parameters are attributes, or else
-    in the file's name; `nu` is that of a file without it. With `stream`, the first call copies the
+    in the file's name; `nu` is that of a file without it. `static` names channels, or fields
+    without a time axis, that are inputs and not predicted. With `stream`, the first call copies the
     selection to the data cache, and `DiskFields` reads rows and windows. With `describe`, u is its
     shape and type alone, and no field is read.
 
@@ -58,6 +61,7 @@ def load_pdebench(
     with file, errors_named(path):
         with _readable(path):
             stored = open_layout(file, path, nu=nu, datasets=datasets)
+            stored = select_static(stored, static)
             total, frames, *points, channels = stored.shape
             strides = dict(space_stride=space_stride, time_stride=time_stride)
             check_strides(frames, tuple(points), **strides)
@@ -72,7 +76,8 @@ def load_pdebench(
         elif stream:
             suffix = f"{chosen.start}-{chosen.stop}-{chosen.step}-{time_stride}-{space_stride}"
             name = f"{path.stem}-{digest.rpartition(' ')[2]}-{suffix}"
-            named = sha256("|".join(datasets).encode()).hexdigest()[:8] if datasets else ""
+            chosen_names = (*datasets, *stored.static)
+            named = sha256("|".join(chosen_names).encode()).hexdigest()[:8] if chosen_names else ""
             u = copy_to_disk(f"{name}{named}.f32", shape, blocks)
         else:
             u, first = np.empty(shape, np.float32), 0
@@ -93,6 +98,8 @@ def load_pdebench(
             params=tuple(stored.cond),
             pde=stored.pde,
             boundary=stored.boundary,
+            static=stored.static,
+            steady=stored.steady,
         )
 
 
@@ -126,6 +133,7 @@ def _read_blocks(
         with np.errstate(over="ignore"):
             block = block[kept].astype(np.float32)
         check_finite(block, np.asarray(part), time_stride=time_stride)
+        check_static(block, np.asarray(part), stored.channels, len(stored.static))
         yield block
 
 

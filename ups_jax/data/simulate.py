@@ -67,7 +67,7 @@ def simulate(
         return _simulate_parts(pde, key, n, progress, shared)
     try:
         out = {
-            "u": np.empty((n, steps + 1, *pde.points, len(pde.channels)), np.float32),
+            "u": np.empty((n, steps + 1, *pde.points, len(pde.fields)), np.float32),
             "cond": np.empty((n, len(pde.params)), np.float32),
             "laws": np.empty((n, len(pde.laws)), np.float32),
         }
@@ -86,8 +86,8 @@ def simulate(
     _on_devices(devices, n, partial(_fill, out, solver, key, folder, tick), stop)
     laws = dict(zip(sorted(pde.laws), out["laws"].max(axis=0).tolist(), strict=True))
     about: Any = dict(origin="regenerated", params=pde.params, pde=pde.equation or pde.name)
-    about["meta"] = {"cells": pde.cells, "laws": laws}
-    return Trajectories(out["u"], out["cond"], pde.dt, pde.extent, pde.channels, **about)
+    about |= dict(meta={"cells": pde.cells, "laws": laws}, static=pde.static, steady=pde.steady)
+    return Trajectories(out["u"], out["cond"], pde.dt, pde.extent, pde.fields, **about)
 
 
 def part_numbers(weights: Sequence[float], n: int) -> np.ndarray:
@@ -234,7 +234,7 @@ _solver = lru_cache(maxsize=32)(_Solver)
 
 def _samples_per_call(pde: PDE, steps: int) -> int:
     """Return the samples that an accelerator solves together, a power of two."""
-    size = 4 * (steps + 1) * prod(pde.points) * len(pde.channels)
+    size = 4 * (steps + 1) * prod(pde.points) * len(pde.fields)
     return min(SHARD_SAMPLES, 1 << max(0, (CALL_BYTES // size).bit_length() - 1))
 
 

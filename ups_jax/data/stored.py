@@ -1,5 +1,6 @@
 """Fields that a file holds, not yet read: their datasets, coordinates and channels."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -7,13 +8,20 @@ import h5py
 import numpy as np
 
 AXIS_NAMES = ("x", "y", "z")
+FIELDS = ("u", "cond", "dt", "extent", "channels", "origin", "params", "pde", "boundary", "static")
+FIELDS += ("steady",)
+"""Arrays of this library's files: the fields of Trajectories by name."""
+FILE_PARAMETERS = ("beta", "eta", "m", "nu", "rho", "zeta")
+"""PDE parameters of PDEBench, as attributes and in file names."""
 
 
 class Stored(NamedTuple):
     """Fields of an open file, not yet read, and what the file states about them.
 
     `read(first, last)` returns samples first to last - 1 as (m, t, *s, c); `cond` maps the names of
-    PDE parameters to (n,). `unused` names datasets that are left out.
+    PDE parameters to (n,). `unused` names datasets that are left out. `static` names channels that
+    are inputs, and `constants` maps names to fields (*s) or (n, *s) that may become such channels.
+    `steady` is that of Trajectories.
     """
 
     shape: tuple[int, ...]
@@ -25,6 +33,9 @@ class Stored(NamedTuple):
     boundary: tuple[str, ...] = ()
     pde: str = ""
     unused: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    steady: bool = False
+    constants: Mapping[str, Any] = {}
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -96,6 +107,12 @@ def side_by_side(fields: Mapping[str, h5py.Dataset], ndim: int) -> Callable[[int
     return read
 
 
+def pair_frames(a: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return the two frames of pairs a (n, *s, e) -> u (n, *s, c): (n, 2, *s, c + e)."""
+    fields = np.stack([np.zeros_like(u), u], 1)
+    return np.concatenate([fields, np.stack([a, a], 1).astype(u.dtype)], -1)
+
+
 def width_of(field: h5py.Dataset, ndim: int) -> int:
     """Return the number of channels of a dataset (n, t, *s) or (n, t, *s, c)."""
     return field.shape[-1] if field.ndim > 2 + ndim else 1
@@ -128,3 +145,28 @@ def listed(file: h5py.File) -> str:
 def text_of(value: Any) -> str:
     """Return an attribute of text, bytes or not, as a string."""
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def parameters(attrs: Mapping[str, Any], name: str, nu: float | None) -> dict[str, float]:
+    """Return the PDE parameters of attributes, else of the file's name, else `nu`."""
+    named = re.findall(r"_([a-z]+)(\d+(?:\.\d+)?(?:e-?\d+)?)", name, re.IGNORECASE)
+    written: dict[str, Any] = {key.lower(): value for key, value in named}
+    written |= {key.lower(): value for key, value in attrs.items()}
+    written = {key: value for key, value in written.items() if key in FILE_PARAMETERS}
+    if nu is not None:
+        written.setdefault("nu", nu)
+    values = {key: _number(key, value) for key, value in sorted(written.items())}
+    if nu is not None and not np.isclose(values["nu"], nu, rtol=1e-5):
+        raise ValueError(f"nu={nu} was given, but the file has {values['nu']}; omit nu")
+    return values
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(np.asarray(value, np.float64).reshape(()))
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not 0 < number < float(np.finfo(np.float32).max):
+        label = name.capitalize()
+        raise ValueError(f"{label} is {value}; expected a positive number, as attribute {label!r}")
+    return number

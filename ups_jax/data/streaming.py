@@ -71,10 +71,20 @@ class DiskFields:
         for start in range(0, len(self), rows):
             yield self[start : start + rows]
 
-    def windows(self, sample: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
-        """Return `length` frames of each (sample, first frame): (...) -> (..., length, *s, c)."""
-        pairs = zip(self._rows[sample].ravel(), start.ravel(), strict=True)
-        windows = [self._read(int(row), int(first), length) for row, first in pairs]
+    def windows(
+        self, sample: np.ndarray, start: np.ndarray, length: int, history: int = 1
+    ) -> np.ndarray:
+        """Return the frames of each (sample, first frame): (...) -> (..., length, *s, c).
+
+        `history` - 1 more frames precede them, as in `sample_windows`.
+        """
+        pairs, windows = zip(self._rows[sample].ravel(), start.ravel(), strict=True), []
+        for row, first in pairs:
+            begin = max(0, int(first) + 1 - history)
+            frames = self._read(int(row), begin, int(first) + length - begin)
+            missing = length + history - 1 - len(frames)
+            windows.append(np.concatenate([*[frames[:1]] * missing, frames]))
+        length += history - 1
         shape = (length, *self.shape[2:])
         return self._stack(windows, shape).reshape(*sample.shape, *shape)
 
@@ -104,16 +114,16 @@ def copy_to_disk(name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
 
 
 def draw_windows(
-    key: Key, data: Trajectories, *, batch: int, length: int, start_bias: float
+    key: Key, data: Trajectories, *, batch: int, length: int, start_bias: float, history: int = 1
 ) -> tuple[Array, Array]:
     """Draw the windows of `sample_windows`, to the bit, from fields in memory or on disk."""
     cond = as_float32(data.cond)
     drawn: Any = dict(batch=batch, length=length, start_bias=start_bias)
     if not isinstance(data.u, DiskFields):
-        return sample_windows(key, as_float32(data.u), cond, **drawn)
+        return sample_windows(key, as_float32(data.u), cond, **drawn, history=history)
     index = window_index(key, *data.u.shape[:2], **drawn)
     sample, start = (np.asarray(x) for x in index)
-    return jnp.asarray(data.u.windows(sample, start, length)), cond[sample]
+    return jnp.asarray(data.u.windows(sample, start, length, history)), cond[sample]
 
 
 class ArrayFields:
@@ -122,9 +132,12 @@ class ArrayFields:
     def __init__(self, u: Any) -> None:
         self._u = np.asarray(u, np.float32)
 
-    def windows(self, sample: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
-        """Return `length` frames of each (sample, first frame): (...) -> (..., length, *s, c)."""
-        return self._u[sample[..., None], start[..., None] + np.arange(length)]
+    def windows(
+        self, sample: np.ndarray, start: np.ndarray, length: int, history: int = 1
+    ) -> np.ndarray:
+        """Return the frames of each (sample, first frame): (...) -> (..., length, *s, c)."""
+        frames = start[..., None] + np.arange(1 - history, length)
+        return self._u[sample[..., None], np.maximum(frames, 0)]
 
 
 class WindowLoader:
@@ -142,12 +155,13 @@ class WindowLoader:
         index: Any,
         *,
         length: int,
+        history: int,
         steps_per_call: int,
         mesh: Mesh | None,
     ) -> None:
         self._u, self._index, self._mesh = u, index, mesh
         self._cond = np.asarray(cond, np.float32)
-        self._length, self._chunk = length, steps_per_call
+        self._size, self._chunk = (length, history), steps_per_call
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="windows")
         self._next: tuple[int, Future] | None = None
 
@@ -172,7 +186,7 @@ class WindowLoader:
         batch = sample.shape[-1]
         local = (..., local_batch(self._mesh, batch))
         sample, start = sample[local], start[local]
-        return self._u.windows(sample, start, self._length), self._cond[sample], batch
+        return self._u.windows(sample, start, *self._size), self._cond[sample], batch
 
 
 def window_loader(
@@ -184,6 +198,7 @@ def window_loader(
     batch: int,
     length: int,
     start_bias: float,
+    history: int = 1,
     mesh: Mesh | None = None,
 ) -> WindowLoader:
     """Return a loader of the windows that updates draw on the device with the same key.
@@ -202,9 +217,8 @@ def window_loader(
         return jax.vmap(lambda i: draw(update_keys(key, step + i)[0]))(jnp.arange(steps_per_call))
 
     indices = partial(jax.jit(jax.vmap(index, in_axes=(0, None)) if key.ndim else index), key)
-    return WindowLoader(
-        fields, data.cond, indices, length=length, steps_per_call=steps_per_call, mesh=mesh
-    )
+    sizes: Any = dict(length=length, history=history, steps_per_call=steps_per_call)
+    return WindowLoader(fields, data.cond, indices, **sizes, mesh=mesh)
 
 
 def update_keys(key: Key, step: Array) -> Array:

@@ -28,16 +28,18 @@ def open_well(file: h5py.File) -> Stored:
     axes = [text_of(x) for x in np.ravel(dimensions.attrs["spatial_dims"])] if dimensions else []
     if not axes:
         raise ValueError("no attribute spatial_dims of the group dimensions, as The Well has")
-    fields, unused = {}, []
+    fields, constants, unused = {}, {}, []
     for order in ("t0_fields", "t1_fields", "t2_fields"):
         for key in group(file, order):
             field = dataset(file, f"{order}/{key}")
             varies = all(field.attrs.get(f"{what}_varying", True) for what in ("sample", "time"))
-            # Fields without a time or a sample axis are coefficients: no state to predict.
+            # Fields without a time axis are coefficients: no state to predict.
             if varies and order != "t2_fields":
                 fields[key] = field
             else:
                 unused.append(key)
+                if order == "t0_fields" and not field.attrs.get("time_varying", True):
+                    constants[key] = field
     if not fields:
         raise ValueError(f"no field of The Well varies in time; found {listed(file)}")
     total, frames, *points = next(iter(fields.values())).shape[: 2 + len(axes)]
@@ -60,6 +62,7 @@ def open_well(file: h5py.File) -> Stored:
         cond=cond,
         boundary=_boundary(file, axes),
         unused=tuple(unused),
+        constants=constants,
     )
 
 

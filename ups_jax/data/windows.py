@@ -28,9 +28,10 @@ def fit_normalizer(
     `mean`, `std`, `increment_std` (c,) and, if there are parameters, `cond_mean`, `cond_std` (p,),
     over samples, frames and space, in float64. A deviation of zero is replaced by one. An increment
     is a frame minus `base_step(u, cond)` of the frame before, or minus that frame. `mean` and `std`
-    are those of `to_frame(u)`, or of u.
+    are those of `to_frame(u)`, or of u. Static channels have no increment. Steady data have a
+    `mean_field` (*s, c), the mean of the solutions.
     """
-    c = train.u.shape[-1]
+    channels, c = train.u.shape[-1], len(train.predicted)
     if train.u.shape[1] < 2:
         raise ValueError(f"u has shape {train.u.shape}; expected at least two frames")
     rows = block_rows(train.u.shape)
@@ -42,13 +43,15 @@ def fit_normalizer(
             if predict:
                 conds = np.repeat(cond[:, None], before.shape[1], axis=1)
                 before = np.stack([predict(*pair) for pair in zip(before, conds, strict=True)])
-            yield (u[:, 1:].astype(np.float64) - before).reshape(-1, c)
+            yield (u[:, 1:].astype(np.float64) - before)[..., :c].reshape(-1, c)
 
     transform = jax.jit(to_frame) if to_frame else lambda u: u
-    frames = (np.asarray(transform(u)).reshape(-1, c) for u in _blocks(train))
+    frames = (np.asarray(transform(u)).reshape(-1, channels) for u in _blocks(train))
     mean, std = _accumulate_moments(frames)
     _, increment_std = _accumulate_moments(increments())
     stats = dict(mean=mean, std=std, increment_std=increment_std)
+    if train.steady:
+        stats["mean_field"] = np.asarray(train.u[:, 1])[..., :c].mean(0, dtype=np.float64)
     inputs = np.asarray(features(as_float32(train.cond)))
     if inputs.shape[-1]:
         stats["cond_mean"], stats["cond_std"] = _accumulate_moments([inputs])
@@ -57,11 +60,12 @@ def fit_normalizer(
 
 
 def field_std(data: Trajectories) -> np.ndarray:
-    """Return the deviation of each channel (c,) over samples, frames and space, as float32.
+    """Return the deviation of each predicted channel (c,) over samples, frames and space, float32.
 
     A channel that does not vary takes the largest deviation of the others, or one.
     """
     std = _accumulate_moments(u.reshape(-1, u.shape[-1]) for u in _blocks(data))[1]
+    std = std[: len(data.predicted)]
     return np.where(std > 0, std, std.max() or 1.0).astype(np.float32)
 
 
@@ -99,19 +103,29 @@ def condition(stats: Mapping[str, Any], features: Array) -> Array:
 
 
 def sample_windows(
-    key: Key, u: Array, cond: Array, *, batch: int, length: int, start_bias: float = 1.0
+    key: Key,
+    u: Array,
+    cond: Array,
+    *,
+    batch: int,
+    length: int,
+    start_bias: float = 1.0,
+    history: int = 1,
 ) -> tuple[Array, Array]:
     """Draw random windows: u (n, t, *s, c), cond (n, p) -> (b, length, *s, c), (b, p).
 
     Samples are uniform. First frames are r^`start_bias` of the possible range, r uniform: 1 is
-    uniform, larger values favour early frames, whose errors a rollout propagates. Runs inside
-    `scan` on device arrays. Raises ValueError if the trajectories are shorter than `length`.
+    uniform, larger values favour early frames, whose errors a rollout propagates. `history` - 1
+    more frames precede a window; those before the first one are copies of it. Runs inside `scan` on
+    device arrays. Raises ValueError if the trajectories are shorter than `length`.
     """
     sample, start = window_index(
         key, u.shape[0], u.shape[1], batch=batch, length=length, start_bias=start_bias
     )
 
     def window(i: Array, t: Array) -> Array:
+        if history > 1:
+            return u[i, jnp.maximum(t + jnp.arange(1 - history, length), 0)]
         corner = (i, t, *(jnp.zeros((), i.dtype),) * (u.ndim - 2))
         return jax.lax.dynamic_slice(u, corner, (1, length, *u.shape[2:]))[0]
 
@@ -134,12 +148,17 @@ def window_index(
     return sample, jnp.minimum((share * starts).astype(sample.dtype), starts - 1)
 
 
-def add_input_noise(key: Key, u: Array, noise: Array | float) -> Array:
-    """Add white noise to the first frame of a window (t, *s, c).
+def add_input_noise(
+    key: Key, u: Array, noise: Array | float, *, history: int = 1, channels: int | None = None
+) -> Array:
+    """Add white noise to the given frames of a window (t, *s, c).
 
-    `noise` is in deviations over space of each channel of that frame. A rollout feeds a network
-    waves that its data lack; unless it has seen some in training, it may amplify them at each step.
-    Sanchez-Gonzalez et al. (2020).
+    Given are the first `history` frames, in the first `channels` (None: in all). `noise` is in
+    deviations over space of each channel of a frame. A rollout feeds a network waves that its data
+    lack; unless it has seen some in training, it may amplify them at each step. Sanchez-Gonzalez et
+    al. (2020).
     """
-    scale = noise * jnp.std(u[0], spatial_axes(u.ndim - 2), keepdims=True)
-    return u.at[0].add(scale * jax.random.normal(key, u[0].shape, u.dtype))
+    given = u[:history, ..., :channels]
+    scale = noise * jnp.std(given, spatial_axes(u.ndim - 2), keepdims=True)
+    change = scale * jax.random.normal(key, given.shape, u.dtype)
+    return u.at[:history, ..., :channels].add(change)

@@ -15,6 +15,7 @@ from ups_jax.emulator.base import (
     num_params,
     residual_scales,
 )
+from ups_jax.emulator.states import initial_state, last_frame, predicted, state_channels, states
 from ups_jax.emulator.steps import (
     Denoiser,
     add_residual,

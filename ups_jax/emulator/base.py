@@ -10,6 +10,7 @@ import numpy as np
 
 from ups_jax.arrays import as_float32
 from ups_jax.diffusion import NoiseSchedule
+from ups_jax.emulator.states import state_channels
 from ups_jax.models import OPERATORS, Network
 from ups_jax.pde.base import PDE
 from ups_jax.pde.data import pde_of
@@ -70,7 +71,8 @@ class Emulator:
     The operator adds its increment to the field or, in a hybrid, to `base(u, cond)`: the exact step
     of the linear part or a cheap solver step, which it also receives as input. With `galilean` it
     sees fields in the frame moving with their mean. With `zero_mean` increments lose their spatial
-    mean: for data that conserve it.
+    mean: for data that conserve it. With `history` k it sees k frames; before there are as many,
+    the first one is repeated.
     `networks` are those of the stages after the operator's, by stage: operators, with
     `noise_channels` of noise where they are stochastic, or denoisers of the operator's residual.
     """
@@ -79,6 +81,7 @@ class Emulator:
     operator: Network
     zero_mean: bool
     galilean: bool
+    history: int
     base: BaseStep | None
     networks: Mapping[str, Network]
     noise_channels: int
@@ -93,6 +96,7 @@ class Emulator:
         *,
         zero_mean: bool = False,
         galilean: bool = False,
+        history: int = 1,
         base: BaseStep | str | None = None,
         coarsen: int = 1,
         substeps: int = 1,
@@ -110,14 +114,19 @@ class Emulator:
         `base` is a step, or a name of BASE_STEPS with `coarsen` and `substeps` as in `base_step`.
         `spec` holds the sections of a config that builds the same emulator, which `save` needs; it
         is derived where a factory of OPERATORS is given. Raises ValueError where the PDE has no
-        Galilean frame, or a network does not fit its grid.
+        Galilean frame, or a network does not fit its grid or its inputs.
         """
         pde = pde_of(pde) if isinstance(pde, Trajectories) else pde
         if galilean and pde.galilean_frame is None:
             raise ValueError(
                 f"galilean is true, but pde {pde.name!r} has no Galilean frame; set it to false"
             )
-        frame = dict(zero_mean=zero_mean, galilean=galilean)
+        if history < 1 or (galilean and (history > 1 or pde.static)):
+            raise ValueError(
+                f"operator.history is {history}; it must be at least 1, and in the Galilean frame "
+                "exactly 1 and without static channels: set galilean to false"
+            )
+        frame = dict(zero_mean=zero_mean, galilean=galilean, history=history)
         if isinstance(base, str):
             step = base_step(pde, base, coarsen=coarsen, substeps=substeps)
             frame |= dict(base=base, coarsen=coarsen, substeps=substeps)
@@ -126,11 +135,11 @@ class Emulator:
             names = [name for name, make in OPERATORS.items() if make is operator]
             if spec is None and names:
                 spec = {"operator": {"name": names[0], **options, **frame}}
-            operator = operator(**network_sizes(pde, base, operator), **options)
+            operator = operator(**network_sizes(pde, base, operator, history=history), **options)
         elif options:
             raise ValueError(f"unknown arguments {sorted(options)}; a Network takes no options")
-        values = (pde, operator, zero_mean, galilean, base, dict(networks or {}), noise_channels)
-        values = (*values, diffusion, search, dict(spec or {}))
+        values = (pde, operator, zero_mean, galilean, history, base, dict(networks or {}))
+        values = (*values, noise_channels, diffusion, search, dict(spec or {}))
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)
         _check_shapes(self)
@@ -143,16 +152,29 @@ class Emulator:
 
 
 def network_sizes(
-    pde: PDE, base: BaseStep | None, factory: Callable[..., Network]
+    pde: PDE, base: BaseStep | None, factory: Callable[..., Network], *, history: int = 1
 ) -> dict[str, Any]:
-    """Return the arguments of an operator's factory that the PDE and the base step fix.
+    """Return the arguments of an operator's factory that the PDE, base step and history fix.
 
-    Raises ValueError as `network_boundary`.
+    Raises ValueError as `network_boundary`, and where the factory takes no further inputs.
     """
     channels = len(pde.channels)
     sizes = dict(ndim=pde.ndim, channels=channels, params=len(pde.params))
-    inputs = {} if base is None else {"inputs": 2 * channels}
-    return sizes | inputs | network_boundary(pde, factory)
+    inputs = _inputs(pde, base, history)
+    if inputs != channels:
+        parameters = signature(factory).parameters.values()
+        if not any(p.name == "inputs" or p.kind is p.VAR_KEYWORD for p in parameters):
+            raise ValueError(
+                f"static channels, history and base step make {inputs} input channels, but the "
+                "network's factory takes no `inputs`; use one that does"
+            )
+        sizes["inputs"] = inputs
+    return sizes | network_boundary(pde, factory)
+
+
+def _inputs(pde: PDE, base: BaseStep | None, history: int) -> int:
+    """Return the number of input channels of an operator."""
+    return state_channels(pde, history) + (0 if base is None else len(pde.channels))
 
 
 def network_boundary(pde: PDE, factory: Callable[..., Network]) -> dict[str, tuple[str, ...]]:
@@ -176,8 +198,7 @@ def network_boundary(pde: PDE, factory: Callable[..., Network]) -> dict[str, tup
 def _check_shapes(emulator: Emulator) -> None:
     """Trace the operator on the PDE's grid, without computing it."""
     pde, network = emulator.pde, emulator.operator
-    channels = len(pde.channels)
-    inputs = channels if emulator.base is None else 2 * channels
+    channels, inputs = len(pde.channels), _inputs(pde, emulator.base, emulator.history)
     u = jax.ShapeDtypeStruct((*pde.points, inputs), np.float32)
     cond = jax.ShapeDtypeStruct((len(pde.params),), np.float32)
     output = jax.eval_shape(
@@ -232,9 +253,13 @@ def residual_scales(emulator: Emulator) -> tuple[str, ...]:
 
 def identity_stats(emulator: Emulator) -> Params:
     """Return statistics that leave fields, parameters and residuals unchanged."""
-    c, p = len(emulator.pde.channels), len(emulator.pde.params)
-    names = ("std", "increment_std", *residual_scales(emulator))
-    stats = {"mean": np.zeros(c, np.float32), **{n: np.ones(c, np.float32) for n in names}}
+    pde = emulator.pde
+    f, c, p = len(pde.fields), len(pde.channels), len(pde.params)
+    stats: Params = {"mean": np.zeros(f, np.float32), "std": np.ones(f, np.float32)}
+    names = ("increment_std", *residual_scales(emulator))
+    stats |= {n: np.ones(c, np.float32) for n in names}
+    if pde.steady:
+        stats["mean_field"] = np.zeros((*pde.points, c), np.float32)
     # Orbax cannot save an array without elements.
     cond = {"cond_mean": np.zeros(p, np.float32), "cond_std": np.ones(p, np.float32)} if p else {}
     return stats | cond

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from ups_jax.arrays import per_channel, spatial_axes
 from ups_jax.data import check_task, condition, fit_normalizer, normalize
 from ups_jax.emulator.base import Emulator, residual_scales
+from ups_jax.emulator.states import last_frame, next_state, normalize_state, predicted
 from ups_jax.pde.base import GalileanFrame
 from ups_jax.types import Array, Params, Trajectories
 
@@ -23,12 +24,14 @@ def step(
     *,
     model: str = "operator",
 ) -> Array:
-    """Advance u (..., *s, c) by one interval with a network, in physical units.
+    """Advance a state u (..., *s, c) by one interval with a network, in physical units.
 
+    A state has all channels of a frame, static ones included, or of several, as `states` returns.
     cond: (..., p); z: noise (..., *s, noise) of a stochastic network; model: its entry of params.
     """
     frame = _galilean_frame(emulator)(u)
-    return frame.from_frame(_predict(emulator, params, frame.u, cond, z, model=model))
+    u_next = frame.from_frame(_predict(emulator, params, frame.u, cond, z, model=model))
+    return next_state(emulator, u, u_next)
 
 
 def add_residual(
@@ -37,20 +40,21 @@ def add_residual(
     u: Array,
     u_next: Array,
     cond: Array,
-    draw: Callable[[Denoiser], Array],
+    draw: Callable[[Denoiser, tuple[int, ...]], Array],
     *,
     model: str,
 ) -> Array:
     """Add a residual, sampled by `draw` with a denoiser, to the operator's step from u to u_next.
 
     u, u_next (..., *s, c), cond (..., p) -> like u, or with leading axes that `draw` adds. The
-    denoiser takes x (..., *s, c) and sigma features (..., f).
+    denoiser takes x (..., *s, c) and sigma features (..., f); `draw` also gets the shape of x.
     """
     frame = _galilean_frame(emulator)(u)
-    predicted = frame.to_frame(u_next)
-    scaled = draw(_bind_denoiser(emulator, params, frame.u, predicted, cond, model=model))
-    residual = _unscale_residual(emulator, params["stats"], scaled)
-    return frame.from_frame(predicted + _remove_mean(emulator, residual))
+    forecast = frame.to_frame(predicted(emulator, u_next))
+    denoiser = _bind_denoiser(emulator, params, frame.u, forecast, cond, model=model)
+    residual = _unscale_residual(emulator, params["stats"], draw(denoiser, forecast.shape))
+    u_next = frame.from_frame(forecast + _remove_mean(emulator, residual))
+    return next_state(emulator, u, u_next)
 
 
 def residual(
@@ -65,13 +69,14 @@ def residual(
 ) -> tuple[Array, tuple[Denoiser, ...]]:
     """Return the truth minus the operator's step from u to u_next, in the operator's frame.
 
-    All (..., *s, c), cond (..., p) -> like u, and the denoiser of each model as in `add_residual`.
+    States (..., *s, c), cond (..., p) -> the predicted channels of such a difference, and the
+    denoiser of each model as in `add_residual`.
     """
     frame = _galilean_frame(emulator)(u)
-    predicted = frame.to_frame(u_next)
-    error = _remove_mean(emulator, frame.to_frame(truth) - predicted)
+    forecast, true = (frame.to_frame(predicted(emulator, x)) for x in (u_next, truth))
+    error = _remove_mean(emulator, true - forecast)
     denoisers = tuple(
-        _bind_denoiser(emulator, params, frame.u, predicted, cond, model=m) for m in models
+        _bind_denoiser(emulator, params, frame.u, forecast, cond, model=m) for m in models
     )
     return error, denoisers
 
@@ -114,23 +119,26 @@ def _predict(
 ) -> Array:
     """Return the field one interval later, both in the operator's frame."""
     stats, network = params["stats"], emulator.networks.get(model, emulator.operator)
-    start, inputs = u, normalize(stats, u)
+    start, inputs = predicted(emulator, u), normalize_state(emulator, stats, u)
     if emulator.base is not None:
-        start = emulator.base(u, cond)
-        inputs = jnp.concatenate([inputs, normalize(stats, start)], -1)
+        after = emulator.base(last_frame(emulator, u), cond)
+        start = predicted(emulator, after)
+        inputs = jnp.concatenate([inputs, predicted(emulator, normalize(stats, after))], -1)
     features = condition(stats, emulator.pde.features(cond))
     noise = () if z is None else (z,)
     increment = network.apply(params[model], inputs, features, *noise)
-    increment = increment * per_channel(stats["increment_std"], u)
+    increment = increment * per_channel(stats["increment_std"], increment)
     return start + _remove_mean(emulator, increment)
 
 
 def _bind_denoiser(
     emulator: Emulator, params: Params, u: Array, u_next: Array, cond: Array, *, model: str
 ) -> Denoiser:
-    """Bind a denoiser to the two fields and the PDE parameters of the step that it corrects."""
+    """Bind a denoiser to the state, the field after it and the PDE parameters of its step."""
     stats = params["stats"]
-    context = jnp.concatenate([normalize(stats, u), normalize(stats, u_next)], -1)
+    own = {name: predicted(emulator, stats[name]) for name in ("mean", "std")}
+    context = [normalize_state(emulator, stats, u), normalize(own, u_next)]
+    context = jnp.concatenate(context, -1)
     features = condition(stats, emulator.pde.features(cond))
 
     def network(x: Array, sigma_features: Array) -> Array:

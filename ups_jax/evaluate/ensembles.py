@@ -103,7 +103,10 @@ def evaluate_ensembles(
         columns=["forecaster", *columns],
         rows=[[m, *(scalars.get(f"eval/{m}/paired/{n}") for n in columns)] for m in runs],
         curves={k: v for mode in modes for k, v in _curves(mode, joined[mode]).items()},
-        examples={"truth": np.asarray(data.u[:examples]), **example_members},
+        examples={
+            "truth": np.asarray(data.u[:examples])[..., : len(data.predicted)],
+            **example_members,
+        },
         members=members,
     )
 

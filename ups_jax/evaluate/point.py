@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ups_jax.data import check_task
-from ups_jax.emulator import Emulator, num_params
+from ups_jax.emulator import Emulator, num_params, predicted
 from ups_jax.evaluate import summarize
 from ups_jax.evaluate.batches import (
     Batches,
@@ -38,9 +38,12 @@ DEFAULT_FORECASTERS = ("persistence", "mean", "solver", "operator")
 
 
 def protocols(frames: int, context_frames: int) -> dict[str, int]:
-    """Return the index of the last given frame of each protocol: P1, and P10 if frames remain."""
+    """Return the index of the last given frame of each protocol: P1, and P10 if frames remain.
+
+    Of two frames, only the first can be given.
+    """
     start = {"p1": 0}
-    return start | {"p10": context_frames - 1} if context_frames < frames else start
+    return start | {"p10": context_frames - 1} if 2 < frames > context_frames else start
 
 
 def evaluate(
@@ -69,8 +72,9 @@ def evaluate(
     """Evaluate forecasters on trajectories (n, t, *s, c) in one pass, in physical units.
 
     `forecasters` are by default DEFAULT_FORECASTERS, less those that need a solver where the PDE
-    has none. `selected` (default: the last forecaster) is the one that `eval/<metric>` stands for,
-    under `protocol`. `options` holds each forecaster's own, such as `{"ensemble": {"members": 8}}`;
+    has none; of a steady problem, the mean field and the operator. `selected` (default: the last
+    forecaster) is the one that `eval/<metric>` stands for, under `protocol`. `options` holds each
+    forecaster's own, such as `{"ensemble": {"members": 8}}`;
     a stochastic forecaster is scored by the mean of its members. Learned forecasters start after
     several frames by `nudged_analysis` with `nudging_gain`, others from the last frame. Relative
     errors are divided by `FLOOR` deviations of `data` at least, `floored` is the share so changed.
@@ -80,7 +84,8 @@ def evaluate(
     PDE or interval, Interrupted if `stop()` is true.
     """
     check_task(data, emulator.pde)
-    runs = [m for m in DEFAULT_FORECASTERS if emulator.pde.has("step") or not FORECASTERS[m].solver]
+    runs = ("mean_field", "operator") if emulator.pde.steady else DEFAULT_FORECASTERS
+    runs = [m for m in runs if emulator.pde.has("step") or not FORECASTERS[m].solver]
     forecasters = forecasters or runs
     starts = protocols(data.u.shape[1], context_frames)
     _check(params, forecasters, starts, protocol, nudging_gain)
@@ -152,7 +157,7 @@ def _examples(
 ) -> Stats:
     """Return truth and P1 forecasts of a few samples, which are known after the errors of all."""
     _, shown = join_batches(run(samples=chosen), mesh, lambda index: np.full(index.shape, True))
-    return {"truth": np.asarray(data.u[chosen]), **shown}
+    return {"truth": np.asarray(data.u[chosen])[..., : len(data.predicted)], **shown}
 
 
 def _evaluate_batch(
@@ -191,7 +196,8 @@ def _evaluate_batch(
             out[name] |= {f"{protocol}/{metric}": value for metric, value in errors.items()}
             paths.setdefault(name, path)
         out[name] |= physics_statistics(pde, mesh, floor, u, paths[name], cond)
-    return out | {"truth": physics_statistics(pde, mesh, floor, u, u[:, 1:], cond)}, paths
+    true = predicted(emulator, u[:, 1:])
+    return out | {"truth": physics_statistics(pde, mesh, floor, u, true, cond)}, paths
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

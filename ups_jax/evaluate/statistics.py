@@ -39,11 +39,11 @@ def point_statistics(
 ) -> dict[str, Array]:
     """Return the statistics of forecasts (b, t, *s, c) of the frames of u after frame `start`.
 
-    Frames of the forecast beyond the last one of u are left out.
+    Frames of the forecast beyond the last one of u are left out, as are static channels of u.
     """
 
     def share(floor: Array, pred: Array, u: Array) -> dict[str, Array]:
-        true = u[:, start + 1 :]
+        true = u[:, start + 1 :, ..., : pred.shape[-1]]
         pred = pred[:, : true.shape[1]]
         return {name: statistic(pred, true, ndim, floor=floor) for name, statistic in table}
 
@@ -60,7 +60,7 @@ def physics_statistics(
     """
 
     def share(floor: Array, u: Array, path: Array, cond: Array) -> dict[str, Array]:
-        start = u[:, 0]
+        start = u[:, 0, ..., : path.shape[-1]]
         checks = physics.diagnostics(pde, start, path, cond, floor=floor)
         laws = physics.law_values(pde, jnp.concatenate([start[:, None], path], 1))
         return {
@@ -79,7 +79,7 @@ def ensemble_statistics(
     """Return the statistics of members (b, m, t, *s, c), and arrays for the figures."""
 
     def share(floor: Array, members: Array, u: Array) -> dict[str, Array]:
-        true = u[:, 1:]
+        true = u[:, 1:, ..., : members.shape[-1]]
         return {
             **{name: statistic(members, true, ndim, floor=floor) for name, statistic in table},
             "rank": rank_histogram(members, true, ndim),
@@ -98,6 +98,7 @@ def single_statistics(
     known = [(name, statistic) for name, statistic in table if name in SINGLE_FORECAST_METRICS]
 
     def share(floor: Array, pred: Array, u: Array) -> dict[str, Array]:
-        return {n: statistic(pred[:, None], u[:, 1:], ndim, floor=floor) for n, statistic in known}
+        true = u[:, 1:, ..., : pred.shape[-1]]
+        return {n: statistic(pred[:, None], true, ndim, floor=floor) for n, statistic in known}
 
     return map_samples(mesh, share)(floor, pred, u)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ups_jax.arrays import as_float32, safe_ratio, spatial_axes
 from ups_jax.data import sample_windows
-from ups_jax.emulator import Emulator
+from ups_jax.emulator import Emulator, states
 from ups_jax.evaluate.batches import cond_of, floor_of, map_batches
 from ups_jax.evaluate.statistics import point_statistics, table_of
 from ups_jax.forecast import Forecast, forecast
@@ -87,7 +87,7 @@ def ensemble_validator(
 
     @jax.jit
     def score(paths: Array, u: Array) -> Array:
-        true = u[:, 1:]
+        true = u[:, 1:, ..., : paths.shape[-1]]
         size = jnp.sqrt(jnp.mean(true**2, (*spatial_axes(ndim), -1)))
         return safe_ratio(crps(paths, true, ndim), size, floor)
 
@@ -121,8 +121,9 @@ def loss_validator(
     def loss(params: Params, u: Array, cond: Array, i: int) -> Array:
         k_window, k_loss = jax.random.split(jax.random.fold_in(jax.random.key(0), i))
         windows, conds = sample_windows(
-            k_window, u, cond, batch=batch, length=unroll + 1, start_bias=start_bias
-        )
+            k_window, u, cond, batch=batch, length=unroll + 1, start_bias=start_bias,
+            history=stage.history,
+        )  # fmt: skip
         given = {"u": windows, "cond": conds}
         return mean_over_samples(mesh, share, shared=2)(params, k_loss, given)
 
@@ -175,7 +176,7 @@ def _forecast_scores(
     run = partial(forecast, emulator, steps=steps, forecaster=forecaster, mesh=mesh, **options)
 
     def scores(params: Params, u: Array, cond: Array, keys: Key) -> Array:
-        return score(run(params, u[:, start], cond, keys), u)
+        return score(run(params, states(emulator, u[:, : start + 1])[:, -1], cond, keys), u)
 
     return map_batches(
         scores, params, data, jax.random.key(0), batch=min(batch, len(data)), mesh=mesh, stop=stop,

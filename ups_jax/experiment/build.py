@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ups_jax import diffusion, rewards, search
@@ -20,6 +21,7 @@ from ups_jax.emulator import (
     init,
     network_boundary,
     network_sizes,
+    state_channels,
     step,
 )
 from ups_jax.forecast import FORECASTERS
@@ -31,7 +33,7 @@ from ups_jax.registry import lookup
 from ups_jax.stages import STAGES
 from ups_jax.types import Array
 
-BUILDER_KEYS = ("name", "zero_mean", "galilean", "base", "coarsen", "substeps")
+BUILDER_KEYS = ("name", "zero_mean", "galilean", "history", "base", "coarsen", "substeps")
 """Keys of `cfg.operator` that are no arguments of its factory."""
 
 
@@ -42,9 +44,15 @@ def build(cfg: Any) -> Emulator:
     """
     pde = build_pde(cfg)
     spec = dict(cfg.operator)
-    if cfg.ensemble.antithetic and pde.reflection is None:
+    if cfg.ensemble.antithetic and (pde.reflection is None or cfg.operator.history > 1):
         raise ValueError(
-            f"ensemble.antithetic is true, but pde {pde.name!r} has no reflection; set it to false"
+            f"ensemble.antithetic is true, but pde {pde.name!r} has no reflection, or "
+            "operator.history is above 1; set it to false"
+        )
+    if "mean_field" in cfg.eval.forecasters and not pde.steady:
+        raise ValueError(
+            f"forecaster 'mean_field' needs pairs of a static problem, but pde {pde.name!r} is "
+            "none; use 'mean'"
         )
     if cfg.data.observed_stride is not None and not all(pde.periodic):
         raise ValueError(
@@ -57,12 +65,13 @@ def build(cfg: Any) -> Emulator:
         coarsen=spec.get("coarsen", 1),
         substeps=spec.get("substeps", 1),
     )
-    make_operator = lookup(OPERATORS, spec["name"], "operator")
+    make_operator, history = lookup(OPERATORS, spec["name"], "operator"), spec.get("history", 1)
     options = {key: value for key, value in spec.items() if key not in BUILDER_KEYS}
 
     def operator(noise: int = 0) -> Network:
         with _in_section("operator"):
-            return make_operator(**network_sizes(pde, base, make_operator), noise=noise, **options)
+            sizes = network_sizes(pde, base, make_operator, history=history)
+            return make_operator(**sizes, noise=noise, **options)
 
     network, networks = operator(), _networks(cfg, pde, operator)
     teacher, searching = _diffusion(cfg), _search(cfg, pde)
@@ -72,6 +81,7 @@ def build(cfg: Any) -> Emulator:
             network,
             zero_mean=spec.get("zero_mean", False),
             galilean=spec.get("galilean", False),
+            history=history,
             base=base,
             networks=networks,
             noise_channels=cfg.ensemble.noise_channels,
@@ -116,8 +126,9 @@ def _networks(cfg: Any, pde: PDE, operator: Callable[[int], Network]) -> dict[st
         channels = len(pde.channels)
         make = lookup(DENOISERS, spec.pop("name"), "denoiser")
         features = len(pde.params) + diffusion.EMBEDDING_SIZE
+        context = channels + state_channels(pde, cfg.operator.history)
         with _in_section("denoiser"):
-            sizes = dict(ndim=pde.ndim, channels=channels, context=2 * channels, features=features)
+            sizes = dict(ndim=pde.ndim, channels=channels, context=context, features=features)
             return make(**sizes, **network_boundary(pde, make), **spec)
 
     makers = {"operator": lambda: operator(0), "stochastic": stochastic, "denoiser": denoiser}
@@ -158,6 +169,13 @@ def _search(cfg: Any, pde: PDE) -> SearchSpec | None:
         return None
     if not pde.has("step") and "ttc" not in cfg.eval.forecasters:
         return None
+    if pde.static or cfg.operator.history > 1:
+        if "ttc" not in cfg.eval.forecasters:
+            return None
+        raise ValueError(
+            "forecaster 'ttc' has no search with static channels or operator.history above 1; "
+            "leave it out of eval.forecasters"
+        )
     cost = source.cost(_diffusion(cfg))
     candidates = spec.candidates
     if spec.calls_per_step is not None:
@@ -196,8 +214,10 @@ def _check_denoiser(emulator: Emulator) -> None:
         u_next = step(emulator, params, u, cond)
         sigma = diffusion.sigma_embedding(u.mean())
         return add_residual(
-            emulator, params, u, u_next, cond, lambda net: net(u, sigma), model="diffusion"
-        )
+            emulator, params, u, u_next, cond,
+            lambda net, shape: net(jnp.zeros(shape), sigma), model="diffusion",
+        )  # fmt: skip
 
-    u = jax.ShapeDtypeStruct((*pde.points, len(pde.channels)), np.float32)
+    channels = state_channels(pde, emulator.history)
+    u = jax.ShapeDtypeStruct((*pde.points, channels), np.float32)
     jax.eval_shape(once, u, jax.ShapeDtypeStruct((len(pde.params),), np.float32))

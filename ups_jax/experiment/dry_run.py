@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ups_jax import config
-from ups_jax.emulator import Emulator, init, num_params, step
+from ups_jax.emulator import Emulator, init, num_params, state_channels, step
 from ups_jax.experiment import environment, schedule
 from ups_jax.experiment.datasets import eval_steps
 from ups_jax.forecast import FORECASTERS
@@ -36,7 +36,8 @@ def estimate(cfg: Any, emulator: Emulator, *, training: bool = True) -> Estimate
     """
     pde, data, ensemble = emulator.pde, cfg.data, cfg.ensemble
     params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
-    field = jax.ShapeDtypeStruct((1, *pde.points, len(pde.channels)), np.float32)
+    channels = state_channels(pde, emulator.history)
+    field = jax.ShapeDtypeStruct((1, *pde.points, channels), np.float32)
     cond = jax.ShapeDtypeStruct((1, len(pde.params)), np.float32)
     lowered = jax.jit(lambda p, u, c: step(emulator, p, u, c)).lower(params, field, cond)
     cost = lowered.cost_analysis() or {}

@@ -12,7 +12,7 @@ from jax import export as jax_export
 from jax.tree_util import keystr, tree_flatten_with_path
 from safetensors.numpy import save
 
-from ups_jax.emulator import Emulator
+from ups_jax.emulator import Emulator, state_channels
 from ups_jax.experiment.datasets import eval_steps
 from ups_jax.experiment.evaluation import forecast_options
 from ups_jax.experiment.model_card import CARD, PARAMETERS, model_card, selected_forecaster
@@ -162,7 +162,8 @@ def _serialize(
 ) -> bytes:
     """Trace a function for a batch of any size -> serialized StableHLO."""
     pde = chosen.emulator.pde
-    shapes = ((1, *pde.points, len(pde.channels)), (1, len(pde.params)))
+    state = (*pde.points, state_channels(pde, chosen.emulator.history))
+    shapes = ((1, *state), (1, len(pde.params)))
     fields = jax_export.symbolic_args_specs([np.zeros(s, np.float32) for s in shapes], "b, ...")
     stochastic = FORECASTERS[chosen.forecaster].stochastic
     seed = [jax.ShapeDtypeStruct((), np.uint32)] if stochastic else []

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ups_jax import config
-from ups_jax.emulator import Emulator
+from ups_jax.emulator import Emulator, state_channels
 from ups_jax.experiment.workdir import is_finished
 from ups_jax.files import read_json, read_text
 from ups_jax.forecast import FORECASTERS
@@ -74,13 +74,14 @@ def model_card(
 
 def _use(emulator: Emulator, forecaster: str, steps: int, options: Mapping[str, Any]) -> str:
     pde, stochastic = emulator.pde, FORECASTERS[forecaster].stochastic
-    shape = ", ".join(map(str, (*pde.points, len(pde.channels))))
+    points, state = ", ".join(map(str, pde.points)), state_channels(pde, emulator.history)
+    shape, given = f"{points}, {len(pde.channels)}", f"{points}, {state}"
     out = f"(b, members, {steps}, {shape})" if stochastic else f"(b, {steps}, {shape})"
     seed = ", np.uint32(0)" if stochastic else ""
     lines = [
         "Packages: `jax`, `numpy`, and `flatbuffers`, with which JAX reads StableHLO.",
         f"```python\n{LOADER}u = rollout.call(params, u0, cond{seed})  # {out}\n```",
-        f"`u0` (b, {shape}) and `cond` (b, {len(pde.params)}) are float32, fields in physical "
+        f"`u0` (b, {given}) and `cond` (b, {len(pde.params)}) are float32, fields in physical "
         f"units, with a batch b of any size. `u` holds the {steps} frames after `u0`; for more, "
         "call again with the last one. The programs run on CPU and CUDA.",
     ]
@@ -88,6 +89,12 @@ def _use(emulator: Emulator, forecaster: str, steps: int, options: Mapping[str, 
         lines.append("The last argument is the seed of the members.")
     else:
         lines.append("`step.stablehlo` takes the same arguments and returns the next frame alone.")
+    if state > len(pde.channels):
+        lines.append(
+            f"The channels of `u0`: {', '.join(pde.channels)}; the same of the "
+            f"{emulator.history - 1} frames before, newest first (repeat the first frame where "
+            f"there are fewer); static: {', '.join(pde.static) or 'none'}."
+        )
     if options:
         lines.append("Options: " + ", ".join(f"`{k}={v}`" for k, v in options.items()) + ".")
     return "\n\n".join(lines)
@@ -101,6 +108,7 @@ def _task(emulator: Emulator, arrays: Mapping[str, np.ndarray]) -> str:
         [
             ("equation", " ".join([pde.name, *(f"{k}={v}" for k, v in pde.spec.items())])),
             ("channels", ", ".join(pde.channels)),
+            ("static channels", ", ".join(pde.static) or "none"),
             ("columns of cond", ", ".join(pde.params) or "none"),
             ("grid", f"{points} points on a box of {extent}"),
             ("boundary", ", ".join(pde.boundary)),

@@ -11,7 +11,7 @@ import numpy as np
 
 from ups_jax.arrays import as_float32
 from ups_jax.diffusion import SAMPLERS
-from ups_jax.emulator import Emulator, step
+from ups_jax.emulator import Emulator, initial_state, state_channels, states, step
 from ups_jax.forecast import beam_search, deterministic, ensembles
 from ups_jax.forecast.base import Forecast, Forecaster, one_call, run_each, sample_keys
 from ups_jax.registry import lookup
@@ -39,6 +39,7 @@ MEMBERS = {"members": "ensemble.members", "antithetic": "ensemble.antithetic"}
 FORECASTERS: dict[str, Forecaster] = {
     "persistence": Forecaster(deterministic.persistence, note="the given frame"),
     "mean": Forecaster(deterministic.mean, note="spatial mean of the given frame"),
+    "mean_field": Forecaster(deterministic.mean_field, note="mean solution in the training split"),
     "solver": Forecaster(
         deterministic.solver,
         note="the scheme of regenerated data, on the evaluation grid",
@@ -93,11 +94,12 @@ FORECASTERS: dict[str, Forecaster] = {
 def nudged_analysis(
     emulator: Emulator, params: Params, frames: Array, cond: Array, *, gain: float
 ) -> Array:
-    """Return the initial field of a forecast after frames (b, t, *s, c) -> (b, *s, c).
+    """Return the initial state of a forecast after frames (b, t, *s, c) -> (b, *s, c).
 
     The operator runs from the first frame and is nudged to each later one by `gain`: 1 returns the
     last frame, 0 the operator's forecast of it from the first. Nudging; Hoke and Anthes (1976).
     """
+    frames = states(emulator, frames)
     if gain == 1:
         return frames[:, -1]
 
@@ -122,23 +124,23 @@ def forecast(
 ) -> Forecast:
     """Continue u0 (b, *s, c) for `steps` intervals by a name of FORECASTERS -> u (b, steps, *s, c).
 
-    Fields are in physical units; cond (b, p). Sample i has a key of its own: `key` with i folded
-    in, or entry i of keys (b,). The devices of `mesh` share the samples, if it divides their
-    number. `options` are the forecaster's own, such as
-    `members=8`. Raises ValueError on an unknown name, option or sampler, a wrong shape, a number
-    out of range, and a forecaster whose networks were not trained.
+    Fields are in physical units; cond (b, p). u0 has the static channels too; it is a frame, which
+    an emulator with `history` repeats, or a state, as `states` returns. Sample i has a key of its
+    own: `key` with i folded in, or entry i of keys (b,). The devices of `mesh` share the samples,
+    if it divides their number. `options` are the forecaster's own, such as `members=8`. Raises
+    ValueError on an unknown name, option or sampler, a wrong shape, a number out of range, and a
+    forecaster whose networks were not trained.
     """
     run = lookup(FORECASTERS, forecaster, "forecaster").run
-    pde = emulator.pde
-    check_field(
-        u0, ndim=pde.ndim, channels=len(pde.channels), name="u0", cond=cond, params=len(pde.params)
-    )
+    pde, channels = emulator.pde, state_channels(emulator.pde, emulator.history)
+    channels = channels if np.shape(u0)[-1:] == (channels,) else len(pde.fields)
+    check_field(u0, ndim=pde.ndim, channels=channels, name="u0", cond=cond, params=len(pde.params))
     if steps < 1:
         raise ValueError(f"steps is {steps}; a forecast needs at least one")
     require_trained(forecaster, params)
     # Numbers and names are static: another number of members is another program.
     fixed = tuple(sorted(_all_options(forecaster, options).items()))
-    u0, cond = as_float32(u0), as_float32(cond)
+    u0, cond = initial_state(emulator, as_float32(u0)), as_float32(cond)
     keys = key if key.shape else sample_keys(key, np.arange(len(u0)))
     mesh = mesh if mesh is None or len(u0) % mesh.size == 0 else None
     own = _own_params(forecaster, params)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.emulator import Emulator
+from ups_jax.emulator import Emulator, predicted
 from ups_jax.types import Array, Key, Params
 
 
@@ -60,13 +60,16 @@ def run_each(
     keys: Key,
     **settings: Any,
 ) -> Forecast:
-    """Run a forecaster on every sample u0 (b, *s, c), cond (b, p) with a key of its own, (b,).
+    """Run a forecaster on every state u0 (b, *s, c), cond (b, p) with a key of its own, (b,).
 
-    A forecast thus depends on no other sample, and devices can share a batch.
+    Of its result, the predicted channels are kept. A forecast thus depends on no other sample, and
+    devices can share a batch.
     """
 
     def alone(u0: Array, cond: Array, key: Key) -> Forecast:
         result = run(emulator, params, u0[None], cond[None], key, **settings)
+        members = None if result.members is None else predicted(emulator, result.members)
+        result = result._replace(u=predicted(emulator, result.u), members=members)
         return jax.tree.map(lambda x: x[0] if jnp.ndim(x) else x, result)
 
     return jax.vmap(alone)(u0, cond, keys)

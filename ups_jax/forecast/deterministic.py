@@ -2,9 +2,10 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 
-from ups_jax.emulator import Emulator, step
+from ups_jax.emulator import Emulator, last_frame, step
 from ups_jax.forecast.base import Forecast
 from ups_jax.pde.base import rollout
 from ups_jax.types import Array, Key, Params
@@ -26,11 +27,23 @@ def mean(
     return Forecast(jnp.repeat(level[:, None], steps, axis=1))
 
 
+def mean_field(
+    emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+) -> Forecast:
+    """Repeat the mean solution of the training split, which steady data have."""
+    field = params["stats"].get("mean_field")
+    if field is None:
+        raise ValueError("forecaster 'mean_field' needs pairs of a static problem; use 'mean'")
+    shape = (*u0.shape[1:-1], field.shape[-1])
+    field = field if field.shape == shape else jax.image.resize(field, shape, "linear")
+    return Forecast(jnp.broadcast_to(field, (len(u0), steps, *shape)))
+
+
 def solver(
     emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """Run the PDE's numerical scheme on the grid of the given frame."""
-    return Forecast(rollout(emulator.pde.step, steps)(u0, cond))
+    return Forecast(rollout(emulator.pde.step, steps)(last_frame(emulator, u0), cond))
 
 
 def operator(

@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax import diffusion as noising
-from ups_jax.emulator import Denoiser, DiffusionSpec, Emulator, add_residual, step
+from ups_jax.emulator import (
+    Denoiser,
+    DiffusionSpec,
+    Emulator,
+    add_residual,
+    predicted,
+    step,
+)
 from ups_jax.forecast.base import Forecast
 from ups_jax.types import Array, Key, Params
 
@@ -76,8 +83,8 @@ def ensemble(
 ) -> Forecast:
     """Forecast with the operator and its noise, scaled by `temperature`: one call a member."""
     advance = ensemble_step(emulator, params, temperature=temperature)
-    mirror = _mirror(emulator, antithetic)
-    return member_rollouts(advance, u0, cond, key, steps=steps, members=members, mirror=mirror)
+    run = _own_rollouts(emulator, advance, antithetic)
+    return run(u0, cond, key, steps=steps, members=members)
 
 
 def student_step(
@@ -108,7 +115,7 @@ def _autoregressive(
     def advance(u: Array, cond: Array, key: Key) -> Array:
         u_next = step(emulator, params, u, cond)
         return add_residual(
-            emulator, params, u, u_next, cond, lambda net: draw(net, u.shape, key), model=model
+            emulator, params, u, u_next, cond, lambda net, shape: draw(net, shape, key), model=model
         )
 
     return advance
@@ -120,7 +127,7 @@ def _members(
     """Return the forecast of members with sampled residuals, as the denoisers were trained."""
     if _diffusion_spec(emulator).autoregressive:
         advance = _autoregressive(emulator, params, draw, model=model)
-        return partial(member_rollouts, advance, mirror=_mirror(emulator, antithetic))
+        return _own_rollouts(emulator, advance, antithetic)
     if antithetic:
         raise ValueError(
             "antithetic is true, but these members are samples around one rollout; it needs "
@@ -199,14 +206,14 @@ def _around_rollout(
                 u,
                 u_next,
                 cond,
-                lambda net: draw(net, u.shape, k_member),
+                lambda net, shape: draw(net, shape, k_member),
                 model=model,
             )
 
         return u_next, jax.vmap(member, out_axes=1)(jnp.arange(members))
 
     paths = jax.lax.scan(body, u0, jax.random.split(key, steps))[1]
-    return _summarize_members(jnp.moveaxis(paths, 0, 2))
+    return _summarize_members(predicted(emulator, jnp.moveaxis(paths, 0, 2)))
 
 
 def member_rollouts(
@@ -218,13 +225,14 @@ def member_rollouts(
     steps: int,
     members: int,
     mirror: Callable[[Array], Array] | None = None,
+    keep: Callable[[Array], Array] = lambda u: u,
 ) -> Forecast:
     """Return each member's own rollout, their mean, and in the log their `spread` (b, t).
 
     Member i does not depend on the number of members. The spread is the root of the members'
     unbiased variance, averaged over space and channels. With `mirror`, every second member runs on
     the reflected field and is reflected back: antithetic pairs cancel the network's asymmetric
-    error at no extra cost.
+    error at no extra cost. `keep` selects the channels of the result.
     """
 
     def reflect(i: Array, u: Array) -> Array:
@@ -236,18 +244,22 @@ def member_rollouts(
             return u, u
 
         keys = jax.random.split(jax.random.fold_in(key, i), steps)
-        return reflect(i, jnp.moveaxis(jax.lax.scan(body, reflect(i, u0), keys)[1], 0, 1))
+        return keep(reflect(i, jnp.moveaxis(jax.lax.scan(body, reflect(i, u0), keys)[1], 0, 1)))
 
     return _summarize_members(jax.vmap(member, out_axes=1)(jnp.arange(members)))
 
 
-def _mirror(emulator: Emulator, antithetic: bool) -> Callable[[Array], Array] | None:
-    """Return the PDE's reflection if members are antithetic."""
-    if antithetic and emulator.pde.reflection is None:
+def _own_rollouts(
+    emulator: Emulator, advance: StochasticStep, antithetic: bool
+) -> Callable[..., Forecast]:
+    """Return the forecast of members with rollouts of their own, on request antithetic."""
+    mirror = emulator.pde.reflection if antithetic else None
+    if antithetic and (mirror is None or emulator.history > 1):
         raise ValueError(
-            f"antithetic is true, but pde {emulator.pde.name!r} has no reflection; set it to false"
+            f"antithetic is true, but pde {emulator.pde.name!r} has no reflection, or the state "
+            f"has several frames (history {emulator.history}); set it to false"
         )
-    return emulator.pde.reflection if antithetic else None
+    return partial(member_rollouts, advance, mirror=mirror, keep=partial(predicted, emulator))
 
 
 def _summarize_members(paths: Array) -> Forecast:

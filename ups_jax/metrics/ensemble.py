@@ -15,7 +15,7 @@ import numpy as np
 from ups_jax.arrays import floor_like, spatial_axes
 from ups_jax.metrics.base import BANDS, Metric
 from ups_jax.metrics.point import mse, nrmse
-from ups_jax.pde.base import wavenumber_shells
+from ups_jax.pde.spectral import wavenumber_shells
 from ups_jax.types import Array
 
 NOMINAL_LEVELS = tuple(i / 10 for i in range(1, 10))

@@ -14,7 +14,7 @@ import numpy as np
 
 from ups_jax.arrays import is_floored, rms, safe_ratio, spatial_axes
 from ups_jax.metrics.base import BANDS, Metric
-from ups_jax.pde.base import wavenumber_shells
+from ups_jax.pde.spectral import wavenumber_shells
 from ups_jax.types import Array
 
 CORRELATED = 0.8

@@ -93,6 +93,10 @@ class PDE:
     across it; "dirichlet": zero value, odd; "wall": impermeable, where the normal component of a
     velocity is odd and other channels are even.
 
+    `static` names further channels of its data and of the fields of its functions, after
+    `channels`: inputs such as a coefficient, which do not change in time and are not predicted.
+    A `steady` problem maps them to its solution, in one step from a field of zeros.
+
     A mixture has `parts`, whose names are those of equations; each sample is one part's, by
     `weights`, and `part_of` returns its number for parameters (..., p). Sample j of a part is a
     function of the key and j. `test` is the PDE of the test split, if it is another, and
@@ -121,6 +125,8 @@ class PDE:
     convexity: float = 0.0
     laws: Mapping[str, Law] = field(default_factory=dict)
     boundary: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    steady: bool = False
     parts: tuple["PDE", ...] = ()
     weights: tuple[float, ...] = ()
     part_of: Callable[[Array], Array] | None = None
@@ -154,6 +160,11 @@ class PDE:
     def ndim(self) -> int:
         """Number of space axes."""
         return len(self.points)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the channels of its data: predicted, then static."""
+        return (*self.channels, *self.static)
 
     def has(self, name: str) -> bool:
         """Return whether a function of the PDE, such as `step`, is there."""
@@ -229,21 +240,6 @@ def random_translation(ndim: int, *, periodic: Sequence[bool] = ()) -> Symmetry:
         return u, cond
 
     return translate
-
-
-def wavenumber_shells(
-    points: tuple[int, ...], *, periodic: Sequence[bool] = ()
-) -> tuple[np.ndarray, int]:
-    """Return the integer radial wavenumber (*s) of each `fftn` coefficient, and their number.
-
-    In two dimensions a wavenumber is a ring k <= |k| < k + 1, in periods of each axis. Axes that
-    are not `periodic` are extended to twice their points; all are periodic by default.
-    """
-    extended = [1 if free else 2 for free in periodic or (True,) * len(points)]
-    waves = [np.fft.fftfreq(n * m, 1 / n) for n, m in zip(points, extended, strict=True)]
-    squares = sum(wave**2 for wave in np.meshgrid(*waves, indexing="ij"))
-    shell = np.floor(np.sqrt(squares) + 1e-9).astype(int)
-    return shell, int(shell.max()) + 1
 
 
 def spatial_mean(u: Array, ndim: int) -> Array:

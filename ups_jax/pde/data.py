@@ -25,13 +25,17 @@ def make(
     conserved: Sequence[str] = (),
     symmetries: Sequence[str] = (),
     vector: Sequence[str] = (),
+    static: Sequence[str] = (),
+    steady: bool = False,
     cells: int | Sequence[int] = (),
 ) -> PDE:
     """No equation: data alone. Points, channels, dt, length and boundary are those of a file.
 
     `conserved` names the channels whose spatial mean is conserved. `symmetries`: "translation"
     along periodic axes, "reflection" of each axis. `vector` names the channel of each axis that
-    changes its sign in a reflection of that axis. There is no solver, residual or simulation.
+    changes its sign in a reflection of that axis, `static` the inputs that are not predicted.
+    A `steady` file holds pairs of static fields and solutions. There is no solver, residual or
+    simulation.
     """
     shape, extent = tuple(points), tuple(map(float, length))
     if not shape or not channels or dt is None or len(extent) != len(shape):
@@ -42,7 +46,7 @@ def make(
         raise ValueError(
             f"pde.points is {shape}; expected one or two axes of at least 4 points each"
         )
-    axes, names = range(len(shape)), dict.fromkeys(channels)
+    axes, names, fields = range(len(shape)), dict.fromkeys(channels), (*channels, *static)
     for name in (*conserved, *vector):
         lookup(names, name, "channel of the data")
     for name in symmetries:
@@ -51,7 +55,8 @@ def make(
         raise ValueError(f"pde.vector is {vector}; expected a channel for each space axis")
     spec = dict(points=shape, channels=channels, params=params, dt=dt, length=extent)
     spec |= dict(boundary=boundary, conserved=conserved, symmetries=symmetries, vector=vector)
-    signs = [[-1.0 if vector and vector[i] == c else 1.0 for c in channels] for i in axes]
+    spec |= dict(static=static, steady=steady)
+    signs = [[-1.0 if vector and vector[i] == c else 1.0 for c in fields] for i in axes]
     spatial = spatial_axes(len(shape))
     mirrors = [reflection(axis, s) for axis, s in zip(spatial, signs, strict=True)]
     flips = [at_random(mirror) for mirror in mirrors] if "reflection" in symmetries else []
@@ -76,6 +81,8 @@ def make(
         reflection=reflect if flips else None,
         laws={f"mean_{name}": _conserved(tuple(channels), name, len(shape)) for name in conserved},
         boundary=tuple(boundary),
+        static=tuple(static),
+        steady=steady,
         spec={key: list(x) if isinstance(x, tuple) else x for key, x in spec.items()},
     )
 
@@ -88,10 +95,10 @@ def pde_of(data: Trajectories, **declared: Any) -> PDE:
     cond = data.cond
     assert cond is not None
     given: dict[str, Any] = dict(
-        points=data.points, channels=data.channels, dt=data.dt, length=data.extent
+        points=data.points, channels=data.predicted, dt=data.dt, length=data.extent
     )
     given["params"] = data.params or tuple(f"p{i}" for i in range(cond.shape[1]))
-    given["boundary"] = data.boundary
+    given |= dict(boundary=data.boundary, static=data.static, steady=data.steady)
     return make(**given | declared)
 
 

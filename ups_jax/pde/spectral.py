@@ -20,6 +20,21 @@ def integer_waves(points: tuple[int, ...]) -> np.ndarray:
     return np.stack(np.meshgrid(*waves, indexing="ij"), -1)
 
 
+def wavenumber_shells(
+    points: tuple[int, ...], *, periodic: Sequence[bool] = ()
+) -> tuple[np.ndarray, int]:
+    """Return the integer radial wavenumber (*s) of each `fftn` coefficient, and their number.
+
+    In two dimensions a wavenumber is a ring k <= |k| < k + 1, in periods of each axis. Axes that
+    are not `periodic` are extended to twice their points; all are periodic by default.
+    """
+    extended = [1 if free else 2 for free in periodic or (True,) * len(points)]
+    waves = [np.fft.fftfreq(n * m, 1 / n) for n, m in zip(points, extended, strict=True)]
+    squares = sum(wave**2 for wave in np.meshgrid(*waves, indexing="ij"))
+    shell = np.floor(np.sqrt(squares) + 1e-9).astype(int)
+    return shell, int(shell.max()) + 1
+
+
 def wave_vectors(points: tuple[int, ...], extent: tuple[float, ...], dtype: jnp.dtype) -> Array:
     """Return the wave vector (*k, ndim), in radians per length, of each `rfftn` coefficient."""
     return jnp.asarray(integer_waves(points) * (2 * np.pi / np.asarray(extent)), dtype)

@@ -16,7 +16,7 @@ from ups_jax.report.figures import draw_figures
 from ups_jax.report.stored import load_values, save_values
 from ups_jax.report.style import to_image
 
-TRIVIAL_FORECASTERS = ("persistence", "mean")
+TRIVIAL_FORECASTERS = ("persistence", "mean", "mean_field")
 LEAD = ("gates", "Gates", "champion", "Regressions", "Leaderboard")
 """Names of figures and titles of tables that directly follow the verdict and its table."""
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 import jax
 
@@ -13,7 +14,7 @@ from ups_jax.evaluate import ensemble_validator, loss_validator, validator
 from ups_jax.progress import ProgressBar
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh
-from ups_jax.stages import STAGES, bind, key_number
+from ups_jax.stages import BUILT_IN_STAGES, STAGES, bind
 from ups_jax.train.loop import (
     NO_HOOKS,
     FitResult,
@@ -166,6 +167,16 @@ def train_stage(
     )
 
 
+def key_number(name: str) -> int:
+    """Return the number that is folded into a run's key for a stage.
+
+    A stage of the user has a hash of its name: it must not depend on what else is registered.
+    """
+    if name in BUILT_IN_STAGES:
+        return BUILT_IN_STAGES.index(name) + 1
+    return 2**16 + crc32(name.encode()) % 2**30
+
+
 def _prepare(
     stage: BoundStage,
     params: Params,
@@ -183,6 +194,7 @@ def _prepare(
         batch=PREPARE_WINDOWS,
         length=max(recipe.unroll) + 1,
         start_bias=recipe.start_bias,
+        history=stage.history,
     )
 
     def begin(params: Params) -> Params:

@@ -171,12 +171,14 @@ class _Loop:
         began, self.unroll = time.monotonic(), unroll
         recipe, many = self.recipe, bool(self.networks)
         windows: dict[str, Any] = dict(
-            batch=recipe.batch, length=unroll + 1, start_bias=recipe.start_bias
-        )
+            batch=recipe.batch, length=unroll + 1, start_bias=recipe.start_bias,
+            history=self.stage.history,
+        )  # fmt: skip
         draw = None if self.host_windows else partial(sample_windows, **windows)
         run = partial(
             run_updates, self.stage.loss, self.opt, self.augment, recipe.steps_per_call, draw,
             recipe.ema_decay, self.mesh, noise=recipe.noise_schedule(),
+            given=(self.stage.history, self.stage.predicted),
         )  # fmt: skip
         fields = 0 if self.host_windows else None
         axes = (0, 0, fields, fields, 0, *(0 for _ in self.factors))

@@ -1,13 +1,12 @@
 """Training recipe of one stage: length, optimizer, batches, unroll phases."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-import optax
-
 from ups_jax import optim
 from ups_jax.registry import lookup
+from ups_jax.types import Array
 
 Phases = tuple[tuple[int, int], ...]
 """(updates, unroll) of each phase."""
@@ -108,7 +107,7 @@ class Recipe:
             clip_norm=self.clip_norm,
         )
 
-    def noise_schedule(self) -> optax.Schedule | None:
+    def noise_schedule(self) -> Callable[[Array | int], Array] | None:
         """Return the input noise of each update: largest at the largest learning rate, or none.
 
         It falls with the learning rate, so that it does not limit the error at the end.

@@ -1,6 +1,7 @@
 """Optimizer updates of one call: a scan over windows, with the average of the parameters."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -46,12 +47,14 @@ def run_updates(
     key: Key,
     lr_factor: Array | None = None,
     *,
-    noise: optax.Schedule | None = None,
+    noise: Callable[[Array], Array] | None = None,
+    given: tuple[int, int | None] = (1, None),
 ) -> tuple[TrainState, dict[str, Array]]:
     """Run `steps` updates in one scan -> state, and means of the log's quantities over them.
 
     `draw` samples windows from u and cond; without it, these hold one batch an update. Update i
-    uses a key of its own number. `noise` is the input noise of an update, see `add_input_noise`.
+    uses a key of its own number. `noise` is the input noise of an update, in the frames and
+    channels `given`, see `add_input_noise`.
     Devices draw noise of their own; each computes the loss of its samples: followed and logged is
     their mean, of the loss's other scalars the largest.
     """
@@ -77,7 +80,8 @@ def run_updates(
             batch_u, batch_cond = jax.vmap(symmetry)(keys, batch_u, batch_cond)
         if noise is not None:
             keys = jax.random.split(jax.random.fold_in(k_augment, len(augment)), len(batch_u))
-            batch_u = jax.vmap(add_input_noise, (0, 0, None))(keys, batch_u, noise(state.step))
+            add = partial(add_input_noise, history=given[0], channels=given[1])
+            batch_u = jax.vmap(add, (0, 0, None))(keys, batch_u, noise(state.step))
         batch = {"u": batch_u, "cond": batch_cond}
         params = constrain_replicated(mesh, state.params)
         (value, extra), grads = gradient(params, frozen, k_loss, batch)
