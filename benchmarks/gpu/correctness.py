@@ -159,6 +159,8 @@ def solver(name: str) -> list[Row]:
     if name == "apebench" and find_spec("exponax") is None:
         raise Skipped("exponax is not installed")
     pde = PDES[name]()
+    if pde.steady:
+        raise Skipped("a static problem has no steps")
     with on(jax.devices("cpu")[0]):
         keys = [pde.sample_keys(jax.random.key(0), jnp.asarray(i)) for i in range(SAMPLES)]
         cond = np.stack([pde.sample_cond(key) for key, _ in keys])

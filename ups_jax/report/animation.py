@@ -69,7 +69,7 @@ def example_animations(data: ReportData) -> Iterator[ReportFigure]:
         return
     truths, predictions = (np.asarray(report.examples[k], float) for k in ("truth", selected))
     times = np.asarray(report.times, float)[1:]
-    if truths.ndim != 5:
+    if truths.ndim != 5 or len(times) < 2:
         return
     for i, label in enumerate(report.labels):
         if not label.startswith(ANIMATED):

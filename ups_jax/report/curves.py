@@ -53,7 +53,8 @@ def error_over_time(data: ReportData) -> ReportFigure | None:
         if f"{name}/nrmse" not in curves:
             curves[f"{name}/nrmse"], counts[name] = error, len(error)
     errors = by_forecaster(curves, "nrmse") or by_forecaster(curves, "p10/nrmse")
-    if not errors:
+    # A single frame, of a static problem, has no curve.
+    if not errors or next(iter(errors.values())).shape[1] < 2:
         return None
     medians = {name: float(np.median(error[:, -1])) for name, error in errors.items()}
     last = ", ".join(f"{name} {style.format_number(value)}" for name, value in medians.items())

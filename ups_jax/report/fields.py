@@ -74,7 +74,8 @@ def plot_forecast(
     one_dimensional, names = true.ndim == 3, channel_names(true, channels)
     tall = np.clip(axis.lengths[-1] / axis.lengths[0], 0.4, 2.0)
     block_height = 2.9 if one_dimensional else 0.6 + 5.2 * tall
-    figure = style.new_figure(10.5 if one_dimensional else 9.6, 0.6 + block_height * len(names))
+    width = 10.5 if one_dimensional else max(4.5, 2.0 + 1.9 * len(_shown(axis)))
+    figure = style.new_figure(width, 0.6 + block_height * len(names))
     result = error_text(true, pred, axis.times)
     figure.suptitle(style.plain(f"{title}: {result}" if title else result), fontsize=11)
     blocks = np.ravel(np.asarray(figure.subfigures(len(names), 1)))
@@ -224,9 +225,14 @@ def _space_time(block: FigureBase, layers: Sequence[Layer], axis: Axis) -> None:
     panels[0].set_ylabel(axis.space_label.format("x"))
 
 
+def _shown(axis: Axis) -> np.ndarray:
+    """Return up to four frames, evenly spaced."""
+    return np.unique(np.linspace(0, len(axis.times) - 1, 4).round().astype(int))
+
+
 def _snapshots(block: FigureBase, layers: Sequence[Layer], axis: Axis) -> None:
     """Draw rows of truth, prediction and error at up to four times, x to the right, y upward."""
-    frames = np.unique(np.linspace(0, len(axis.times) - 1, 4).round().astype(int))
+    frames = _shown(axis)
     grid = block.subplots(3, len(frames), sharex=True, sharey=True, squeeze=False)
     for i, (row, layer) in enumerate(zip(grid, layers, strict=True)):
         image = None
