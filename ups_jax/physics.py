@@ -38,9 +38,8 @@ def diagnostics(
     The keys are `Law.metric` (the maximum of the laws that share it), `boundary_jump`,
     `pde_residual` of a PDE that has one, and `floored`, 1 where the initial frame is below the
     `floor` of `law_floor`. There is no `boundary_jump` without a periodic axis, and nothing of a
-    steady problem. All values are
-    relative to the initial frame, and zero is best. A shock at the boundary or a coarse grid makes
-    the value of the truth positive, so report it as a reference.
+    steady problem. All values are relative to the initial frame, and zero is best. A shock at the
+    boundary or a coarse grid makes the value of the truth positive, so report it as a reference.
     """
     values: dict[str, Array] = {}
     if pde.steady:
