@@ -103,10 +103,10 @@ class Trajectories:
         dt, extent = positive("dt", self.dt), positive("extent", self.extent) or (1.0,) * ndim
         channels = tuple(self.channels) or tuple(f"u{i}" for i in range(shape[-1]))
         params, boundary, static = tuple(self.params), tuple(self.boundary), tuple(self.static)
-        if len(extent) != ndim or len(channels) != shape[-1]:
+        if len(extent) != ndim or not len(channels) == len({*channels}) == shape[-1]:
             raise ValueError(
                 f"extent {extent} and channels {channels} do not match u of shape {shape}; "
-                f"expected {ndim} lengths and {shape[-1]} names"
+                f"expected {ndim} lengths and {shape[-1]} distinct names"
             )
         if static and (channels[-len(static) :] != static or static == channels):
             raise ValueError(

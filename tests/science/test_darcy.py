@@ -79,6 +79,7 @@ def test_simulated_pairs_are_one_step_from_zero():
         (dict(permeability=(12.0, 3.0)), "expected two rising permeabilities"),
         (dict(permeability=(12.0,)), "expected two rising permeabilities"),
         (dict(alpha=1.0), "alpha above 1"),
+        (dict(permeability=(1.0, 1e7)), "a ratio of at most 1e[+]06"),
         (dict(force=0.0), "pde.force is 0.0; it must be positive"),
         (dict(cells=(64,)), "expected 2 axes"),
     ],

@@ -185,7 +185,7 @@ def _unfit(
     if free("eval.horizons") or not on_frames:
         frames = sorted({max(1, steps // 4), max(1, steps // 2), steps})
         out["eval.horizons"] = tuple(round(k * data.dt, 9) for k in frames)
-    if cfg.eval.context_frames >= steps:
+    if cfg.eval.context_frames >= max(2, steps):
         out["eval.context_frames"] = max(1, steps // 4)
     for stage in cfg.stages:
         fit = cfg.fit[stage]

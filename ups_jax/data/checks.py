@@ -58,7 +58,7 @@ def check_solver_output(pde: PDE, output: SolverOutput, samples: np.ndarray) -> 
         amount = _violation(law, value, scale)
         if law.kind == "conserved" and (amount > allowed).any():
             # The scale of a flow that starts from rest is that of its later frames.
-            scales = np.asarray(law.scale(output.u))
+            scales = np.asarray(law.scale(output.u[..., : len(pde.channels)]))
             amount = _violation(law, value, np.maximum(scale, np.maximum.accumulate(scales, 1)))
         at, frame = np.unravel_index(np.argmax(amount / allowed), amount.shape)
         if amount[at, frame] > allowed[frame]:
@@ -103,6 +103,8 @@ def differences(data: Trajectories, pde: PDE, *, points: bool = False) -> list[D
         Difference("dt", data.dt, pde.dt, {"dt": data.dt}),
         Difference("extent", data.extent, pde.extent, {"length": data.extent}),
     ]
+    if data.steady != pde.steady:
+        found.append(Difference("steady", data.steady, pde.steady, {"steady": data.steady}))
     if data.pde and pde.name != "data":
         found.insert(0, Difference("equation", data.pde, pde.equation or pde.name, {}))
     if data.boundary:

@@ -254,7 +254,7 @@ def _mapped(file: h5py.File, datasets: Sequence[str]) -> Stored:
         name, _, path = item.partition("=")
         found[name] = dataset(file, path or name)
     given = {k: v for k, v in found.items() if k not in ("t", *AXIS_NAMES)}
-    rank = max((v.ndim for v in given.values()), default=0)
+    rank = next((v.ndim for v in given.values() if v.ndim > 2), 0)
     ndim = sum(axis in found for axis in AXIS_NAMES) or rank - 2
     fields = {k: v for k, v in given.items() if v.ndim >= 2 + ndim > 2}
     static = {k: v for k, v in given.items() if 1 < v.ndim < 2 + ndim}

@@ -31,7 +31,8 @@ def evolution(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
     strides, periodic = cell_strides(pde), pde.periodic
 
     def frame(u: Array) -> tuple[Array, dict[str, Array]]:
-        return thin(u, strides, periodic), {name: x.value(u) for name, x in pde.laws.items()}
+        fields = u[..., : len(pde.channels)]
+        return thin(u, strides, periodic), {n: law.value(fields) for n, law in pde.laws.items()}
 
     def evolve(u: Array, cond: Array) -> SolverOutput:
         def body(u: Array, _: None) -> tuple[Array, tuple[Array, dict[str, Array]]]:
@@ -44,6 +45,7 @@ def evolution(pde: PDE, steps: int) -> Callable[[Array, Array], SolverOutput]:
         u = repeat_step(pde.step, pde.warmup)(u, cond) if pde.warmup else u
         later = jax.lax.scan(body, u, None, length=steps)[1]
         frames, values = jax.tree.map(join, frame(u), later)
-        return SolverOutput(frames, values, {name: law.scale(u) for name, law in pde.laws.items()})
+        fields = u[..., : len(pde.channels)]
+        return SolverOutput(frames, values, {n: law.scale(fields) for n, law in pde.laws.items()})
 
     return evolve

@@ -114,7 +114,7 @@ def check_disjoint(splits: Mapping[str, Trajectories]) -> None:
     seen: dict[str, tuple[str, int]] = {}
     leaks = []
     for name, data in splits.items():
-        hashes = initial_hashes(data.u)
+        hashes = initial_hashes(_starts(data))
         leaks += [(*seen[h], name, i) for i, h in enumerate(hashes) if h in seen]
         for i, h in enumerate(hashes):
             seen.setdefault(h, (name, i))
@@ -125,6 +125,15 @@ def check_disjoint(splits: Mapping[str, Trajectories]) -> None:
             f"({len(leaks)} such pairs); split by initial condition, not by parameter, "
             "and keep copies in one split"
         )
+
+
+def _starts(data: Trajectories) -> np.ndarray:
+    """Return what a trajectory starts from, one frame each: fields, of steady data the inputs."""
+    first, c = np.asarray(data.u[:, 0]), len(data.predicted)
+    if not data.steady:
+        return first[:, None, ..., :c]
+    inputs = [first[..., c:].reshape(len(first), -1), np.asarray(data.cond)]
+    return np.concatenate(inputs, 1)[:, None]
 
 
 def content_hash(data: Trajectories) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 
 from ups_jax.data import normalize
-from ups_jax.pde.base import PDE
+from ups_jax.pde.base import PDE, Symmetry
 from ups_jax.types import Array, Key, Params
 
 if TYPE_CHECKING:
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 def state_channels(pde: PDE, history: int) -> int:
     """Return the number of channels of a state."""
     return history * len(pde.channels) + len(pde.static)
+
+
+def operator_inputs(emulator: "Emulator") -> list[str]:
+    """Return what each input channel of an operator is, in their order."""
+    channels = range(len(emulator.pde.channels))
+    past = [f"channel {i} ({j} before)" for j in range(emulator.history) for i in channels]
+    base = [f"base step of channel {i}" for i in channels if emulator.base is not None]
+    return [*past, *(f"static {name}" for name in emulator.pde.static), *base]
 
 
 def predicted(emulator: "Emulator", u: Array) -> Array:
@@ -59,6 +67,24 @@ def of_windows(
         return function(params, {**batch, "u": u}, key)
 
     return run
+
+
+def on_states(emulator: "Emulator", symmetry: Symmetry) -> Symmetry:
+    """Return a symmetry of states, also of several along the channels, from one of frames."""
+    c, k = len(emulator.pde.channels), emulator.history
+    width = state_channels(emulator.pde, k)
+
+    def change(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
+        parts, moved_cond = [], cond
+        for start in range(0, u.shape[-1], width):
+            state = u[..., start : start + width]
+            for j in range(k):
+                frame = jnp.concatenate([state[..., j * c : (j + 1) * c], state[..., k * c :]], -1)
+                moved, moved_cond = symmetry(key, frame, cond)
+                parts.append(moved if j == k - 1 else moved[..., :c])
+        return jnp.concatenate(parts, -1), moved_cond
+
+    return change
 
 
 def initial_state(emulator: "Emulator", frame: Array) -> Array:

@@ -59,7 +59,9 @@ def _fits(leaf: Any, other: Any) -> bool:
 
 
 def _by_name(tree: Params) -> dict[str, Any]:
-    return {_name(path): leaf for path, leaf in tree_flatten_with_path(tree)[0]}
+    """Return the entries by name, without the mean field, which belongs to the data alone."""
+    named = {_name(path): leaf for path, leaf in tree_flatten_with_path(tree)[0]}
+    return {name: leaf for name, leaf in named.items() if name != "stats/mean_field"}
 
 
 def _name(path: Any) -> str:

@@ -44,17 +44,15 @@ def estimate(cfg: Any, emulator: Emulator, *, training: bool = True) -> Estimate
     fits = [cfg.fit[name] for name in cfg.stages]
     widest = max(fit.batch * max(fit.unroll) for fit in fits)
     networks = cfg.num_seeds * len(cfg.sweep.lr_factors)
-    frame, stochastic = (
-        4.0 * np.prod(field.shape),
-        any(FORECASTERS[name].stochastic for name in cfg.eval.forecasters),
-    )
+    point = 4.0 * math.prod(pde.points)
+    stochastic = any(FORECASTERS[name].stochastic for name in cfg.eval.forecasters)
     batch = min(cfg.eval.batch, data.test) * (ensemble.members if stochastic else 1)
-    forecasts = FORECAST_COPIES * frame * batch * eval_steps(cfg)
+    forecasts = FORECAST_COPIES * point * len(pde.channels) * batch * eval_steps(cfg)
     # Every device has a copy of the training data.
     copies = 1 + environment.mesh_of(cfg).size
     frames = (copies * _frames(cfg) if training else 0) + 2 * data.test * (eval_steps(cfg) + 1)
     parts = {
-        "data": (frame * frames, "data.train, data.val, data.test or data.steps"),
+        "data": (point * len(pde.fields) * frames, "data.train, data.val, data.test or data.steps"),
         "solver": (0.0 if data.path else 4.0 * math.prod(pde.cells), "data.cells"),
         "parameters": (16.0 * num_params(params) * networks, "operator.width or num_seeds"),
         "training": (

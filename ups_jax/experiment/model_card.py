@@ -83,7 +83,8 @@ def _use(emulator: Emulator, forecaster: str, steps: int, options: Mapping[str, 
         f"```python\n{LOADER}u = rollout.call(params, u0, cond{seed})  # {out}\n```",
         f"`u0` (b, {given}) and `cond` (b, {len(pde.params)}) are float32, fields in physical "
         f"units, with a batch b of any size. `u` holds the {steps} frames after `u0`; for more, "
-        "call again with the last one. The programs run on CPU and CUDA.",
+        f"call again with the last {'state' if state > len(pde.channels) else 'one'}. "
+        "The programs run on CPU and CUDA.",
     ]
     if stochastic:
         lines.append("The last argument is the seed of the members.")
@@ -93,7 +94,8 @@ def _use(emulator: Emulator, forecaster: str, steps: int, options: Mapping[str, 
         lines.append(
             f"The channels of `u0`: {', '.join(pde.channels)}; the same of the "
             f"{emulator.history - 1} frames before, newest first (repeat the first frame where "
-            f"there are fewer); static: {', '.join(pde.static) or 'none'}."
+            f"there are fewer); static: {', '.join(pde.static) or 'none'}. Put later states "
+            "together in this order from the frames of `u`."
         )
     if options:
         lines.append("Options: " + ", ".join(f"`{k}={v}`" for k, v in options.items()) + ".")

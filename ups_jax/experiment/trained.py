@@ -12,6 +12,7 @@ from ups_jax import config
 from ups_jax.config import base, imports
 from ups_jax.config.renames import NAME_RENAMES, RENAMED_SCHEMA, SELECTED_FOLDER
 from ups_jax.emulator import Emulator, fit_statistics, init
+from ups_jax.emulator.states import operator_inputs
 from ups_jax.emulator.transfer import copied, transfer, transfer_notes
 from ups_jax.experiment.build import build
 from ups_jax.experiment.checkpoint import Checkpoints, newest_intact
@@ -93,11 +94,11 @@ def read_origin(folder: str | Path, emulator: Emulator) -> Origin:
     Raises ValueError as `load`, on an unfinished run, and if no parameter fits.
     """
     folder = Path(folder).expanduser().resolve()
-    params = load(folder)[1]
+    trained, params, _ = load(folder)
     metadata = read_json(folder / "metadata.json", {})
     if (folder / "run_id.txt").exists() and not (folder / "summary.json").exists():
         raise ValueError(f"{folder} is not finished; rerun its training command to resume it")
-    record = {"folder": str(folder), **_compared(emulator, params, str(folder))}
+    record = {"folder": str(folder), **_compared(emulator, trained, params, str(folder))}
     record |= {key: metadata.get(key) for key in ("fingerprint", "data_hash")}
     return Origin(params, record)
 
@@ -129,14 +130,24 @@ def finetune(
     emulator = copy.copy(emulator or trained)
     if folder is not None and emulator.spec:
         object.__setattr__(emulator, "spec", {**emulator.spec, "init_from": folder})
-    for note in _compared(emulator, given, folder or "source")["notes"]:
+    for note in _compared(emulator, trained, given, folder or "source")["notes"]:
         print(f"note: {note}", file=sys.stderr)
     params = transfer(init(emulator, key, fit_statistics(emulator, data)), given)
     return emulator, train(emulator, data, val, recipe, key=key, params=params, **options)
 
 
-def _compared(emulator: Emulator, source: Params, name: str) -> dict[str, Any]:
-    """Return the number of parameters that are copied and the notes on all others."""
+def _compared(emulator: Emulator, trained: Emulator, source: Params, name: str) -> dict[str, Any]:
+    """Return the number of parameters that are copied and the notes on all others.
+
+    Weights are copied by position, so the inputs of the source must be the first of the emulator.
+    """
+    before, now = operator_inputs(trained), operator_inputs(emulator)
+    if now[: len(before)] != before:
+        raise ValueError(
+            f"the operator of {name} has the inputs {', '.join(before)}, this one "
+            f"{', '.join(now)}; those of the source must come first: use its history, static and "
+            "base"
+        )
     example = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
     count = copied(example, source)
     if not count:

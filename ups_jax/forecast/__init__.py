@@ -11,7 +11,14 @@ import numpy as np
 
 from ups_jax.arrays import as_float32
 from ups_jax.diffusion import SAMPLERS
-from ups_jax.emulator import Emulator, initial_state, state_channels, states, step
+from ups_jax.emulator import (
+    Emulator,
+    initial_state,
+    predicted,
+    state_channels,
+    states,
+    step,
+)
 from ups_jax.forecast import beam_search, deterministic, ensembles
 from ups_jax.forecast.base import Forecast, Forecaster, one_call, run_each, sample_keys
 from ups_jax.registry import lookup
@@ -99,15 +106,19 @@ def nudged_analysis(
     The operator runs from the first frame and is nudged to each later one by `gain`: 1 returns the
     last frame, 0 the operator's forecast of it from the first. Nudging; Hoke and Anthes (1976).
     """
-    frames = states(emulator, frames)
     if gain == 1:
-        return frames[:, -1]
+        return states(emulator, frames)[:, -1]
+    c = len(emulator.pde.channels)
 
     def body(u: Array, frame: Array) -> tuple[Array, None]:
         u = step(emulator, params, u, cond)
-        return u + gain * (frame - u), None
+        # Earlier frames of a state were nudged in their own time, static channels never change.
+        now = predicted(emulator, u)
+        now = now + gain * (predicted(emulator, frame) - now)
+        return now if u.shape[-1] == c else u.at[..., :c].set(now), None
 
-    return jax.lax.scan(body, frames[:, 0], jnp.moveaxis(frames[:, 1:], 1, 0))[0]
+    first = initial_state(emulator, frames[:, 0])
+    return jax.lax.scan(body, first, jnp.moveaxis(frames[:, 1:], 1, 0))[0]
 
 
 def forecast(

@@ -15,6 +15,8 @@ from ups_jax.types import Array, Key, positive
 
 FIELD_MODES = 64
 """Cosines along each axis of the random field whose sign chooses the permeability."""
+MAX_CONTRAST = 1e6
+"""Largest ratio of the permeabilities."""
 TOLERANCE_OF_SOLUTION = 1e-7
 """Bound on the relative error of the iteration in the energy norm, without rounding."""
 
@@ -43,6 +45,11 @@ def make(
             "permeabilities, and alpha above 1 for fields of finite variance"
         )
     low, high = permeability
+    if high > MAX_CONTRAST * low:
+        raise ValueError(
+            f"pde.permeability is {permeability}; expected a ratio of at most {MAX_CONTRAST:g}, as "
+            "the iterations of the solver grow with its root"
+        )
 
     def step(u: Array, cond: Array) -> Array:
         a = u[..., 1]

@@ -10,7 +10,9 @@ import jax
 
 from ups_jax.data import check_task, draw_windows
 from ups_jax.emulator import Emulator, fit_statistics, init
+from ups_jax.emulator.states import on_states
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
+from ups_jax.pde.base import Symmetry
 from ups_jax.progress import ProgressBar
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh
@@ -28,7 +30,7 @@ from ups_jax.train.loop import (
 )
 from ups_jax.train.recipe import Phases, Recipe
 from ups_jax.train.updates import TrainState, run_updates
-from ups_jax.types import Array, BoundStage, Key, Params, Trajectories
+from ups_jax.types import Array, BoundStage, Key, Params, Stage, Trajectories
 
 PREPARE_WINDOWS = 256
 """Training windows from which a stage derives its initial parameters."""
@@ -158,13 +160,19 @@ def train_stage(
         data,
         stage_key,
         recipe,
-        augment=emulator.pde.symmetries if recipe.augment else (),
+        augment=_symmetries(stage, emulator) if recipe.augment else (),
         lr_factors=lr_factors,
         validate=_validator(bound, emulator, val, recipe, validation, mesh=mesh, stop=hooks.stop),
         mesh=mesh,
         hooks=hooks,
         resume=resume,
     )
+
+
+def _symmetries(stage: Stage, emulator: Emulator) -> tuple[Symmetry, ...]:
+    """Return the symmetries of a stage's windows: of frames, or of the states of derived data."""
+    symmetries = emulator.pde.symmetries
+    return symmetries if stage.data is None else tuple(on_states(emulator, s) for s in symmetries)
 
 
 def key_number(name: str) -> int:
