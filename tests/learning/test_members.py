@@ -188,14 +188,14 @@ def test_a_residual_is_what_brings_the_operators_step_to_the_truth(task, transfo
     ahead = step(emulator, params, u, cond)
     errors, _ = residual(emulator, params, u, ahead, truth, cond, models=())
     lack = scale_residual(emulator, stats, errors)
-    found = add_residual(emulator, params, u, ahead, cond, lambda net: lack, model="diffusion")
+    found = add_residual(emulator, params, u, ahead, cond, lambda *_: lack, model="diffusion")
     np.testing.assert_allclose(found, truth, atol=1e-5)
 
 
 def test_visited_states_are_the_operators_rollouts_beside_the_truth(task):
     _, emulator, params, data = task
     seen = stages.rollout_dataset(emulator, params, data, num_rollouts=4)
-    assert seen.u.shape == (4, STEPS + 1, 32, 2) and seen.channels == ("rolled u", "true u")
+    assert seen.u.shape == (4, STEPS + 1, 32, 2) and seen.static == ()
     np.testing.assert_array_equal(seen.u[..., 1:], data.u[:4])
     np.testing.assert_array_equal(seen.u[:, 0, :, :1], data.u[:4, 0])
     rolled = draw(task, "operator", rows=slice(4)).u

@@ -75,7 +75,7 @@ def trace_every_stage(cfg, emulator, data, params):
         if name == "operator":
             params = ups.train(emulator, data, data, recipe, key=jax.random.key(2), progress=False)
         stage, opt = bind(STAGES[name], emulator, recipe.to_dict()), recipe.build_optimizer()
-        fields = jnp.concatenate([u] * stage.fields, -1)
+        fields = jnp.concatenate([u] * (stage.channels // u.shape[-1]), -1)
         prepared = jax.eval_shape(
             stage.prepare, params, {"u": fields, "cond": cond}, jax.random.key(0)
         )
@@ -91,6 +91,8 @@ def trace_every_stage(cfg, emulator, data, params):
 def trace_every_forecaster(emulator, data, params):
     """Trace forecasts of float64 fields by every forecaster, and the tables' statistics."""
     u0, cond = np.asarray(data.u[:, 0], np.float64), np.asarray(data.cond, np.float64)
+    # The baseline of static problems has a field of their data.
+    params["stats"]["mean_field"] = np.ones((*data.points, 1), np.float32)
     for mode in FORECASTERS:
         run = partial(ups.forecast, emulator, steps=2, forecaster=mode)
         assert jax.eval_shape(run, params, u0, cond, jax.random.key(0)).u.dtype == np.float32
