@@ -422,7 +422,7 @@ def test_an_exact_wave_solver_passes_and_a_leaky_one_does_not():
         "energy": Law(energy, "conserved", "drift", energy),
         "momentum": Law(momentum, "conserved", "drift", lambda w: jnp.abs(w[..., 1]).max(-1)),
     }
-    pde = dataclasses.replace(BURGERS, laws=laws)
+    pde = dataclasses.replace(BURGERS, channels=("u", "v"), laws=laws)
 
     def check(frames):
         values = {name: np.asarray(law.value(frames)) for name, law in laws.items()}
