@@ -5,6 +5,7 @@ BENCH := $(BIN)/python -m benchmarks
 READY := .venv/.ready
 TEST := .venv/.ready-test
 LINT := .venv/.ready-lint
+DOCS := .venv/.ready-docs
 WORKDIR ?= runs/burgers
 # A smoke run compiles far longer than it computes: without optimization it takes half the time.
 QUICK := --xla_backend_optimization_level=0
@@ -15,7 +16,7 @@ GPU := $(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo "[cuda13]" || echo "[cuda
 PEERS := .venv-peers
 TORCH ?= torch==2.13.0
 
-.PHONY: burgers smoke apebench test lint bench bench-full bench-peers sky
+.PHONY: burgers smoke apebench test lint docs bench bench-full bench-peers sky
 
 burgers: $(READY)
 	@echo '+ $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py --workdir $(WORKDIR)'
@@ -38,6 +39,11 @@ lint: $(TEST) $(LINT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+# The documentation site, with the notebooks of its gallery executed: open build/docs/index.html.
+docs: $(DOCS)
+	@echo '+ $(BIN)/python -m sphinx -W --keep-going -q docs build/docs'
+	@$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 
 bench: WORKDIR = runs/burgers
 bench: $(TEST) burgers
@@ -98,4 +104,8 @@ $(TEST): $(READY)
 # A type checker with a node of its own, 290 MB.
 $(LINT): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lint]'
+	@touch $@
+
+$(DOCS): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@

@@ -15,7 +15,7 @@ SCRIPTS = [path for name in ("configs", "runners") for path in sorted((ROOT / na
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 PAGES = [
     *sorted(ROOT.glob("*.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "benchmarks").glob("*.md")),
 ]
 

@@ -11,7 +11,7 @@ import pytest
 import ups_jax as ups
 from fixtures import write_pdebench
 from runners import evaluate, fast_to_sota
-from runs import ROOT, RUNNER, TINY, sh, stored, summary
+from runs import RUNNER, TINY, sh, stored, summary
 from ups_jax.data import save_npz
 from ups_jax.experiment import environment, reevaluate
 from ups_jax.experiment.evaluation import one_standard_error
@@ -165,17 +165,6 @@ def test_another_config_is_refused_by_its_keys(smoke, capsys):
     assert "fit.operator.lr: 0.004 -> 0.001" in message and "--restart" in message
     assert len(message.splitlines()) <= 2
     assert fast_to_sota.main([*argv, "--config.log.name=other"]) == 0
-
-
-def test_the_notebook_lines_of_the_manual_run_as_they_stand(smoke, tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.S)
-    code = next(block for block in blocks if 'ups.load("runs/burgers")' in block)
-    (tmp_path / "runs").symlink_to(smoke[0].parent)
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    exec(code, names)
-    assert names["out"].u.shape == (64, 40, 64, 1)
-    np.testing.assert_array_equal(names["data"].u[:2], np.asarray(names["data"].u)[:2])
 
 
 @pytest.mark.parametrize("mode, name", [("dry", "--dry_run"), ("help", "--help")])

@@ -1,7 +1,6 @@
 """Training in Python equals a run, and folders of emulators load, those of schema 2 too."""
 
 import json
-import re
 import shutil
 
 import jax
@@ -51,27 +50,6 @@ def test_training_in_python_gives_the_parameters_of_a_run(tmp_path):
         progress=False,
     )
     equal(trained, params)
-
-
-def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
-    """The ten lines as they stand, with fewer updates and trajectories."""
-    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[0]
-    assert len([line for line in code.splitlines() if line]) <= 10
-    less = {
-        "steps=500": "steps=100",
-        "train=256": "train=16",
-        "val=32": "val=4",
-        "test=64": "test=4",
-    }
-    for old, new in less.items():
-        assert old in code
-        code = code.replace(old, new)
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    exec(code, names)
-    emulator, params, _ = ups.load("my_emulator")
-    equal(params, names["params"])
-    assert emulator.galilean and emulator.pde.points == (128,)
 
 
 @pytest.fixture(scope="module")
