@@ -83,7 +83,9 @@ def write_docstring(app, what, name, value, options, lines: list[str]) -> None:
 
 def write_signature(app, what, name, value, options, signature, returns):
     """Shorten defaults that are functions to their name, or to an ellipsis."""
-    signature = re.sub(r"<function (\w+)>|<function [^>]*>+|<factory>", r"\1", signature or "")
+    if signature is None:
+        return None
+    signature = re.sub(r"<function (\w+)>|<function [^>]*>+|<factory>", r"\1", signature)
     signature = re.sub(r"=lambda ?[^:]*: [^,)]*|=(?=[,)])", "=...", signature)
     return signature, returns
 
