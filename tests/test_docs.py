@@ -21,6 +21,7 @@ COMMAND = re.compile(r"`((?:python|make|pip|srun) [^`]+)`")
 ELSEWHERE = {
     "docs/data.md": "science/test_own_data.py",
     "docs/extending.md": "experiment/test_plug_points.py",
+    "docs/pretrained.md": "learning/test_finetune.py",
 }
 """Pages whose blocks are run by a test of their subject."""
 SPLITS = "train=256, val=32, test=64"
