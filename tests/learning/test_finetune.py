@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 import ups_jax as ups
 from runs import ROOT
 from ups_jax.emulator.transfer import copied, transfer, transfer_notes
+from ups_jax.experiment.checkpoint import newest_intact
+from ups_jax.experiment.signals import StopFlag
 from ups_jax.jobs import commands
 
 STILL = ups.Recipe(
@@ -84,17 +88,21 @@ def test_finetuning_says_what_is_new_and_refuses_a_network_without_any(trained, 
         ups.finetune(source, splits.train, splits.val, STILL, emulator=other, **options)
 
 
+def flags(**changed):
+    """Flags of a tiny run on the data of the source; `changed` are keys of fit.operator."""
+    fit = {"steps": 10, "batch": 4, "warmup": 2, "lr": 1e-12, "steps_per_call": 5, "val_every": 5}
+    keys = {f"fit.operator.{key}": value for key, value in {**fit, **changed}.items()}
+    keys |= {"data.train": 8, "data.val": 2, "data.test": 2, "pde.points": 16, "data.cells": 16}
+    keys |= {"eval.num_figures": 0, "report.dpi": 40}
+    keys |= {"stages": "operator", "eval.forecasters": "mean,operator"}
+    words = [f"--config.{key}={value}" for key, value in keys.items()]
+    return ["--config=advection:smoke", "--wandb_mode=disabled", *words]
+
+
 def test_a_run_starts_from_a_folder_and_records_it(trained, tmp_path, capsys):
     folder, params, _ = trained
-    fit = {"steps": 10, "batch": 4, "warmup": 2, "lr": 1e-12, "steps_per_call": 5, "val_every": 5}
-    keys = {f"fit.operator.{key}": value for key, value in fit.items()}
-    keys |= {"data.train": 8, "data.val": 2, "data.test": 2, "pde.points": 16, "data.cells": 16}
-    keys |= {"operator.name": "resnet", "operator.width": 4, "operator.blocks": 1}
-    keys |= {"init_from": folder, "eval.num_figures": 0, "report.dpi": 40}
-    keys |= {"stages": "operator", "eval.forecasters": "mean,operator"}
-    flags = [f"--config.{key}={value}" for key, value in keys.items()]
-    argv = ["--config=advection:smoke", "--wandb_mode=disabled", *flags]
-    argv += ["--workdir", str(tmp_path / "run")]
+    network = [f"--config.operator.{key}" for key in ("name=resnet", "width=4", "blocks=1")]
+    argv = [*flags(), *network, f"--config.init_from={folder}", "--workdir", str(tmp_path / "run")]
     assert commands.main(argv) == 0
     close(ups.load(tmp_path / "run")[1]["operator"], params["operator"])
     record = json.loads((tmp_path / "run" / "metadata.json").read_text())["init_from"]
@@ -103,6 +111,42 @@ def test_a_run_starts_from_a_folder_and_records_it(trained, tmp_path, capsys):
     argv[-1] = str(tmp_path / "other")
     assert commands.main([*argv, f"--config.init_from={tmp_path / 'none'}"]) == 2
     assert "none holds no run: config.json is missing" in capsys.readouterr().err
+
+
+def test_the_command_takes_the_operator_of_the_source(trained, tmp_path, capsys):
+    folder, params, _ = trained
+    argv = ["finetune", "--from", str(folder), *flags(), "--workdir", str(tmp_path / "run")]
+    assert commands.main(argv) == 0
+    close(ups.load(tmp_path / "run")[1]["operator"], params["operator"])
+    # A network of the user's own takes the place of that of the source.
+    capsys.readouterr()
+    own = ["--config.operator.name=dilated", "--config.operator.width=4"]
+    assert commands.main([*argv[:-1], str(tmp_path / "other"), *own, "--dry_run"]) == 0
+    assert "dilated" in capsys.readouterr().out
+    assert commands.main(["finetune", "--from", str(tmp_path / "none"), *flags()]) == 2
+    assert "none holds no run: config.json is missing" in capsys.readouterr().err
+
+
+def test_an_interrupted_fine_tuning_resumes_to_the_same_bits(
+    trained, tmp_path, monkeypatch, capsys
+):
+    argv = ["finetune", "--from", str(trained[0]), *flags(steps=20, lr=1e-2), "--workdir"]
+    whole, cut = str(tmp_path / "one" / "w"), str(tmp_path / "two" / "w")
+    assert commands.main([*argv, whole]) == 0
+
+    def after_the_first_chunk(stop):
+        rows = tmp_path / "two" / "w" / "metrics.jsonl"
+        stop.signum = signal.SIGINT if rows.exists() and rows.stat().st_size else 0
+        return stop.signum != 0
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StopFlag, "__call__", after_the_first_chunk)
+        assert commands.main([*argv, cut]) == 130
+    assert "resume with: " in capsys.readouterr().err
+    assert newest_intact(Path(cut) / "ckpt" / "operator")[0] is not None
+    assert commands.main([*argv, cut]) == 0
+    ours, theirs = (ups.load(folder)[1] for folder in (cut, whole))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def test_the_blocks_of_the_page_run_in_order(tmp_path, monkeypatch, capsys):

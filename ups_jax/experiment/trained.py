@@ -53,12 +53,7 @@ def load(folder: str | Path) -> tuple[Emulator, Params, Any]:
     Raises ValueError on a folder without a config or parameters, and on parameters that do not fit.
     """
     folder = Path(folder).expanduser()
-    try:
-        saved = read_json(folder / "config.json", None)
-    except DamagedFile as error:
-        raise ValueError(f"{error}; the run's training command writes it again") from error
-    if saved is None:
-        raise ValueError(f"{folder} holds no run: config.json is missing; train one first")
+    saved = _read_config(folder)
     cfg = config.from_dict(saved)
     emulator = build(cfg)
     found = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
@@ -79,6 +74,11 @@ def load(folder: str | Path) -> tuple[Emulator, Params, Any]:
         tree = checkpoints.restore(number, example).tree
     params = {names.get(name, name): value for name, value in tree.items()}
     return emulator, jax.tree.map(np.asarray, params), cfg
+
+
+def read_operator(folder: str | Path) -> dict[str, Any]:
+    """Return the `operator` section of a run, or of `save`. ValueError as `load`."""
+    return dict(config.from_dict(_read_config(Path(folder).expanduser())).operator)
 
 
 class Origin(NamedTuple):
@@ -134,6 +134,17 @@ def finetune(
         print(f"note: {note}", file=sys.stderr)
     params = transfer(init(emulator, key, fit_statistics(emulator, data)), given)
     return emulator, train(emulator, data, val, recipe, key=key, params=params, **options)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Return the config of a run as it was written. ValueError if it is missing or damaged."""
+    try:
+        saved = read_json(folder / "config.json", None)
+    except DamagedFile as error:
+        raise ValueError(f"{error}; the run's training command writes it again") from error
+    if saved is None:
+        raise ValueError(f"{folder} holds no run: config.json is missing; train one first")
+    return saved
 
 
 def _compared(emulator: Emulator, trained: Emulator, source: Params, name: str) -> dict[str, Any]:

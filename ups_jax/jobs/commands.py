@@ -70,6 +70,18 @@ def _evaluate_flags(parser: ArgumentParser) -> None:
         help="npz or h5 file of the forecasts")  # fmt: skip
 
 
+def _finetune_flags(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--from",
+        dest="source",
+        required=True,
+        type=path,
+        metavar="DIR",
+        help="folder of a finished run, whose network is trained further",
+    )
+    cli.add_distributed_flags(parser)
+
+
 def _export_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", type=path, metavar="DIR", help="folder to write; default: WORKDIR-export")
@@ -145,6 +157,10 @@ COMMANDS = {
     "train": Entry(
         "Train, evaluate and report an emulator from a config, in one process and one W&B run.",
         cli.add_distributed_flags, "ups_jax.experiment.pipeline", "RunOptions",
+    ),
+    "finetune": Entry(
+        "Train the network of a finished run further on the data of a config.",
+        _finetune_flags, "ups_jax.jobs.finetune", "FinetuneOptions",
     ),
     "evaluate": Entry(
         "Evaluate a finished run again; results are added to the same W&B run.",
