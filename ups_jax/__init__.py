@@ -7,7 +7,7 @@ it on first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ups_jax.data import DataSplits, load_pdebench, save_npz, simulate, simulate_splits
+from ups_jax.data import DataSplits, from_xarray, load_pdebench, save_npz, simulate, simulate_splits
 from ups_jax.data import load as load_data
 from ups_jax.data.static import pairs, with_static
 from ups_jax.emulator import Emulator, base_step, init, num_params, states, step
@@ -78,6 +78,7 @@ __all__ = [
     "export",
     "finetune",
     "forecast",
+    "from_xarray",
     "init",
     "load",
     "load_config",

@@ -1,12 +1,15 @@
 """HDF5 layouts of others: what each states, strides, streaming, and refusals with their place."""
 
+from functools import partial
+
 import h5py
 import numpy as np
 import pytest
+import xarray
 
 from fixtures import write_fluid, write_groups, write_well
 from ups_jax.config import load as load_config
-from ups_jax.data import DiskFields, load, save_npz, save_predictions
+from ups_jax.data import DiskFields, from_xarray, load, save_npz, save_predictions
 from ups_jax.experiment.build import build
 from ups_jax.experiment.datasets import load_splits
 from ups_jax.types import Trajectories
@@ -15,6 +18,7 @@ RNG = np.random.default_rng(0)
 A, B, C = (RNG.normal(size=(5, 5, 8, 4)).astype(np.float32) for _ in range(3))
 PAIR = np.stack([B, C], -1)
 RE = np.arange(1.0, 6.0)
+DAY = np.timedelta64(1, "D")
 NAMED = "2D_CFD_Rand_M0.1_Eta0.01_Zeta0.01_periodic_8_Train.hdf5"
 
 
@@ -60,6 +64,19 @@ def netcdf(folder):
     return folder / "a.nc"
 
 
+def labelled():
+    """The fields of `netcdf` as a dataset of xarray, and a mask."""
+    dims = ("sample", "time", "lon", "lat")
+    fields = {"q": (dims, A), "w": (dims, B), "re": ("sample", RE), "mask": (dims[2:], A[0, 0])}
+    space = {"lon": np.arange(8) * 2.0, "lat": np.arange(4) * 1.0}
+    return xarray.Dataset(fields, {"time": np.arange(5) * 0.5, **space})
+
+
+def zarr_store(folder, version=3):
+    labelled().to_zarr(folder / "a.zarr", zarr_format=version, consolidated=False)
+    return folder / "a.zarr"
+
+
 DATASETS = ("q=flow/q", "w=flow/w", "t=clock", "x=grid/x", "y=grid/y", "re")
 LAYOUTS = {
     "fluid": (
@@ -85,6 +102,13 @@ LAYOUTS = {
         netcdf, (), np.stack([A, B], -1),
         dict(channels=("q", "w"), extent=(16.0, 4.0), dt=0.5, params=("re",)),
     ),
+    **{
+        f"Zarr {version}": (
+            partial(zarr_store, version=version), (), np.stack([A, B], -1),
+            dict(channels=("q", "w"), extent=(16.0, 4.0), dt=0.5, params=("re",),
+                 meta={"unused": ("mask",)}),
+        ) for version in (2, 3)
+    },
     "named": (
         mapped, DATASETS, np.concatenate([A[..., None], PAIR], -1),
         dict(channels=("q", "w_x", "w_y"), extent=(2.0, 4.0), dt=0.5, params=("re",)),
@@ -111,6 +135,63 @@ def test_a_layout_is_read_with_all_that_it_states(tmp_path, monkeypatch, name):
     np.testing.assert_array_equal(np.asarray(stored.u), part.u)
     described = load(path, describe=True, **strided)
     assert described.u.shape == part.u.shape and repr(described) == repr(part)
+
+
+def test_datasets_of_xarray_are_those_of_their_file(tmp_path):
+    data, stored = from_xarray(labelled()), load(zarr_store(tmp_path))
+    np.testing.assert_array_equal(data.u, stored.u)
+    np.testing.assert_array_equal(data.cond, stored.cond)
+    assert (data.dt, data.extent, data.channels) == (stored.dt, stored.extent, stored.channels)
+    masked = from_xarray(labelled(), static=("mask",))
+    np.testing.assert_array_equal(masked.u[3, 2, ..., 2], A[0, 0])
+    assert masked.static == ("mask",) == load(tmp_path / "a.zarr", static=("mask",)).static
+    days = labelled().assign_coords(time=np.datetime64("2026-01-01", "ns") + np.arange(5) * DAY)
+    assert from_xarray(days).dt == 86400.0
+
+
+def unpickled(folder):
+    zarr_store(folder, version=2)
+    (folder / "a.zarr" / "q" / ".zarray").write_text('{"filters": [{"id": "pickle"}]}')
+
+
+def linked(folder):
+    (zarr_store(folder) / "more").symlink_to("/etc")
+
+
+def emptied(folder):
+    (zarr_store(folder) / "zarr.json").unlink()
+
+
+def shortened(folder):
+    labelled()[["re"]].to_zarr(folder / "a.zarr", consolidated=False)
+
+
+def uneven(folder):
+    times = np.array([0, 1, 2, 4, 5.0])
+    labelled().assign_coords(time=times).to_zarr(folder / "a.zarr", consolidated=False)
+
+
+def torn(folder):
+    file = zarr_store(folder) / "q" / "zarr.json"
+    file.write_text(file.read_text()[:50])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (unpickled, "q/.zarray holds pickled Python objects"),
+        (linked, "more is a link"),
+        (emptied, "no Zarr group"),
+        (shortened, r"no variable has dimensions \(sample, time, x\) .* variables: re"),
+        (uneven, "time is not evenly spaced"),
+        (torn, "cannot be read"),
+    ],
+)
+def test_a_store_that_cannot_be_read_is_refused_by_name(tmp_path, damage, message):
+    damage(tmp_path)
+    with pytest.raises(ValueError, match=message) as refused:
+        load(tmp_path / "a.zarr")
+    assert "a.zarr" in str(refused.value) and str(refused.value).count("\n") < 2
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

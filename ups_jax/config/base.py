@@ -26,7 +26,7 @@ def get_config() -> Config:
     cfg.pde.name = "burgers"  # the equation, one of those below; data: none
 
     cfg.data = ConfigDict()
-    cfg.data.path = config_dict.placeholder(str)  # npz, HDF5 or NetCDF-4 file; none: simulate
+    cfg.data.path = config_dict.placeholder(str)  # npz, HDF5, NetCDF-4 or Zarr; none: simulate
     cfg.data.seed = 0  # seed of all data: sample i depends on (data.seed, split, i) alone
     cfg.data.train_seed = config_dict.placeholder(int)  # seed of this split; none: data.seed
     cfg.data.val_seed = config_dict.placeholder(int)  # seed of this split; none: data.seed

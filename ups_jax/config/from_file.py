@@ -14,6 +14,7 @@ from ups_jax.config.help import format_value
 from ups_jax.data import describe_differences, differences, load_section, parameter_differences
 from ups_jax.data.cache import errors_named
 from ups_jax.data.checks import Difference
+from ups_jax.data.pdebench import ZARR
 from ups_jax.files import flatten
 from ups_jax.forecast import FORECASTERS
 from ups_jax.pde import PDES
@@ -44,7 +45,8 @@ def take_file_values(cfg: Config, overrides: Mapping[str, Any]) -> list[str]:
         require(cfg.pde.name != "data", "data.path", path, allowed)
         return []
     file = Path(path).expanduser()
-    require(file.is_file(), "data.path", path, "a file that exists")
+    found = file.is_dir() if file.suffix.lower() == ZARR else file.is_file()
+    require(found, "data.path", path, "a file that exists")
     with errors_named(file):
         data = load_section(cfg.data, cfg.pde.name, describe=True)
         if cfg.pde.name != "data":

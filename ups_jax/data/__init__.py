@@ -8,6 +8,7 @@ from ups_jax.data.checks import (
 )
 from ups_jax.data.loaders import (
     check_predictions_path,
+    from_xarray,
     load,
     load_npz,
     load_section,

@@ -1,4 +1,4 @@
-"""Trajectories and predictions as files: npz and HDF5, selected by suffix."""
+"""Trajectories and predictions as files, selected by suffix, and datasets of xarray."""
 
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ import numpy as np
 
 from ups_jax.data import pdebench
 from ups_jax.data.cache import UNREADABLE, errors_named, reason
+from ups_jax.data.named_arrays import stored_of
 from ups_jax.data.static import check_static, select_static
 from ups_jax.data.stored import FIELDS, Stored
 from ups_jax.files import atomic_path
@@ -36,20 +37,20 @@ def load(
     static: Sequence[str] = (),
     describe: bool = False,
 ) -> Trajectories:
-    """Load a file by its suffix: .npz (`load_npz`), .h5, .hdf5 or .nc (`load_pdebench`).
+    """Load by suffix: .npz (`load_npz`), .h5, .hdf5, .nc or a .zarr folder (`load_pdebench`).
 
     Strides and samples subsample both kinds. `nu` is the PDE parameter of a file without any.
-    `stream` leaves the fields of an HDF5 file on disk, `datasets` names those of another layout.
+    `stream` leaves the fields of all but npz on disk, `datasets` names those of another layout.
     `static` names channels, or fields without a time axis, that are inputs and not predicted. With
     `describe`, u is its shape and type alone.
     """
     path, strides = _path(path), dict(space_stride=space_stride, time_stride=time_stride)
     given: Any = dict(**strides, samples=samples, nu=nu, describe=describe)
-    if _suffix(path, (".npz", *HDF5, NETCDF)) != ".npz":
+    if _suffix(path, (".npz", *HDF5, NETCDF, pdebench.ZARR)) != ".npz":
         given |= dict(stream=stream, datasets=datasets, static=static)
         return pdebench.load_pdebench(path, **given)
     if stream:
-        raise ValueError(f"{path}: only HDF5 files can be streamed; set data.stream to false")
+        raise ValueError(f"{path}: only HDF5 and Zarr can be streamed; set data.stream to false")
     data = load_npz(path, static=static, describe=describe)
     cond, params = data.cond, data.params
     assert cond is not None
@@ -66,6 +67,22 @@ def load(
         u = u if describe else np.ascontiguousarray(data.u[kept])
         dt = data.dt * time_stride
         return replace(data, u=u, cond=cond[index], params=params, dt=dt)
+
+
+def from_xarray(dataset: Any, *, static: Sequence[str] = ()) -> Trajectories:
+    """Return an xarray Dataset as trajectories: u (n, t, *s, c) float32, cond (n, p).
+
+    Channels are the variables (sample, time, x[, y]); see `named_arrays.stored_of`. `static` names
+    channels, or variables without time, that are inputs and not predicted. Raises ValueError on
+    other dimensions, uneven coordinates and non-finite values.
+    """
+    stored = stored_of(dataset, static)
+    samples = np.arange(stored.shape[0])
+    with np.errstate(over="ignore"):
+        u = stored.read(0, len(samples)).astype(np.float32)
+    pdebench.check_finite(u, samples)
+    check_static(u, samples, stored.channels, len(stored.static))
+    return pdebench.described(stored, u, "given", range(len(u)))
 
 
 def load_section(spec: Any, pde: str, *, describe: bool = False) -> Trajectories:

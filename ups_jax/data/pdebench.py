@@ -1,9 +1,9 @@
-"""Trajectories of HDF5 files, read and subsampled in blocks."""
+"""Trajectories of HDF5 files and Zarr stores, read and subsampled in blocks."""
 
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ import numpy as np
 
 from ups_jax.data.cache import UNREADABLE, errors_named, reason
 from ups_jax.data.layouts import open_layout
+from ups_jax.data.named_arrays import open_zarr, store_hash
 from ups_jax.data.static import check_static, select_static
 from ups_jax.data.stored import Stored
 from ups_jax.data.streaming import copy_to_disk
 from ups_jax.types import Trajectories
 
+ZARR = ".zarr"
 READ_BYTES = 64 * 2**20
 """Bytes per read, at least one sample."""
 FULL_HASH_BYTES = 256 * 2**20
@@ -41,12 +43,13 @@ def load_pdebench(
     static: Sequence[str] = (),
     describe: bool = False,
 ) -> Trajectories:
-    """Return the trajectories of an HDF5 file: u (n, t, *s, c) float32, cond (n, p).
+    """Return the trajectories of an HDF5 file or Zarr store: u (n, t, *s, c) float32, cond (n, p).
 
-    Layouts are those of `layouts.open_layout`. The given samples, every `time_stride`-th frame and
-    every `space_stride`-th point along each axis are kept. PDE parameters are attributes, or else
-    in the file's name; `nu` is that of a file without it. `static` names channels, or fields
-    without a time axis, that are inputs and not predicted. With `stream`, the first call copies the
+    Layouts are those of `layouts.open_layout`, and of `named_arrays.stored_of` in a Zarr store. The
+    given samples, every `time_stride`-th frame and every `space_stride`-th point along each axis
+    are kept. PDE parameters are attributes, or else in the file's name; `nu` is that of a file
+    without it. `static` names channels, or fields without a time axis, that are inputs and not
+    predicted. With `stream`, the first call copies the
     selection to the data cache, and `DiskFields` reads rows and windows. With `describe`, u is its
     shape and type alone, and no field is read.
 
@@ -54,13 +57,10 @@ def load_pdebench(
     and samples, and on non-finite values. PDEBench (2022), app. D; The Well (2024).
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; give the path of an HDF5 file")
-    with _readable(path):
-        file = h5py.File(path, "r")
-    with file, errors_named(path):
+    if path.suffix.lower() != ZARR and not path.is_file() or not path.exists():
+        raise ValueError(f"{path}: no such file; give the path of an HDF5 file or a Zarr store")
+    with errors_named(path), _open(path, nu, datasets) as stored:
         with _readable(path):
-            stored = open_layout(file, path, nu=nu, datasets=datasets)
             stored = select_static(stored, static)
             total, frames, *points, channels = stored.shape
             strides = dict(space_stride=space_stride, time_stride=time_stride)
@@ -84,23 +84,49 @@ def load_pdebench(
             for block in blocks:
                 u[first : first + len(block)] = block
                 first += len(block)
-        columns = [np.asarray(x, np.float32)[list(chosen)] for x in stored.cond.values()]
-        # Six significant digits, the precision of float32 coordinates.
-        dt, *extent = (float(f"{x:.6g}") for x in (stored.dt * time_stride, *stored.extent))
-        return Trajectories(
-            u,
-            np.stack(columns, axis=1) if columns else None,
-            dt,
-            tuple(extent),
-            stored.channels,
-            f"{path.name}, {digest}",
-            meta={"unused": stored.unused} if stored.unused else {},
-            params=tuple(stored.cond),
-            pde=stored.pde,
-            boundary=stored.boundary,
-            static=stored.static,
-            steady=stored.steady,
-        )
+        return described(stored, u, f"{path.name}, {digest}", chosen, time_stride=time_stride)
+
+
+def described(
+    stored: Stored, u: Any, origin: str, chosen: Sequence[int], *, time_stride: int = 1
+) -> Trajectories:
+    """Return fields u (n, t, *s, c), read from `stored`, with all that it states about them."""
+    columns = [np.asarray(x, np.float32)[list(chosen)] for x in stored.cond.values()]
+    # Six significant digits, the precision of float32 coordinates.
+    dt, *extent = (float(f"{x:.6g}") for x in (stored.dt * time_stride, *stored.extent))
+    return Trajectories(
+        u,
+        np.stack(columns, axis=1) if columns else None,
+        dt,
+        tuple(extent),
+        stored.channels,
+        origin,
+        meta={"unused": stored.unused} if stored.unused else {},
+        params=tuple(stored.cond),
+        pde=stored.pde,
+        boundary=stored.boundary,
+        static=stored.static,
+        steady=stored.steady,
+    )
+
+
+@contextmanager
+def _open(path: Path, nu: float | None, datasets: Sequence[str]) -> Iterator[Stored]:
+    """Yield the fields of a Zarr store, or of an HDF5 file."""
+    if path.suffix.lower() == ZARR:
+        if datasets:
+            raise ValueError("data.datasets names datasets of HDF5; rename the store's variables")
+        with ExitStack() as stack:
+            with _readable(path):
+                stored = stack.enter_context(open_zarr(path))
+            yield stored
+        return
+    with _readable(path):
+        file = h5py.File(path, "r")
+    with file:
+        with _readable(path):
+            stored = open_layout(file, path, nu=nu, datasets=datasets)
+        yield stored
 
 
 @contextmanager
@@ -114,7 +140,7 @@ def _readable(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES):
             remedy = "close the program that writes to it, or make the file readable"
         else:
-            remedy = "it is no HDF5 file, cut short or damaged; download it again"
+            remedy = "it is of another kind, cut short or damaged; download it again"
         raise ValueError(f"{path}: cannot be read ({reason(error)}); {remedy}") from error
 
 
@@ -190,6 +216,8 @@ def check_finite(u: np.ndarray, samples: np.ndarray, *, time_stride: int = 1) ->
 
 def file_hash(path: Path) -> str:
     """Return label and 12 hex digits of a file's SHA-256; of size, head and tail if it is large."""
+    if path.is_dir():
+        return store_hash(path)
     size = path.stat().st_size
     total = sha256()
     with path.open("rb") as file:

@@ -110,7 +110,7 @@ def select_static(stored: Stored, names: Sequence[str]) -> Stored:
 def _rows(stored: Stored, name: str, first: int, last: int) -> np.ndarray:
     """Return a field without time (*s) or (n, *s), of samples first to last - 1."""
     field = stored.constants[name]
-    return field[first:last] if field.ndim == len(stored.shape) - 2 else field[()]
+    return np.asarray(field[first:last] if field.ndim == len(stored.shape) - 2 else field)
 
 
 def check_static(u: np.ndarray, samples: np.ndarray, channels: Sequence[str], count: int) -> None:

@@ -66,8 +66,11 @@ def group(file: h5py.File, name: str) -> Mapping[str, Any]:
     return found if isinstance(found, h5py.Group) else {}
 
 
-def spacing(axis: h5py.Dataset, count: int, *, spare: int = 0) -> float:
-    """Return the spacing of `count` equidistant coordinates; the axis may have `spare` more."""
+def spacing(axis: Any, count: int, *, spare: int = 0) -> float:
+    """Return the spacing of `count` equidistant coordinates; the axis may have `spare` more.
+
+    `axis` is a dataset of HDF5, or an array of xarray.
+    """
     name = str(axis.name).strip("/")
     if axis.ndim != 1 or not count <= axis.shape[0] <= count + spare:
         allowed = f"({count},)" + (f" or ({count + spare},)" if spare else "")
@@ -84,7 +87,7 @@ def spacing(axis: h5py.Dataset, count: int, *, spare: int = 0) -> float:
     return float(step)
 
 
-def side_by_side(fields: Mapping[str, h5py.Dataset], ndim: int) -> Callable[[int, int], np.ndarray]:
+def side_by_side(fields: Mapping[str, Any], ndim: int) -> Callable[[int, int], np.ndarray]:
     """Return the reader of datasets (n, t, *s) or (n, t, *s, c) as the channels of one field.
 
     Raises ValueError where their shapes differ.
@@ -101,7 +104,7 @@ def side_by_side(fields: Mapping[str, h5py.Dataset], ndim: int) -> Callable[[int
             )
 
     def read(start: int, stop: int) -> np.ndarray:
-        blocks = (field[start:stop] for field in fields.values())
+        blocks = (np.asarray(field[start:stop]) for field in fields.values())
         return np.concatenate([b if b.ndim > 2 + ndim else b[..., None] for b in blocks], axis=-1)
 
     return read
@@ -126,7 +129,7 @@ def component_names(fields: Mapping[str, h5py.Dataset], axes: Sequence[str]) -> 
         yield from [name] if width == 1 else [f"{name}_{part}" for part in parts]
 
 
-def require_numbers(field: h5py.Dataset) -> None:
+def require_numbers(field: Any) -> None:
     """Raise ValueError unless a dataset holds floating numbers, at least one."""
     if field.dtype.kind != "f" or 0 in field.shape:
         raise ValueError(

@@ -43,7 +43,7 @@ class EvaluateOptions:
     forecasters: str | None = None
     """Names of forecasters, separated by commas."""
     data: Path | None = None
-    """PDEBench HDF5 or npz file to test on."""
+    """File of trajectories to test on, as in `data.path`."""
     points: int | None = None
     """Points along each axis."""
     horizon: float | None = None

@@ -57,7 +57,7 @@ def run(name: str, argv: Sequence[str] | None = None, *, prog: str) -> int:
 def _evaluate_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--forecasters", type=names, help="names separated by commas; default: the config's")
-    add("--data", type=path, metavar="FILE", help="PDEBench HDF5 or npz file to test on")
+    add("--data", type=path, metavar="FILE", help="npz, HDF5, NetCDF-4 or Zarr file to test on")
     add(
         "--points",
         type=number(int, 4, 1_000_000),
