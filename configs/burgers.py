@@ -154,7 +154,8 @@ def _uncertain(cfg: base.Config) -> None:
 def _refine(cfg: base.Config) -> None:
     """Set the stages after the operator: denoiser of its residual, student, ensemble, control."""
     cfg.stages = ("operator", *LATER_STAGES)
-    cfg.eval.forecasters = ("persistence", "mean", "solver", "operator", *LATER_STAGES, "ttc")
+    learned = ("operator", "symmetrized", *LATER_STAGES, "ttc")
+    cfg.eval.forecasters = ("persistence", "mean", "solver", *learned)
     cfg.eval.select = "best"
     cfg.denoiser = ConfigDict(dict(name="resnet", width=48, patch=4, dilations=(1, 2, 4)))
     # Residuals at shocks reach 200 deviations; after asinh, 19.

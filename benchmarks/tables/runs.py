@@ -25,6 +25,7 @@ ENSEMBLE_RUNS = {
 }
 FORECASTERS = {
     "operator": "operator",
+    "symmetrized": "operator, mean over mirror images",
     "control": "control (operator trained further)",
     "diffusion": "diffusion of the operator's residual",
     "student": "student: diffusion distilled to two calls",
@@ -56,7 +57,8 @@ def read_run(name: str) -> dict[str, Any] | None:
     run["others"] = others
     for key in list(run["summary"]) if others else ():
         shared = all(key in other["summary"] for other in others)
-        if shared and key.startswith("eval/operator/") and not key.endswith(("/ms", "_median")):
+        learned = key.startswith(("eval/operator/", "eval/symmetrized/"))
+        if shared and learned and not key.endswith(("/ms", "_median")):
             values = [other["summary"][key] for other in (run, *others)]
             run["summary"][f"{key}_seeds_mean"] = mean(values)
             run["summary"][f"{key}_seeds_std"] = stdev(values)
@@ -70,6 +72,9 @@ def forecasters() -> str:
     for name, run in runs.items():
         label = f"**{FORECASTER_RUNS[name][1]}** ({run['summary']['params/operator']:,} parameters)"
         rows.append([label, *_errors(run["summary"], "operator")])
+        if "eval/symmetrized/nrmse" in run["summary"]:
+            label = "the same, mean over mirror images (two calls a step)"
+            rows.append([label, *_errors(run["summary"], "symmetrized")])
     golden = runs["burgers"]
     labels = {"solver": f"solver (ours, {golden['config']['pde']['points']} cells)"}
     rows += [[labels.get(mode, mode), *_errors(golden["summary"], mode)] for mode in SIMPLE]

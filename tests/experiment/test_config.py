@@ -693,6 +693,7 @@ RECIPE_OF_SCHEMA_2 = {
     "fit.operator.val_every": 4000,
     "eval.nudging_gain": 0.7,
     "eval.select": "best",
+    "eval.forecasters": "persistence,mean,solver,operator,control,diffusion,student,ensemble,ttc",
     "fit.ensemble.steps": 1000,
     "fit.ensemble.val_every": 500,
     "fit.control.val_every": 1000,
@@ -990,7 +991,7 @@ def test_what_could_not_judge_a_run_is_refused(overrides, message):
                 "gate student_coverage is off: this run does not measure eval/student/coverage_90",
                 "gate student_spread is off",
             ],
-            {"eval.forecasters": ("persistence", "mean", "solver", "operator")},
+            {"eval.forecasters": ("persistence", "mean", "solver", "operator", "symmetrized")},
         ),
         (
             {"stages": "operator,control", "eval.select": "operator"},
@@ -1025,7 +1026,10 @@ def test_what_could_not_judge_a_run_is_refused(overrides, message):
         ),
         (
             {"pde.name": "advection", "pde.points": 256},
-            ["pde.name=advection takes the defaults of advection: nu 0.001 -> absent"],
+            [
+                "pde.name=advection takes the defaults of advection: nu 0.001 -> absent",
+                "eval.forecasters without symmetrized: it needs a reflection",
+            ],
             {"gates.energy.metric": "eval/physics/energy_growth"},
         ),
     ],

@@ -13,7 +13,13 @@ from ups_jax import metrics
 from ups_jax.data import fit_normalizer
 from ups_jax.emulator import Emulator, fit_statistics, init, step
 from ups_jax.evaluate import validator
-from ups_jax.forecast import FORECASTERS, Forecast, Forecaster, nudged_analysis
+from ups_jax.forecast import (
+    FORECASTERS,
+    Forecast,
+    Forecaster,
+    calls_per_step,
+    nudged_analysis,
+)
 from ups_jax.models import OPERATORS
 from ups_jax.pde import PDES
 from ups_jax.types import Interrupted, Trajectories
@@ -194,6 +200,30 @@ def test_metrics_of_the_caller_are_in_the_table_and_compiled_once(task):
     assert made[0].scalars.keys().isdisjoint({"eval/solver/nrmse", "eval/solver/ms"})
     timed = ups.evaluate(*task, jax.random.key(0), timing=True, **more)
     assert len(traced) == 2 and timed.scalars["eval/mean/ms"] > 0 and "ms/rollout" in timed.table()
+
+
+def test_a_symmetrized_forecast_is_that_of_the_mirror_image_mirrored(task):
+    emulator, params, data = task
+    rng = np.random.default_rng(0)
+    moved = jax.tree.map(lambda x: x + 0.3 * rng.normal(size=x.shape).astype(np.float32), params)
+    params = {**moved, "stats": params["stats"]}
+    reflect, given = emulator.pde.reflection, (data.cond, jax.random.key(0))
+
+    def run(name, u0):
+        return ups.forecast(emulator, params, u0, *given, steps=5, forecaster=name).u
+
+    u0 = jnp.asarray(data.u[:, 0])
+    made, mirrored = (run("symmetrized", u) for u in (u0, reflect(u0)))
+    np.testing.assert_allclose(reflect(mirrored), made, rtol=1e-5, atol=1e-6)
+    plain, other = run("operator", u0), reflect(run("operator", reflect(u0)))
+    assert jnp.abs(plain - other).max() > 0.1
+    # The first step is the mean of both.
+    np.testing.assert_allclose(made[:, 0], 0.5 * (plain + other)[:, 0], rtol=1e-5, atol=1e-6)
+    assert calls_per_step(emulator, "symmetrized") == 2
+    with pytest.raises(ValueError, match="pde 'advection' has none"):
+        pde = PDES["advection"](points=32, cells=32)
+        other = Emulator(pde, emulator.operator)
+        ups.forecast(other, params, u0, *given, steps=1, forecaster="symmetrized")
 
 
 def test_a_diverging_forecaster_spoils_only_its_own_row(task, monkeypatch):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ups_jax.config.base import Config
+from ups_jax.config.from_file import pde_of_config
 from ups_jax.config.gate_rules import check_key
 from ups_jax.config.rules import missing_stages
 from ups_jax.config.schema import FACTORY_SECTIONS
@@ -50,13 +51,26 @@ def _replaced_arguments(
 def _forecasters(cfg: Config, file: Config, is_overridden: IsOverridden) -> Iterator[str]:
     names, select = cfg.eval.forecasters, cfg.eval.select
     lost = [n for n in names if missing_stages(cfg, n) and not missing_stages(file, n)]
+    reasons = {"a stage that they need is not trained": lost}
+    if "symmetrized" in names and "symmetrized" not in lost and _lost_mirrors(cfg, file):
+        reasons["it needs a reflection, and operator.history=1"] = ["symmetrized"]
+        lost = [*lost, "symmetrized"]
     if is_overridden("eval.forecasters") or not lost:
         return
     cfg.eval.forecasters = tuple(name for name in names if name not in lost)
-    yield f"eval.forecasters without {', '.join(lost)}: a stage that they need is not trained"
+    for reason, dropped in reasons.items():
+        if dropped:
+            yield f"eval.forecasters without {', '.join(dropped)}: {reason}"
     if select in lost and "operator" in cfg.eval.forecasters and not is_overridden("eval.select"):
         cfg.eval.select = "operator"
         yield f"eval.select is operator, not {select}"
+
+
+def _lost_mirrors(cfg: Config, file: Config) -> bool:
+    """Return whether another PDE or history has taken the mirror images of states away."""
+    if cfg.pde.name == file.pde.name:
+        return cfg.operator.history > file.operator.history
+    return pde_of_config(cfg).reflection is None
 
 
 def _matched_flops(cfg: Config, file: Config, is_overridden: IsOverridden) -> Iterator[str]:

@@ -44,7 +44,8 @@ def build(cfg: Any) -> Emulator:
     """
     pde = build_pde(cfg)
     spec = dict(cfg.operator)
-    if cfg.ensemble.antithetic and (pde.reflection is None or cfg.operator.history > 1):
+    mirrors = pde.reflection is not None and cfg.operator.history == 1
+    if cfg.ensemble.antithetic and not mirrors:
         raise ValueError(
             f"ensemble.antithetic is true, but pde {pde.name!r} has no reflection, or "
             "operator.history is above 1; set it to false"
@@ -53,6 +54,11 @@ def build(cfg: Any) -> Emulator:
         raise ValueError(
             f"forecaster 'mean_field' needs pairs of a static problem, but pde {pde.name!r} is "
             "none; use 'mean'"
+        )
+    if "symmetrized" in cfg.eval.forecasters and not mirrors:
+        raise ValueError(
+            f"forecaster 'symmetrized' needs a reflection, but pde {pde.name!r} has none, or "
+            "operator.history is above 1; use 'operator'"
         )
     if cfg.data.observed_stride is not None and not all(pde.periodic):
         raise ValueError(

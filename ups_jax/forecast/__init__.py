@@ -53,6 +53,12 @@ FORECASTERS: dict[str, Forecaster] = {
         solver=True,
     ),
     "operator": Forecaster(deterministic.operator, ("operator",), "learned", one_call),
+    "symmetrized": Forecaster(
+        deterministic.symmetrized,
+        ("operator",),
+        "learned; mean over mirror images",
+        calls=lambda emulator, members: 2,
+    ),
     "control": Forecaster(
         deterministic.control,
         ("control",),

@@ -53,6 +53,28 @@ def operator(
     return Forecast(rollout(partial(step, emulator, params, model="operator"), steps)(u0, cond))
 
 
+def symmetrized(
+    emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
+) -> Forecast:
+    """Roll out the operator's mean over the field and its mirror image, an equivariant step.
+
+    Two network calls a step. Group averaging; Puny et al. (2022). Raises ValueError if the PDE has
+    no reflection, and for states of several frames.
+    """
+    reflect = emulator.pde.reflection
+    if reflect is None or emulator.history > 1:
+        raise ValueError(
+            f"forecaster 'symmetrized' needs a reflection, but pde {emulator.pde.name!r} has none, "
+            "or operator.history is above 1; use 'operator'"
+        )
+    advance = partial(step, emulator, params, model="operator")
+
+    def average(u: Array, cond: Array) -> Array:
+        return 0.5 * (advance(u, cond) + reflect(advance(reflect(u), cond)))
+
+    return Forecast(rollout(average, steps)(u0, cond))
+
+
 def control(
     emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
