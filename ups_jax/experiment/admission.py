@@ -37,7 +37,7 @@ def prepare(options: RunOptions, stop: StopFlag) -> RunContext:
         # Bad input has one error, and no notes before it.
         for note in context.notes:
             distributed.print_once(f"note: {note}", sys.stderr)
-        if context.mesh.size > 1:
+        if context.mesh.size > 1 and context.cfg.log.progress:
             distributed.print_once(f"{context.mesh.size} devices share every batch", sys.stderr)
         return context
 
