@@ -59,6 +59,8 @@ PUBLISHED = {
 }
 """Koehler et al. (2024), one-step training, median over seeds; some are read off a figure."""
 METRIC = "nrmse_gmean100"
+SIMPLE = ("persistence", "mean", "coarse", "multiplier", "published")
+COLORS = dict(zip(SIMPLE, ("0.85", "0.72", "0.58", "0.44", "black"), strict=True))
 PACKAGES = ("jax", "flax", "exponax")
 
 
@@ -225,7 +227,7 @@ def rows_of(parts):
         best = min(PUBLISHED[scenario].values())
         groups[scenario, "constrained", "published"] = [{"gmean100": best}]
     rows = []
-    for (scenario, column, name), values in sorted(groups.items()):
+    for (scenario, column, name), values in sorted(groups.items(), key=_position):
         errors = [part["gmean100"] for part in values]
         seconds = [part["train_s"] for part in values if "train_s" in part]
         rows.append(
@@ -243,6 +245,13 @@ def rows_of(parts):
             }
         )
     return rows
+
+
+def _position(item):
+    """Order rows by scenario, then simple forecasts, published networks, ours by column."""
+    scenario, column, name = item[0]
+    simple = SIMPLE.index(name) if name in SIMPLE else len(SIMPLE)
+    return scenario, simple, COLUMNS.index(column), name
 
 
 def cells(rows):
@@ -273,7 +282,8 @@ def draw(rows):
     for i, label in enumerate(labels):
         at = [j for j, values in enumerate(table.values()) if label in values]
         heights = [values[label] for values in table.values() if label in values]
-        ax.bar(np.array(at) + (i - len(labels) / 2 + 0.5) * width, heights, width, label=label)
+        middle = np.array(at) + (i - len(labels) / 2 + 0.5) * width
+        ax.bar(middle, heights, width, label=label, color=COLORS.get(label))
     ax.set_yscale("log")
     ax.set_xticks(range(len(table)), [name.replace("_diff_", "\n") for name in table], fontsize=8)
     ax.set_ylabel("GMean100 of nRMSE (lower is better)")

@@ -229,11 +229,13 @@ def apebench_scenarios() -> str:
         cell = f"{row['gmean100']:.3g}{spread}"
         seconds = f" ({row['train_s']:.0f} s)" if row["train_s"] else ""
         grid.setdefault(row["scenario"], {})[label] = cell + seconds
+    seeds = max(row["seeds"] for row in record["rows"])
     labels = list(dict.fromkeys(label for cells in grid.values() for label in cells))
     rows = [[name, *(cells.get(label, "") for label in labels)] for name, cells in grid.items()]
     return (
         "## APEBench\n\n"
-        "Protocol: GMean100 on 30 published test trajectories, median over seeds, seconds of "
+        "Protocol: GMean100 on 30 published test trajectories, "
+        f"{'one seed' if seeds == 1 else f'median over {seeds} seeds'}, seconds of "
         "training. Constrained: 10,000 one-step updates of 20; free: our recipe. `linear` networks "
         "and the coarse solver know the equation; the multiplier is fitted to the training data. "
         "Published: the best of five networks in Koehler et al. (2024), one-step training.\n"
