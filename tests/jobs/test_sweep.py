@@ -172,11 +172,11 @@ def test_no_trial_runs_twice_if_the_parent_is_stopped_or_killed(tmp_path):
     parent.send_signal(signal.SIGINT)
     assert "finished trials are not repeated" in parent.communicate(timeout=20)[1]
     assert parent.returncode == 130
-    parent = begin(3, 12)
+    parent = begin(3, 20)
     parent.kill()
     parent.communicate()
     parent = begin(4, 0)
-    err = parent.communicate(timeout=30)[1]
+    err = parent.communicate(timeout=60)[1]
     assert parent.returncode == 0 and "process 7 on here still runs trial-0001" in err
     # The lock of the fake fails if two of them run in one folder.
     assert started.read_text().split() == ["4", "64", "64", "64"]

@@ -140,7 +140,8 @@ def _readable(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES):
             remedy = "close the program that writes to it, or make the file readable"
         else:
-            remedy = "it is of another kind, cut short or damaged; download it again"
+            kind = "Zarr store" if path.is_dir() else "HDF5 file"
+            remedy = f"it is no {kind}, cut short or damaged; download it again"
         raise ValueError(f"{path}: cannot be read ({reason(error)}); {remedy}") from error
 
 
