@@ -7,8 +7,17 @@ it on first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ups_jax.data import DataSplits, from_xarray, load_pdebench, save_npz, simulate, simulate_splits
+from ups_jax.data import (
+    DataSplits,
+    cut,
+    from_xarray,
+    load_pdebench,
+    save_npz,
+    simulate,
+    simulate_splits,
+)
 from ups_jax.data import load as load_data
+from ups_jax.data.lengths import padded
 from ups_jax.data.static import pairs, with_static
 from ups_jax.emulator import Emulator, base_step, init, num_params, states, step
 from ups_jax.evaluate import Report, evaluate
@@ -74,6 +83,7 @@ __all__ = [
     "base_step",
     "beam_search",
     "build",
+    "cut",
     "evaluate",
     "export",
     "finetune",
@@ -85,6 +95,7 @@ __all__ = [
     "load_data",
     "load_pdebench",
     "num_params",
+    "padded",
     "pairs",
     "pde_of",
     "plot",

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from ups_jax.types import Array
 
@@ -50,3 +51,28 @@ def floor_like(denominator: Array, floor: Array | float) -> Array:
 def per_channel(vector: Array, u: Array) -> Array:
     """Prepend unit axes to a vector (c,), so that it broadcasts over the channels of u."""
     return jnp.reshape(vector, (1,) * (jnp.ndim(u) - 1) + (-1,))
+
+
+def check_field(
+    u: Any, *, ndim: int, channels: int, name: str = "u", cond: Any = None, params: int = 0
+) -> None:
+    """Raise ValueError unless u is a floating field (..., *s, c) and cond, if given, (..., p)."""
+    shape = np.shape(u)
+    if len(shape) < ndim + 1 or shape[-1] != channels:
+        raise ValueError(
+            f"{name} has shape {shape}; expected (..., {'x, y'[: 3 * ndim - 2]}, {channels}): "
+            f"{ndim} space axes, then {channels} channels"
+        )
+    if 0 in shape:
+        raise ValueError(f"{name} has shape {shape} and holds nothing; expected one sample")
+    # Reading the type must not copy a field from its device.
+    dtype = u.dtype if hasattr(u, "dtype") else np.asarray(u).dtype
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"{name} holds {dtype}; expected float32: {name}.astype('float32')")
+    if cond is None:
+        return
+    lead = shape[: len(shape) - ndim - 1]
+    if np.shape(cond) != (*lead, params):
+        raise ValueError(
+            f"cond has shape {np.shape(cond)}; expected {(*lead, params)} for {name} {shape}"
+        )

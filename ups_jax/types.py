@@ -72,7 +72,8 @@ class Trajectories:
 
     `static` names the last of the `channels` where they are inputs that do not change in time and
     are not predicted, such as a mask or a coefficient. `steady` data are pairs of static fields and
-    solutions: the first of two frames is zero but for the static channels.
+    solutions: the first of two frames is zero but for the static channels. `lengths` (n,) counts
+    the frames of each trajectory where they differ; those after are padding, which no window has.
     """
 
     u: Array | np.ndarray
@@ -87,6 +88,7 @@ class Trajectories:
     boundary: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
     steady: bool = False
+    lengths: Array | np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Set the defaults and check shapes, types and numbers."""
@@ -121,11 +123,13 @@ class Trajectories:
         u = _float_array(self.u, "u")
         values = dict(u=u, cond=cond, dt=dt[0], extent=extent, channels=channels)
         values |= dict(params=params, boundary=boundary, static=static)
+        values |= dict(lengths=_checked_lengths(self.lengths, n, shape[1]))
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        frames, points = self.u.shape[1], " x ".join(map(str, self.points))
+        frames, points = str(self.u.shape[1]), " x ".join(map(str, self.points))
+        frames = frames if self.lengths is None else f"{np.min(self.lengths)} to {frames}"
         names = [f"channels {', '.join(self.predicted)}"]
         names += [f"static {', '.join(self.static)}"] if self.static else []
         names += [f"params {', '.join(self.params)}"] if self.params else []
@@ -160,7 +164,8 @@ class Trajectories:
         assert cond is not None
         # Fields on disk are not loaded.
         rows = getattr(self.u, "rows", self.u.__getitem__)
-        return replace(self, u=rows(index), cond=cond[index])
+        lengths = None if self.lengths is None else self.lengths[index]
+        return replace(self, u=rows(index), cond=cond[index], lengths=lengths)
 
 
 def _checked_cond(cond: Any, n: int) -> Any:
@@ -179,6 +184,19 @@ def _checked_cond(cond: Any, n: int) -> Any:
         i = int(np.argmax(bad))
         raise ValueError(f"cond of sample {i} is {np.asarray(cond)[i]}; expected finite numbers")
     return cond
+
+
+def _checked_lengths(lengths: Any, n: int, frames: int) -> np.ndarray | None:
+    """Return the frames of each trajectory (n,), None where all have as many. ValueError."""
+    if lengths is None:
+        return None
+    found = np.asarray(lengths)
+    fits = found.shape == (n,) and found.dtype.kind in "iu"
+    if not fits or found.min() < 2 or found.max() > frames:
+        raise ValueError(
+            f"lengths is {found}; expected {n} whole numbers from 2 to {frames}, the frames of u"
+        )
+    return None if found.min() == frames else found
 
 
 def _float_array(x: Any, name: str) -> Any:
@@ -273,28 +291,3 @@ class GateVerdict(NamedTuple):
     margin: float | None
     reference: float | None
     sentence: str
-
-
-def check_field(
-    u: Any, *, ndim: int, channels: int, name: str = "u", cond: Any = None, params: int = 0
-) -> None:
-    """Raise ValueError unless u is a floating field (..., *s, c) and cond, if given, (..., p)."""
-    shape = np.shape(u)
-    if len(shape) < ndim + 1 or shape[-1] != channels:
-        raise ValueError(
-            f"{name} has shape {shape}; expected (..., {'x, y'[: 3 * ndim - 2]}, {channels}): "
-            f"{ndim} space axes, then {channels} channels"
-        )
-    if 0 in shape:
-        raise ValueError(f"{name} has shape {shape} and holds nothing; expected one sample")
-    # Reading the type must not copy a field from its device.
-    dtype = u.dtype if hasattr(u, "dtype") else np.asarray(u).dtype
-    if dtype not in (np.float32, np.float64):
-        raise ValueError(f"{name} holds {dtype}; expected float32: {name}.astype('float32')")
-    if cond is None:
-        return
-    lead = shape[: len(shape) - ndim - 1]
-    if np.shape(cond) != (*lead, params):
-        raise ValueError(
-            f"cond has shape {np.shape(cond)}; expected {(*lead, params)} for {name} {shape}"
-        )

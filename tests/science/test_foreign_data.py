@@ -16,6 +16,7 @@ import pytest
 
 import ups_jax as ups
 from fixtures import write_pdebench
+from ups_jax.arrays import check_field
 from ups_jax.data import (
     check_task,
     describe_differences,
@@ -29,7 +30,7 @@ from ups_jax.data.checks import SolverOutput, check_solver_output
 from ups_jax.experiment.build import build_pde
 from ups_jax.experiment.datasets import load_splits
 from ups_jax.pde.base import MAX_SUBSTEPS, Law, transport_laws
-from ups_jax.types import Trajectories, check_field
+from ups_jax.types import Trajectories
 
 RNG = np.random.default_rng(0)
 U = RNG.normal(size=(4, 5, 8)).astype(np.float32)

@@ -170,8 +170,13 @@ def _unfit(
         )
     if spec.steps != steps:
         out["data.steps"] = steps
-    if spec.eval_steps is not None:
-        out["data.eval_steps"] = None
+    shortest = steps if data.lengths is None else int(np.min(data.lengths)) - 1
+    if data.lengths is None or not shortest <= (spec.eval_steps or 0) <= steps:
+        usual = None if data.lengths is None else shortest
+        out |= {} if spec.eval_steps == usual else {"data.eval_steps": usual}
+        steps = shortest
+    else:
+        steps = spec.eval_steps
     sizes = {key: spec[key] for key in ("train", "val", "test")}
     tenth = max(1, n // 10)
     test = spec.test if spec.test < n else tenth
@@ -191,8 +196,8 @@ def _unfit(
         out["eval.context_frames"] = max(1, steps // 4)
     for stage in cfg.stages:
         fit = cfg.fit[stage]
-        if max(fit.unroll) > steps:
-            out[f"fit.{stage}.unroll"] = tuple(min(k, steps) for k in fit.unroll)
+        if max(fit.unroll) > shortest:
+            out[f"fit.{stage}.unroll"] = tuple(min(k, shortest) for k in fit.unroll)
         if fit.batch > sizes["train"]:
             out[f"fit.{stage}.batch"] = sizes["train"]
     return out

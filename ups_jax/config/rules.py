@@ -103,7 +103,6 @@ def _data(cfg: Config) -> None:
     streams = not data.stream or data.path is not None
     require(streams, "data.stream", data.stream, "false without a file in data.path")
     if data.path is not None:
-        require(data.eval_steps is None, "data.eval_steps", data.eval_steps, "none with data.path")
         return
     points = cfg.pde.get("points", data.cells)
     points = points if isinstance(points, tuple) else (points,)

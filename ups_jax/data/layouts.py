@@ -146,7 +146,7 @@ def _grouped(file: h5py.File, name: str) -> Stored:
         if field.shape != shape:
             raise ValueError(
                 f"sample {i} ({field.name}) has shape {field.shape}, sample 0 {shape}; "
-                "trajectories must have equal lengths and grids: cut them to the shortest"
+                "pad them in Python, ups.padded, and save them with ups.save_npz"
             )
     require_numbers(fields[0])
     frames, *points, count = shape
@@ -190,6 +190,7 @@ def _own(file: h5py.File) -> Stored:
         pde="".join(words("pde")),
         static=words("static"),
         steady=bool(array("steady", False)),
+        lengths=array("lengths", None),
         constants=_constants(file, without=FIELDS),
     )
 

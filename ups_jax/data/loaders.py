@@ -13,6 +13,7 @@ import numpy as np
 
 from ups_jax.data import pdebench
 from ups_jax.data.cache import UNREADABLE, errors_named, reason
+from ups_jax.data.lengths import strided
 from ups_jax.data.named_arrays import stored_of
 from ups_jax.data.static import check_static, select_static
 from ups_jax.data.stored import FIELDS, Stored
@@ -65,8 +66,9 @@ def load(
         shape = np.broadcast_to(np.float32(0), data.u.shape)[kept].shape
         u: Any = jax.ShapeDtypeStruct(shape, np.float32)
         u = u if describe else np.ascontiguousarray(data.u[kept])
-        dt = data.dt * time_stride
-        return replace(data, u=u, cond=cond[index], params=params, dt=dt)
+        dt, lengths = data.dt * time_stride, strided(data.lengths, time_stride)
+        lengths = None if lengths is None else lengths[index]
+        return replace(data, u=u, cond=cond[index], params=params, dt=dt, lengths=lengths)
 
 
 def from_xarray(dataset: Any, *, static: Sequence[str] = ()) -> Trajectories:
@@ -134,6 +136,7 @@ def load_npz(
             origin=f"{origin} ({arrays['origin']})" if "origin" in arrays else origin,
             pde=str(arrays.get("pde", "")),
             steady=bool(arrays.get("steady", False)),
+            lengths=arrays.get("lengths"),
         )
         if len(u.shape) > 3 and 0 not in u.shape:
             constants = {name: array for name, array in arrays.items() if name not in FIELDS}
@@ -221,7 +224,8 @@ LISTS = ("channels", "params", "boundary", "static")
 
 
 def _arrays(trajectories: Trajectories) -> dict[str, np.ndarray]:
-    return {name: np.asarray(getattr(trajectories, name)) for name in FIELDS}
+    values = {name: getattr(trajectories, name) for name in FIELDS}
+    return {name: np.asarray(value) for name, value in values.items() if value is not None}
 
 
 def _write(path: Path, arrays: Mapping[str, Any], *, allowed: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ups_jax.data.cache import UNREADABLE, errors_named, reason
 from ups_jax.data.layouts import open_layout
+from ups_jax.data.lengths import strided
 from ups_jax.data.named_arrays import open_zarr, store_hash
 from ups_jax.data.static import check_static, select_static
 from ups_jax.data.stored import Stored
@@ -94,6 +95,7 @@ def described(
     columns = [np.asarray(x, np.float32)[list(chosen)] for x in stored.cond.values()]
     # Six significant digits, the precision of float32 coordinates.
     dt, *extent = (float(f"{x:.6g}") for x in (stored.dt * time_stride, *stored.extent))
+    lengths = strided(stored.lengths, time_stride)
     return Trajectories(
         u,
         np.stack(columns, axis=1) if columns else None,
@@ -107,6 +109,7 @@ def described(
         boundary=stored.boundary,
         static=stored.static,
         steady=stored.steady,
+        lengths=None if lengths is None else lengths[list(chosen)],
     )
 
 

@@ -139,4 +139,5 @@ def _starts(data: Trajectories) -> np.ndarray:
 def content_hash(data: Trajectories) -> str:
     """Return 32 hex digits of the fields, parameters, dt, extent and channels."""
     names = ("cond", "dt", "extent", "channels")
+    names += () if data.lengths is None else ("lengths",)
     return digest({"u": data.u, **{name: np.asarray(getattr(data, name)) for name in names}})

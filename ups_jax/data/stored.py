@@ -9,7 +9,7 @@ import numpy as np
 
 AXIS_NAMES = ("x", "y", "z")
 FIELDS = ("u", "cond", "dt", "extent", "channels", "origin", "params", "pde", "boundary", "static")
-FIELDS += ("steady",)
+FIELDS += ("steady", "lengths")
 """Arrays of this library's files: the fields of Trajectories by name."""
 FILE_PARAMETERS = ("beta", "eta", "m", "nu", "rho", "zeta")
 """PDE parameters of PDEBench, as attributes and in file names."""
@@ -21,7 +21,7 @@ class Stored(NamedTuple):
     `read(first, last)` returns samples first to last - 1 as (m, t, *s, c); `cond` maps the names of
     PDE parameters to (n,). `unused` names datasets that are left out. `static` names channels that
     are inputs, and `constants` maps names to fields (*s) or (n, *s) that may become such channels.
-    `steady` is that of Trajectories.
+    `steady` and `lengths` are those of Trajectories.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +36,7 @@ class Stored(NamedTuple):
     static: tuple[str, ...] = ()
     steady: bool = False
     constants: Mapping[str, Any] = {}
+    lengths: np.ndarray | None = None
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:

@@ -118,7 +118,7 @@ def draw_windows(
 ) -> tuple[Array, Array]:
     """Draw the windows of `sample_windows`, to the bit, from fields in memory or on disk."""
     cond = as_float32(data.cond)
-    drawn: Any = dict(batch=batch, length=length, start_bias=start_bias)
+    drawn: Any = dict(batch=batch, length=length, start_bias=start_bias, lengths=data.lengths)
     if not isinstance(data.u, DiskFields):
         return sample_windows(key, as_float32(data.u), cond, **drawn, history=history)
     index = window_index(key, *data.u.shape[:2], **drawn)
@@ -209,9 +209,8 @@ def window_loader(
         last.close()
     fields = data.u if isinstance(data.u, DiskFields) else ArrayFields(data.u)
     n, frames = data.u.shape[:2]
-    draw = partial(
-        window_index, n=n, frames=frames, batch=batch, length=length, start_bias=start_bias
-    )
+    chosen: Any = dict(batch=batch, length=length, start_bias=start_bias, lengths=data.lengths)
+    draw = partial(window_index, n=n, frames=frames, **chosen)
 
     def index(key: Key, step: Array) -> tuple[Array, Array]:
         return jax.vmap(lambda i: draw(update_keys(key, step + i)[0]))(jnp.arange(steps_per_call))

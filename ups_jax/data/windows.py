@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.arrays import as_float32, per_channel, spatial_axes
+from ups_jax.data.lengths import own_frames
 from ups_jax.types import Array, Key, Trajectories
 
 
@@ -43,10 +44,14 @@ def fit_normalizer(
             if predict:
                 conds = np.repeat(cond[:, None], before.shape[1], axis=1)
                 before = np.stack([predict(*pair) for pair in zip(before, conds, strict=True)])
-            yield (u[:, 1:].astype(np.float64) - before)[..., :c].reshape(-1, c)
+            change = (u[:, 1:].astype(np.float64) - before)[..., :c]
+            yield own_frames(train, change, i * rows, skip=1).reshape(-1, c)
 
     transform = jax.jit(to_frame) if to_frame else lambda u: u
-    frames = (np.asarray(transform(u)).reshape(-1, channels) for u in _blocks(train))
+    frames = (
+        own_frames(train, np.asarray(transform(u)), i * rows).reshape(-1, channels)
+        for i, u in enumerate(_blocks(train))
+    )
     mean, std = _accumulate_moments(frames)
     _, increment_std = _accumulate_moments(increments())
     stats = dict(mean=mean, std=std, increment_std=increment_std)
@@ -64,7 +69,10 @@ def field_std(data: Trajectories) -> np.ndarray:
 
     A channel that does not vary takes the largest deviation of the others, or one.
     """
-    std = _accumulate_moments(u.reshape(-1, u.shape[-1]) for u in _blocks(data))[1]
+    rows = block_rows(data.u.shape)
+    std = _accumulate_moments(
+        own_frames(data, u, i * rows).reshape(-1, u.shape[-1]) for i, u in enumerate(_blocks(data))
+    )[1]
     std = std[: len(data.predicted)]
     return np.where(std > 0, std, std.max() or 1.0).astype(np.float32)
 
@@ -111,17 +119,20 @@ def sample_windows(
     length: int,
     start_bias: float = 1.0,
     history: int = 1,
+    lengths: np.ndarray | None = None,
 ) -> tuple[Array, Array]:
     """Draw random windows: u (n, t, *s, c), cond (n, p) -> (b, length, *s, c), (b, p).
 
     Samples are uniform. First frames are r^`start_bias` of the possible range, r uniform: 1 is
     uniform, larger values favour early frames, whose errors a rollout propagates. `history` - 1
-    more frames precede a window; those before the first one are copies of it. Runs inside `scan` on
-    device arrays. Raises ValueError if the trajectories are shorter than `length`.
+    more frames precede a window; those before the first one are copies of it. `lengths` (n,) are
+    the frames of each trajectory, None: all. Runs inside `scan` on device arrays. Raises ValueError
+    if a trajectory is shorter than `length`.
     """
     sample, start = window_index(
-        key, u.shape[0], u.shape[1], batch=batch, length=length, start_bias=start_bias
-    )
+        key, u.shape[0], u.shape[1], batch=batch, length=length, start_bias=start_bias,
+        lengths=lengths,
+    )  # fmt: skip
 
     def window(i: Array, t: Array) -> Array:
         if history > 1:
@@ -133,9 +144,17 @@ def sample_windows(
 
 
 def window_index(
-    key: Key, n: int, frames: int, *, batch: int, length: int, start_bias: float
+    key: Key,
+    n: int,
+    frames: int,
+    *,
+    batch: int,
+    length: int,
+    start_bias: float,
+    lengths: np.ndarray | None = None,
 ) -> tuple[Array, Array]:
     """Return samples and first frames, both (b,), of the windows that `sample_windows` draws."""
+    frames = frames if lengths is None else int(np.min(lengths))
     if not 1 <= length <= frames:
         raise ValueError(
             f"windows of {length} frames from trajectories of {frames}; "
@@ -143,7 +162,8 @@ def window_index(
         )
     k_sample, k_start = jax.random.split(key)
     sample = jax.random.randint(k_sample, (batch,), 0, n, jnp.int32)
-    starts = frames - length + 1
+    own: Any = frames if lengths is None else jnp.asarray(lengths, jnp.int32)[sample]
+    starts = own - length + 1
     share = jax.random.uniform(k_start, (batch,), jnp.float32) ** start_bias
     return sample, jnp.minimum((share * starts).astype(sample.dtype), starts - 1)
 

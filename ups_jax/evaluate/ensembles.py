@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ups_jax.data import check_task
+from ups_jax.data import check_task, require_one_length
 from ups_jax.emulator import Emulator
 from ups_jax.evaluate.batches import Stats, each_batch, floor_of, join_batches, p1_forecast
 from ups_jax.evaluate.statistics import (
@@ -74,6 +74,7 @@ def evaluate_ensembles(
     ValueError on data of another PDE or interval, Interrupted if `stop()` is true.
     """
     check_task(data, emulator.pde)
+    require_one_length(data, "the evaluated split")
     runs = {
         **dict.fromkeys(controls, {}),
         **{m: {"members": members, **o} for m, o in modes.items()},

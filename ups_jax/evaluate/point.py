@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ups_jax.data import check_task
+from ups_jax.data import check_task, require_one_length
 from ups_jax.emulator import Emulator, num_params, predicted
 from ups_jax.evaluate import summarize
 from ups_jax.evaluate.batches import (
@@ -84,6 +84,7 @@ def evaluate(
     PDE or interval, Interrupted if `stop()` is true.
     """
     check_task(data, emulator.pde)
+    require_one_length(data, "the evaluated split")
     runs = ("mean_field", "operator") if emulator.pde.steady else DEFAULT_FORECASTERS
     runs = [m for m in runs if emulator.pde.has("step") or not FORECASTERS[m].solver]
     forecasters = forecasters or runs

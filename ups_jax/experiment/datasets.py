@@ -1,5 +1,6 @@
 """Splits of a run, simulated or from a file, checked before any training."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from ups_jax.data import (
     check_disjoint,
     check_task,
     content_hash,
+    cut,
     describe_differences,
     differences,
     load_section,
+    long_enough,
     observe,
     parameter_differences,
     simulate_splits,
@@ -105,11 +108,30 @@ def _from_file(cfg: Any, pde: PDE) -> tuple[dict[str, Trajectories], dict[str, A
             test=spec.test,
             shuffle_test=_is_npz(spec.path),
         )
+    for name in ("val", "test"):
+        index[name] = _long_enough(name, data, index[name], eval_steps(cfg) + 1)
     parts = {name: data.take(index[name]) for name in SPLIT_NAMES}
     # Training windows may be read from disk; evaluation rolls out the other splits repeatedly.
     for name in ("val", "test"):
         parts[name] = replace(parts[name], u=np.asarray(parts[name].u))
+        parts[name] = cut(parts[name], eval_steps(cfg) + 1)
     return parts, index
+
+
+def _long_enough(name: str, data: Trajectories, index: np.ndarray, frames: int) -> np.ndarray:
+    """Return the samples of a split that have the frames to be evaluated; ValueError if none."""
+    kept = index[np.isin(index, long_enough(data, frames))]
+    if not len(kept):
+        raise ValueError(
+            f"no {name} trajectory has {frames} frames; lower data.eval_steps, or raise data.{name}"
+        )
+    if len(kept) < len(index):
+        print(
+            f"note: {len(index) - len(kept)} of {len(index)} {name} trajectories have fewer than "
+            f"{frames} frames and are left out",
+            file=sys.stderr,
+        )
+    return kept
 
 
 def from_file(cfg: Any, pde: PDE) -> Trajectories:
@@ -120,7 +142,7 @@ def from_file(cfg: Any, pde: PDE) -> Trajectories:
     data = load_section(cfg.data, cfg.pde.name)
     steps = data.u.shape[1] - 1
     found = differences(data, pde, points=True)
-    if steps != eval_steps(cfg):
+    if data.lengths is None and steps != eval_steps(cfg):
         found.append(Difference("steps", steps, eval_steps(cfg), {}))
     with errors_named(Path(cfg.data.path)):
         _require_none(found)

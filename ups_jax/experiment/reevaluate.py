@@ -7,7 +7,7 @@ from typing import Any
 
 from ups_jax import tracking
 from ups_jax.config.renames import SELECTED_KEY, rename_name
-from ups_jax.data import check_predictions_path, save_predictions, simulate
+from ups_jax.data import check_predictions_path, cut, save_predictions, simulate
 from ups_jax.evaluate import Report
 from ups_jax.experiment import dry_run, environment, evaluations, workdir
 from ups_jax.experiment.artifacts import redraw
@@ -101,6 +101,8 @@ def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
     _warn_about_grid(context, emulator.pde)
     earlier = evaluations.latest(options.workdir)
     test = from_file(cfg, context.emulator.pde) if options.data else _test_data(context)
+    if test.lengths is not None:
+        test = cut(test, eval_steps(cfg) + 1)
     return Command(context, params, test, changed, earlier, options.save_predictions)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.arrays import as_float32
+from ups_jax.arrays import as_float32, check_field
 from ups_jax.diffusion import SAMPLERS
 from ups_jax.emulator import (
     Emulator,
@@ -23,7 +23,7 @@ from ups_jax.forecast import beam_search, deterministic, ensembles
 from ups_jax.forecast.base import Forecast, Forecaster, one_call, run_each, sample_keys
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh, map_samples
-from ups_jax.types import Array, Key, Params, check_field
+from ups_jax.types import Array, Key, Params
 
 COUNT_OPTIONS = ("members", "calls", "levels", "beams", "candidates")
 """Options that are whole numbers of at least one."""

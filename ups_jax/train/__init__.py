@@ -8,7 +8,7 @@ from zlib import crc32
 
 import jax
 
-from ups_jax.data import check_task, draw_windows
+from ups_jax.data import check_task, draw_windows, require_one_length
 from ups_jax.emulator import Emulator, fit_statistics, init
 from ups_jax.emulator.states import on_states
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
@@ -150,6 +150,7 @@ def train_stage(
         )
     for split in (data, val):
         check_task(split, emulator.pde)
+    require_one_length(val, "the validation split")
     bound = bind(stage, emulator, recipe.to_dict())
     number, run_key = key_number(name), key[0] if key.ndim else key
     stage_key = _maybe_vmap(lambda k: jax.random.fold_in(k, number), key)

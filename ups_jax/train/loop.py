@@ -174,7 +174,8 @@ class _Loop:
             batch=recipe.batch, length=unroll + 1, start_bias=recipe.start_bias,
             history=self.stage.history,
         )  # fmt: skip
-        draw = None if self.host_windows else partial(sample_windows, **windows)
+        on_device = partial(sample_windows, **windows, lengths=self.data.lengths)
+        draw = None if self.host_windows else on_device
         run = partial(
             run_updates, self.stage.loss, self.opt, self.augment, recipe.steps_per_call, draw,
             recipe.ema_decay, self.mesh, noise=recipe.noise_schedule(),
