@@ -171,7 +171,7 @@ def _unfit(
     if spec.steps != steps:
         out["data.steps"] = steps
     shortest = steps if data.lengths is None else int(np.min(data.lengths)) - 1
-    if data.lengths is None or not shortest <= (spec.eval_steps or 0) <= steps:
+    if data.lengths is None or not 1 <= (spec.eval_steps or 0) <= steps:
         usual = None if data.lengths is None else shortest
         out |= {} if spec.eval_steps == usual else {"data.eval_steps": usual}
         steps = shortest

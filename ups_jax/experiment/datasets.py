@@ -26,6 +26,7 @@ from ups_jax.data import (
 from ups_jax.data import split_key as key_of_split
 from ups_jax.data.cache import errors_named
 from ups_jax.data.checks import Difference
+from ups_jax.experiment import distributed
 from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
 from ups_jax.types import Key, Trajectories
@@ -126,11 +127,9 @@ def _long_enough(name: str, data: Trajectories, index: np.ndarray, frames: int) 
             f"no {name} trajectory has {frames} frames; lower data.eval_steps, or raise data.{name}"
         )
     if len(kept) < len(index):
-        print(
-            f"note: {len(index) - len(kept)} of {len(index)} {name} trajectories have fewer than "
-            f"{frames} frames and are left out",
-            file=sys.stderr,
-        )
+        left_out = f"{len(index) - len(kept)} of {len(index)} {name} trajectories"
+        text = f"note: {left_out} have fewer than {frames} frames and are left out"
+        distributed.print_once(text, sys.stderr)
     return kept
 
 
