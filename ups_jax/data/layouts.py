@@ -146,7 +146,7 @@ def _grouped(file: h5py.File, name: str) -> Stored:
         if field.shape != shape:
             raise ValueError(
                 f"sample {i} ({field.name}) has shape {field.shape}, sample 0 {shape}; "
-                "pad them in Python, ups.padded, and save them with ups.save_npz"
+                "expected equal lengths and grids; pad them in Python by ups.padded, and save that"
             )
     require_numbers(fields[0])
     frames, *points, count = shape

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from ups_jax.data import (
@@ -26,7 +27,6 @@ from ups_jax.data import (
 from ups_jax.data import split_key as key_of_split
 from ups_jax.data.cache import errors_named
 from ups_jax.data.checks import Difference
-from ups_jax.experiment import distributed
 from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
 from ups_jax.types import Key, Trajectories
@@ -126,10 +126,10 @@ def _long_enough(name: str, data: Trajectories, index: np.ndarray, frames: int) 
         raise ValueError(
             f"no {name} trajectory has {frames} frames; lower data.eval_steps, or raise data.{name}"
         )
-    if len(kept) < len(index):
+    if len(kept) < len(index) and jax.process_index() == 0:
         left_out = f"{len(index) - len(kept)} of {len(index)} {name} trajectories"
         text = f"note: {left_out} have fewer than {frames} frames and are left out"
-        distributed.print_once(text, sys.stderr)
+        print(text, file=sys.stderr)
     return kept
 
 
