@@ -59,8 +59,10 @@ def netcdf(folder):
             file[name] = u
             for i, scale in enumerate(("sample", "time", "lon", "lat")):
                 file[name].dims[i].attach_scale(file[scale])
-        file["re"] = RE
-        file["re"].dims[0].attach_scale(file["sample"])
+        file["re"], file["depth"] = RE, A[:, 0]
+        for name, scales in (("re", ("sample",)), ("depth", ("sample", "lon", "lat"))):
+            for i, scale in enumerate(scales):
+                file[name].dims[i].attach_scale(file[scale])
     return folder / "a.nc"
 
 
@@ -145,6 +147,9 @@ def test_datasets_of_xarray_are_those_of_their_file(tmp_path):
     masked = from_xarray(labelled(), static=("mask",))
     np.testing.assert_array_equal(masked.u[3, 2, ..., 2], A[0, 0])
     assert masked.static == ("mask",) == load(tmp_path / "a.zarr", static=("mask",)).static
+    # A field without time comes first by name.
+    depth = labelled().assign(depth=(("sample", "lon", "lat"), A[:, 0]))[["depth", "q", "w"]]
+    assert from_xarray(depth).channels == ("q", "w") and from_xarray(depth).dt == 0.5
     days = labelled().assign_coords(time=np.datetime64("2026-01-01", "ns") + np.arange(5) * DAY)
     assert from_xarray(days).dt == 86400.0
 

@@ -212,6 +212,8 @@ def _has_dimensions(file: h5py.File, key: str) -> bool:
 def _netcdf(file: h5py.File) -> Stored:
     """NetCDF-4: variables with the dimensions (sample, time, *space) of the first of them."""
     names = [str(key) for key in file if _has_dimensions(file, str(key))]
+    # A field without time (sample, x, y) has as many dimensions as one of (sample, time, x).
+    names.sort(key=lambda name: -dataset(file, name).ndim)
     first = dataset(file, names[0])
     scales = [axis[0] for axis in first.dims]
     fields = {key: dataset(file, key) for key in names if dataset(file, key).shape == first.shape}
@@ -255,7 +257,7 @@ def _mapped(file: h5py.File, datasets: Sequence[str]) -> Stored:
         name, _, path = item.partition("=")
         found[name] = dataset(file, path or name)
     given = {k: v for k, v in found.items() if k not in ("t", *AXIS_NAMES)}
-    rank = next((v.ndim for v in given.values() if v.ndim > 2), 0)
+    rank = max((v.ndim for v in given.values() if v.ndim > 2), default=0)
     ndim = sum(axis in found for axis in AXIS_NAMES) or rank - 2
     fields = {k: v for k, v in given.items() if v.ndim >= 2 + ndim > 2}
     static = {k: v for k, v in given.items() if 1 < v.ndim < 2 + ndim}

@@ -75,12 +75,15 @@ def stored_of(dataset: Any, static: Sequence[str] = ()) -> Stored:
     """Return an xarray Dataset as stored fields.
 
     Channels are the variables with the dimensions (sample, time, x) or (sample, time, x, y) of the
-    first of them, whatever their names. Their coordinates give dt and extent, else spacings are 1;
-    times of a calendar count in seconds. Variables (sample,) are PDE parameters, and others without
-    time may become static channels. Raises ValueError if no variable has such dimensions.
+    first of the most dimensions, whatever their names. Their coordinates give dt and extent, else
+    spacings are 1; times of a calendar count in seconds. Variables (sample,) are PDE parameters,
+    and others without time may become static channels. Raises ValueError if no variable has such
+    dimensions.
     """
     named = {str(name): dataset[name] for name in dataset.data_vars}
-    first = next((field for field in named.values() if field.ndim in (3, 4)), None)
+    # A field without time (sample, x, y) has as many dimensions as one of (sample, time, x).
+    candidates = [field for field in named.values() if field.ndim in (3, 4)]
+    first = max(candidates, key=lambda field: field.ndim, default=None)
     if first is None:
         dims = ", ".join(f"{name} {field.dims}" for name, field in named.items()) or "none"
         raise ValueError(
