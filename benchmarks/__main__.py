@@ -13,6 +13,7 @@ BENCHMARKS = {
     "apebench_families": "peers.apebench_families",
     "convolution": "speed.convolution",
     "faults": "faults.faults",
+    "fewshot": "accuracy.fewshot",
     "generator": "accuracy.generator",
     "gpu": "gpu.gpu",
     "multi_device": "speed.multi_device",
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "sweep": "speed.sweep",
     "time_to_target": "accuracy.time_to_target",
     "transfer": "accuracy.transfer",
+    "universal": "accuracy.universal",
     "viscosities": "accuracy.viscosities",
 }
 """Modules with `run(options) -> result` and, where they have flags, `add_flags(parser)`.

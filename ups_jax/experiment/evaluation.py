@@ -21,7 +21,6 @@ from ups_jax.types import Params, Trajectories
 SELECT_BEST = "best"
 """Value of `eval.select` that leaves the choice to validation."""
 SEARCH = "ttc"
-CONTROLS = ("operator", "control")
 ENSEMBLE_COLUMNS = {
     "forecaster": "forecaster",
     "nrmse": "nRMSE",
@@ -170,7 +169,7 @@ def _ensembles(
         jax.random.key(cfg.seed + 2),
         modes={mode: forecast_options(cfg, context.emulator, mode) for mode in stochastic},
         members=cfg.ensemble.members,
-        controls=[mode for mode in CONTROLS if mode in single],
+        controls=[mode for mode in single if FORECASTERS[mode].stages],
         batch=min(cfg.eval.batch, cfg.ensemble.num_trajectories, len(test)),
         examples=cfg.eval.num_figures,
         **_run_options(context),
