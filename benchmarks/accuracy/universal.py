@@ -18,6 +18,7 @@ import ups_jax as ups
 from benchmarks.accuracy.apebench import METRIC, PUBLISHED
 from benchmarks.collect import read_summary
 from benchmarks.record import RESULTS
+from benchmarks.tables.joint import SIMPLE, table_of
 
 JOINT = {
     "kdv": {False: 2.2e-3, True: 1.5e-3},
@@ -28,7 +29,6 @@ JOINT = {
 
 Burgers is held out there.
 """
-SIMPLE = ("persistence", "mean")
 
 
 def add_flags(parser):
@@ -102,21 +102,6 @@ def references(scenarios):
         same = {key: row[key] for key in ("seeds", "gmean100_std", "parameters", "train_s")}
         add(scenario, "single", row["gmean100"], **same)
     return rows
-
-
-def table_of(rows):
-    """Return the labels of columns and {scenario: {label: GMean100}}."""
-    labels = list(dict.fromkeys(row["row"] for row in sorted(rows, key=_order)))
-    table: dict[str, dict[str, float]] = {}
-    for row in rows:
-        table.setdefault(row["scenario"], {})[row["row"]] = row["gmean100"]
-    return labels, table
-
-
-def _order(row):
-    """Order columns: simple forecasts, published ones, `single`, networks of the runs."""
-    groups = (row["row"] in SIMPLE, row["row"].startswith("published"), row["row"] == "single")
-    return (*(not group for group in groups), row["row"])
 
 
 def show(rows):

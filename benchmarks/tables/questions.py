@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from benchmarks.tables import joint
 from benchmarks.tables.markdown import number, read, table
 from benchmarks.tables.runs import read_run
 
@@ -146,6 +147,10 @@ QUESTIONS: tuple[tuple[str, str, str, str, Callable[[Record], str]], ...] = (
      "the published best", _apebench),
     ("apebench_families", "How accurate are APEBench's own networks? (GMean100)",
      ".venv-peers/bin/python -m benchmarks apebench_families", "", _families),
+    ("universal", "How accurate is one network for ten equations? (GMean100)",
+     "universal runs/universal", "the published best of each equation", joint.by_equation),
+    ("fewshot", "Does it help on an equation unseen? (error from scratch over fine-tuned, four "
+     "trajectories)", "fewshot runs/universal", "3", joint.gains),
     ("step_time", "How fast is a step against PyTorch? (ratio of milliseconds)", "step_time",
      "1; 1/3 for a single rollout", _steps),
     ("search_cost", "What do ensembles and search cost beyond their network calls?",

@@ -4,7 +4,7 @@ With `--check` nothing is written; the exit code is 1 where a file differs.
 """
 
 from benchmarks.record import ROOT
-from benchmarks.tables import measurements, runs
+from benchmarks.tables import joint, measurements, runs
 from benchmarks.tables.questions import questions
 
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
@@ -60,6 +60,8 @@ def results() -> str:
         runs.joint_viscosities(),
         runs.apebench_scenarios(),
         runs.apebench(),
+        joint.universal(),
+        joint.fewshot(),
         *(measurements.render(section) for section in measurements.SECTIONS),
     ]
     return "\n".join([PREAMBLE, *(f"{section}\n" for section in sections if section)])

@@ -1,0 +1,98 @@
+"""Tables of the network for many equations."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.tables.markdown import number, read, source, table
+
+Record = Mapping[str, Any]
+SIMPLE = ("persistence", "mean")
+
+
+def table_of(rows):
+    """Return the labels of columns and {scenario: {label: GMean100}}."""
+    labels = list(dict.fromkeys(row["row"] for row in sorted(rows, key=_order)))
+    table: dict[str, dict[str, float]] = {}
+    for row in rows:
+        table.setdefault(row["scenario"], {})[row["row"]] = row["gmean100"]
+    return labels, table
+
+
+def _order(row):
+    """Order columns: simple forecasts, published ones, `single`, networks of the runs."""
+    groups = (row["row"] in SIMPLE, row["row"].startswith("published"), row["row"] == "single")
+    return (*(not group for group in groups), row["row"])
+
+
+def universal() -> str:
+    """Return GMean100 by equation: simple forecasts, networks of one equation, joint networks."""
+    record = read("universal")
+    if record is None:
+        return ""
+    labels, grid = table_of(record["rows"])
+    held_out = {row["scenario"] for row in record["rows"] if row["held_out"]}
+    rows = [
+        [name + " (held out)" * (name in held_out), *(number(cells.get(x)) for x in labels)]
+        for name, cells in grid.items()
+    ]
+    for title, key in (("parameters", "parameters"), ("seconds of training", "train_s")):
+        known = {row["row"]: row[key] for row in record["rows"]}
+        rows.append([title, *(f"{known[x]:,.0f}" if known.get(x) else "" for x in labels)])
+    return (
+        "## One network for many equations\n\n"
+        "Protocol: GMean100 on APEBench's test trajectories, which no joint network has seen. "
+        "`single`: our network of that equation alone, row `free` of APEBench's table. Published: "
+        "the best network of one equation (Koehler et al., 2024), and of joint ones (ML4PS 2025, "
+        "tested at the same coefficients, other training data).\n"
+        f"Command: {source(record)}, after `python runners/fast_to_sota.py --config "
+        f"configs/universal.py`.\n\n" + table(("scenario", *labels), rows)
+    )
+
+
+def fewshot() -> str:
+    """Return GMean100 on equations unseen by the joint network, by number of trajectories."""
+    record = read("fewshot")
+    if record is None:
+        return ""
+    errors = {(r["scenario"], r["row"], r["trajectories"]): r for r in record["rows"]}
+    counts = sorted({row["trajectories"] for row in record["rows"]})
+    kinds = dict.fromkeys((row["scenario"], row["row"]) for row in record["rows"])
+    rows = [
+        [*kind, *(number(errors.get((*kind, n), {}).get("gmean100")) for n in counts)]
+        for kind in kinds
+    ]
+    return (
+        "## An equation that the joint network never saw\n\n"
+        "Protocol: GMean100 after training on so many trajectories of 50 steps, from the joint "
+        "network or from random parameters, with the same updates; ten further trajectories "
+        "select the parameters of both.\n"
+        f"Command: {source(record)}.\n\n"
+        + table(("equation", "start", *(f"{n} trajectories" for n in counts)), rows)
+    )
+
+
+def by_equation(record: Record) -> str:
+    """Return the scenarios with a published network, and our purely learned network's error."""
+    published = {r["scenario"]: r["gmean100"] for r in record["rows"] if r["row"] == "published"}
+    cells = []
+    for scenario, bar in published.items():
+        ours = [
+            row["gmean100"]
+            for row in record["rows"]
+            if row["scenario"] == scenario and row["row"] == "universal"
+        ]
+        if ours:
+            name = scenario.replace("_diff_", " ")
+            cells.append(f"{name} {number(ours[0])} (published {number(bar)})")
+    return ", ".join(cells)
+
+
+def gains(record: Record) -> str:
+    """Return the ratio of errors, from scratch over fine-tuned, with four trajectories."""
+    errors = {(r["scenario"], r["row"], r["trajectories"]): r["gmean100"] for r in record["rows"]}
+    ratios = {
+        name: errors[name, "scratch", 4] / errors[name, "finetuned", 4]
+        for name, row, n in errors
+        if (row, n) == ("scratch", 4)
+    }
+    return ", ".join(f"{name} {number(ratio)}" for name, ratio in ratios.items())
