@@ -4,7 +4,8 @@ Columns: `constrained`, APEBench's 10,000 one-step updates of a batch of 20, and
 both from `configs/apebench.py`. Forecasts without a network stand in `free`: persistence, mean, a
 Fourier multiplier fitted by least squares, and APEBench's coarse solver, one step of half the
 difficulty. GMean100 is the geometric mean over 100 steps of the mean nRMSE of 30 test trajectories;
-a row has the median over seeds. A scenario may have a number of points: `2d_diff_ks-32`.
+a row has the median over seeds. Rows `-symmetrized` average mirror images, two calls a step. A
+scenario may have a number of points: `2d_diff_ks-32`.
 
 Each network and seed is one part. Parts in the results file are kept, unless their config differs.
 """
@@ -134,12 +135,15 @@ def _planned(scenario, networks, columns, options):
                 yield (
                     f"{scenario} {column} {name} {seed}",
                     fingerprint(cfg),
-                    lambda cfg=cfg: train(cfg, data(cfg)),
+                    lambda cfg=cfg, column=column: train(cfg, data(cfg), column),
                 )
 
 
-def train(cfg, splits):
-    """Train one network and return its GMean100 on the test split, seconds and size."""
+def train(cfg, splits, column):
+    """Train one network and return its GMean100 on the test split, seconds and size.
+
+    In column `free` the error of forecaster `symmetrized` too, if the equation has a reflection.
+    """
     emulator = ups.build(cfg)
     began = time.perf_counter()
     params = ups.train(
@@ -150,9 +154,13 @@ def train(cfg, splits):
         key=jax.random.key(cfg.seed),
     )
     train_s = time.perf_counter() - began
-    error = _evaluate(emulator, params, splits.test, ("operator",))["operator"]
+    mirrored = emulator.pde.reflection is not None and column == "free"
+    names = ("operator", "symmetrized") if mirrored else ("operator",)
+    errors = _evaluate(emulator, params, splits.test, names)
+    extra = {"symmetrized": errors["symmetrized"]} if mirrored else {}
     return {
-        "gmean100": error,
+        "gmean100": errors["operator"],
+        **extra,
         "train_s": train_s,
         "parameters": ups.num_params(params["operator"]),
     }
@@ -232,6 +240,8 @@ def rows_of(parts):
         named = {row: part}
         if row == "baselines":
             named = {k: {"gmean100": v} for k, v in part.items() if k != "config"}
+        if "symmetrized" in part:
+            named[f"{row}-symmetrized"] = {**part, "gmean100": part["symmetrized"]}
         for name, values in named.items():
             groups.setdefault((scenario, column, name), []).append(values)
     for scenario in {key[0] for key in groups} & PUBLISHED.keys():
@@ -246,7 +256,7 @@ def rows_of(parts):
                 "scenario": scenario,
                 "column": column,
                 "row": name,
-                "knows_equation": name.endswith("-linear") or name == "coarse",
+                "knows_equation": "-linear" in name or name == "coarse",
                 "seeds": len(values),
                 "gmean100": float(np.median(errors)),
                 "gmean100_std": float(np.std(errors)),

@@ -24,7 +24,9 @@ def test_a_table_is_made_part_by_part_and_resumes(tmp_path, monkeypatch, capsys)
     apebench.run(options(out, *flags))
     record = json.loads(out.read_text())
     rows = {row["row"]: row for row in record["rows"]}
-    assert set(rows) == {"persistence", "mean", "multiplier", "coarse", "resnet", "published"}
+    simple = {"persistence", "mean", "multiplier", "coarse", "published"}
+    assert set(rows) == simple | {"resnet", "resnet-symmetrized"}
+    assert 0 < rows["resnet-symmetrized"]["gmean100"] != rows["resnet"]["gmean100"]
     # The multiplier solves a linear equation; the coarse step covers half of the way.
     assert rows["multiplier"]["gmean100"] < 3e-6
     assert rows["coarse"]["gmean100"] == pytest.approx(rows["persistence"]["gmean100"] / 2, rel=0.1)
@@ -35,7 +37,7 @@ def test_a_table_is_made_part_by_part_and_resumes(tmp_path, monkeypatch, capsys)
     assert out.with_suffix(".png").exists() and "resnet free" in capsys.readouterr().out
 
     monkeypatch.setattr(apebench, "baselines", pytest.fail)
-    monkeypatch.setattr(apebench, "train", lambda cfg, splits: dict(gmean100=1.0, parameters=9))
+    monkeypatch.setattr(apebench, "train", lambda *_: dict(gmean100=1.0, parameters=9))
     again = apebench.run(options(out, "--networks", "resnet,unet", "--columns", "free"))
     assert {row["row"]: row["gmean100"] for row in again["rows"]} == {
         name: row["gmean100"] for name, row in rows.items()
