@@ -30,25 +30,15 @@ from ups_jax.pde.scenarios import SCENARIOS
 CONFIG = "configs/apebench.py"
 COLUMNS = ("constrained", "free")
 STEPS = 100
-RESNET = {
-    "operator.name": "resnet",
-    "operator.width": 32,
-    "operator.blocks": 2,
-    "operator.dilations": (1, 2, 1, 2, 1),
-}
 NETWORKS = {
-    "recipe": {},
-    "resnet": RESNET,
-    "resnet-linear": {**RESNET, "operator.base": "linear"},
+    "resnet": {},
+    "resnet-linear": {"operator.base": "linear"},
     "dilated": {"operator.name": "dilated", "operator.width": 32},
     "unet": {"operator.name": "unet", "operator.width": 12},
     "fno": {"operator.name": "fno", "operator.width": 18, "operator.modes": 12},
     "transformer": {"operator.name": "transformer", "operator.width": 32, "operator.layers": 3},
 }
-"""Overrides of the config, about 30,000 parameters in one dimension, the size of APEBench's.
-
-`recipe` is the network that the config chooses for the scenario; its row has that network's name.
-"""
+"""Overrides of the config, about 30,000 parameters in one dimension, the size of APEBench's."""
 PUBLISHED = {
     "1d_diff_disp": {"Conv": 0.031, "Res": 0.042, "UNet": 0.086, "Dil": 0.072, "FNO": 0.041},
     "1d_diff_burgers": {
@@ -78,7 +68,7 @@ PACKAGES = ("jax", "flax", "exponax")
 def add_flags(parser):
     ten = [name for name in SCENARIOS if name.startswith("1d")]
     parser.add_argument("--scenario", default=",".join(ten), help="names; default: the ten 1d ones")
-    parser.add_argument("--networks", default="recipe", help=f"some of {','.join(NETWORKS)}")
+    parser.add_argument("--networks", default="resnet", help=f"some of {','.join(NETWORKS)}")
     parser.add_argument("--columns", default=",".join(COLUMNS), help="constrained, free or both")
     parser.add_argument("--seeds", type=int, default=1, help="seeds of each network: 0, 1, ...")
 
@@ -119,7 +109,7 @@ def _planned(scenario, networks, columns, options):
             splits.append(load_splits(cfg, emulator.pde))
         return splits[0]
 
-    plain = ups.load_config(f"{CONFIG}:{scenario}{smoke}", RESNET)
+    plain = ups.load_config(f"{CONFIG}:{scenario}{smoke}")
     yield (
         f"{scenario} free baselines -",
         fingerprint(plain),
@@ -131,9 +121,8 @@ def _planned(scenario, networks, columns, options):
             for seed in range(options.seeds):
                 overrides = {**NETWORKS[network], "seed": seed}
                 cfg = ups.load_config(f"{CONFIG}:{scenario}{kind}{smoke}", overrides)
-                name = cfg.operator.name if network == "recipe" else network
                 yield (
-                    f"{scenario} {column} {name} {seed}",
+                    f"{scenario} {column} {network} {seed}",
                     fingerprint(cfg),
                     lambda cfg=cfg, column=column: train(cfg, data(cfg), column),
                 )

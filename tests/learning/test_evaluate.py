@@ -11,7 +11,7 @@ import pytest
 import ups_jax as ups
 from ups_jax import metrics
 from ups_jax.data import fit_normalizer
-from ups_jax.emulator import Emulator, fit_statistics, init, step
+from ups_jax.emulator import Emulator, add_residual, fit_statistics, init, step
 from ups_jax.evaluate import validator
 from ups_jax.forecast import (
     FORECASTERS,
@@ -305,6 +305,25 @@ def test_zero_mean_increments_keep_the_mean(task):
         for s in (free, bound)
     ]
     assert float(drift[0]) > 1e-3 and float(drift[1]) < 1e-6
+
+
+def test_the_mean_is_kept_where_the_coefficients_conserve_it():
+    pde = ups.PDES["mixture"](equations=("ks", "fisher", "adv"), points=32, cells=32)
+    network = OPERATORS["resnet"](ndim=1, channels=1, params=8, width=4, blocks=1)
+    emulator = Emulator(pde, network, zero_mean=True, networks={"diffusion": network})
+    params = jax.tree.map(lambda x: x + 0.1, ups.init(emulator, jax.random.key(0)))
+    cond = jnp.stack([part.sample_cond(jax.random.key(0)) for part in pde.parts])
+    u = jax.random.normal(jax.random.key(1), (3, 32, 1))
+    drift = jnp.abs(jnp.mean(step(emulator, params, u, cond) - u, (1, 2)))
+    assert float(drift[1]) > 1e-3 and float(jnp.maximum(drift[0], drift[2])) < 1e-6
+    # A residual of two members.
+    params["stats"]["residual_std"] = jnp.ones(1)
+    both, at = jnp.stack([u, u]), jnp.stack([cond, cond])
+    made = add_residual(
+        emulator, params, both, both, at, lambda _, shape: jnp.ones(shape), model="diffusion"
+    )
+    moved = jnp.abs(made - both).max((0, 2, 3))
+    np.testing.assert_allclose(moved, [0, 1, 0], atol=1e-5)
 
 
 def test_a_galilean_operator_commutes_with_a_change_of_frame(task):

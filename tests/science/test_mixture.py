@@ -144,3 +144,14 @@ def test_a_user_adds_an_equation_with_ranges(monkeypatch):
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         PDES["mixture"](**arguments)
+
+
+def test_the_coefficients_tell_which_equations_conserve_their_mean():
+    pde = ups.PDES["mixture"](points=48, cells=48)
+    cond = jnp.stack([part.sample_cond(jax.random.key(0)) for part in pde.parts])
+    u = 0.3 + 0.2 * jax.random.normal(jax.random.key(1), (len(cond), 48, 1))
+    drift = jnp.abs(jnp.mean(pde.step(u, cond) - u, (1, 2)))
+    np.testing.assert_array_equal(pde.conserves_mean(cond), drift < 1e-6)
+    assert [part.name for part, kept in zip(pde.parts, drift < 1e-6, strict=True) if not kept] == [
+        "fisher"
+    ]

@@ -53,7 +53,7 @@ def add_residual(
     forecast = frame.to_frame(predicted(emulator, u_next))
     denoiser = _bind_denoiser(emulator, params, frame.u, forecast, cond, model=model)
     residual = _unscale_residual(emulator, params["stats"], draw(denoiser, forecast.shape))
-    u_next = frame.from_frame(forecast + _remove_mean(emulator, residual))
+    u_next = frame.from_frame(forecast + _remove_mean(emulator, residual, cond))
     return next_state(emulator, u, u_next)
 
 
@@ -74,7 +74,7 @@ def residual(
     """
     frame = _galilean_frame(emulator)(u)
     forecast, true = (frame.to_frame(predicted(emulator, x)) for x in (u_next, truth))
-    error = _remove_mean(emulator, true - forecast)
+    error = _remove_mean(emulator, true - forecast, cond)
     denoisers = tuple(
         _bind_denoiser(emulator, params, frame.u, forecast, cond, model=m) for m in models
     )
@@ -128,7 +128,7 @@ def _predict(
     noise = () if z is None else (z,)
     increment = network.apply(params[model], inputs, features, *noise)
     increment = increment * per_channel(stats["increment_std"], increment)
-    return start + _remove_mean(emulator, increment)
+    return start + _remove_mean(emulator, increment, cond)
 
 
 def _bind_denoiser(
@@ -148,10 +148,17 @@ def _bind_denoiser(
     return network
 
 
-def _remove_mean(emulator: Emulator, increment: Array) -> Array:
+def _remove_mean(emulator: Emulator, increment: Array, cond: Array) -> Array:
+    """Return an increment (..., b, *s, c) without its mean, where cond (b, p) conserves it."""
+    pde = emulator.pde
     if not emulator.zero_mean:
         return increment
-    return increment - jnp.mean(increment, spatial_axes(emulator.pde.ndim), keepdims=True)
+    mean = jnp.mean(increment, spatial_axes(pde.ndim), keepdims=True)
+    if pde.conserves_mean is not None:
+        kept = pde.conserves_mean(cond)
+        leading = (1,) * (mean.ndim - pde.ndim - 1 - kept.ndim)
+        mean = jnp.where(kept.reshape(*leading, *kept.shape, *(1,) * (pde.ndim + 1)), mean, 0)
+    return increment - mean
 
 
 def _galilean_frame(emulator: Emulator) -> Callable[[Array], GalileanFrame]:

@@ -78,9 +78,11 @@ class PDE:
     parameters to network inputs. `symmetries` are random transformations of a window and its
     parameters that commute with the solver. `reflection` is a symmetry of fields (..., *s, c) that
     is its own inverse, at all parameters. `galilean_frame` gives the frame that moves with a
-    field's mean, for Galilean-invariant PDEs. `convexity` is the smallest f'' of a PDE u_t + f(u)_x
-    = nu u_xx in one dimension, and 0 for all others. `spec` contains the arguments of the factory;
-    with `name` it identifies the PDE. `equation` names it in data where a factory makes several.
+    field's mean, for Galilean-invariant PDEs. `conserves_mean` maps parameters (..., p) to True
+    (...) where the spatial mean is constant, if that depends on them. `convexity` is the smallest
+    f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, and 0 for all others. `spec` contains the
+    arguments of the factory; with `name` it identifies the PDE. `equation` names it in data where a
+    factory makes several.
     Functions may be `absent`: data are enough for an emulator.
 
     `linear_symbol` is the Fourier symbol of the linear part of a periodic PDE, which the base step
@@ -121,6 +123,7 @@ class PDE:
     symmetries: tuple[Symmetry, ...] = ()
     reflection: Callable[[Array], Array] | None = None
     galilean_frame: Callable[[Array], GalileanFrame] | None = None
+    conserves_mean: Callable[[Array], Array] | None = None
     linear_symbol: Symbol | None = None
     convexity: float = 0.0
     laws: Mapping[str, Law] = field(default_factory=dict)

@@ -16,7 +16,13 @@ import numpy as np
 
 from ups_jax.pde.base import PDE, random_translation
 from ups_jax.pde.keys import published_sample_keys
-from ups_jax.pde.semilinear import COEFFICIENTS, between, features, require_decay
+from ups_jax.pde.semilinear import (
+    COEFFICIENTS,
+    between,
+    conserves_mean,
+    features,
+    require_decay,
+)
 from ups_jax.pde.symmetries import FLIPS, at_random, random_flip, transposition
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key
@@ -127,6 +133,7 @@ def make(
         test=test,
         held_out=held_out,
         features=inputs,
+        conserves_mean=conserves_mean,
         spec=spec | {"blind": blind},
     )
 

@@ -141,8 +141,12 @@ def _shared(ndim: int) -> dict[str, Scenario]:
             swap,
             energy_tolerance=1e-3,
         ),
+        # exponax removes the mean of the gradient norm.
         "ks": Scenario(
-            _nonlinear(ndim, (0.0, 0.0, -6.0), 0.0, 0.0, -1.2, 0.0, -15.0), maps=even, warmup=500
+            _nonlinear(ndim, (0.0, 0.0, -6.0), 0.0, 0.0, -1.2, 0.0, -15.0),
+            ("mass",),
+            even,
+            warmup=500,
         ),
         "fisher": Scenario(
             _nonlinear(ndim, (-0.02, 0.0, 0.0), 0.02, 0.0, 0.2),

@@ -21,6 +21,8 @@ from ups_jax.types import Array, Key
 
 LINEAR = ("gamma0", "gamma1", "gamma2", "gamma3", "gamma4")
 COEFFICIENTS = (*LINEAR, "quadratic", "convection", "gradient_norm")
+GROWTH = (COEFFICIENTS.index("gamma0"), COEFFICIENTS.index("quadratic"))
+"""Terms that change the spatial mean."""
 FEATURE_UNITS = np.array([0.01, 1.0, 1.0, 1.0, 1.0, 0.01, 1.0, 1.0], np.float32)
 """Difficulties below which a network input is linear in them, and above which logarithmic."""
 CIRCLE_POINTS = 16
@@ -108,6 +110,7 @@ def between(
             *([at_random(transposition((0,), (1.0,)))] if ndim == 2 else []),
         ),
         reflection=partial(flipped, flip=fixed[0], ndim=ndim) if fixed else None,
+        conserves_mean=conserves_mean if any(used[i] for i in GROWTH) else None,
         linear_symbol=partial(_linear, scales=scales),
         laws=_laws(low, high, ndim),
     )
@@ -116,6 +119,11 @@ def between(
 def features(cond: Array) -> Array:
     """Network inputs of difficulties (..., 8), which may span decades: like cond."""
     return jnp.arcsinh(cond / per_channel(jnp.asarray(FEATURE_UNITS), cond))
+
+
+def conserves_mean(cond: Array) -> Array:
+    """Return True (...) where difficulties (..., 8) have no term of order zero."""
+    return jnp.all(cond[..., np.array(GROWTH)] == 0, -1)
 
 
 def square_grid(points: int | Sequence[int]) -> tuple[int, ...]:
