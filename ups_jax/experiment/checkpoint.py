@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,23 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
+@contextmanager
+def _without_late_errors() -> Iterator[None]:
+    """Drop the errors of writes that are pending when another fails and Orbax closes its loop.
+
+    TensorStore's threads report each to `sys.excepthook`, also after a failed save has returned.
+    """
+    before = sys.excepthook
+
+    def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+            before(kind, error, trace)
+
+    sys.excepthook = report
+    yield
+    sys.excepthook = before
+
+
 class Checkpoints:
     """A folder that keeps its latest checkpoint, and the one before it."""
 
@@ -106,7 +124,7 @@ class Checkpoints:
         """Write the next checkpoint with its digest, durable on return; return its number."""
         number = self.next()
         try:
-            with _quiet():
+            with _quiet(), _without_late_errors():
                 saved = self._manager.save(
                     number,
                     args=ocp.args.Composite(
