@@ -4,6 +4,8 @@ import logging
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +232,25 @@ def test_a_changed_result_of_a_finished_run_is_named_and_its_gates_fail(tmp_path
     assert f"{name} differ from what the run wrote" in line
     folders.unseal(tmp_path)
     assert verdict.exit_code(tmp_path, options) == 0
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from ups_jax.experiment.checkpoint import Checkpoints
+checkpoints = Checkpoints(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+layer = dict(kernel=np.ones((300, 40), "f4"), bias=np.ones(30, "f4"))
+try:
+    checkpoints.save({f"layer{i}": layer for i in range(40)}, {})
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_full_disk_is_one_error_without_those_of_pending_writes(tmp_path):
+    """A limit on the size of files stands for the disk's."""
+    argv = [sys.executable, "-c", FULL_DISK, str(tmp_path / "ckpt")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("File too large\n", "")

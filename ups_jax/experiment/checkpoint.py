@@ -73,17 +73,18 @@ def _quiet() -> Iterator[None]:
 def _without_late_errors() -> Iterator[None]:
     """Drop the errors of writes that are pending when another fails and Orbax closes its loop.
 
-    TensorStore's threads report each to `sys.excepthook`, also after a failed save has returned.
+    TensorStore's threads report each to `sys.unraisablehook`, also after the save has ended, so
+    the hook is restored only if there is no error.
     """
-    before = sys.excepthook
+    before = sys.unraisablehook
 
-    def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-            before(kind, error, trace)
+    def report(failure: Any) -> None:
+        if str(failure.exc_value) != "Event loop is closed":
+            before(failure)
 
-    sys.excepthook = report
+    sys.unraisablehook = report
     yield
-    sys.excepthook = before
+    sys.unraisablehook = before
 
 
 class Checkpoints:
