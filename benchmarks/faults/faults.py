@@ -3,7 +3,8 @@
 A tiny run of `configs/burgers.py:smoke` with all stages is disturbed and run again. It survives if
 its parameters, metrics and series are those of an undisturbed run to the bit, or if it ends with
 the right exit code and at most two lines on stderr. Full disks are a small tmpfs, which needs the
-right to mount; without it they are not tried. Bar: all survive.
+right to mount; without it they are not tried. Rows of other `--parts` in the results file are kept;
+each row has the commit that it is of. Bar: all survive.
 """
 
 import json
@@ -19,7 +20,7 @@ from typing import Any
 
 from benchmarks.faults.damage import WAYS, damage, file_of, fill, small_disk
 from benchmarks.faults.runs import STAGES, Ending, Runner, copy, end, kill, result, wait_for
-from benchmarks.record import ROOT
+from benchmarks.record import ROOT, choose_rows, provenance, write
 
 UNFINISHED = (
     "config.json", "metadata.json", "splits.json", "baseline.json", "alerts.json", "run_id.txt",
@@ -38,27 +39,36 @@ for i in range(int(sys.argv[3])):
                        "board": "b", "metrics": {"eval/val/nrmse": 0.1}})
 """
 WRITERS, LINES = 8, 50
+PARTS = ("kills", "full_disks", "races", "writers", "finished", "unfinished")
 
 
 def add_flags(parser):
     parser.add_argument("--kills", type=int, default=20, help="runs ended by SIGKILL; 20")
     parser.add_argument("--seed", type=int, default=0, help="of moments and damaged bytes; 0")
+    parser.add_argument("--parts", help=f"some of {','.join(PARTS)}; default: all")
 
 
 def run(options):
+    parts, sha = choose_rows(options.parts, PARTS), provenance()["git_sha"]
+    saved = {"rows": [], "notes": []}
+    if options.out and options.out.exists():
+        saved = json.loads(options.out.read_text())
+    rows = {row["kind"]: row for row in saved["rows"]}
+
+    def result():
+        met = all(row["tried"] == row["survived"] for row in rows.values())
+        notes = [note for note in saved["notes"] if not note.startswith(tuple(drill.kinds))]
+        values = dict(notes=notes + drill.notes, seconds=drill.seconds, met=met)
+        return {"rows": [*rows.values()], **values}
+
     with tempfile.TemporaryDirectory() as folder:
         drill = Drill(Path(folder), random.Random(options.seed), quick=options.quick)
-        rows = [
-            drill.kills(1 if options.quick else options.kills),
-            *drill.full_disks(),
-            drill.races(),
-            drill.writers(),
-            *drill.damages("finished", FINISHED[2:3] if options.quick else FINISHED),
-            *drill.damages("unfinished", UNFINISHED[-2:-1] if options.quick else UNFINISHED),
-        ]
-    met = all(row["tried"] == row["survived"] for row in rows)
-    print(f"bar, all survive: {met}")
-    return {"rows": rows, "notes": drill.notes, "seconds": drill.seconds, "met": met}
+        for row in (row for part in parts for row in drill.rows(part, options.kills)):
+            rows[row["kind"]] = {**row, "git_sha": sha}
+            if options.out:
+                write(options.out, result())
+    print(f"bar, all survive: {result()['met']}")
+    return result()
 
 
 class Drill:
@@ -67,6 +77,7 @@ class Drill:
     def __init__(self, base: Path, chance: random.Random, *, quick: bool) -> None:
         self.base, self.chance, self.quick = base, chance, quick
         self.runner, self.notes, self.count = Runner(base / "home"), [], 0
+        self.kinds: list[str] = []
         self.finished = base / "reference" / "run"
         for _ in range(2):  # the second with warm caches, as all that follow
             shutil.rmtree(self.finished.parent, ignore_errors=True)
@@ -78,6 +89,21 @@ class Drill:
         self.expected = result(self.finished)
         self.alerts = json.loads((self.finished / "alerts.json").read_text())
 
+    def rows(self, part: str, kills: int) -> Iterator[dict[str, Any]]:
+        """Yield the rows of one of PARTS."""
+        if part == "kills":
+            yield self.kills(1 if self.quick else kills)
+        elif part == "full_disks":
+            yield from self.full_disks()
+        elif part == "races":
+            yield self.races()
+        elif part == "writers":
+            yield self.writers()
+        elif part == "finished":
+            yield from self.damages(part, FINISHED[2:3] if self.quick else FINISHED)
+        else:
+            yield from self.damages(part, UNFINISHED[-2:-1] if self.quick else UNFINISHED)
+
     def folder(self) -> Path:
         """Return a new folder for a run, with a board of its own."""
         self.count += 1
@@ -85,6 +111,7 @@ class Drill:
 
     def row(self, kind: str, outcomes: dict[str, str]) -> dict[str, Any]:
         """Return a row of the results; an outcome is empty if the run survived."""
+        self.kinds.append(kind)
         failed = {case: problem for case, problem in outcomes.items() if problem}
         self.notes += [f"{kind}, {case}: {problem}" for case, problem in failed.items()]
         survived = len(outcomes) - len(failed)
