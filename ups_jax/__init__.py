@@ -17,6 +17,7 @@ from ups_jax.data import (
     simulate_splits,
 )
 from ups_jax.data import load as load_data
+from ups_jax.data.forcing import with_forcing
 from ups_jax.data.lengths import padded
 from ups_jax.data.static import pairs, with_static
 from ups_jax.emulator import Emulator, base_step, init, num_params, states, step
@@ -107,6 +108,7 @@ __all__ = [
     "states",
     "step",
     "train",
+    "with_forcing",
     "with_static",
 ]
 

@@ -7,7 +7,8 @@ Glossary:
     trajectory   one solution of a PDE at equal intervals `dt`: (t, *s, c), with its `cond`
     frame        the field of a trajectory at one time, in physical units: (*s, c)
     window       consecutive frames of one trajectory, the input of a loss: (1 + unroll, *s, c)
-    state        the input of a step: a frame, its static channels, and the frames before it, if any
+    state        the input of a step: a frame, its static channels, the frames before it, forcing
+    forcing      inputs that change in time, are known in advance, and are not predicted
     rollout      a forecast in which every predicted frame is the input of the next step
     unroll       the number of steps of the rollout inside a training loss
     cond         the PDE parameters of a trajectory, such as a viscosity: (p,)
@@ -71,9 +72,10 @@ class Trajectories:
     finite number.
 
     `static` names the last of the `channels` where they are inputs that do not change in time and
-    are not predicted, such as a mask or a coefficient. `steady` data are pairs of static fields and
-    solutions: the first of two frames is zero but for the static channels. `lengths` (n,) counts
-    the frames of each trajectory where they differ; those after are padding, which no window has.
+    are not predicted, such as a mask or a coefficient; `forcing` those after them that change in
+    time, are known at every frame and not predicted, such as a source or a control. `steady` data
+    are pairs of static fields and solutions: the first of two frames is zero but for the static
+    channels. `lengths` (n,) counts the frames of trajectories where they differ, without padding.
     """
 
     u: Array | np.ndarray
@@ -89,6 +91,7 @@ class Trajectories:
     static: tuple[str, ...] = ()
     steady: bool = False
     lengths: Array | np.ndarray | None = None
+    forcing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Set the defaults and check shapes, types and numbers."""
@@ -105,15 +108,18 @@ class Trajectories:
         dt, extent = positive("dt", self.dt), positive("extent", self.extent) or (1.0,) * ndim
         channels = tuple(self.channels) or tuple(f"u{i}" for i in range(shape[-1]))
         params, boundary, static = tuple(self.params), tuple(self.boundary), tuple(self.static)
+        forcing, inputs = tuple(self.forcing), (*self.static, *self.forcing)
         if len(extent) != ndim or not len(channels) == len({*channels}) == shape[-1]:
             raise ValueError(
                 f"extent {extent} and channels {channels} do not match u of shape {shape}; "
                 f"expected {ndim} lengths and {shape[-1]} distinct names"
             )
-        if static and (channels[-len(static) :] != static or static == channels):
-            raise ValueError(
-                f"static {static} must be the last of the channels {channels}, and not all of them"
-            )
+        if inputs and (channels[-len(inputs) :] != inputs or inputs == channels):
+            named = f"static {static}" + f" and then forcing {forcing}" * bool(forcing)
+            listed = f"the last of the channels {channels}, and not all of them"
+            raise ValueError(f"{named} must be {listed}")
+        if forcing and self.steady:
+            raise ValueError(f"steady data have one step and no forcing {forcing}; use static")
         if boundary and len(boundary) != ndim:
             raise ValueError(f"boundary is {boundary}; expected {ndim} names, one for each axis")
         if len(dt) != 1:
@@ -122,7 +128,7 @@ class Trajectories:
             raise ValueError(f"params {params} do not name the columns of cond {cond.shape}")
         u = _float_array(self.u, "u")
         values = dict(u=u, cond=cond, dt=dt[0], extent=extent, channels=channels)
-        values |= dict(params=params, boundary=boundary, static=static)
+        values |= dict(params=params, boundary=boundary, static=static, forcing=forcing)
         values |= dict(lengths=_checked_lengths(self.lengths, n, shape[1]))
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -131,9 +137,9 @@ class Trajectories:
         frames, points = str(self.u.shape[1]), " x ".join(map(str, self.points))
         frames = frames if self.lengths is None else f"{np.min(self.lengths)} to {frames}"
         names = [f"channels {', '.join(self.predicted)}"]
-        names += [f"static {', '.join(self.static)}"] if self.static else []
-        names += [f"params {', '.join(self.params)}"] if self.params else []
-        names += [f"boundary {', '.join(self.boundary)}"] if self.boundary else []
+        for name in ("static", "forcing", "params", "boundary"):
+            values = getattr(self, name)
+            names += [f"{name} {', '.join(values)}"] if values else []
         return (
             f"Trajectories({len(self)} of {frames} frames on {points} points, {'; '.join(names)}; "
             f"dt {self.dt:g}, extent {self.extent}, {self.origin})"
@@ -150,8 +156,8 @@ class Trajectories:
 
     @property
     def predicted(self) -> tuple[str, ...]:
-        """Names of the channels that are not static."""
-        return self.channels[: len(self.channels) - len(self.static)]
+        """Names of the channels that are neither static nor forcing."""
+        return self.channels[: len(self.channels) - len(self.static) - len(self.forcing)]
 
     @property
     def points(self) -> tuple[int, ...]:

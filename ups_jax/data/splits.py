@@ -109,12 +109,13 @@ def initial_hashes(u: Array | np.ndarray) -> list[str]:
 def check_disjoint(splits: Mapping[str, Trajectories]) -> None:
     """Raise ValueError if splits share an initial condition, even with different PDE parameters.
 
-    The message names the first pair and the number of pairs.
+    One state under different forcing is the start of different trajectories. The message names the first pair and the number of pairs.
     """
     seen: dict[str, tuple[str, int]] = {}
     leaks = []
     for name, data in splits.items():
-        hashes = initial_hashes(_starts(data))
+        forced = _forcing_hashes(data)
+        hashes = [a + b for a, b in zip(initial_hashes(_starts(data)), forced, strict=True)]
         leaks += [(*seen[h], name, i) for i, h in enumerate(hashes) if h in seen]
         for i, h in enumerate(hashes):
             seen.setdefault(h, (name, i))
@@ -134,6 +135,14 @@ def _starts(data: Trajectories) -> np.ndarray:
         return first[:, None, ..., :c]
     inputs = [first[..., c:].reshape(len(first), -1), np.asarray(data.cond)]
     return np.concatenate(inputs, 1)[:, None]
+
+
+def _forcing_hashes(data: Trajectories) -> list[str]:
+    """Return a hash of the forcing of each trajectory at all of its frames, "" without forcing."""
+    if not data.forcing:
+        return [""] * len(data)
+    rows = (np.asarray(data.u[i])[..., -len(data.forcing) :] for i in range(len(data)))
+    return [blake2b(np.ascontiguousarray(row, np.float32).data).hexdigest() for row in rows]
 
 
 def content_hash(data: Trajectories) -> str:

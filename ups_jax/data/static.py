@@ -15,15 +15,15 @@ def with_static(data: Trajectories, **fields: Any) -> Trajectories:
 
     Raises ValueError on another shape.
     """
-    u = np.asarray(data.u)
+    u, count = np.asarray(data.u), len(data.channels) - len(data.forcing)
     parts = [
         expand(name, np.asarray(x), u.shape)[..., None].astype(u.dtype)
         for name, x in fields.items()
     ]
     return replace(
         data,
-        u=np.concatenate([u, *parts], -1),
-        channels=(*data.channels, *fields),
+        u=np.concatenate([u[..., :count], *parts, u[..., count:]], -1),
+        channels=(*data.channels[:count], *fields, *data.forcing),
         static=(*data.static, *fields),
     )
 

@@ -15,7 +15,17 @@ from ups_jax.emulator.base import (
     num_params,
     residual_scales,
 )
-from ups_jax.emulator.states import initial_state, last_frame, predicted, state_channels, states
+from ups_jax.emulator.states import (
+    first_state,
+    initial_state,
+    last_frame,
+    predicted,
+    seen,
+    state_channels,
+    states,
+    with_forcing,
+    with_later_forcing,
+)
 from ups_jax.emulator.steps import (
     Denoiser,
     add_residual,

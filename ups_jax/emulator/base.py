@@ -114,7 +114,8 @@ class Emulator:
         `base` is a step, or a name of BASE_STEPS with `coarsen` and `substeps` as in `base_step`.
         `spec` holds the sections of a config that builds the same emulator, which `save` needs; it
         is derived where a factory of OPERATORS is given. Raises ValueError where the PDE has no
-        Galilean frame, or a network does not fit its grid or its inputs.
+        Galilean frame or has forcing that a part does not take, or a network does not fit its grid
+        or its inputs.
         """
         pde = pde_of(pde) if isinstance(pde, Trajectories) else pde
         if galilean and pde.galilean_frame is None:
@@ -127,6 +128,13 @@ class Emulator:
                 "exactly 1 and without static channels: set galilean to false"
             )
         frame = dict(zero_mean=zero_mean, galilean=galilean, history=history)
+        if pde.forcing and (
+            galilean or search or pde.has("step") or base not in (None, "identity")
+        ):
+            raise ValueError(
+                f"pde {pde.name!r} has forcing {', '.join(pde.forcing)}, which solvers, base steps, "
+                "the Galilean frame and search do not take; use base='identity', galilean=False"
+            )
         if isinstance(base, str):
             step = base_step(pde, base, coarsen=coarsen, substeps=substeps)
             frame |= dict(base=base, coarsen=coarsen, substeps=substeps)
@@ -165,8 +173,8 @@ def network_sizes(
         parameters = signature(factory).parameters.values()
         if not any(p.name == "inputs" or p.kind is p.VAR_KEYWORD for p in parameters):
             raise ValueError(
-                f"static channels, history and base step make {inputs} input channels, but the "
-                "network's factory takes no `inputs`; use one that does"
+                f"static channels, history, forcing and base step make {inputs} input channels, "
+                "but the network's factory takes no `inputs`; use one that does"
             )
         sizes["inputs"] = inputs
     return sizes | network_boundary(pde, factory)

@@ -26,7 +26,8 @@ def step(
 ) -> Array:
     """Advance a state u (..., *s, c) by one interval with a network, in physical units.
 
-    A state has all channels of a frame, static ones included, or of several, as `states` returns.
+    A state has all channels of a frame, static ones included, or of several, as `states` returns,
+    and the forcing of both ends of the step.
     cond: (..., p); z: noise (..., *s, noise) of a stochastic network; model: its entry of params.
     """
     frame = _galilean_frame(emulator)(u)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ups_jax.data import check_task, require_one_length
-from ups_jax.emulator import Emulator, num_params, predicted
+from ups_jax.emulator import Emulator, num_params, predicted, with_later_forcing
 from ups_jax.evaluate import summarize
 from ups_jax.evaluate.batches import (
     Batches,
@@ -214,6 +214,7 @@ def _initial(
     """Return the initial field of forecasts after frame `start` of u (b, t, *s, c)."""
 
     def share(params: Params, u: Array, cond: Array) -> Array:
-        return nudged_analysis(emulator, params, u[:, : start + 1], cond, gain=gain)
+        state = nudged_analysis(emulator, params, u[:, : start + 1], cond, gain=gain)
+        return with_later_forcing(emulator, state, u, start)
 
     return map_samples(mesh, share)(params, u, cond)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ups_jax.arrays import as_float32, safe_ratio, spatial_axes
 from ups_jax.data import sample_windows
-from ups_jax.emulator import Emulator, states
+from ups_jax.emulator import Emulator, states, with_later_forcing
 from ups_jax.evaluate.batches import cond_of, floor_of, map_batches
 from ups_jax.evaluate.statistics import point_statistics, table_of
 from ups_jax.forecast import Forecast, forecast
@@ -176,7 +176,8 @@ def _forecast_scores(
     run = partial(forecast, emulator, steps=steps, forecaster=forecaster, mesh=mesh, **options)
 
     def scores(params: Params, u: Array, cond: Array, keys: Key) -> Array:
-        return score(run(params, states(emulator, u[:, : start + 1])[:, -1], cond, keys), u)
+        u0 = with_later_forcing(emulator, states(emulator, u[:, : start + 1])[:, -1], u, start)
+        return score(run(params, u0, cond, keys), u)
 
     return map_batches(
         scores, params, data, jax.random.key(0), batch=min(batch, len(data)), mesh=mesh, stop=stop,

@@ -15,12 +15,13 @@ from ups_jax.emulator import (
     Emulator,
     initial_state,
     predicted,
-    state_channels,
     states,
     step,
+    with_later_forcing,
 )
 from ups_jax.forecast import beam_search, deterministic, ensembles
 from ups_jax.forecast.base import Forecast, Forecaster, one_call, run_each, sample_keys
+from ups_jax.forecast.forcing import input_channels, start_state
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh, map_samples
 from ups_jax.types import Array, Key, Params
@@ -118,12 +119,12 @@ def nudged_analysis(
 
     def body(u: Array, frame: Array) -> tuple[Array, None]:
         u = step(emulator, params, u, cond)
-        # Earlier frames of a state were nudged in their own time, static channels never change.
+        # Earlier frames of a state were nudged in their own time, other inputs are known.
         now = predicted(emulator, u)
         now = now + gain * (predicted(emulator, frame) - now)
         return now if u.shape[-1] == c else u.at[..., :c].set(now), None
 
-    first = initial_state(emulator, frames[:, 0])
+    first = with_later_forcing(emulator, initial_state(emulator, frames[:, 0]), frames)
     return jax.lax.scan(body, first, jnp.moveaxis(frames[:, 1:], 1, 0))[0]
 
 
@@ -136,28 +137,29 @@ def forecast(
     *,
     steps: int,
     forecaster: str,
+    forcing: Any = None,
     mesh: Mesh | None = None,
     **options: Any,
 ) -> Forecast:
     """Continue u0 (b, *s, c) for `steps` intervals by a name of FORECASTERS -> u (b, steps, *s, c).
 
-    Fields are in physical units; cond (b, p). u0 has the static channels too; it is a frame, which
-    an emulator with `history` repeats, or a state, as `states` returns. Sample i has a key of its
-    own: `key` with i folded in, or entry i of keys (b,). The devices of `mesh` share the samples,
-    if it divides their number. `options` are the forecaster's own, such as `members=8`. Raises
-    ValueError on an unknown name, option or sampler, a wrong shape, a number out of range, and a
-    forecaster whose networks were not trained.
+    Fields are in physical units; cond (b, p). u0 has the static and forcing channels too; it is a
+    frame, which an emulator with `history` repeats, or a state, as `states` returns. `forcing`
+    (b, steps, *s, f), or (b, steps, f) if it is constant in space, is that of the frames after u0.
+    Sample i has a key of its own: `key` with i folded in, or entry i of keys (b,). The devices of
+    `mesh` share the samples, if it divides their number. `options` are the forecaster's own, such
+    as `members=8`. Raises ValueError on an unknown name, option or sampler, a wrong shape, a number
+    out of range, missing forcing, and a forecaster whose networks were not trained.
     """
     run = lookup(FORECASTERS, forecaster, "forecaster").run
-    pde, channels = emulator.pde, state_channels(emulator.pde, emulator.history)
-    channels = channels if np.shape(u0)[-1:] == (channels,) else len(pde.fields)
+    pde, channels = emulator.pde, input_channels(emulator, int(np.shape(u0)[-1]))
     check_field(u0, ndim=pde.ndim, channels=channels, name="u0", cond=cond, params=len(pde.params))
     if steps < 1:
         raise ValueError(f"steps is {steps}; a forecast needs at least one")
     require_trained(forecaster, params)
     # Numbers and names are static: another number of members is another program.
     fixed = tuple(sorted(_all_options(forecaster, options).items()))
-    u0, cond = initial_state(emulator, as_float32(u0)), as_float32(cond)
+    u0, cond = start_state(emulator, as_float32(u0), forcing, steps=steps), as_float32(cond)
     keys = key if key.shape else sample_keys(key, np.arange(len(u0)))
     mesh = mesh if mesh is None or len(u0) % mesh.size == 0 else None
     own = _own_params(forecaster, params)

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from ups_jax.emulator import Emulator, last_frame, step
+from ups_jax.emulator import Emulator, last_frame, seen, step
 from ups_jax.forecast.base import Forecast
 from ups_jax.pde.base import rollout
 from ups_jax.types import Array, Key, Params
@@ -50,7 +50,7 @@ def operator(
     emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """Roll out the operator."""
-    return Forecast(rollout(partial(step, emulator, params, model="operator"), steps)(u0, cond))
+    return _rolled_out(emulator, params, u0, cond, steps=steps, model="operator")
 
 
 def symmetrized(
@@ -79,4 +79,11 @@ def control(
     emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
     """Roll out the control, the operator trained for longer."""
-    return Forecast(rollout(partial(step, emulator, params, model="control"), steps)(u0, cond))
+    return _rolled_out(emulator, params, u0, cond, steps=steps, model="control")
+
+
+def _rolled_out(
+    emulator: Emulator, params: Params, u0: Array, cond: Array, *, steps: int, model: str
+) -> Forecast:
+    advance = partial(step, emulator, params, model=model)
+    return Forecast(rollout(advance, steps, keep=partial(seen, emulator))(u0, cond))

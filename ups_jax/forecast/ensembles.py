@@ -13,6 +13,7 @@ from ups_jax.emulator import (
     Emulator,
     add_residual,
     predicted,
+    seen,
     step,
 )
 from ups_jax.forecast.base import Forecast
@@ -200,7 +201,7 @@ def _around_rollout(
 
         def member(i: Array) -> Array:
             k_member = jax.random.fold_in(k, i)
-            return add_residual(
+            sample = add_residual(
                 emulator,
                 params,
                 u,
@@ -209,6 +210,7 @@ def _around_rollout(
                 lambda net, shape: draw(net, shape, k_member),
                 model=model,
             )
+            return seen(emulator, sample)
 
         return u_next, jax.vmap(member, out_axes=1)(jnp.arange(members))
 
@@ -225,6 +227,7 @@ def member_rollouts(
     steps: int,
     members: int,
     mirror: Callable[[Array], Array] | None = None,
+    seen: Callable[[Array], Array] = lambda u: u,
     keep: Callable[[Array], Array] = lambda u: u,
 ) -> Forecast:
     """Return each member's own rollout, their mean, and in the log their `spread` (b, t).
@@ -232,7 +235,8 @@ def member_rollouts(
     Member i does not depend on the number of members. The spread is the root of the members'
     unbiased variance, averaged over space and channels. With `mirror`, every second member runs on
     the reflected field and is reflected back: antithetic pairs cancel the network's asymmetric
-    error at no extra cost. `keep` selects the channels of the result.
+    error at no extra cost. `keep` selects the channels of the result, `seen` those of a state that
+    the rollout collects for it.
     """
 
     def reflect(i: Array, u: Array) -> Array:
@@ -241,7 +245,7 @@ def member_rollouts(
     def member(i: Array) -> Array:
         def body(u: Array, k: Key) -> tuple[Array, Array]:
             u = advance(u, cond, k)
-            return u, u
+            return u, seen(u)
 
         keys = jax.random.split(jax.random.fold_in(key, i), steps)
         return keep(reflect(i, jnp.moveaxis(jax.lax.scan(body, reflect(i, u0), keys)[1], 0, 1)))
@@ -259,7 +263,8 @@ def _own_rollouts(
             f"antithetic is true, but pde {emulator.pde.name!r} has no reflection, or the state "
             f"has several frames (history {emulator.history}); set it to false"
         )
-    return partial(member_rollouts, advance, mirror=mirror, keep=partial(predicted, emulator))
+    channels = dict(seen=partial(seen, emulator), keep=partial(predicted, emulator))
+    return partial(member_rollouts, advance, mirror=mirror, **channels)
 
 
 def _summarize_members(paths: Array) -> Forecast:

@@ -97,7 +97,8 @@ class PDE:
 
     `static` names further channels of its data and of the fields of its functions, after
     `channels`: inputs such as a coefficient, which do not change in time and are not predicted.
-    A `steady` problem maps them to its solution, in one step from a field of zeros.
+    A `steady` problem maps them to its solution, in one step from a field of zeros. `forcing` names
+    the last channels of data without a solver: known inputs that change in time.
 
     A mixture has `parts`, whose names are those of equations; each sample is one part's, by
     `weights`, and `part_of` returns its number for parameters (..., p). Sample j of a part is a
@@ -129,6 +130,7 @@ class PDE:
     laws: Mapping[str, Law] = field(default_factory=dict)
     boundary: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    forcing: tuple[str, ...] = ()
     steady: bool = False
     parts: tuple["PDE", ...] = ()
     weights: tuple[float, ...] = ()
@@ -166,8 +168,8 @@ class PDE:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of the channels of its data: predicted, then static."""
-        return (*self.channels, *self.static)
+        """Names of the channels of its data: predicted, then static, then forcing."""
+        return (*self.channels, *self.static, *self.forcing)
 
     def has(self, name: str) -> bool:
         """Return whether a function of the PDE, such as `step`, is there."""
@@ -204,13 +206,15 @@ def grid_shape(points: int | Sequence[int], ndim: int | None, name: str) -> tupl
     return sizes
 
 
-def rollout(step: Step, n: int) -> Callable[[Array, Array], Array]:
-    """Repeat a step and keep its `n` frames: u (..., *s, c), cond (..., p) -> (..., n, *s, c)."""
+def rollout(
+    step: Step, n: int, *, keep: Callable[[Array], Array] = lambda u: u
+) -> Callable[[Array, Array], Array]:
+    """Repeat a step, `keep` its `n` frames: u (..., *s, c), cond (..., p) -> (..., n, *s, c)."""
 
     def run(u: Array, cond: Array) -> Array:
         def body(u: Array, _: None) -> tuple[Array, Array]:
             u = step(u, cond)
-            return u, u
+            return u, keep(u)
 
         frames = jax.lax.scan(body, u, None, length=n)[1]
         return jnp.moveaxis(frames, 0, cond.ndim - 1)

@@ -26,6 +26,7 @@ def make(
     symmetries: Sequence[str] = (),
     vector: Sequence[str] = (),
     static: Sequence[str] = (),
+    forcing: Sequence[str] = (),
     steady: bool = False,
     cells: int | Sequence[int] = (),
 ) -> PDE:
@@ -33,9 +34,9 @@ def make(
 
     `conserved` names the channels whose spatial mean is conserved. `symmetries`: "translation"
     along periodic axes, "reflection" of each axis. `vector` names the channel of each axis that
-    changes its sign in a reflection of that axis, `static` the inputs that are not predicted.
-    A `steady` file holds pairs of static fields and solutions. There is no solver, residual or
-    simulation.
+    changes its sign in a reflection of that axis, `static` the inputs that are not predicted, and
+    `forcing` those of them that change in time. A `steady` file holds pairs of static fields and
+    solutions. There is no solver, residual or simulation.
     """
     shape, extent = tuple(points), tuple(map(float, length))
     if not shape or not channels or dt is None or len(extent) != len(shape):
@@ -46,7 +47,8 @@ def make(
         raise ValueError(
             f"pde.points is {shape}; expected one or two axes of at least 4 points each"
         )
-    axes, names, fields = range(len(shape)), dict.fromkeys(channels), (*channels, *static)
+    axes, names = range(len(shape)), dict.fromkeys(channels)
+    fields = (*channels, *static, *forcing)
     for name in (*conserved, *vector):
         lookup(names, name, "channel of the data")
     for name in symmetries:
@@ -55,7 +57,7 @@ def make(
         raise ValueError(f"pde.vector is {vector}; expected a channel for each space axis")
     spec = dict(points=shape, channels=channels, params=params, dt=dt, length=extent)
     spec |= dict(boundary=boundary, conserved=conserved, symmetries=symmetries, vector=vector)
-    spec |= dict(static=static, steady=steady)
+    spec |= dict(static=static, forcing=forcing, steady=steady)
     signs = [[-1.0 if vector and vector[i] == c else 1.0 for c in fields] for i in axes]
     spatial = spatial_axes(len(shape))
     mirrors = [reflection(axis, s) for axis, s in zip(spatial, signs, strict=True)]
@@ -78,10 +80,12 @@ def make(
         dt=dt,
         params=tuple(params),
         symmetries=(*moves, *flips),
-        reflection=reflect if flips else None,
+        # A state has the forcing of several frames, which the map of one frame does not fit.
+        reflection=reflect if flips and not forcing else None,
         laws={f"mean_{name}": _conserved(tuple(channels), name, len(shape)) for name in conserved},
         boundary=tuple(boundary),
         static=tuple(static),
+        forcing=tuple(forcing),
         steady=steady,
         spec={key: list(x) if isinstance(x, tuple) else x for key, x in spec.items()},
     )
@@ -99,6 +103,7 @@ def pde_of(data: Trajectories, **declared: Any) -> PDE:
     )
     given["params"] = data.params or tuple(f"p{i}" for i in range(cond.shape[1]))
     given |= dict(boundary=data.boundary, static=data.static, steady=data.steady)
+    given |= dict(forcing=data.forcing)
     return make(**given | declared)
 
 

@@ -1,0 +1,255 @@
+"""Known forcing: the frames that each step sees, exact cases, losses, windows, refusals."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ups_jax as ups
+from ups_jax.data import check_disjoint, observe
+from ups_jax.diffusion import NOISE_SCHEDULES
+from ups_jax.emulator import DiffusionSpec, first_state, identity_stats, initial_state, states
+from ups_jax.emulator.states import next_state, normalize_state, on_states
+from ups_jax.evaluate import validator
+from ups_jax.forecast import forecast_program, nudged_analysis
+from ups_jax.stages import STAGES, bind
+
+RNG = np.random.default_rng(0)
+N, T, X = 6, 7, 8
+F = RNG.normal(size=(N, T, X)).astype(np.float32)
+MASK = RNG.normal(size=(N, X)).astype(np.float32)
+KEY = jax.random.key(0)
+
+
+def summed(forcing=F, start=None):
+    """u at t + 1 is u at t plus a quarter of the forcing there and three of that of t + 1."""
+    start = RNG.normal(size=(len(forcing), 1, X)) if start is None else start
+    mean = 0.25 * forcing[:, :-1] + 0.75 * forcing[:, 1:]
+    u = np.concatenate([start, start + np.cumsum(mean, 1)], 1)
+    return ups.Trajectories(u[..., None].astype(np.float32), dt=0.5, channels=("q",))
+
+
+def trajectories(forcing=F, **fields):
+    return ups.with_forcing(ups.with_static(summed(forcing), mask=MASK), f=forcing, **fields)
+
+
+def integrating(pde, history=1, **options):
+    """An operator whose increment is that of `summed`, from the forcing now and next."""
+
+    def apply(params, u, cond, *noise):
+        assert u.shape[-1] == history + len(pde.static) + 2 * len(pde.forcing)
+        return sum((0 * z for z in noise), 0.25 * u[..., -2:-1] + 0.75 * u[..., -1:])
+
+    network = ups.Network(lambda key: {"w": jnp.zeros(1)}, apply)
+    return ups.Emulator(pde, network, history=history, **options)
+
+
+def identity_params(emulator):
+    return ups.init(emulator, KEY, identity_stats(emulator))
+
+
+def rolled(emulator, u0, steps, forecaster="operator", **given):
+    u0, cond = jnp.asarray(u0), jnp.zeros((len(u0), 0))
+    params = identity_params(emulator)
+    return ups.forecast(
+        emulator, params, u0, cond, KEY, steps=steps, forecaster=forecaster, **given
+    ).u
+
+
+def test_forcing_is_the_last_channels_constant_or_on_the_grid():
+    drive = RNG.normal(size=(N, T, 2)).astype(np.float32)
+    data = trajectories(drive=drive, level=drive[..., 0])
+    assert data.forcing == ("f", "drive_0", "drive_1", "level") and data.static == ("mask",)
+    assert data.predicted == ("q",) and data.channels == ("q", "mask", *data.forcing)
+    assert "static mask; forcing f, drive_0, drive_1, level" in repr(data)
+    np.testing.assert_array_equal(data.u[..., 2], F)
+    want = np.broadcast_to(drive[:, :, None], (N, T, X, 2))
+    np.testing.assert_array_equal(data.u[..., 3:5], want)
+    np.testing.assert_array_equal(data.u[..., 5], want[..., 0])
+    later = ups.with_static(data, flat=MASK[0])
+    assert later.channels == ("q", "mask", "flat", *data.forcing)
+    np.testing.assert_array_equal(later.u[..., 3:], data.u[..., 2:])
+
+
+@pytest.mark.parametrize("history", [1, 3])
+def test_each_step_sees_the_forcing_of_both_of_its_frames(history):
+    """The exact integral of the forcing, from every frame, of the whole horizon."""
+    data = trajectories()
+    emulator = integrating(ups.pde_of(data), history)
+    for start in (0, 2):
+        u0, after = data.u[:, start], data.u[:, start + 1 :, ..., -1:]
+        found = rolled(emulator, u0, T - 1 - start, forcing=after)
+        np.testing.assert_allclose(found, data.u[:, start + 1 :, ..., :1], atol=1e-5)
+        # A longer forcing is cut, and a state may hold it.
+        np.testing.assert_array_equal(rolled(emulator, u0, 2, forcing=after), found[:, :2])
+        state = first_state(emulator, jnp.asarray(data.u[:, start:]))
+        np.testing.assert_array_equal(rolled(emulator, state, T - 1 - start), found)
+        state = states(emulator, jnp.asarray(data.u))[:, start]
+        np.testing.assert_allclose(ups.step(emulator, identity_params(emulator), state,
+                                   jnp.zeros((N, 0)))[..., :1], found[:, 0], atol=1e-6)  # fmt: skip
+
+
+def test_a_constant_forcing_of_a_forecast_is_that_on_the_grid():
+    drive = RNG.normal(size=(N, T)).astype(np.float32)
+    data = ups.with_forcing(summed(), f=drive)
+    emulator = integrating(ups.pde_of(data))
+    full = rolled(emulator, data.u[:, 0], 4, forcing=data.u[:, 1:, ..., -1:])
+    for given in (drive[:, 1:], drive[:, 1:, None], data.u[:, 1:, ..., -1]):
+        np.testing.assert_array_equal(rolled(emulator, data.u[:, 0], 4, forcing=given), full)
+
+
+def test_states_hold_the_forcing_now_and_next_and_normalise_both():
+    emulator = integrating(ups.pde_of(trajectories()), 2)
+    data = jnp.asarray(trajectories().u)
+    found = states(emulator, data)
+    np.testing.assert_array_equal(found[:, :-1, ..., -1], F[:, 1:])
+    np.testing.assert_array_equal(found[:, -1, ..., -1], F[:, -1])
+    np.testing.assert_array_equal(found[..., -2], F)
+    np.testing.assert_array_equal(found[..., 2], data[..., 1])
+    # Leading axes are free.
+    np.testing.assert_array_equal(states(emulator, data[0]), found[0])
+    np.testing.assert_array_equal(initial_state(emulator, data[0, 0])[..., :3], found[0, 0, :, :3])
+    after = next_state(emulator, found[:, 2], data[:, 3, ..., :1])
+    np.testing.assert_array_equal(after[..., :4], found[:, 3, ..., :4])
+    stats = {"mean": jnp.arange(3.0), "std": jnp.array([1.0, 2.0, 4.0])}
+    scaled = normalize_state(emulator, stats, first_state(emulator, data))
+    want = [0, 0, 1, 2, 2], [1, 1, 2, 4, 4]
+    expected = (found[:, 0] - jnp.array([want[0]])[None]) / jnp.array([want[1]])[None]
+    np.testing.assert_allclose(scaled, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("history", [1, 2])
+def test_evaluation_and_validation_give_the_known_forcing(history):
+    data = trajectories()
+    emulator = integrating(ups.pde_of(data), history)
+    params = identity_params(emulator)
+    names = ("persistence", "operator")
+    report = ups.evaluate(emulator, params, data, forecasters=names, context_frames=3)
+    error = {k: report.scalars[f"eval/{k}/nrmse"] for k in (*names, "operator/p10")}
+    assert error["operator"] < 1e-5 and error["operator/p10"] < 1e-5 < 0.1 < error["persistence"]
+    assert report.examples["truth"].shape == (3, T, X, 1)
+    for start in (0, 2):
+        assert validator(emulator, data, batch=4, start=start)(params) < 1e-5
+    plain = summed()
+    alone = ups.Emulator(plain, ups.OPERATORS["resnet"], width=4, blocks=1)
+    other = ups.evaluate(alone, ups.init(alone, KEY), plain, forecasters=("persistence",))
+    np.testing.assert_allclose(error["persistence"], other.scalars["eval/persistence/nrmse"], 0.9)
+
+
+def test_nudging_runs_with_the_forcing_of_the_given_frames():
+    data = trajectories()
+    emulator = integrating(ups.pde_of(data))
+    given = jnp.asarray(data.u[:, :4])
+    found = nudged_analysis(emulator, identity_params(emulator), given, jnp.zeros((N, 0)), gain=0.0)
+    np.testing.assert_allclose(found[..., :2], given[:, -1, :, :2], atol=1e-5)
+    np.testing.assert_array_equal(found[..., 2], given[:, -1, :, 2])
+
+
+@pytest.mark.parametrize("history, unroll", [(1, 1), (1, 4), (3, 2)])
+def test_losses_of_exact_rollouts_are_zero(history, unroll):
+    data = trajectories()
+    noise = {"ensemble": ups.Network(lambda key: {"w": jnp.zeros(1)},
+             integrating(ups.pde_of(data), history).operator.apply)}  # fmt: skip
+    emulator = integrating(ups.pde_of(data), history, networks=noise)
+    params = identity_params(emulator)
+    window = jnp.asarray(data.u[:, 1 : history + 1 + unroll])
+    for name, size in (("operator", 1e-3), ("ensemble", 1e-5)):
+        stage = bind(STAGES[name], emulator, {})
+        assert (stage.history, stage.channels, stage.predicted) == (history, 3, 1)
+        batch = {"u": window, "cond": jnp.zeros((N, 0))}
+        assert stage.loss(params, batch, KEY)[0] < size
+        late = {**batch, "u": window.at[..., -1].set(jnp.roll(window[..., -1], 1, 1))}
+        assert stage.loss(params, late, KEY)[0] > 0.1
+
+
+@pytest.mark.parametrize("autoregressive", [False, True])
+def test_derived_data_hold_the_forcing_of_two_frames(autoregressive):
+    data = trajectories()
+    emulator = integrating(ups.pde_of(data), 2)
+    schedule = NOISE_SCHEDULES["edm"](sigma_min=0.02, sigma_max=20.0)
+    spec = DiffusionSpec(schedule, "euler", 2, 1, autoregressive=autoregressive)
+    object.__setattr__(emulator, "diffusion", spec)
+    derived = bind(STAGES["diffusion"], emulator, {"num_rollouts": 5}).data(
+        identity_params(emulator), data
+    )
+    rolled, true = np.split(np.asarray(derived.u), 2, -1)
+    np.testing.assert_array_equal(true, states(emulator, jnp.asarray(data.u[:5])))
+    np.testing.assert_allclose(rolled[..., :3], true[..., :3], atol=1e-5)
+    np.testing.assert_array_equal(rolled[..., -2], true[..., -2])
+    if not autoregressive:
+        np.testing.assert_array_equal(rolled[..., -1], true[..., -1])
+
+
+def test_symmetries_move_forcing_with_the_field():
+    data = trajectories()
+    pde = ups.pde_of(data, symmetries=("translation", "reflection"), vector=("q",))
+    window = jnp.asarray(data.u[0])
+    moved, _ = pde.symmetries[0](jax.random.key(1), window, jnp.zeros(0))
+    shift = int(np.argmax(moved[0, :, 2] == window[0, 0, 2]))
+    assert shift
+    np.testing.assert_array_equal(moved, np.roll(window, shift, 1))
+    mirrored = np.asarray(window)[:, ::-1] * np.float32([-1, 1, 1])
+    drawn = [pde.symmetries[1](jax.random.key(i), window, jnp.zeros(0))[0] for i in range(8)]
+    assert {bool((d == mirrored).all()) for d in drawn} == {True, False}
+    assert pde.reflection is None
+    # States side by side are changed as the frames of each.
+    emulator = integrating(pde, 2)
+    u = states(emulator, window)
+    for symmetry in pde.symmetries:
+        for i in range(4):
+            change = partial(symmetry, jax.random.key(i))
+            both, _ = on_states(emulator, symmetry)(
+                jax.random.key(i), jnp.concatenate([u, 2 * u], -1), jnp.zeros(0)
+            )
+            want = states(emulator, change(window, jnp.zeros(0))[0])
+            np.testing.assert_array_equal(both, jnp.concatenate([want, 2 * want], -1))
+
+
+def test_members_and_derived_forecasters_end_at_the_exact_field():
+    """Members of zero noise, and denoised residuals of zero, follow the operator."""
+    data = trajectories()
+    noise = {"ensemble": integrating(ups.pde_of(data)).operator}
+    emulator = integrating(ups.pde_of(data), networks=noise)
+    out = rolled(emulator, data.u[:, 0], T - 1, "ensemble",
+                 forcing=data.u[:, 1:, ..., -1:], members=2)  # fmt: skip
+    np.testing.assert_allclose(out, data.u[:, 1:, ..., :1], atol=1e-5)
+
+
+def test_observations_know_the_forcing():
+    seen = observe(trajectories(), seed=0, stride=2, noise=0.1)
+    np.testing.assert_array_equal(seen.u[..., 1:], trajectories().u[..., 1:])
+    assert seen.forcing == ("f",) and not np.array_equal(seen.u[:, 0, :, 0], summed().u[:, 0, :, 0])
+
+
+def test_one_start_with_another_forcing_is_no_leak():
+    rest = np.zeros((N, 1, X))
+    one = ups.with_forcing(summed(F, rest), f=F)
+    other = ups.with_forcing(summed(-F, rest), f=-F)
+    check_disjoint({"train": one.take(slice(3)), "test": other})
+    with pytest.raises(ValueError, match=r"train\[1\] and test\[0\] start from the same initial"):
+        check_disjoint({"train": one, "test": one.take(slice(1, 2))})
+
+
+def test_padding_is_not_seen():
+    """Windows of short trajectories end before their padding, whatever it holds."""
+    data = trajectories()
+    lengths = np.array([7, 5, 4, 7, 6, 4])
+    u = np.array(data.u)
+    for i, length in enumerate(lengths):
+        u[i, length:] = 1e6
+    uneven = replace(data, u=u, lengths=lengths)
+    emulator = integrating(ups.pde_of(uneven))
+    stats = ups.emulator.fit_statistics(emulator, uneven)
+    own = np.concatenate([F[i, :n].ravel() for i, n in enumerate(lengths)])
+    np.testing.assert_allclose(stats["mean"][-1], own.mean(), atol=1e-5)
+    np.testing.assert_allclose(stats["std"][-1], own.std(), rtol=1e-5)
+    assert stats["increment_std"].shape == (1,)
+    recipe = ups.Recipe(steps=4, batch=4, warmup=0, steps_per_call=4, val_every=4, unroll=(3,))
+    losses = []
+    hooks = ups.Hooks(on_log=lambda step, row: losses.append(row.get("loss")))
+    params = ups.init(emulator, KEY, identity_stats(emulator))
+    ups.train(emulator, uneven, ups.cut(uneven, 4), recipe, key=KEY, params=params, hooks=hooks)
+    assert all(x is None or x < 1e-2 for x in losses) and any(x is not None for x in losses)
