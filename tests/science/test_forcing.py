@@ -14,7 +14,7 @@ from ups_jax.diffusion import NOISE_SCHEDULES
 from ups_jax.emulator import DiffusionSpec, first_state, identity_stats, initial_state, states
 from ups_jax.emulator.states import next_state, normalize_state, on_states
 from ups_jax.evaluate import validator
-from ups_jax.forecast import forecast_program, nudged_analysis
+from ups_jax.forecast import nudged_analysis
 from ups_jax.stages import STAGES, bind
 
 RNG = np.random.default_rng(0)

@@ -39,6 +39,7 @@ def test_the_path_alone_gives_the_task_the_times_and_the_splits(path, data):
     assert dict(cfg.pde) == dict(
         name="data", points=(16,), channels=("q", "rho"), params=(), dt=0.25, length=(2.0,),
         boundary=(), conserved=(), symmetries=(), vector=(), static=(), steady=False,
+        forcing=(),
     )  # fmt: skip
     sizes = (cfg.data.train, cfg.data.val, cfg.data.test, cfg.data.steps)
     assert sizes == (48, 6, 6, 8) and cfg.eval.horizons == (0.5, 1.0, 2.0)

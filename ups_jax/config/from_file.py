@@ -72,7 +72,7 @@ def drop_absent(cfg: Config, overrides: Mapping[str, Any]) -> list[str]:
     pde, notes = pde_of_config(cfg), []
     rewards = [name for name in cfg.search.rewards if _is_possible(pde, name)]
     lost = [name for name in cfg.eval.forecasters if FORECASTERS[name].solver]
-    searches = rewards and not pde.static and cfg.operator.history == 1
+    searches = rewards and pde.fields == pde.channels and cfg.operator.history == 1
     lost += ["ttc"] if "ttc" in cfg.eval.forecasters and not searches else []
     if lost:
         reason = "pde 'data' has no solver, and no search without a reward or with more inputs"
@@ -130,6 +130,7 @@ def _own_task(cfg: Config, data: Trajectories, overrides: Mapping[str, Any]) -> 
         points=data.points,
         channels=data.predicted,
         static=data.static,
+        forcing=data.forcing,
         params=data.params or tuple(f"p{i}" for i in range(width)),
         dt=data.dt,
         length=data.extent,

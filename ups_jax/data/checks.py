@@ -91,6 +91,7 @@ def differences(data: Trajectories, pde: PDE, *, points: bool = False) -> list[D
     pairs = [
         ("channels", data.predicted, pde.channels),
         ("static channels", data.static, pde.static),
+        ("forcing channels", data.forcing, pde.forcing),
     ]
     if pde.name == "data":
         named = [Difference(*pair, {pair[0].split()[0]: pair[1]}) for pair in pairs]

@@ -16,6 +16,7 @@ from ups_jax.data.stored import (
     dataset,
     group,
     listed,
+    names_in,
     pair_frames,
     parameters,
     require_numbers,
@@ -176,6 +177,7 @@ def _own(file: h5py.File) -> Stored:
     def words(name: str) -> tuple[str, ...]:
         return tuple(map(text_of, np.ravel(array(name, ()))))
 
+    forcing = names_in(array("forcing", ()))
     cond = np.asarray(array("cond", np.zeros((len(u), 0))))
     names = words("params") or tuple(f"p{i}" for i in range(cond.shape[-1]))
     extent = tuple(float(x) for x in np.ravel(array("extent", (1.0,) * (u.ndim - 3))))
@@ -189,14 +191,16 @@ def _own(file: h5py.File) -> Stored:
         boundary=words("boundary"),
         pde="".join(words("pde")),
         static=words("static"),
+        forcing=forcing,
         steady=bool(array("steady", False)),
         lengths=array("lengths", None),
-        constants=_constants(file, without=FIELDS),
+        # An array of numbers of the name forcing is one that data.forcing may name.
+        further=_further(file, without=[n for n in FIELDS if n != "forcing" or forcing]),
     )
 
 
-def _constants(file: h5py.File, *, without: Sequence[str]) -> dict[str, h5py.Dataset]:
-    """Return further datasets of a file by name, which may be static channels."""
+def _further(file: h5py.File, *, without: Sequence[str]) -> dict[str, h5py.Dataset]:
+    """Return further datasets of a file by name, which may be static channels or forcing."""
     names = [str(key) for key in file if key not in without and not group(file, str(key))]
     return {name: dataset(file, name) for name in names}
 
@@ -243,14 +247,14 @@ def _netcdf(file: h5py.File) -> Stored:
             if row.shape == first.shape[:1] and key not in axes
         },
         unused=tuple(key for key in names if key not in fields),
-        constants=_constants(file, without=(*fields, *axes)),
+        further=_further(file, without=(*fields, *axes)),
     )
 
 
 def _mapped(file: h5py.File, datasets: Sequence[str]) -> Stored:
     """Datasets by name: CHANNEL=PATH of (n, t, *s), and t=, x=, y= of the coordinates.
 
-    Fields (*s) or (n, *s) are static channels.
+    Fields (*s) or (n, *s) are static channels, unless data.forcing names them.
     """
     found = {}
     for item in datasets:
@@ -275,5 +279,5 @@ def _mapped(file: h5py.File, datasets: Sequence[str]) -> Stored:
         channels=tuple(component_names(fields, AXIS_NAMES[:ndim])),
         cond=rows,
         static=tuple(static),
-        constants=static,
+        further=static,
     )

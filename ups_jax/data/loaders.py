@@ -15,8 +15,8 @@ from ups_jax.data import pdebench
 from ups_jax.data.cache import UNREADABLE, errors_named, reason
 from ups_jax.data.lengths import strided
 from ups_jax.data.named_arrays import stored_of
-from ups_jax.data.static import check_static, select_static
-from ups_jax.data.stored import FIELDS, Stored
+from ups_jax.data.static import check_static, select_inputs
+from ups_jax.data.stored import FIELDS, Stored, names_in
 from ups_jax.files import atomic_path
 from ups_jax.types import Array, Trajectories
 
@@ -36,23 +36,25 @@ def load(
     stream: bool = False,
     datasets: Sequence[str] = (),
     static: Sequence[str] = (),
+    forcing: Sequence[str] = (),
     describe: bool = False,
 ) -> Trajectories:
     """Load by suffix: .npz (`load_npz`), .h5, .hdf5, .nc or a .zarr folder (`load_pdebench`).
 
     Strides and samples subsample both kinds. `nu` is the PDE parameter of a file without any.
     `stream` leaves the fields of all but npz on disk, `datasets` names those of another layout.
-    `static` names channels, or fields without a time axis, that are inputs and not predicted. With
-    `describe`, u is its shape and type alone.
+    `static` names channels, or fields without a time axis, that are inputs and not predicted,
+    `forcing` channels or arrays (n, t, ...) that change in time and are known. With `describe`, u
+    is its shape and type alone.
     """
     path, strides = _path(path), dict(space_stride=space_stride, time_stride=time_stride)
     given: Any = dict(**strides, samples=samples, nu=nu, describe=describe)
     if _suffix(path, (".npz", *HDF5, NETCDF, pdebench.ZARR)) != ".npz":
-        given |= dict(stream=stream, datasets=datasets, static=static)
+        given |= dict(stream=stream, datasets=datasets, static=static, forcing=forcing)
         return pdebench.load_pdebench(path, **given)
     if stream:
         raise ValueError(f"{path}: only HDF5 and Zarr can be streamed; set data.stream to false")
-    data = load_npz(path, static=static, describe=describe)
+    data = load_npz(path, static=static, forcing=forcing, describe=describe)
     cond, params = data.cond, data.params
     assert cond is not None
     if nu is not None and cond.shape[1] == 0:
@@ -71,19 +73,21 @@ def load(
         return replace(data, u=u, cond=cond[index], params=params, dt=dt, lengths=lengths)
 
 
-def from_xarray(dataset: Any, *, static: Sequence[str] = ()) -> Trajectories:
+def from_xarray(
+    dataset: Any, *, static: Sequence[str] = (), forcing: Sequence[str] = ()
+) -> Trajectories:
     """Return an xarray Dataset as trajectories: u (n, t, *s, c) float32, cond (n, p).
 
     Channels are the variables (sample, time, x[, y]); see `named_arrays.stored_of`. `static` names
-    channels, or variables without time, that are inputs and not predicted. Raises ValueError on
-    other dimensions, uneven coordinates and non-finite values.
+    channels, or variables without time, that are inputs and not predicted, `forcing` those that
+    change in time. Raises ValueError on other dimensions, uneven coordinates and non-finite values.
     """
-    stored = stored_of(dataset, static)
+    stored = stored_of(dataset, static, forcing)
     samples = np.arange(stored.shape[0])
     with np.errstate(over="ignore"):
         u = stored.read(0, len(samples)).astype(np.float32)
     pdebench.check_finite(u, samples)
-    check_static(u, samples, stored.channels, len(stored.static))
+    check_static(u, samples, stored)
     return pdebench.described(stored, u, "given", range(len(u)))
 
 
@@ -102,27 +106,33 @@ def load_section(spec: Any, pde: str, *, describe: bool = False) -> Trajectories
         stream=spec.stream,
         datasets=spec.datasets,
         static=spec.static,
+        forcing=spec.forcing,
         describe=describe,
     )
 
 
 def load_npz(
-    path: str | Path, *, static: Sequence[str] = (), describe: bool = False
+    path: str | Path,
+    *,
+    static: Sequence[str] = (),
+    forcing: Sequence[str] = (),
+    describe: bool = False,
 ) -> Trajectories:
     """Load an npz file: `u` (n, t, *s, c); the other names of `FIELDS` are optional.
 
     `origin` is the file's name and hash, followed by the file's own `origin` if present. Raises
     ValueError if the file is missing, damaged or without `u`, and on a value that is no finite
     float32 number. `static` names channels, or arrays (*s) or (n, *s) of the file, that are inputs
-    and not predicted. With `describe`, u is its shape and type alone.
+    and not predicted; `forcing` channels, or arrays (n, t, ...) as `with_forcing` takes them. With
+    `describe`, u is its shape and type alone.
     """
     path = _path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give an npz file with an array u (n, t, *s, c)")
     with errors_named(path):
-        arrays, names = _read_npz(path, static, describe=describe)
+        arrays, others = _read_npz(path, (*static, *forcing), describe=describe)
         if "u" not in arrays:
-            listed = ", ".join(names) or "none"
+            listed = ", ".join(sorted((*arrays, *others))) or "none"
             raise ValueError(f"no array 'u' (n, t, *s, c); arrays: {listed}")
         u: Any = arrays["u"]
         if u.dtype.kind != "f":
@@ -139,44 +149,56 @@ def load_npz(
             lengths=arrays.get("lengths"),
         )
         if len(u.shape) > 3 and 0 not in u.shape:
-            constants = {name: array for name, array in arrays.items() if name not in FIELDS}
+            # An array of numbers of the name forcing is one that data.forcing may name.
+            forced = names_in(arrays.get("forcing", none))
+            taken = [name for name in FIELDS if name != "forcing" or forced]
+            further = {name: array for name, array in arrays.items() if name not in taken} | others
             own: Any = {name: words[name] for name in ("channels", "static")}
-            own |= dict(read=lambda first, last: arrays["u"][first:last], constants=constants)
-            stored = Stored(shape=u.shape, dt=1.0, extent=(), **own)
-            stored = select_static(stored, static)
-            given |= dict(channels=stored.channels, static=stored.static)
+            own |= dict(read=lambda first, last: arrays["u"][first:last], further=further)
+            stored = Stored(shape=u.shape, dt=1.0, extent=(), forcing=forced, **own)
+            stored = select_inputs(stored, static, forcing)
+            own = ("channels", "static", "forcing")
+            given |= {name: getattr(stored, name) for name in own}
             u = jax.ShapeDtypeStruct(stored.shape, u.dtype)
             if not describe:
                 with np.errstate(over="ignore"):
                     u = stored.read(0, len(arrays["u"])).astype(np.float32)
                 pdebench.check_finite(u, np.arange(len(u)))
-                check_static(u, np.arange(len(u)), stored.channels, len(stored.static))
+                check_static(u, np.arange(len(u)), stored)
         return Trajectories(u, **given)
 
 
 def _read_npz(
-    path: Path, static: Sequence[str], *, describe: bool
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the arrays of `FIELDS` and `static` of an npz file, and the names of all arrays."""
+    path: Path, inputs: Sequence[str], *, describe: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arrays of `FIELDS` and `inputs` of an npz file, and only the shapes of others."""
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("np.savez(path, u=...) makes one")
         with path.open("rb") as raw, np.load(raw) as file:
-            wanted = [name for name in (*FIELDS, *static) if name in file.files]
+            wanted = [name for name in dict.fromkeys((*FIELDS, *inputs)) if name in file.files]
             arrays = {name: file[name] for name in wanted if not (describe and name == "u")}
             foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
             if foreign:
                 raise ValueError(f"member {foreign[0]!r} is no array")
             if describe and "u" in wanted:
-                with file.zip.open("u.npy") as member:
-                    version = np.lib.format.read_magic(member)
-                    read = np.lib.format.read_array_header_1_0
-                    read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
-                    shape, _, dtype = read(member)
-                arrays["u"] = jax.ShapeDtypeStruct(shape, dtype)
-            return arrays, sorted(file.files)
+                arrays["u"] = jax.ShapeDtypeStruct(*_header(file, "u"))
+            others = [name for name in file.files if name not in wanted]
+            others = [name for name in others if f"{name}.npy" in file.zip.namelist()]
+            shapes = {name: _header(file, name)[0] for name in others}
+            return arrays, {k: np.broadcast_to(np.float32(0), v) for k, v in shapes.items()}
     except UNREADABLE as error:
         raise ValueError(f"not a readable npz file of plain arrays ({reason(error)})") from error
+
+
+def _header(file: Any, name: str) -> tuple[tuple[int, ...], Any]:
+    """Return shape and type of an array of an open npz file, which is not read."""
+    with file.zip.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0
+        read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    return shape, dtype
 
 
 def save_npz(path: str | Path, trajectories: Trajectories) -> None:
@@ -225,6 +247,7 @@ LISTS = ("channels", "params", "boundary", "static")
 
 def _arrays(trajectories: Trajectories) -> dict[str, np.ndarray]:
     values = {name: getattr(trajectories, name) for name in FIELDS}
+    values["forcing"] = trajectories.forcing or None
     return {name: np.asarray(value) for name, value in values.items() if value is not None}
 
 

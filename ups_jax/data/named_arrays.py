@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ups_jax.data.cache import UNREADABLE, reason
-from ups_jax.data.static import select_static
+from ups_jax.data.static import select_inputs
 from ups_jax.data.stored import Stored, require_numbers, side_by_side, spacing
 
 PICKLE = re.compile(r'"(?:id|name)":\s*"(?:numcodecs\.)?pickle"')
@@ -71,14 +71,14 @@ def store_hash(path: Path) -> str:
     return f"sha256 {total.hexdigest()[:12]}"
 
 
-def stored_of(dataset: Any, static: Sequence[str] = ()) -> Stored:
+def stored_of(dataset: Any, static: Sequence[str] = (), forcing: Sequence[str] = ()) -> Stored:
     """Return an xarray Dataset as stored fields.
 
     Channels are the variables with the dimensions (sample, time, x) or (sample, time, x, y) of the
     first of the most dimensions, whatever their names. Their coordinates give dt and extent, else
     spacings are 1; times of a calendar count in seconds. Variables (sample,) are PDE parameters,
-    and others without time may become static channels. Raises ValueError if no variable has such
-    dimensions.
+    others without time may become static channels, and those (sample, time) or (sample, time, any)
+    forcing. Raises ValueError if no variable has such dimensions.
     """
     named = {str(name): dataset[name] for name in dataset.data_vars}
     # A field without time (sample, x, y) has as many dimensions as one of (sample, time, x).
@@ -94,7 +94,11 @@ def stored_of(dataset: Any, static: Sequence[str] = ()) -> Stored:
     fields = {name: field for name, field in named.items() if field.dims == first.dims}
     rows = {k: field for k, field in named.items() if field.dims == (sample,)}
     still = (tuple(space), (sample, *space))
-    constants = {name: field for name, field in named.items() if field.dims in still}
+    further = {
+        name: field
+        for name, field in named.items()
+        if field.dims in still or (field.dims[:2] == (sample, time) and name not in fields)
+    }
 
     def step(dim: Any) -> float:
         return spacing(_numbers(dataset[dim]), first.sizes[dim]) if dim in dataset.coords else 1.0
@@ -109,9 +113,9 @@ def stored_of(dataset: Any, static: Sequence[str] = ()) -> Stored:
         channels=tuple(fields),
         cond={name: np.asarray(row) for name, row in sorted(rows.items())},
         unused=tuple(name for name in named if name not in {*fields, *rows}),
-        constants=constants,
+        further=further,
     )
-    return select_static(stored, static)
+    return select_inputs(stored, static, forcing)
 
 
 def _numbers(axis: Any) -> Any:

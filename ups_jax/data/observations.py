@@ -11,7 +11,7 @@ def observe(data: Trajectories, *, seed: int, stride: int, noise: float) -> Traj
     """Return `data` (n, t, *s, c) with the initial frame observed at every `stride`-th point.
 
     Gaussian noise of `noise` times the frame's RMS is added to each observation. Other points are
-    filled by trigonometric interpolation; later frames and static channels do not change. The noise
+    filled by trigonometric interpolation; later frames and inputs do not change. The noise
     of sample i depends on (`seed`, i) only. Raises ValueError if the stride leaves fewer than four
     points of an axis.
     """
@@ -21,7 +21,7 @@ def observe(data: Trajectories, *, seed: int, stride: int, noise: float) -> Traj
             f"divide {data.points} points and leave at least four, the noise must be at least 0"
         )
     first, c = np.asarray(data.u[:, 0], np.float64), len(data.predicted)
-    first, static = first[..., :c], first[..., c:]
+    first, inputs = first[..., :c], first[..., c:]
     axes = tuple(range(1, 1 + data.ndim))
     rms = np.sqrt(np.mean(first**2, axes, keepdims=True))
     observed = first[(slice(None), *(slice(None, None, stride),) * data.ndim)]
@@ -30,7 +30,7 @@ def observe(data: Trajectories, *, seed: int, stride: int, noise: float) -> Traj
     field = observed + noise * rms * np.stack(draws)
     for axis in axes:
         field = _interpolate(field, axis, stride)
-    field = np.concatenate([field, static], -1).astype(np.float32)
+    field = np.concatenate([field, inputs], -1).astype(np.float32)
     u = np.concatenate([field[:, None], np.asarray(data.u[:, 1:])], 1)
     origin = f"{data.origin}; first frame observed at every {stride}th point, noise {noise:g}"
     return replace(data, u=u, origin=origin)

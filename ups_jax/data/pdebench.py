@@ -16,7 +16,7 @@ from ups_jax.data.cache import UNREADABLE, errors_named, reason
 from ups_jax.data.layouts import open_layout
 from ups_jax.data.lengths import strided
 from ups_jax.data.named_arrays import open_zarr, store_hash
-from ups_jax.data.static import check_static, select_static
+from ups_jax.data.static import check_static, select_inputs
 from ups_jax.data.stored import Stored
 from ups_jax.data.streaming import copy_to_disk
 from ups_jax.types import Trajectories
@@ -42,6 +42,7 @@ def load_pdebench(
     stream: bool = False,
     datasets: Sequence[str] = (),
     static: Sequence[str] = (),
+    forcing: Sequence[str] = (),
     describe: bool = False,
 ) -> Trajectories:
     """Return the trajectories of an HDF5 file or Zarr store: u (n, t, *s, c) float32, cond (n, p).
@@ -50,9 +51,9 @@ def load_pdebench(
     given samples, every `time_stride`-th frame and every `space_stride`-th point along each axis
     are kept. PDE parameters are attributes, or else in the file's name; `nu` is that of a file
     without it. `static` names channels, or fields without a time axis, that are inputs and not
-    predicted. With `stream`, the first call copies the
-    selection to the data cache, and `DiskFields` reads rows and windows. With `describe`, u is its
-    shape and type alone, and no field is read.
+    predicted, `forcing` channels or arrays (n, t, ...) that change in time and are known. With
+    `stream`, the first call copies the selection to the data cache, and `DiskFields` reads rows and
+    windows. With `describe`, u is its shape and type alone, and no field is read.
 
     Raises ValueError on a file that is missing, damaged or of another layout, on invalid strides
     and samples, and on non-finite values. PDEBench (2022), app. D; The Well (2024).
@@ -62,7 +63,7 @@ def load_pdebench(
         raise ValueError(f"{path}: no such file; give the path of an HDF5 file or a Zarr store")
     with errors_named(path), _open(path, nu, datasets) as stored:
         with _readable(path):
-            stored = select_static(stored, static)
+            stored = select_inputs(stored, static, forcing)
             total, frames, *points, channels = stored.shape
             strides = dict(space_stride=space_stride, time_stride=time_stride)
             check_strides(frames, tuple(points), **strides)
@@ -77,7 +78,7 @@ def load_pdebench(
         elif stream:
             suffix = f"{chosen.start}-{chosen.stop}-{chosen.step}-{time_stride}-{space_stride}"
             name = f"{path.stem}-{digest.rpartition(' ')[2]}-{suffix}"
-            chosen_names = (*datasets, *stored.static)
+            chosen_names = (*datasets, *stored.static, *stored.forcing)
             named = sha256("|".join(chosen_names).encode()).hexdigest()[:8] if chosen_names else ""
             u = copy_to_disk(f"{name}{named}.f32", shape, blocks)
         else:
@@ -108,6 +109,7 @@ def described(
         pde=stored.pde,
         boundary=stored.boundary,
         static=stored.static,
+        forcing=stored.forcing,
         steady=stored.steady,
         lengths=None if lengths is None else lengths[list(chosen)],
     )
@@ -163,7 +165,7 @@ def _read_blocks(
         with np.errstate(over="ignore"):
             block = block[kept].astype(np.float32)
         check_finite(block, np.asarray(part), time_stride=time_stride)
-        check_static(block, np.asarray(part), stored.channels, len(stored.static))
+        check_static(block, np.asarray(part), stored)
         yield block
 
 

@@ -109,7 +109,8 @@ def initial_hashes(u: Array | np.ndarray) -> list[str]:
 def check_disjoint(splits: Mapping[str, Trajectories]) -> None:
     """Raise ValueError if splits share an initial condition, even with different PDE parameters.
 
-    One state under different forcing is the start of different trajectories. The message names the first pair and the number of pairs.
+    One initial condition under different forcing starts different trajectories. The message names
+    the first pair and the number of pairs.
     """
     seen: dict[str, tuple[str, int]] = {}
     leaks = []

@@ -1,4 +1,4 @@
-"""Static channels: inputs of a network, such as masks and coefficients, that are not predicted."""
+"""Static channels, such as masks and coefficients, and the choice of a file's inputs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ups_jax.data.forcing import expand_forcing, forcing_components, forcing_names
 from ups_jax.data.stored import Stored, pair_frames
 from ups_jax.types import Trajectories
 
@@ -64,63 +65,96 @@ def _check_shape(name: str, field: Any, shape: Sequence[int]) -> None:
         )
 
 
-def select_static(stored: Stored, names: Sequence[str]) -> Stored:
-    """Return stored fields with the named channels last, as static; others may lack a time axis.
+def select_inputs(
+    stored: Stored, static: Sequence[str] = (), forcing: Sequence[str] = ()
+) -> Stored:
+    """Return stored fields with the named channels last: those that are static, then forcing.
 
-    A file may name its own. Raises ValueError on a name that it does not have.
+    Static fields may lack a time axis, forcing its space axes. A file may name its own. Raises
+    ValueError on a name that it does not have, and on one for both.
     """
-    names = tuple(dict.fromkeys((*names, *stored.static)))
-    if not names:
+    both = [name for name in static if name in forcing]
+    if both:
+        raise ValueError(f"data.static and data.forcing both name {both[0]!r}; choose one of them")
+    own = [name for name in stored.static if name not in forcing]
+    static = tuple(dict.fromkeys((*static, *own)))
+    forcing = tuple(dict.fromkeys((*forcing, *(x for x in stored.forcing if x not in static))))
+    if not static and not forcing:
         return stored
     count = stored.shape[-1]
     numbered = tuple(f"u{i}" for i in range(count))
     channels = stored.channels if len(stored.channels) == count else numbered
-    known = (*channels, *stored.constants)
-    for name in names:
-        if name not in known:
-            raise ValueError(
-                f"data.static names {name!r}; the file has the channels {', '.join(channels)} and "
-                f"the fields without time {', '.join(stored.constants) or 'none'}"
-            )
-        if name not in channels:
-            _check_shape(name, stored.constants[name], stored.shape)
-    moving = [name for name in channels if name not in names]
+    _check_names("static", static, channels, stored)
+    _check_names("forcing", forcing, channels, stored)
+    moving = [name for name in channels if name not in (*static, *forcing)]
     if not moving:
-        raise ValueError(f"data.static is {names}: no channel is left to predict")
-    order = [*moving, *names]
+        names = f"data.static is {static}" + f", data.forcing {forcing}" * bool(forcing)
+        raise ValueError(f"{names}: no channel is left to predict")
+    widths = {name: 1 for name in channels}
+    for name in (n for n in static if n not in channels):
+        _check_shape(name, stored.further[name], stored.shape)
+    for name in (n for n in forcing if n not in channels):
+        widths[name] = forcing_components(name, stored.further[name], stored.shape)
+    forced = [part for name in forcing for part in forcing_names(name, widths[name])]
 
     def read(first: int, last: int) -> np.ndarray:
         block = stored.read(first, last)
         shape = (len(block), *block.shape[1:-1], 1)
-        parts = {name: block[..., i] for i, name in enumerate(channels)}
-        for name in names:
-            if name not in channels:
-                parts[name] = expand(name, _rows(stored, name, first, last), shape)
-        return np.stack([parts[name] for name in order], -1)
+        parts = {name: block[..., i : i + 1] for i, name in enumerate(channels)}
+        for name in (n for n in (*static, *forcing) if n not in channels):
+            if name in static:
+                parts[name] = expand(name, _rows(stored, name, first, last), shape)[..., None]
+            else:
+                rows = np.asarray(stored.further[name][first:last])
+                parts[name] = expand_forcing(name, rows, shape)
+        return np.concatenate([parts[name] for name in (*moving, *static, *forcing)], -1)
 
+    order = (*moving, *static, *forced)
     return stored._replace(
         read=read,
         shape=(*stored.shape[:-1], len(order)),
-        channels=tuple(order),
-        static=names,
-        unused=tuple(name for name in stored.unused if name not in names),
+        channels=order,
+        static=static,
+        forcing=tuple(forced),
+        unused=tuple(name for name in stored.unused if name not in (*static, *forcing)),
     )
+
+
+def _check_names(key: str, names: Sequence[str], channels: Sequence[str], stored: Stored) -> None:
+    is_forcing, what = (
+        key == "forcing",
+        {"static": "fields without time", "forcing": "arrays (n, t)"},
+    )
+    for name in names:
+        if name not in (*channels, *stored.further):
+            others = [
+                k for k, v in stored.further.items() if is_forcing == _in_time(v, stored.shape)
+            ]
+            raise ValueError(
+                f"data.{key} names {name!r}; the file has the channels {', '.join(channels)} and "
+                f"the {what[key]} {', '.join(others) or 'none'}"
+            )
+
+
+def _in_time(array: Any, shape: Sequence[int]) -> bool:
+    """Return whether an array has a value for every sample and frame of fields of `shape`."""
+    return array.shape[:2] == tuple(shape[:2]) and array.shape != (shape[0], *shape[2:-1])
 
 
 def _rows(stored: Stored, name: str, first: int, last: int) -> np.ndarray:
     """Return a field without time (*s) or (n, *s), of samples first to last - 1."""
-    field = stored.constants[name]
+    field = stored.further[name]
     return np.asarray(field[first:last] if field.ndim == len(stored.shape) - 2 else field)
 
 
-def check_static(u: np.ndarray, samples: np.ndarray, channels: Sequence[str], count: int) -> None:
-    """Raise ValueError at the first place where the last `count` channels change in time."""
-    if not count:
-        return
-    moved = u[..., -count:] != u[:, :1, ..., -count:]
+def check_static(u: np.ndarray, samples: np.ndarray, stored: Stored) -> None:
+    """Raise ValueError at the first place of u (n, t, *s, c) where a static channel changes."""
+    end = u.shape[-1] - len(stored.forcing)
+    fields = u[..., end - len(stored.static) : end]
+    moved = fields != fields[:, :1]
     if moved.any():
         sample, frame, *place, channel = np.argwhere(moved)[0].tolist()
         raise ValueError(
-            f"static channel {channels[channel - count]!r} of sample {samples[sample]} changes at "
+            f"static channel {stored.static[channel]!r} of sample {samples[sample]} changes at "
             f"frame {frame}, point {tuple(place)}; static channels are constant in time"
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 AXIS_NAMES = ("x", "y", "z")
 FIELDS = ("u", "cond", "dt", "extent", "channels", "origin", "params", "pde", "boundary", "static")
-FIELDS += ("steady", "lengths")
+FIELDS += ("steady", "lengths", "forcing")
 """Arrays of this library's files: the fields of Trajectories by name."""
 FILE_PARAMETERS = ("beta", "eta", "m", "nu", "rho", "zeta")
 """PDE parameters of PDEBench, as attributes and in file names."""
@@ -19,9 +19,10 @@ class Stored(NamedTuple):
     """Fields of an open file, not yet read, and what the file states about them.
 
     `read(first, last)` returns samples first to last - 1 as (m, t, *s, c); `cond` maps the names of
-    PDE parameters to (n,). `unused` names datasets that are left out. `static` names channels that
-    are inputs, and `constants` maps names to fields (*s) or (n, *s) that may become such channels.
-    `steady` and `lengths` are those of Trajectories.
+    PDE parameters to (n,). `unused` names datasets that are left out. `static` and `forcing` name
+    channels that are inputs, and `further` maps names to arrays that may become such channels:
+    static fields (*s) or (n, *s), and forcing (n, t, ...). `steady` and `lengths` are those of
+    Trajectories.
     """
 
     shape: tuple[int, ...]
@@ -35,8 +36,9 @@ class Stored(NamedTuple):
     unused: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
     steady: bool = False
-    constants: Mapping[str, Any] = {}
+    further: Mapping[str, Any] = {}
     lengths: np.ndarray | None = None
+    forcing: tuple[str, ...] = ()
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -149,6 +151,12 @@ def listed(file: h5py.File) -> str:
 def text_of(value: Any) -> str:
     """Return an attribute of text, bytes or not, as a string."""
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def names_in(array: Any) -> tuple[str, ...]:
+    """Return the names in an array of text; one of numbers has none."""
+    values = np.ravel(array)
+    return () if values.dtype.kind in "fiub" else tuple(map(text_of, values))
 
 
 def parameters(attrs: Mapping[str, Any], name: str, nu: float | None) -> dict[str, float]:

@@ -48,6 +48,7 @@ def open_well(file: h5py.File) -> Stored:
         scalar = dataset(file, f"scalars/{key}")
         if scalar.attrs.get("time_varying", False) or scalar.dtype.kind not in "fiu":
             unused.append(key)
+            constants[key] = scalar
         else:
             cond[key] = np.broadcast_to(np.ravel(scalar[()]), (total,))
     steps = [
@@ -62,7 +63,7 @@ def open_well(file: h5py.File) -> Stored:
         cond=cond,
         boundary=_boundary(file, axes),
         unused=tuple(unused),
-        constants=constants,
+        further=constants,
     )
 
 

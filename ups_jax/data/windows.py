@@ -29,7 +29,7 @@ def fit_normalizer(
     `mean`, `std`, `increment_std` (c,) and, if there are parameters, `cond_mean`, `cond_std` (p,),
     over samples, frames and space, in float64. A deviation of zero is replaced by one. An increment
     is a frame minus `base_step(u, cond)` of the frame before, or minus that frame. `mean` and `std`
-    are those of `to_frame(u)`, or of u. Static channels have no increment. Steady data have a
+    are those of `to_frame(u)`, or of u. Inputs have no increment. Steady data have a
     `mean_field` (*s, c), the mean of the solutions.
     """
     channels, c = train.u.shape[-1], len(train.predicted)

@@ -132,8 +132,8 @@ class Emulator:
             galilean or search or pde.has("step") or base not in (None, "identity")
         ):
             raise ValueError(
-                f"pde {pde.name!r} has forcing {', '.join(pde.forcing)}, which solvers, base steps, "
-                "the Galilean frame and search do not take; use base='identity', galilean=False"
+                f"pde {pde.name!r} has forcing {', '.join(pde.forcing)}, which solvers, base "
+                "steps, the Galilean frame and search do not take; use base='identity'"
             )
         if isinstance(base, str):
             step = base_step(pde, base, coarsen=coarsen, substeps=substeps)

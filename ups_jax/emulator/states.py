@@ -24,6 +24,11 @@ def state_channels(pde: PDE, history: int) -> int:
     return history * len(pde.channels) + len(pde.static) + 2 * len(pde.forcing)
 
 
+def rollout_channels(pde: PDE, history: int, steps: int) -> int:
+    """Return the number of channels of the state that a rollout of `steps` starts from."""
+    return state_channels(pde, history) + (steps - 1) * len(pde.forcing)
+
+
 def operator_inputs(emulator: "Emulator") -> list[str]:
     """Return what each input channel of an operator is, in their order."""
     channels = range(len(emulator.pde.channels))

@@ -175,12 +175,12 @@ def _search(cfg: Any, pde: PDE) -> SearchSpec | None:
         return None
     if not pde.has("step") and "ttc" not in cfg.eval.forecasters:
         return None
-    if pde.static or cfg.operator.history > 1:
+    if pde.fields != pde.channels or cfg.operator.history > 1:
         if "ttc" not in cfg.eval.forecasters:
             return None
         raise ValueError(
-            "forecaster 'ttc' has no search with static channels or operator.history above 1; "
-            "leave it out of eval.forecasters"
+            "forecaster 'ttc' has no search with static channels, forcing or operator.history "
+            "above 1; leave it out of eval.forecasters"
         )
     cost = source.cost(_diffusion(cfg))
     candidates = spec.candidates

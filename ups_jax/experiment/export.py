@@ -12,7 +12,8 @@ from jax import export as jax_export
 from jax.tree_util import keystr, tree_flatten_with_path
 from safetensors.numpy import save
 
-from ups_jax.emulator import Emulator, state_channels
+from ups_jax.emulator import Emulator
+from ups_jax.emulator.states import rollout_channels
 from ups_jax.experiment.datasets import eval_steps
 from ups_jax.experiment.evaluation import forecast_options
 from ups_jax.experiment.model_card import CARD, PARAMETERS, model_card, selected_forecaster
@@ -139,7 +140,7 @@ def _programs(chosen: Exported) -> tuple[dict[str, np.ndarray], dict[str, bytes]
         values = [np.ascontiguousarray(leaf, np.float32) for _, leaf in leaves]
         arrays = dict(zip(names, values, strict=True))
         function = _function(program, tree, names, one_step=name == "step")
-        programs[name] = _serialize(function, arrays, chosen)
+        programs[name] = _serialize(function, arrays, chosen, length)
     return arrays, programs
 
 
@@ -158,11 +159,11 @@ def _function(
 
 
 def _serialize(
-    function: Callable[..., Array], arrays: Mapping[str, np.ndarray], chosen: Exported
+    function: Callable[..., Array], arrays: Mapping[str, np.ndarray], chosen: Exported, steps: int
 ) -> bytes:
     """Trace a function for a batch of any size -> serialized StableHLO."""
     pde = chosen.emulator.pde
-    state = (*pde.points, state_channels(pde, chosen.emulator.history))
+    state = (*pde.points, rollout_channels(pde, chosen.emulator.history, steps))
     shapes = ((1, *state), (1, len(pde.params)))
     fields = jax_export.symbolic_args_specs([np.zeros(s, np.float32) for s in shapes], "b, ...")
     stochastic = FORECASTERS[chosen.forecaster].stochastic

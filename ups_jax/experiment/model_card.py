@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ups_jax import config
-from ups_jax.emulator import Emulator, state_channels
+from ups_jax.emulator import Emulator
+from ups_jax.emulator.states import rollout_channels
 from ups_jax.experiment.workdir import is_finished
 from ups_jax.files import read_json, read_text
 from ups_jax.forecast import FORECASTERS
@@ -74,7 +75,7 @@ def model_card(
 
 def _use(emulator: Emulator, forecaster: str, steps: int, options: Mapping[str, Any]) -> str:
     pde, stochastic = emulator.pde, FORECASTERS[forecaster].stochastic
-    points, state = ", ".join(map(str, pde.points)), state_channels(pde, emulator.history)
+    points, state = ", ".join(map(str, pde.points)), rollout_channels(pde, emulator.history, steps)
     shape, given = f"{points}, {len(pde.channels)}", f"{points}, {state}"
     out = f"(b, members, {steps}, {shape})" if stochastic else f"(b, {steps}, {shape})"
     seed = ", np.uint32(0)" if stochastic else ""
@@ -97,6 +98,12 @@ def _use(emulator: Emulator, forecaster: str, steps: int, options: Mapping[str, 
             f"there are fewer); static: {', '.join(pde.static) or 'none'}. Put later states "
             "together in this order from the frames of `u`."
         )
+    if pde.forcing:
+        lines.append(
+            f"The last channels of `u0` are the known forcing {', '.join(pde.forcing)} of "
+            f"{steps + 1} frames one after another: that of `u0` and of the {steps} frames after "
+            "it. For `step.stablehlo` they are the forcing of `u0` and of the frame after it."
+        )
     if options:
         lines.append("Options: " + ", ".join(f"`{k}={v}`" for k, v in options.items()) + ".")
     return "\n\n".join(lines)
@@ -111,6 +118,7 @@ def _task(emulator: Emulator, arrays: Mapping[str, np.ndarray]) -> str:
             ("equation", " ".join([pde.name, *(f"{k}={v}" for k, v in pde.spec.items())])),
             ("channels", ", ".join(pde.channels)),
             ("static channels", ", ".join(pde.static) or "none"),
+            *([("forcing channels", ", ".join(pde.forcing))] if pde.forcing else []),
             ("columns of cond", ", ".join(pde.params) or "none"),
             ("grid", f"{points} points on a box of {extent}"),
             ("boundary", ", ".join(pde.boundary)),
