@@ -213,6 +213,11 @@ evaluate --workdir=w --forecasters=operator,operator | each once
 evaluate --workdir=w --save_predictions=x.txt | its suffix must be .npz or .h5 or .hdf5
 evaluate --workdir=w --save_predictions=/proc/x.npz | /proc: 
 evaluate --workdir=w --save_predictions=folder.npz | no plain file
+--config=forced.py --config.data.forcing=driv | names 'driv'; the file has
+--config=forced.py --config.data.forcing=f --config.data.static=f | both name 'f'
+--config=forced.py --config.data.forcing=q,r | no channel is left to predict
+--config=forced.py --config.data.forcing=short | holds (8, 3) float64
+--config=forced.py --config.data.forcing=f --config.eval.forecasters=solver | without
 evaluate --workdir=w --modes=operator | did you mean '--forecasters'?
 leaderboard shwo | did you mean 'show'?
 leaderboard --path=nowhere.jsonl | nowhere.jsonl does not exist
@@ -253,6 +258,13 @@ FILES = {
     "deep.py": "def get_config(): return get_config()\n",
     "itself.py": "import itself\nitself.x\n",
     "number.py": "def get_config(): return 3\n",
+    "forced.py": """
+from configs import data
+def get_config():
+    cfg = data.get_config()
+    cfg.data.path = "forced.npz"
+    return cfg
+""",
 }
 
 
@@ -270,6 +282,9 @@ def folder(tmp_path_factory):
         (folder / name).write_text(text)
     (folder / "binary.py").write_bytes(np.arange(256, dtype=np.uint8).tobytes())
     (folder / "folder.npz").mkdir()
+    u, f = np.random.default_rng(0).normal(size=(2, 8, 4, 8, 2))
+    f = f[..., 0, 0]
+    np.savez(folder / "forced.npz", u=u, channels=["q", "r"], f=f, short=f[:, :3])
     return folder
 
 

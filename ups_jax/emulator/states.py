@@ -188,7 +188,7 @@ def first_state(emulator: "Emulator", u: Array) -> Array:
 def with_later_forcing(emulator: "Emulator", state: Array, u: Array, start: int = 0) -> Array:
     """Return the state of frame `start` of u (b, t, *s, ...), frames or states, with its forcing.
 
-    That is the forcing of t frames from there, of which those beyond the last one are copies of it:
+    That is the forcing of t frames from there; frames beyond the last one are copies of it, so that
     forecasts from every frame have one shape. Without forcing, the state is returned as it is.
     """
     if not emulator.pde.forcing:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ups_jax.arrays import as_float32
 from ups_jax.data.forcing import expand_forcing
@@ -51,13 +51,13 @@ def start_state(emulator: Emulator, u0: Array, forcing: Any, *, steps: int) -> A
 
 def _expanded(forcing: Any, u0: Array, names: tuple[str, ...]) -> Any:
     """Return the forcing of later frames as (b, m, *s, f)."""
-    values = forcing if isinstance(forcing, jax.core.Tracer) else np.asarray(forcing)
+    values = forcing if isinstance(forcing, Tracer) else np.asarray(forcing)
     frames = values.shape[1] if values.ndim > 1 else 0
     expanded = expand_forcing("after u0", values, (len(u0), frames, *u0.shape[1:]))
     if expanded.shape[-1] != len(names):
         raise ValueError(
             f"forcing has {expanded.shape[-1]} channels; expected {len(names)}: {', '.join(names)}"
         )
-    if not isinstance(values, jax.core.Tracer) and not np.isfinite(expanded).all():
+    if not isinstance(values, Tracer) and not np.isfinite(expanded).all():
         raise ValueError("forcing holds NaN or infinity; a forecast needs finite numbers")
     return expanded
