@@ -82,6 +82,11 @@ def netcdf(folder):
     return folder / "a.nc", {"static": ("mask",), "forcing": ("drive", "field")}
 
 
+def zarr(folder):
+    labelled().to_zarr(folder / "a.zarr", consolidated=False)
+    return folder / "a.zarr", {"static": ("mask",), "forcing": ("drive", "field")}
+
+
 def labelled():
     dims = ("sample", "time", "x")
     return xr.Dataset(
@@ -90,7 +95,7 @@ def labelled():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("write", [saved, npz, own_hdf5, hdf5, named, netcdf])
+@pytest.mark.parametrize("write", [saved, npz, own_hdf5, hdf5, named, netcdf, zarr])
 def test_files_hold_forcing(tmp_path, write):
     path, given = write(tmp_path)
     data = ups.load_data(path, **given)

@@ -121,15 +121,11 @@ def select_inputs(
 
 
 def _check_names(key: str, names: Sequence[str], channels: Sequence[str], stored: Stored) -> None:
-    is_forcing, what = (
-        key == "forcing",
-        {"static": "fields without time", "forcing": "arrays (n, t)"},
-    )
+    what, further = {"static": "fields without time", "forcing": "arrays (n, t)"}, stored.further
     for name in names:
-        if name not in (*channels, *stored.further):
-            others = [
-                k for k, v in stored.further.items() if is_forcing == _in_time(v, stored.shape)
-            ]
+        if name not in (*channels, *further):
+            in_time = {k: _in_time(x, stored.shape) for k, x in further.items()}
+            others = [k for k, varies in in_time.items() if varies == (key == "forcing")]
             raise ValueError(
                 f"data.{key} names {name!r}; the file has the channels {', '.join(channels)} and "
                 f"the {what[key]} {', '.join(others) or 'none'}"

@@ -156,8 +156,8 @@ def _compared(emulator: Emulator, trained: Emulator, source: Params, name: str) 
     if now[: len(before)] != before:
         raise ValueError(
             f"the operator of {name} has the inputs {', '.join(before)}, this one "
-            f"{', '.join(now)}; those of the source must come first: use its history, static and "
-            "base"
+            f"{', '.join(now)}; those of the source must come first: use its history, static, "
+            "forcing and base"
         )
     example = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
     count = copied(example, source)
