@@ -208,14 +208,35 @@ def test_symmetries_move_forcing_with_the_field():
             np.testing.assert_array_equal(both, jnp.concatenate([want, 2 * want], -1))
 
 
-def test_members_and_derived_forecasters_end_at_the_exact_field():
-    """Members of zero noise, and denoised residuals of zero, follow the operator."""
+@pytest.mark.parametrize("history", [1, 2])
+@pytest.mark.parametrize("autoregressive", [False, True])
+def test_members_see_the_forcing_of_each_step(history, autoregressive):
+    """Without noise, and with tiny residuals, each member is the exact field."""
     data = trajectories()
-    noise = {"ensemble": integrating(ups.pde_of(data)).operator}
-    emulator = integrating(ups.pde_of(data), networks=noise)
-    out = rolled(emulator, data.u[:, 0], T - 1, "ensemble",
-                 forcing=data.u[:, 1:, ..., -1:], members=2)  # fmt: skip
-    np.testing.assert_allclose(out, data.u[:, 1:, ..., :1], atol=1e-5)
+    pde, seen = ups.pde_of(data), []
+
+    def denoise(params, x, context, features):
+        seen.append(context.shape[-1])
+        return 0 * x
+
+    networks = {
+        "ensemble": integrating(pde, history).operator,
+        "diffusion": ups.Network(lambda key: {"w": jnp.zeros(1)}, denoise),
+    }
+    schedule = NOISE_SCHEDULES["edm"](sigma_min=0.02, sigma_max=20.0)
+    spec = DiffusionSpec(schedule, "euler", 2, 1, autoregressive=autoregressive)
+    emulator = integrating(pde, history, networks=networks, diffusion=spec)
+    params = identity_params(emulator)
+    params["stats"]["residual_std"] = jnp.full(1, 1e-7)
+    for name in networks:
+        out = ups.forecast(
+            emulator, params, data.u[:, 0], data.cond, KEY, steps=T - 1, forecaster=name,
+            forcing=data.u[:, 1:, ..., -1:], members=2,
+        )  # fmt: skip
+        want = np.broadcast_to(data.u[:, None, 1:, ..., :1], (N, 2, T - 1, X, 1))
+        np.testing.assert_allclose(out.members, want, atol=1e-5)
+    # The predicted channel, its past, the mask, the forcing of two frames, and the forecast.
+    assert set(seen) == {history + 1 + 2 + 1}
 
 
 def test_observations_know_the_forcing():
