@@ -174,18 +174,18 @@ def rollout_dataset(
 ) -> Trajectories:
     """Return forecasts of the first trajectories, and the truth behind them in the channels.
 
-    They are the operator's rollouts or, for autoregressive residuals, steps from true frames."""
-    assert emulator.diffusion is not None
-    single_steps, keep = emulator.diffusion.autoregressive, partial(seen, emulator)
+    They are the operator's rollouts or, for autoregressive residuals, steps from true frames.
+    """
+    assert (spec := emulator.diffusion) is not None
 
     @jax.jit
     def roll(params: Params, u: Array, cond: Array) -> Array:
-        if single_steps:
+        if spec.autoregressive:
             start = u[:, :-1]
             conds = jnp.broadcast_to(cond[:, None], (*start.shape[:2], cond.shape[1]))
             return step(emulator, params, start, conds)
-        advance = rollout(partial(step, emulator, params), u.shape[1] - 1, keep=keep)
-        return advance(first_state(emulator, u), cond)
+        keep, advance = partial(seen, emulator), partial(step, emulator, params)
+        return rollout(advance, u.shape[1] - 1, keep=keep)(first_state(emulator, u), cond)
 
     subset, parts = data.take(slice(num_rollouts)), []
     for i in range(0, len(subset), ROLLOUT_BATCH):

@@ -10,17 +10,18 @@ scenario may have a number of points: `2d_diff_ks-32`.
 Each network and seed is one part. Parts in the results file are kept, unless their config differs.
 """
 
+import hashlib
 import json
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 import ups_jax as ups
+from benchmarks.accuracy.bars import draw_bars
 from benchmarks.record import choose_rows, write
-from ups_jax.config import fingerprint
+from ups_jax.config import base, difference, to_dict
 from ups_jax.experiment.datasets import load_splits
 from ups_jax.experiment.schedule import recipe_of
 from ups_jax.pde.apebench import stepper
@@ -60,6 +61,8 @@ PUBLISHED = {
 }
 """Koehler et al. (2024), one-step training, median over seeds; some are read off a figure."""
 METRIC = "nrmse_gmean100"
+DATA = ("pde.", "data.")
+TRAINING = (*DATA, "operator.", "fit.operator.", "seed")
 SIMPLE = ("persistence", "mean", "coarse", "multiplier", "published")
 COLORS = dict(zip(SIMPLE, ("0.85", "0.72", "0.58", "0.44", "black"), strict=True))
 PACKAGES = ("jax", "flax", "exponax")
@@ -112,7 +115,7 @@ def _planned(scenario, networks, columns, options):
     plain = ups.load_config(f"{CONFIG}:{scenario}{smoke}")
     yield (
         f"{scenario} free baselines -",
-        fingerprint(plain),
+        fingerprint(plain, DATA),
         lambda: baselines(plain, data(plain)),
     )
     for column in columns:
@@ -123,9 +126,17 @@ def _planned(scenario, networks, columns, options):
                 cfg = ups.load_config(f"{CONFIG}:{scenario}{kind}{smoke}", overrides)
                 yield (
                     f"{scenario} {column} {network} {seed}",
-                    fingerprint(cfg),
+                    fingerprint(cfg, TRAINING),
                     lambda cfg=cfg, column=column: train(cfg, data(cfg), column),
                 )
+
+
+def fingerprint(cfg, sections):
+    """Return a hash of what a config changes in some sections; a new default is no change."""
+    changes = difference(to_dict(base.get_config()), to_dict(cfg))
+    return hashlib.sha256(
+        "\n".join(c for c in changes if c.startswith(sections)).encode()
+    ).hexdigest()
 
 
 def train(cfg, splits, column):
@@ -284,20 +295,6 @@ def show(rows):
 
 
 def draw(rows):
-    """Return the figure: a group of bars for each scenario, on a logarithmic axis."""
+    """Return the figure: a group of bars for each scenario."""
     table = cells(rows)
-    labels = list(dict.fromkeys(label for values in table.values() for label in values))
-    figure = Figure(figsize=(max(7.0, 1.5 + 1.3 * len(table)), 4.5), layout="constrained")
-    ax, width = figure.subplots(), 0.85 / len(labels)
-    for i, label in enumerate(labels):
-        at = [j for j, values in enumerate(table.values()) if label in values]
-        heights = [values[label] for values in table.values() if label in values]
-        middle = np.array(at) + (i - len(labels) / 2 + 0.5) * width
-        ax.bar(middle, heights, width, label=label, color=COLORS.get(label))
-    ax.set_yscale("log")
-    ax.set_xticks(range(len(table)), [name.replace("_diff_", "\n") for name in table], fontsize=8)
-    ax.set_ylabel("GMean100 of nRMSE (lower is better)")
-    figure.legend(fontsize=7, ncols=4, loc="outside upper center")
-    ax.grid(True, axis="y", color="0.9")
-    ax.set_axisbelow(True)
-    return figure
+    return draw_bars(table, list(dict.fromkeys(x for row in table.values() for x in row)), COLORS)

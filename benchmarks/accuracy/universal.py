@@ -12,10 +12,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import ups_jax as ups
 from benchmarks.accuracy.apebench import METRIC, PUBLISHED
+from benchmarks.accuracy.bars import draw_bars
 from benchmarks.collect import read_summary
 from benchmarks.record import RESULTS
 from benchmarks.tables.joint import SIMPLE, table_of
@@ -44,7 +44,8 @@ def run(options):
     rows.sort(key=lambda row: row["scenario"])
     show(rows)
     if options.out:
-        draw(rows).savefig(options.out.with_suffix(".png"), dpi=120)
+        labels, table = table_of(rows)
+        draw_bars(table, labels).savefig(options.out.with_suffix(".png"), dpi=120)
     return {"rows": rows, "runs": [workdir.name for workdir in options.workdirs]}
 
 
@@ -116,21 +117,3 @@ def show(rows):
         known = {row["row"]: row[key] for row in rows if row[key] is not None}
         cells = (f"{known[x]:.0f}" if x in known else "-" for x in labels)
         print(f"{title:20}" + "".join(f"{x:>{n}}" for x, n in zip(cells, widths, strict=True)))
-
-
-def draw(rows):
-    """Return the figure: a group of bars for each scenario, on a logarithmic axis."""
-    labels, table = table_of(rows)
-    figure = Figure(figsize=(max(7.0, 1.5 + 1.1 * len(table)), 4.2), layout="constrained")
-    ax, width = figure.subplots(), 0.85 / len(labels)
-    for i, label in enumerate(labels):
-        at = [j for j, values in enumerate(table.values()) if label in values]
-        heights = [values[label] for values in table.values() if label in values]
-        ax.bar(np.array(at) + (i - len(labels) / 2 + 0.5) * width, heights, width, label=label)
-    ax.set_yscale("log")
-    ax.set_xticks(range(len(table)), [name.replace("_diff_", "\n") for name in table], fontsize=8)
-    ax.set_ylabel("GMean100 of nRMSE (lower is better)")
-    figure.legend(fontsize=7, ncols=4, loc="outside upper center")
-    ax.grid(True, axis="y", color="0.9")
-    ax.set_axisbelow(True)
-    return figure
