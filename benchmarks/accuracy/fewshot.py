@@ -24,8 +24,8 @@ EQUATIONS = {
 }
 """Burgers with dispersion, and the equation of Kawahara (1983): in no training set."""
 COUNTS = (0, 1, 4, 16, 50)
-LEARNING_RATES = {"finetuned": 1e-3, "scratch": 3e-3}
-UPDATES, VAL, TEST, STEPS, EVAL_STEPS = 3000, 10, 30, 50, 100
+LEARNING_RATES = {"finetuned": 1e-3, "scratch": 4e-3}
+UPDATES, VAL, TEST, STEPS, EVAL_STEPS = 2000, 10, 30, 50, 100
 
 
 def add_flags(parser):
@@ -86,9 +86,10 @@ def train(source, splits, count, row, options):
         batch=8,
         lr=LEARNING_RATES[row],
         warmup=updates // 10,
-        steps_per_call=updates // 60 or 1,
-        val_every=updates // 6 or 1,
+        steps_per_call=updates // 40 or 1,
+        val_every=updates // 4 or 1,
         ema_decay=0.997,
+        optimizer=cfg.fit.operator.optimizer,
         input_noise=cfg.fit.operator.input_noise,
         **phases,
     )
