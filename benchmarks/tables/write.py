@@ -16,8 +16,8 @@ Generated from `benchmarks/results/*.json` by `python -m benchmarks table`; do n
   error over the truth's RMS, mean over frames and test trajectories, unless a table says otherwise.
 - "Solver" is our finite-volume scheme, which made the data, on the evaluation grid. The hybrid
   calls that scheme on half the points: compare it with the solver.
-- Errors compare across all tables. Seconds and milliseconds compare within one run only: the golden
-  run and Kuramoto-Sivashinsky were timed on a machine about twice as fast as the others.
+- Errors compare across all tables. Seconds and milliseconds compare within one run only: machines
+  differed by a factor of two and more, and some did other work at the same time.
 - How the recipes were chosen, and what failed: `benchmarks/RECIPES.md`.
 """
 
