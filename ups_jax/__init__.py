@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ups_jax.config import load as load_config
     from ups_jax.experiment.build import build
     from ups_jax.experiment.export import export
+    from ups_jax.experiment.pretrained import pretrained
     from ups_jax.experiment.trained import finetune, load, save
     from ups_jax.report import FIGURES, animate, plot, plot_forecast
 
@@ -52,6 +53,7 @@ LAZY = {
     "load_config": "ups_jax.config",
     "plot": "ups_jax.report",
     "plot_forecast": "ups_jax.report",
+    "pretrained": "ups_jax.experiment.pretrained",
     "save": "ups_jax.experiment.trained",
 }
 """Names that bring a heavy library with them, and their modules."""
@@ -101,6 +103,7 @@ __all__ = [
     "pde_of",
     "plot",
     "plot_forecast",
+    "pretrained",
     "save",
     "save_npz",
     "simulate",

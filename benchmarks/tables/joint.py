@@ -42,8 +42,9 @@ def universal() -> str:
         "## One network for many equations\n\n"
         "Protocol: GMean100 on APEBench's test trajectories, which no joint network has seen. "
         "`single`: our network of that equation alone, row `free` of APEBench's table. Published: "
-        "the best network of one equation (Koehler et al., 2024), and of joint ones (ML4PS 2025, "
-        "tested at the same coefficients, other training data).\n"
+        "the best network of one equation (Koehler et al., 2024), and of joint ones (ML4PS 2025), "
+        "which are trained on a grid of coefficients around those of the test and never on "
+        "Burgers. Ours is trained at the coefficients of the test, on Burgers too.\n"
         f"Command: {source(record)}, after `python runners/fast_to_sota.py --config "
         f"configs/universal.py`.\n\n" + table(("scenario", *labels), rows)
     )

@@ -115,6 +115,11 @@ def export(
     return folder
 
 
+def array_name(path: Any) -> str:
+    """Return the name of an array at a path of the parameters: operator/head/kernel."""
+    return keystr(path, simple=True, separator="/")
+
+
 def _of_run(
     run: Path, forecaster: str | None, steps: int | None, options: Mapping[str, Any]
 ) -> Exported:
@@ -136,7 +141,7 @@ def _programs(chosen: Exported) -> tuple[dict[str, np.ndarray], dict[str, bytes]
     for name, length in lengths.items():
         program, used = forecast_program(emulator, params, forecaster, steps=length, **options)
         leaves, tree = tree_flatten_with_path(used)
-        names = [keystr(path, simple=True, separator="/") for path, _ in leaves]
+        names = [array_name(path) for path, _ in leaves]
         values = [np.ascontiguousarray(leaf, np.float32) for _, leaf in leaves]
         arrays = dict(zip(names, values, strict=True))
         function = _function(program, tree, names, one_step=name == "step")
