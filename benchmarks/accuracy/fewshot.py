@@ -25,6 +25,7 @@ EQUATIONS = {
 """Burgers with dispersion, and the equation of Kawahara (1983): in no training set."""
 COUNTS = (0, 1, 4, 16, 50)
 LEARNING_RATES = {"finetuned": 1e-3, "scratch": 4e-3}
+DIVERGED = "diverged"
 UPDATES, VAL, TEST, STEPS, EVAL_STEPS = 2000, 10, 30, 50, 100
 
 
@@ -50,7 +51,7 @@ def run(options):
                     parts[label] = train(source, splits, count, row, options)
                     if options.out:
                         write(options.out, result(parts, options))
-                print(f"{label:40} {parts[label]['gmean100']:.4g}", flush=True)
+                print(f"{label:40} {parts[label]['gmean100'] or DIVERGED}", flush=True)
     if options.out:
         draw(rows_of(parts)).savefig(options.out.with_suffix(".png"), dpi=120)
     return result(parts, options)
@@ -112,14 +113,23 @@ def train(source, splits, count, row, options):
         batch=len(test),
         num_figures=0,
     ).scalars
-    return {"gmean100": float(scalars[f"eval/operator/{METRIC}"]), "train_s": seconds}
+    error = float(scalars[f"eval/operator/{METRIC}"])
+    return {"gmean100": error if np.isfinite(error) else None, "train_s": seconds}
 
 
 def rows_of(parts):
-    """Return one row for each equation, number of trajectories and start: medians over seeds."""
+    """Return one row for each equation, number of trajectories and start: medians over seeds.
+
+    A forecast that is not finite has no error.
+    """
     groups: dict[tuple[str, ...], list[dict]] = {}
     for label, part in parts.items():
         groups.setdefault(tuple(label.split()[:3]), []).append(part)
+
+    def median(values):
+        # A seed that diverged leaves no median.
+        return None if None in values else float(np.median(values))
+
     return [
         {
             "scenario": equation,
@@ -127,7 +137,7 @@ def rows_of(parts):
             "row": row,
             "held_out": True,
             "seeds": len(values),
-            "gmean100": float(np.median([part["gmean100"] for part in values])),
+            "gmean100": median([part["gmean100"] for part in values]),
             "train_s": float(np.median([part["train_s"] for part in values])),
         }
         for (equation, count, row), values in groups.items()
@@ -142,6 +152,7 @@ def draw(rows):
     for ax, name in zip(axes, names, strict=True):
         for row in LEARNING_RATES:
             line = [r for r in rows if (r["scenario"], r["row"]) == (name, row)]
+            line = [r for r in line if r["gmean100"] is not None]
             counts = [r["trajectories"] for r in line]
             ax.plot(counts, [r["gmean100"] for r in line], marker="o", label=row)
         ax.set_xscale("symlog", linthresh=1)

@@ -57,11 +57,12 @@ def fewshot() -> str:
         return ""
     errors = {(r["scenario"], r["row"], r["trajectories"]): r for r in record["rows"]}
     counts = sorted({row["trajectories"] for row in record["rows"]})
+
+    def cell(*key: Any) -> str:
+        return number(errors[key]["gmean100"], missing="diverged") if key in errors else ""
+
     kinds = dict.fromkeys((row["scenario"], row["row"]) for row in record["rows"])
-    rows = [
-        [*kind, *(number(errors.get((*kind, n), {}).get("gmean100")) for n in counts)]
-        for kind in kinds
-    ]
+    rows = [[*kind, *(cell(*kind, n) for n in counts)] for kind in kinds]
     return (
         "## An equation that the joint network never saw\n\n"
         "Protocol: GMean100 after training on so many trajectories of 50 steps, from the joint "
@@ -91,9 +92,9 @@ def by_equation(record: Record) -> str:
 def gains(record: Record) -> str:
     """Return the ratio of errors, from scratch over fine-tuned, with four trajectories."""
     errors = {(r["scenario"], r["row"], r["trajectories"]): r["gmean100"] for r in record["rows"]}
-    ratios = {
-        name: errors[name, "scratch", 4] / errors[name, "finetuned", 4]
-        for name, row, n in errors
-        if (row, n) == ("scratch", 4)
-    }
-    return ", ".join(f"{name} {number(ratio)}" for name, ratio in ratios.items())
+    cells = []
+    for name in dict.fromkeys(name for name, _, _ in errors):
+        pair = errors.get((name, "scratch", 4)), errors.get((name, "finetuned", 4))
+        if pair[0] and pair[1]:
+            cells.append(f"{name} {number(pair[0] / pair[1])}")
+    return ", ".join(cells)
