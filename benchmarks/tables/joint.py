@@ -50,6 +50,24 @@ def universal() -> str:
     )
 
 
+def headline() -> str:
+    """Return the scenarios that have a published network, with the joint network's errors."""
+    record = read("universal")
+    if record is None:
+        return ""
+    _, grid = table_of(record["rows"])
+    rows = [
+        [name, *(number(cells.get(label)) for label in ("published", "single", "universal"))]
+        for name, cells in grid.items()
+        if "published" in cells
+    ]
+    columns = ("APEBench scenario, GMean100", "published", "ours, one equation", "ours, all ten")
+    return (
+        "One network for APEBench's ten scenarios in one dimension, "
+        '`ups.pretrained("universal-1d")`:\n\n' + table(columns, rows)
+    )
+
+
 def fewshot() -> str:
     """Return GMean100 on equations unseen by the joint network, by number of trajectories."""
     record = read("fewshot")

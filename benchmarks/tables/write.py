@@ -41,6 +41,7 @@ def run(options) -> int:
 def files():
     """Return the text of each file that holds tables."""
     golden = f"{runs.forecasters()}\n\n{runs.forecaster_commands(detailed=False)}"
+    golden = "\n\n".join(part for part in (golden, joint.headline()) if part)
     readme, benchmarks = ROOT / "README.md", ROOT / "benchmarks" / "README.md"
     return {
         ROOT / "RESULTS.md": results(),
