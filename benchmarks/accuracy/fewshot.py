@@ -96,12 +96,17 @@ def train(source, splits, count, row, options):
     )
     key, began = jax.random.key(options.seed), time.perf_counter()
     some = data.take(slice(count or 1))
-    if not count:
-        params = given
-    elif row == "finetuned":
-        _, params = ups.finetune(source[:2], some, val, recipe, emulator=emulator, key=key)
-    else:
-        params = ups.train(emulator, some, val, recipe, key=key)
+    try:
+        if not count:
+            params = given
+        elif row == "finetuned":
+            _, params = ups.finetune(source[:2], some, val, recipe, emulator=emulator, key=key)
+        else:
+            params = ups.train(emulator, some, val, recipe, key=key)
+    except FloatingPointError as error:
+        # No parameters had a finite forecast on validation.
+        print(error, flush=True)
+        return {"gmean100": None, "train_s": time.perf_counter() - began}
     seconds = time.perf_counter() - began
     scalars = ups.evaluate(
         emulator,
