@@ -33,6 +33,7 @@ COLUMNS = ("constrained", "free")
 STEPS = 100
 NETWORKS = {
     "resnet": {},
+    "resnet-adamw": {"fit.operator.optimizer": "adamw"},
     "resnet-linear": {"operator.base": "linear"},
     "dilated": {"operator.name": "dilated", "operator.width": 32},
     "unet": {"operator.name": "unet", "operator.width": 12},
@@ -249,8 +250,7 @@ def rows_of(parts):
         groups[scenario, "constrained", "published"] = [{"gmean100": best}]
     rows = []
     for (scenario, column, name), values in sorted(groups.items(), key=_position):
-        errors = [part["gmean100"] for part in values]
-        seconds = [part["train_s"] for part in values if "train_s" in part]
+        errors, seconds = ([v[k] for v in values if k in v] for k in ("gmean100", "train_s"))
         rows.append(
             {
                 "scenario": scenario,

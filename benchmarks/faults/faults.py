@@ -276,7 +276,8 @@ class Drill:
 def alerts(workdir: Path) -> str:
     """Return the alerts of a run, among them the lines of its board that were left out."""
     path = workdir / "alerts.json"
-    return path.read_text().replace("left out", "damaged") if path.is_file() else ""
+    text = path.read_text() if path.is_file() else ""
+    return "damaged" if any(word in text for word in ("damaged", "left out", "set aside")) else ""
 
 
 def _describe(ending: Ending) -> str:

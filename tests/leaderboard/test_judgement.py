@@ -8,8 +8,11 @@ import pytest
 
 from runners import evaluate, fast_to_sota
 from runs import TINY, stored, summary
+from ups_jax import leaderboard
 from ups_jax.data import load_npz
+from ups_jax.experiment import verdict
 from ups_jax.leaderboard import champions, read
+from ups_jax.tracking import MemoryRun, Schema
 
 SHORT = [
     *TINY,
@@ -155,3 +158,19 @@ def test_a_reopened_folder_reproduces_the_error_in_the_same_run(runs, tmp_path):
     segments = stored(workdir)
     assert len(segments) == 3 and len({i for s in segments for i in s.ids}) == 1
     assert segments[1].summary["eval/nrmse"] == pytest.approx(summary(workdir)["eval/nrmse"])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_champion_that_has_left_the_board_is_an_alert(kept):
+    row = {"id": "new", "board": "b", "metrics": {}, "gates": {"met": 0, "total": 0, "failed": []}}
+    row["regressions"] = {"regressed": [], "improved": [], "baseline": "old"}
+    champion = {**row, "id": "old"}
+    board = leaderboard.Leaderboard([champion, row] if kept else [row])
+    claim = leaderboard.PromotionDecision(False, "")
+    before = leaderboard.BoardState(champion, ())
+    run = MemoryRun(Schema(("operator",)))
+    verdict.log_verdict(verdict.RunVerdict(row, before, (), (), claim, board), run)
+    texts = [alert["text"] for alert in run.alerts]
+    assert ["old, the champion" in text and "damaged" in text for text in texts] == [True] * (
+        not kept
+    )

@@ -186,6 +186,10 @@ def log_verdict(ruling: RunVerdict, run: RunRecord) -> None:
         run.alert(f"regression {metric}", regression.sentence, "WARN")
     if warning := ruling.after.warning:
         run.alert("leaderboard", warning, "INFO")
+    champion = ruling.before.champion
+    if champion and champion["id"] not in {row["id"] for row in ruling.after.runs}:
+        text = f"{champion['id']}, the champion that this run was compared with, is no longer on it"
+        run.alert("leaderboard", f"{text}: the file was damaged or replaced", "WARN")
 
 
 def sentence(ruling: RunVerdict) -> str:
