@@ -10,7 +10,7 @@ from runners import evaluate, fast_to_sota
 from runs import TINY, stored, summary
 from ups_jax import leaderboard
 from ups_jax.data import load_npz
-from ups_jax.experiment import verdict
+from ups_jax.experiment import verdict as verdicts
 from ups_jax.leaderboard import champions, read
 from ups_jax.tracking import MemoryRun, Schema
 
@@ -169,7 +169,7 @@ def test_a_champion_that_has_left_the_board_is_an_alert(kept):
     claim = leaderboard.PromotionDecision(False, "")
     before = leaderboard.BoardState(champion, ())
     run = MemoryRun(Schema(("operator",)))
-    verdict.log_verdict(verdict.RunVerdict(row, before, (), (), claim, board), run)
+    verdicts.log_verdict(verdicts.RunVerdict(row, before, (), (), claim, board), run)
     texts = [alert["text"] for alert in run.alerts]
     assert ["old, the champion" in text and "damaged" in text for text in texts] == [True] * (
         not kept
