@@ -46,6 +46,7 @@ def add_flags(parser):
     parser.add_argument("--kills", type=int, default=20, help="runs ended by SIGKILL; 20")
     parser.add_argument("--seed", type=int, default=0, help="of moments and damaged bytes; 0")
     parser.add_argument("--parts", help=f"some of {','.join(PARTS)}; default: all")
+    parser.add_argument("--file", help="the one file that is damaged, such as summary.json")
 
 
 def run(options):
@@ -62,7 +63,9 @@ def run(options):
         return {"rows": [*rows.values()], **values}
 
     with tempfile.TemporaryDirectory() as folder:
-        drill = Drill(Path(folder), random.Random(options.seed), quick=options.quick)
+        drill = Drill(
+            Path(folder), random.Random(options.seed), quick=options.quick, file=options.file
+        )
         for row in (row for part in parts for row in drill.rows(part, options.kills)):
             rows[row["kind"]] = {**row, "git_sha": sha}
             if options.out:
@@ -74,8 +77,10 @@ def run(options):
 class Drill:
     """An undisturbed run, and faults whose outcomes are compared with it."""
 
-    def __init__(self, base: Path, chance: random.Random, *, quick: bool) -> None:
-        self.base, self.chance, self.quick = base, chance, quick
+    def __init__(
+        self, base: Path, chance: random.Random, *, quick: bool, file: str | None = None
+    ) -> None:
+        self.base, self.chance, self.quick, self.file = base, chance, quick, file
         self.runner, self.notes, self.count = Runner(base / "home"), [], 0
         self.kinds: list[str] = []
         self.finished = base / "reference" / "run"
@@ -253,6 +258,8 @@ class Drill:
             self.runner.run(undamaged)
             self.expected = result(undamaged)
         for name in names:
+            if self.file not in (None, name.removeprefix("../")):
+                continue
             ways = WAYS[1:2] if self.quick else WAYS
             outcomes = {way: self._damaged(template, name, way) for way in ways}
             yield self.row(f"{state} run, {name.removeprefix('../')}", outcomes)
