@@ -245,7 +245,7 @@ class Drill:
 
     def damages(self, state: str, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         """Damage one file of a folder in every way, and run the folder again."""
-        template = self.finished
+        template, reference = self.finished, self.expected
         if state == "unfinished":
             template = self.folder()
             # A board that is not empty, so that it can be damaged.
@@ -263,6 +263,7 @@ class Drill:
             ways = WAYS[1:2] if self.quick else WAYS
             outcomes = {way: self._damaged(template, name, way) for way in ways}
             yield self.row(f"{state} run, {name.removeprefix('../')}", outcomes)
+        self.expected = reference
 
     def _damaged(self, template: Path, name: str, way: str) -> str:
         workdir = copy(template, self.folder().parent)
