@@ -145,7 +145,9 @@ def rows_of(parts):
             "gmean100": median([part["gmean100"] for part in values]),
             "train_s": float(np.median([part["train_s"] for part in values])),
         }
-        for (equation, count, row), values in groups.items()
+        for (equation, count, row), values in sorted(
+            groups.items(), key=lambda group: (group[0][0], int(group[0][1]), group[0][2])
+        )
     ]
 
 

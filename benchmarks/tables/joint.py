@@ -83,11 +83,11 @@ def fewshot() -> str:
     rows = [[*kind, *(cell(*kind, n) for n in counts)] for kind in kinds]
     return (
         "## An equation that the joint network never saw\n\n"
-        "Protocol: GMean100 after training on so many trajectories of 50 steps, from the joint "
+        "Protocol: GMean100 after training on n trajectories of 50 steps, from the joint "
         "network or from random parameters, with the same updates; ten further trajectories "
         "select the parameters of both.\n"
         f"Command: {source(record)}.\n\n"
-        + table(("equation", "start", *(f"{n} trajectories" for n in counts)), rows)
+        + table(("equation", "start", *(f"n = {n}" for n in counts)), rows)
     )
 
 
