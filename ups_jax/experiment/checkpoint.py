@@ -73,18 +73,23 @@ def _quiet() -> Iterator[None]:
 def _without_late_errors() -> Iterator[None]:
     """Drop the errors of writes that are pending when another fails and Orbax closes its loop.
 
-    TensorStore's threads report each to `sys.unraisablehook`, also after the save has ended, so
-    the hook is restored only if there is no error.
+    TensorStore's threads report them to `sys.unraisablehook` and asyncio logs them, also after the
+    save has ended, so they are reported again only if there is no error.
     """
-    before = sys.unraisablehook
+    before, logger = sys.unraisablehook, logging.getLogger("asyncio")
 
     def report(failure: Any) -> None:
         if str(failure.exc_value) != "Event loop is closed":
             before(failure)
 
+    def keep(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Task exception was never retrieved")
+
     sys.unraisablehook = report
+    logger.addFilter(keep)
     yield
     sys.unraisablehook = before
+    logger.removeFilter(keep)
 
 
 class Checkpoints:
