@@ -92,7 +92,8 @@ def _apebench(record: Record) -> str:
     for row in record["rows"]:
         name = row["scenario"].replace("_diff_", " ")
         if row["column"] == "free" and row["published"] and row["parameters"]:
-            if not row["knows_equation"]:
+            # The mean over mirror images takes two calls a step.
+            if not row["knows_equation"] and not row["row"].endswith("-symmetrized"):
                 best[name] = min(row["gmean100"], best.get(name, row["gmean100"]))
     return ", ".join(f"{name} {number(value)}" for name, value in best.items())
 
