@@ -41,7 +41,8 @@ def universal() -> str:
     return (
         "## One network for many equations\n\n"
         "Protocol: GMean100 on APEBench's test trajectories, which no joint network has seen. "
-        "`single`: our network of that equation alone, row `free` of APEBench's table. Published: "
+        "`single`: our network of that equation alone, in APEBench's table the better of `resnet` "
+        "and `resnet-adamw`, free. Published: "
         "the best network of one equation (Koehler et al., 2024), and of joint ones (ML4PS 2025), "
         "which are trained on a grid of coefficients around those of the test and never on "
         "Burgers. Ours is trained at the coefficients of the test, on Burgers too.\n"
