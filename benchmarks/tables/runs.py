@@ -212,7 +212,7 @@ def apebench() -> str:
         "Protocol: geometric mean of nRMSE over 100 steps (GMean100), 30 test trajectories. "
         "Published best: 0.0130 (Koehler et al., 2024, one-step training). These runs and those of "
         "APEBench's networks have initial conditions that JAX since 0.5 draws from the published "
-        "keys, and were trained with AdamW; the config now draws the published ones and uses Muon.\n"
+        "keys; the config now draws the published ones. Ours are of AdamW; the config has Muon.\n"
         f"Command: {'; '.join(commands)}.\n\n" + table(columns, rows)
     )
 
