@@ -151,13 +151,13 @@ class Drill:
     def kills(self, count: int) -> dict[str, Any]:
         """End runs at random moments by SIGKILL, and run them again."""
         outcomes = {}
-        for _ in range(count):
+        for i in range(count):
             workdir, moment = self.folder(), self.chance.uniform(0, self.seconds)
             process = self.runner.start(workdir)
             time.sleep(moment)
             kill(process)
             ending = self.runner.run(workdir)
-            outcomes[f"after {moment:.1f} s"] = self.problem(ending, workdir)
+            outcomes[f"{i}, after {moment:.1f} s"] = self.problem(ending, workdir)
         return self.row("kill -9 at a random moment", outcomes)
 
     def full_disks(self) -> Iterator[dict[str, Any]]:
