@@ -211,7 +211,8 @@ SECTIONS = (
     Section(
         "faults", "Faults that a run survives",
         "A tiny run with all stages, disturbed and run again. Survived: the undisturbed run's "
-        "results to the bit, or at most two lines on stderr with the right exit code.",
+        "results to the bit, or at most two lines on stderr with the right exit code. The command "
+        "is that of the last part; the file has each row's commit.",
         ("fault", "tried", "survived"), keys("kind", "tried", "survived"),
     ),
     Section(
