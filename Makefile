@@ -8,7 +8,8 @@ LINT := .venv/.ready-lint
 DOCS := .venv/.ready-docs
 WORKDIR ?= runs/burgers
 # A smoke run compiles far longer than it computes: without optimization it takes half the time.
-QUICK := --xla_backend_optimization_level=0
+QUICK := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
+	--xla_cpu_parallel_codegen_split_count=1
 CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p')
 GPU := $(if $(CUDA),$(shell [ $(CUDA) -ge 13 ] && echo "[cuda13]" || echo "[cuda12]"),)
 
@@ -23,8 +24,8 @@ burgers: $(READY)
 	@$(BIN)/python runners/fast_to_sota.py --config configs/burgers.py --workdir $(WORKDIR)
 
 smoke: $(READY)
-	@echo '+ XLA_FLAGS=$(QUICK) $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke'
-	@XLA_FLAGS=$(QUICK) $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke
+	@echo '+ XLA_FLAGS="$(QUICK)" $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke'
+	@XLA_FLAGS="$(QUICK)" $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke
 
 # The ten scenarios of one dimension, one seed, about 45 minutes on two cores; interrupted, it resumes.
 apebench: $(TEST)

@@ -9,18 +9,16 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("WANDB_MODE", "offline")
 
+from runs import QUICK, RUNNER, sh
+
 # Tests compile far longer than they compute: quick code here, not in the runs started from here.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
 
 import jax
 import pytest
 
-from runs import QUICK, RUNNER, sh
-
 jax.devices()
-os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].removesuffix(
-    " --xla_backend_optimization_level=0"
-)
+os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].removesuffix(f" {QUICK}")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # A suite that is started in the background ignores Ctrl-C, and the runs it starts would too.

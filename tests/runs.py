@@ -9,7 +9,10 @@ import wandb_records
 
 ROOT = Path(__file__).parent.parent
 RUNNER = [sys.executable, str(ROOT / "runners" / "fast_to_sota.py")]
-QUICK = "--xla_backend_optimization_level=0"
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 """Flags of processes that compile far longer than they compute; all of them share one cache."""
 TINY = [
     "--config=configs/burgers.py:smoke",

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ups_jax as ups
+from runs import QUICK
 from ups_jax.config import load
 from ups_jax.data import content_hash, sample_windows
 from ups_jax.data.simulate import _Solver
@@ -110,7 +111,7 @@ def trace_every_forecaster(emulator, data, params):
 
 def test_data_and_types_are_those_of_float32(monkeypatch):
     # Part of the identity of data; the programs of this process are compiled before.
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    monkeypatch.setenv("XLA_FLAGS", QUICK)
     path = os.pathsep.join(sys.path)
     environment = {**os.environ, "JAX_ENABLE_X64": "1", "PYTHONPATH": path}
     done = subprocess.run(
