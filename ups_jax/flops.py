@@ -12,14 +12,14 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from ups_jax.emulator import Emulator, init, state_channels, step
+from ups_jax.emulator import Emulator, param_shapes, state_channels, step
 from ups_jax.types import Array, BoundStage
 
 
 def update_flops(emulator: Emulator, stage: BoundStage, *, batch: int, unroll: int) -> float:
     """FLOPs of loss and gradient of one batch of windows, without the optimizer's update."""
     pde = emulator.pde
-    params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
+    params = param_shapes(emulator)
     u = (batch, unroll + stage.history, *pde.points, stage.channels)
     cond = jax.ShapeDtypeStruct((batch, len(pde.params)), np.float32)
     windows = {"u": jax.ShapeDtypeStruct(u, np.float32), "cond": cond}
@@ -34,7 +34,7 @@ def update_flops(emulator: Emulator, stage: BoundStage, *, batch: int, unroll: i
 def step_flops(emulator: Emulator) -> float:
     """FLOPs of one step of one field by the operator."""
     pde = emulator.pde
-    params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
+    params = param_shapes(emulator)
     channels = state_channels(pde, emulator.history)
     u = jax.ShapeDtypeStruct((1, *pde.points, channels), np.float32)
     cond = jax.ShapeDtypeStruct((1, len(pde.params)), np.float32)

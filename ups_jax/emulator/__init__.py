@@ -13,6 +13,7 @@ from ups_jax.emulator.base import (
     network_boundary,
     network_sizes,
     num_params,
+    param_shapes,
     residual_scales,
 )
 from ups_jax.emulator.states import (

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -284,6 +285,12 @@ def init(emulator: Emulator, key: Key, stats: Mapping[str, Any] | None = None) -
             for i, (name, network) in enumerate(emulator.networks.items())
         },
     }
+
+
+@cache
+def param_shapes(emulator: Emulator) -> Params:
+    """Return the parameters of every network as a tree of jax.ShapeDtypeStruct."""
+    return jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
 
 
 def num_params(tree: Any) -> int:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ups_jax import config
-from ups_jax.emulator import Emulator, init, num_params, state_channels, step
+from ups_jax.emulator import Emulator, num_params, param_shapes, state_channels, step
 from ups_jax.experiment import environment, schedule
 from ups_jax.experiment.datasets import eval_steps
 from ups_jax.forecast import FORECASTERS
@@ -35,7 +35,7 @@ def estimate(cfg: Any, emulator: Emulator, *, training: bool = True) -> Estimate
     Without `training`, it is that of an evaluation on simulated or loaded test data.
     """
     pde, data, ensemble = emulator.pde, cfg.data, cfg.ensemble
-    params = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
+    params = param_shapes(emulator)
     channels = state_channels(pde, emulator.history)
     field = jax.ShapeDtypeStruct((1, *pde.points, channels), np.float32)
     cond = jax.ShapeDtypeStruct((1, len(pde.params)), np.float32)

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 from jax.tree_util import tree_flatten_with_path
 from safetensors.numpy import load_file
 
 from ups_jax import config
-from ups_jax.emulator import Emulator, init
+from ups_jax.emulator import Emulator, param_shapes
 from ups_jax.experiment.build import build
 from ups_jax.experiment.export import array_name
 from ups_jax.experiment.model_card import PARAMETERS
@@ -30,6 +29,6 @@ def pretrained(name: str) -> tuple[Emulator, Params, Any]:
     folder = lookup(folders, name, "pretrained emulator")
     cfg = config.from_dict(read_json(folder / "config.json", None))
     emulator = build(cfg)
-    leaves, tree = tree_flatten_with_path(jax.eval_shape(lambda: init(emulator, jax.random.key(0))))
+    leaves, tree = tree_flatten_with_path(param_shapes(emulator))
     arrays = load_file(folder / PARAMETERS)
     return emulator, tree.unflatten([arrays[array_name(path)] for path, _ in leaves]), cfg

@@ -11,7 +11,7 @@ import numpy as np
 from ups_jax import config
 from ups_jax.config import base, imports
 from ups_jax.config.renames import NAME_RENAMES, RENAMED_SCHEMA, SELECTED_FOLDER
-from ups_jax.emulator import Emulator, fit_statistics, init
+from ups_jax.emulator import Emulator, fit_statistics, init, param_shapes
 from ups_jax.emulator.states import operator_inputs
 from ups_jax.emulator.transfer import copied, transfer, transfer_notes
 from ups_jax.experiment.build import build
@@ -61,7 +61,7 @@ def load(folder: str | Path) -> tuple[Emulator, Params, Any]:
         raise ValueError(f"{folder} is not fully trained; rerun its training command to resume it")
     names = NAME_RENAMES if saved.get("schema") == RENAMED_SCHEMA else {}
     old_names = {new: old for old, new in names.items()}
-    example = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
+    example = param_shapes(emulator)
     example = {old_names.get(name, name): value for name, value in example.items()}
     number, damaged = newest_intact(found)
     if number is None:
@@ -159,7 +159,7 @@ def _compared(emulator: Emulator, trained: Emulator, source: Params, name: str) 
             f"{', '.join(now)}; those of the source must come first: use its history, static, "
             "forcing and base"
         )
-    example = jax.eval_shape(lambda: init(emulator, jax.random.key(0)))
+    example = param_shapes(emulator)
     count = copied(example, source)
     if not count:
         raise ValueError(
