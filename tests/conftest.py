@@ -1,6 +1,7 @@
 """Strict settings for all tests, and the one `:smoke` run that they share."""
 
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -33,6 +34,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from what lives as long as the session."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """A home and a data cache of the session's own; no key of W&B is seen.
@@ -52,9 +60,10 @@ def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     # Apart from the runner's cache: these programs are not optimized, and have other last bits.
     programs = request.config.cache.mkdir("programs")
     jax.config.update("jax_compilation_cache_dir", str(programs))
-    # Most programs are compiled in less than JAX's limit, again by every worker and process.
+    # Runs are started many times, and compile most programs in less than JAX's limit. Of the tests'
+    # own programs few are met twice: to keep a small one costs as much as it saves.
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     yield folder
     os.environ.clear()
     os.environ.update(before)
