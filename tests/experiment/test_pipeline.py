@@ -13,7 +13,9 @@ from fixtures import write_pdebench
 from runners import evaluate, fast_to_sota
 from runs import RUNNER, TINY, sh, stored, summary
 from ups_jax.data import save_npz
+from ups_jax.evaluate import validator
 from ups_jax.experiment import environment, reevaluate
+from ups_jax.experiment.datasets import load_splits
 from ups_jax.experiment.evaluation import one_standard_error
 from ups_jax.experiment.signals import StopFlag
 from ups_jax.report import FIGURES
@@ -333,6 +335,7 @@ def test_own_arrays_train_two_seeds_and_evaluate_without_wandb(tmp_path, capsys)
     argv += ["--config.operator.width=8"]
     argv += ["--config.operator.blocks=1", "--config.operator.dilations=1"]
     argv += ["--config.num_seeds=2", "--config.eval.save_predictions=true"]
+    argv += ["--config.eval.protocol=p10", "--config.eval.context_frames=5"]
     assert fast_to_sota.main(argv) == 0
     assert "own.npz" in json.loads((tmp_path / "w/metadata.json").read_text())["data_origin"]
     ids = json.loads((tmp_path / "w/splits.json").read_text())["ids"]
@@ -345,6 +348,14 @@ def test_own_arrays_train_two_seeds_and_evaluate_without_wandb(tmp_path, capsys)
     assert "eval/physics/conservation_gap" in found
     assert not [key for key in found if "pde_residual" in key or "solver" in key]
     assert found["eval/operator/nrmse_seeds_std"] > 0
+    # Parameters are selected by forecasts that begin where those of the protocol do.
+    emulator, params, cfg = ups.load(tmp_path / "w")
+    val = load_splits(cfg, emulator.pde).val
+    errors = [validator(emulator, val, batch=6, start=start)(params) for start in (4, 0)]
+    assert found["eval/val/nrmse"] == pytest.approx(errors[0], rel=1e-4) != errors[1]
+    rows = [json.loads(line) for line in (tmp_path / "w/metrics.jsonl").read_text().splitlines()]
+    better = rows[-1]["operator/val_nrmse"] - rows[-1]["operator/val_nrmse_std"] / 2**0.5
+    assert better == pytest.approx(errors[0], rel=1e-4)
     # Shipped is one of two: as far from their mean as the other, s / sqrt(2).
     distance = abs(found["eval/operator/nrmse"] - found["eval/operator/nrmse_seeds_mean"])
     assert distance == pytest.approx(found["eval/operator/nrmse_seeds_std"] / 2**0.5, rel=1e-3)

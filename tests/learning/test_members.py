@@ -296,6 +296,11 @@ def test_validators_of_a_stage_repeat_themselves(task, kind):
     assert check(params) == check(params) > 0
     worse = params | {"ensemble": jax.tree.map(lambda x: 3 * x, params["ensemble"])}
     assert check(worse) != check(params)
+    if kind == "crps":
+        options = dict(batch=4, forecaster="ensemble", members=2)
+        later = ensemble_validator(emulator, data, start=3, **options)(params)
+        rest = replace(data, u=data.u[:, 3:])
+        assert later == pytest.approx(ensemble_validator(emulator, rest, **options)(params))
 
 
 def test_one_beam_of_one_candidate_is_the_operator(task):

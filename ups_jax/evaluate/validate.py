@@ -62,7 +62,7 @@ def per_sample_nrmse(
     batch: int,
     **options: Any,
 ) -> np.ndarray:
-    """Return the P1 nRMSE of a forecaster on each trajectory (n,), with inf for NaN.
+    """Return the nRMSE of a forecaster on each trajectory (n,), with inf for NaN.
 
     `options` are those of `validator`. Raises Interrupted if `stop()` is true.
     """
@@ -77,9 +77,10 @@ def ensemble_validator(
     forecaster: str,
     batch: int,
     members: int,
+    start: int = 0,
     **options: Any,
 ) -> Validate:
-    """Return a forecaster's P1 fair CRPS over the truth's RMS, mean over a split and its frames.
+    """Return a forecaster's fair CRPS over the truth's RMS, mean over a split and its frames.
 
     `options` are those of `validator`.
     """
@@ -87,14 +88,14 @@ def ensemble_validator(
 
     @jax.jit
     def score(paths: Array, u: Array) -> Array:
-        true = u[:, 1:, ..., : paths.shape[-1]]
+        true = u[:, start + 1 :, ..., : paths.shape[-1]]
         size = jnp.sqrt(jnp.mean(true**2, (*spatial_axes(ndim), -1)))
         return safe_ratio(crps(paths, true, ndim), size, floor)
 
     def validate(params: Params) -> float:
         scores = _forecast_scores(
             emulator, params, data, lambda result, u: score(result.members, u),
-            forecaster=forecaster, batch=batch, members=members, **options,
+            forecaster=forecaster, batch=batch, members=members, start=start, **options,
         )  # fmt: skip
         return _finite(np.mean(scores))
 

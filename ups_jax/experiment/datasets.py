@@ -92,6 +92,11 @@ def eval_steps(cfg: Any) -> int:
     return cfg.data.steps if cfg.data.eval_steps is None else cfg.data.eval_steps
 
 
+def last_given_frame(cfg: Any) -> int:
+    """Return the frame after which forecasts under `eval.protocol` begin."""
+    return cfg.eval.context_frames - 1 if cfg.eval.protocol == "p10" else 0
+
+
 def split_key(cfg: Any, name: str) -> Key:
     """Return the key of a simulated split of a config."""
     return key_of_split(name, seed=cfg.data.seed, key_seed=cfg.data[f"{name}_seed"])

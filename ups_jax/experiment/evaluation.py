@@ -14,6 +14,7 @@ from ups_jax.evaluate.beam_search import SearchAnalysis, analyze_search
 from ups_jax.evaluate.ensembles import Ensembles, added_metrics, evaluate_ensembles
 from ups_jax.evaluate.equations import equation_table
 from ups_jax.experiment.context import RunContext
+from ups_jax.experiment.datasets import last_given_frame
 from ups_jax.forecast import FORECASTERS, calls_per_step, is_deterministic
 from ups_jax.tables import format_table, select_columns
 from ups_jax.types import Params, Trajectories
@@ -50,7 +51,7 @@ class Evaluation:
 def select_model(
     context: RunContext, params: Params, val: Trajectories
 ) -> tuple[str, dict[str, float]]:
-    """Return the selected forecaster, and the P1 errors on validation of all candidates.
+    """Return the selected forecaster, and the errors on validation of all candidates.
 
     Candidates are the learned forecasters that declare themselves `selectable`.
     """
@@ -69,7 +70,7 @@ def select_model(
 def validation_error(
     context: RunContext, params: Params, val: Trajectories, selected: str
 ) -> float:
-    """Return the selected forecaster's P1 nRMSE on the whole validation split."""
+    """Return the selected forecaster's nRMSE on the whole validation split."""
     return float(_validation_errors(context, params, val, selected).mean())
 
 
@@ -84,6 +85,7 @@ def _validation_errors(
         val,
         forecaster=mode,
         batch=batch,
+        start=last_given_frame(context.cfg),
         **_run_options(context),
         **options,
     )

@@ -16,7 +16,7 @@ from ups_jax.emulator.transfer import transfer
 from ups_jax.experiment import distributed, schedule
 from ups_jax.experiment.checkpoint import Checkpoint, Checkpoints, newest_intact
 from ups_jax.experiment.context import ResumeState, RunContext
-from ups_jax.experiment.datasets import Splits
+from ups_jax.experiment.datasets import Splits, last_given_frame
 from ups_jax.experiment.environment import machine_info
 from ups_jax.files import set_aside
 from ups_jax.sharding import to_host
@@ -217,7 +217,9 @@ def run_stage(
 
 def _validation(cfg: Any) -> Validation:
     spec = cfg.ensemble
-    return Validation(cfg.eval.batch, spec.members, spec.antithetic, spec.num_trajectories)
+    return Validation(
+        cfg.eval.batch, spec.members, spec.antithetic, spec.num_trajectories, last_given_frame(cfg)
+    )
 
 
 def _lr_factors(cfg: Any, name: str) -> Array | None:

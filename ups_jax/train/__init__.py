@@ -38,12 +38,16 @@ PREPARE_WINDOWS = 256
 
 @dataclass(frozen=True)
 class Validation:
-    """Settings of validation: trajectories a batch, and the ensemble of a stage scored by CRPS."""
+    """Settings of validation: trajectories a batch, and the ensemble of a stage scored by CRPS.
+
+    Forecasts begin after frame `start`: 0 is P1, 9 is P10.
+    """
 
     batch: int = 16
     members: int = 8
     antithetic: bool = False
     num_trajectories: int = 128
+    start: int = 0
 
 
 VALIDATION = Validation()
@@ -226,7 +230,7 @@ def _validator(
         return loss_validator(
             stage, val, batch=recipe.batch, unroll=unroll, start_bias=bias, **options
         )
-    options |= dict(forecaster=STAGES[stage.name].forecaster, batch=spec.batch)
+    options |= dict(forecaster=STAGES[stage.name].forecaster, batch=spec.batch, start=spec.start)
     if stage.validate_by == "crps":
         # As many members as evaluation uses: the fair CRPS of two is unbiased but too noisy.
         options |= dict(members=spec.members)
