@@ -57,7 +57,7 @@ bench: $(TEST) burgers
 	@$(BENCH) collect runs/burgers runs/burgers-* runs/kuramoto runs/apebench*
 	@for bench in sampler convolution generator scaling startup ablation viscosities streaming multi_device sweep \
 		'time_to_target --task apebench --seconds 20' 'rollout runs/burgers runs/burgers-hybrid' \
-		'transfer runs/burgers runs/burgers-hybrid' 'search_cost runs/burgers' \
+		'transfer runs/burgers runs/burgers-hybrid' 'search_cost runs/burgers' joint_cost \
 		'refinement runs/burgers runs/burgers-seed1 runs/burgers-seed2' table; do \
 		echo "+ $(BENCH) $$bench"; $(BENCH) $$bench || exit 1; done
 

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "fewshot": "accuracy.fewshot",
     "generator": "accuracy.generator",
     "gpu": "gpu.gpu",
+    "joint_cost": "speed.joint_cost",
     "multi_device": "speed.multi_device",
     "refinement": "accuracy.refinement",
     "rollout": "accuracy.rollout",

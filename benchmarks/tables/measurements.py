@@ -209,6 +209,12 @@ SECTIONS = (
         ("mark", "cold s", "warm s", "ratio"), keys("row", "cold_s", "warm_s", "ratio"),
     ),
     Section(
+        "joint_cost", "Cost of joint training",
+        "Milliseconds of a one-step update of the network of `configs/universal.py`, in turns. "
+        "Ratio: that of ten equations over this.",
+        ("data", "ms an update", "ratio"), keys("row", "ms", "ratio"),
+    ),
+    Section(
         "faults", "Faults that a run survives",
         "A tiny run with all stages, disturbed and run again. Survived: the undisturbed run's "
         "results to the bit, or at most two lines on stderr with the right exit code. The command "

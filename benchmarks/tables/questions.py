@@ -152,6 +152,8 @@ QUESTIONS: tuple[tuple[str, str, str, str, Callable[[Record], str]], ...] = (
      "universal runs/universal", "the published best of each equation", joint.by_equation),
     ("fewshot", "Does it help on an equation unseen? (error from scratch over fine-tuned, four "
      "trajectories)", "fewshot runs/universal", "3", joint.gains),
+    ("joint_cost", "What does an update on ten equations cost? (over the same network on one)",
+     "joint_cost", "1.2", _ratios),
     ("step_time", "How fast is a step against PyTorch? (ratio of milliseconds)", "step_time",
      "1; 1/3 for a single rollout", _steps),
     ("search_cost", "What do ensembles and search cost beyond their network calls?",
