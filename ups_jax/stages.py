@@ -11,43 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax import diffusion as noising
-from ups_jax.arrays import FLOOR, spatial_axes
+from ups_jax.arrays import spatial_axes
+from ups_jax.data.missing import MASK, fill_windows
 from ups_jax.emulator import Denoiser, Emulator, residual, residual_scales, scale_residual, step
 from ups_jax.emulator.states import first_state, of_windows, predicted, seen, state_channels, states
+from ups_jax.losses import LOSSES, OBSERVED_LOSSES, mean_square
 from ups_jax.pde.base import rollout
 from ups_jax.registry import lookup
 from ups_jax.types import Array, BoundStage, Key, Params, Stage, Trajectories
 
-EPS = 1e-12
 ROLLOUT_BATCH = 16
 """Trajectories a batch of `rollout_dataset`."""
 Batch = Mapping[str, Array]
-
-
-def nrmse_loss(
-    pred: Array, true: Array, ndim: int, std: Array | float = 0.0, loss_floor: float = 0.0
-) -> Array:
-    """Mean over samples and channels of the RMS error over the truth's RMS.
-
-    `loss_floor` times the data's deviation `std` is added to that RMS in quadrature; it bounds the
-    weight of fields close to zero. The divisor is at least `FLOOR` times `std`.
-    """
-    error = jnp.mean((pred - true) ** 2, spatial_axes(ndim))
-    return jnp.mean(jnp.sqrt((error + EPS) / _mean_square(true, ndim, std, loss_floor)))
-
-
-def _mean_square(true: Array, ndim: int, std: Array | float, loss_floor: float) -> Array:
-    """Return the square of the divisor of a relative loss: (..., *s, c) -> (..., c)."""
-    square = jnp.mean(true**2, spatial_axes(ndim)) + (loss_floor * std) ** 2 + EPS
-    return jnp.maximum(square, (FLOOR * std) ** 2)
-
-
-def mse_loss(pred: Array, true: Array, ndim: int, *scales: Array | float) -> Array:
-    """Mean square error in physical units; the scales of `nrmse_loss` are not used."""
-    return jnp.mean((pred - true) ** 2)
-
-
-LOSSES = {"mse": mse_loss, "nrmse": nrmse_loss}
 
 
 def crps_loss(
@@ -63,7 +38,7 @@ def crps_loss(
     # |x| has no gradient where two members agree, as at the start of training.
     pairs = [(i, j) for i in range(m) for j in range(i)]
     spread = sum(jnp.mean(jnp.abs(members[i] - members[j]), axes) for i, j in pairs)
-    size = jnp.sqrt(_mean_square(true, ndim, std, loss_floor))
+    size = jnp.sqrt(mean_square(true, ndim, std, loss_floor))
     return jnp.mean((skill - spread / (m * (m - 1))) / size)
 
 
@@ -79,9 +54,11 @@ def unrolled_loss(
 ) -> tuple[Array, dict[str, Array]]:
     """Mean over a window's steps of the loss of a network's own rollout.
 
-    `loss_floor` is that of `nrmse_loss`, in standard deviations of what the operator sees.
+    `loss_floor` is that of `nrmse_loss`, in standard deviations of what the operator sees. Missing
+    values of the targets are left out if the emulator masks them.
     """
-    measure = lookup(LOSSES, loss, "loss")
+    masks = emulator.missing == MASK
+    measure = lookup(OBSERVED_LOSSES if masks else LOSSES, loss, "loss")
     u, total = first_state(emulator, batch["u"]), jnp.zeros((), batch["u"].dtype)
     true = predicted(emulator, batch["u"])
     unroll, std = true.shape[1] - 1, predicted(emulator, params["stats"]["std"]).reshape(1, -1)
@@ -240,6 +217,7 @@ def bind(stage: Stage, emulator: Emulator, settings: Mapping[str, Any]) -> Bound
     functions = {name: bound(f) for name, f in given.items() if f is not None}
     width, history = state_channels(emulator.pde, emulator.history), 1
     # Derived data hold states; all other windows hold frames.
+    frames = emulator.history if stage.data is None else 1
     if stage.data is None and width != len(emulator.pde.fields):
         width, history = len(emulator.pde.fields), emulator.history
         for name in functions:
@@ -251,18 +229,26 @@ def bind(stage: Stage, emulator: Emulator, settings: Mapping[str, Any]) -> Bound
         predicted=len(emulator.pde.channels),
         history=history,
         validate_by=stage.validate_by,
+        fill=_fill(emulator, frames) if emulator.missing == MASK else None,
     )
+
+
+def _fill(emulator: Emulator, frames: int) -> Callable[[Array], Array]:
+    """Return the map that fills the given frames of windows (b, t, *s, c)."""
+    pde = emulator.pde
+    return partial(fill_windows, ndim=pde.ndim, given=frames, channels=len(pde.channels))
 
 
 SINGLE_STEPS = {"unroll": (1,), "phase_fractions": (1.0,)}
 STAGES: dict[str, Stage] = {
-    "operator": Stage("operator", partial(unrolled_loss, model="operator")),
+    "operator": Stage("operator", partial(unrolled_loss, model="operator"), observed=True),
     # A copy of the operator, trained for as many FLOPs as another stage: what that must beat.
     "control": Stage(
         "control",
         partial(unrolled_loss, model="control"),
         after=("operator",),
         prepare=_init_from_operator("control"),
+        observed=True,
     ),
     "diffusion": Stage(
         "diffusion",

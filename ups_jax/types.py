@@ -76,6 +76,7 @@ class Trajectories:
     time, are known at every frame and not predicted, such as a source or a control. `steady` data
     are pairs of static fields and solutions: the first of two frames is zero but for the static
     channels. `lengths` (n,) counts the frames of trajectories where they differ, without padding.
+    NaN in a predicted channel is a missing value, which only an emulator that masks it accepts.
     """
 
     u: Array | np.ndarray
@@ -227,19 +228,18 @@ class BoundStage(NamedTuple):
     """A stage bound to an emulator and a recipe: functions of parameters, data and keys alone.
 
     `channels` are those of its data; an operator predicts the first `predicted` ones, and
-    `history` - 1 frames precede the windows of loss and prepare.
+    `history` - 1 frames precede the windows of loss and prepare. `fill` fills their missing values.
     """
 
     name: str
     loss: LossFn
     data: Callable[[Params, Trajectories], Trajectories] = lambda params, data: data
-    prepare: Callable[[Params, Mapping[str, Array], Key], Params] = lambda params, batch, key: (
-        params
-    )
+    prepare: Callable[..., Params] = lambda params, batch, key: params
     channels: int = 1
     predicted: int | None = None
     history: int = 1
     validate_by: Literal["nrmse", "crps", "loss"] = "nrmse"
+    fill: Callable[[Array], Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class Stage:
     values of the same name. `validate_by` is the nRMSE of `forecaster`, its ensemble CRPS, or the
     loss itself. `after` names the stages that must be trained before, `defaults` overrides keys of
     the stage's config section, `series` names its training series and `scalars` what `loss` logs
-    (the largest of several devices).
+    (the largest of several devices). The loss of an `observed` stage leaves out targets of NaN.
     """
 
     name: str
@@ -270,6 +270,7 @@ class Stage:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     series: str = ""
     scalars: tuple[str, ...] = ()
+    observed: bool = False
 
     def __post_init__(self) -> None:
         """Name the forecaster and the series after the stage where they have no other name."""

@@ -29,8 +29,9 @@ def fit_normalizer(
     `mean`, `std`, `increment_std` (c,) and, if there are parameters, `cond_mean`, `cond_std` (p,),
     over samples, frames and space, in float64. A deviation of zero is replaced by one. An increment
     is a frame minus `base_step(u, cond)` of the frame before, or minus that frame. `mean` and `std`
-    are those of `to_frame(u)`, or of u. Inputs have no increment. Steady data have a
-    `mean_field` (*s, c), the mean of the solutions.
+    are those of `to_frame(u)`, or of u. Inputs have no increment. NaN, a missing value, is left
+    out, as is an increment from or to it. Steady data have a `mean_field` (*s, c), the mean of the
+    solutions.
     """
     channels, c = train.u.shape[-1], len(train.predicted)
     if train.u.shape[1] < 2:
@@ -84,17 +85,31 @@ def _blocks(data: Trajectories) -> Iterable[np.ndarray]:
 
 
 def _accumulate_moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of the columns of blocks (m, k). Chan, Golub and LeVeque (1979)."""
+    """Mean and deviation of the columns of blocks (m, k), without their NaN.
+
+    Chan, Golub and LeVeque (1979).
+    """
     count, mean, square = 0, np.zeros(1), np.zeros(1)
     for block in blocks:
         block = block.astype(np.float64)
-        m, block_mean = len(block), block.mean(axis=0)
+        m, block_mean, within = _block_moments(block)
+        total = np.maximum(count + m, 1)
         delta = block_mean - mean
-        within = ((block - block_mean) ** 2).sum(axis=0)
-        square = square + within + delta**2 * (count * m / (count + m))
-        mean = mean + delta * (m / (count + m))
-        count += m
-    return mean, np.sqrt(square / count)
+        square = square + within + delta**2 * (count * m / total)
+        mean = mean + delta * (m / total)
+        count = count + m
+    return mean, np.sqrt(square / np.maximum(count, 1))
+
+
+def _block_moments(block: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Return the number, mean and sum of squared deviations of each column (m, k) -> (k,)."""
+    seen = ~np.isnan(block)
+    if seen.all():
+        mean = block.mean(axis=0)
+        return len(block), mean, ((block - mean) ** 2).sum(axis=0)
+    m = seen.sum(axis=0)
+    mean = np.where(seen, block, 0).sum(axis=0) / np.maximum(m, 1)
+    return m, mean, (np.where(seen, block - mean, 0) ** 2).sum(axis=0)
 
 
 def normalize(stats: Mapping[str, Any], u: Array) -> Array:

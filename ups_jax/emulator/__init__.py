@@ -17,6 +17,8 @@ from ups_jax.emulator.base import (
     residual_scales,
 )
 from ups_jax.emulator.states import (
+    fill_frames,
+    fill_state,
     first_state,
     initial_state,
     last_frame,

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from ups_jax.arrays import as_float32
+from ups_jax.data.missing import REFUSE, check_maskable
 from ups_jax.diffusion import NoiseSchedule
 from ups_jax.emulator.states import state_channels
 from ups_jax.models import OPERATORS, Network
@@ -73,7 +74,8 @@ class Emulator:
     of the linear part or a cheap solver step, which it also receives as input. With `galilean` it
     sees fields in the frame moving with their mean. With `zero_mean` increments lose their spatial
     mean: for data that conserve it. With `history` k it sees k frames; before there are as many,
-    the first one is repeated.
+    the first one is repeated. With `missing` "mask", NaN in predicted channels of data and initial
+    frames are missing values: see `data.missing.fill`.
     `networks` are those of the stages after the operator's, by stage: operators, with
     `noise_channels` of noise where they are stochastic, or denoisers of the operator's residual.
     """
@@ -89,6 +91,7 @@ class Emulator:
     diffusion: DiffusionSpec | None
     search: SearchSpec | None
     spec: Mapping[str, Any]
+    missing: str
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class Emulator:
         diffusion: DiffusionSpec | None = None,
         search: SearchSpec | None = None,
         spec: Mapping[str, Any] | None = None,
+        missing: str = REFUSE,
         **options: Any,
     ) -> None:
         """Build from a network, or from a factory of OPERATORS and its `options`.
@@ -115,8 +119,8 @@ class Emulator:
         `base` is a step, or a name of BASE_STEPS with `coarsen` and `substeps` as in `base_step`.
         `spec` holds the sections of a config that builds the same emulator, which `save` needs; it
         is derived where a factory of OPERATORS is given. Raises ValueError where the PDE has no
-        Galilean frame or has forcing that a part does not take, or a network does not fit its grid
-        or its inputs.
+        Galilean frame or has forcing that a part does not take, a network does not fit its grid or
+        its inputs, or a part needs whole fields and missing values are masked.
         """
         pde = pde_of(pde) if isinstance(pde, Trajectories) else pde
         if galilean and pde.galilean_frame is None:
@@ -128,6 +132,7 @@ class Emulator:
                 f"operator.history is {history}; it must be at least 1, and in the Galilean frame "
                 "exactly 1 and without static channels: set galilean to false"
             )
+        check_maskable(missing, pde, dict(galilean=galilean, base=base, search=search))
         frame = dict(zero_mean=zero_mean, galilean=galilean, history=history)
         if pde.forcing and (
             galilean or search or pde.has("step") or base not in (None, "identity")
@@ -148,7 +153,7 @@ class Emulator:
         elif options:
             raise ValueError(f"unknown arguments {sorted(options)}; a Network takes no options")
         values = (pde, operator, zero_mean, galilean, history, base, dict(networks or {}))
-        values = (*values, noise_channels, diffusion, search, dict(spec or {}))
+        values = (*values, noise_channels, diffusion, search, dict(spec or {}), missing)
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)
         _check_shapes(self)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 
 from ups_jax.data import normalize
+from ups_jax.data.missing import MASK, fill
 from ups_jax.pde.base import PDE, Symmetry
 from ups_jax.types import Array, Key, Params
 
@@ -114,6 +115,27 @@ def initial_state(emulator: "Emulator", frame: Array) -> Array:
         return frame
     time = frame.ndim - 1 - pde.ndim
     return jnp.squeeze(states(emulator, jnp.expand_dims(frame, time)), time)
+
+
+def fill_frames(emulator: "Emulator", u: Array) -> Array:
+    """Return frames (..., t, *s, c + e + f) with `fill`ed predicted channels, if NaN is masked."""
+    c = len(emulator.pde.channels)
+    if emulator.missing != MASK:
+        return u
+    return jnp.concatenate([fill(u[..., :c], emulator.pde.ndim), u[..., c:]], -1)
+
+
+def fill_state(emulator: "Emulator", state: Array) -> Array:
+    """Return a state (..., *s, k c + ...) with its frames `fill`ed, if NaN is masked."""
+    if emulator.missing != MASK:
+        return state
+    c, k, ndim = len(emulator.pde.channels), emulator.history, emulator.pde.ndim
+    time = state.ndim - 1 - ndim
+    # The newest frame of a state is its first.
+    frames = [state[..., j * c : (j + 1) * c] for j in reversed(range(k))]
+    filled = fill(jnp.stack(frames, time), ndim)
+    newest_first = [jnp.take(filled, j, time) for j in reversed(range(k))]
+    return jnp.concatenate([*newest_first, state[..., k * c :]], -1)
 
 
 def next_state(emulator: "Emulator", state: Array, u_next: Array) -> Array:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from ups_jax.arrays import per_channel, spatial_axes
 from ups_jax.data import check_task, condition, fit_normalizer, normalize
+from ups_jax.data.missing import check_trajectories
 from ups_jax.emulator.base import Emulator, residual_scales
 from ups_jax.emulator.states import last_frame, next_state, normalize_state, predicted
 from ups_jax.pde.base import GalileanFrame
@@ -100,6 +101,7 @@ def _unscale_residual(emulator: Emulator, stats: Params, scaled: Array) -> Array
 def fit_statistics(emulator: Emulator, train: Trajectories) -> Params:
     """Return scales of the training split in the operator's frame, for `init`."""
     check_task(train, emulator.pde)
+    check_trajectories(train, emulator.missing)
     to_frame = _galilean_frame(emulator)
 
     def base(u: Array, cond: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from ups_jax.arrays import FLOOR, as_float32
 from ups_jax.data import field_std
 from ups_jax.emulator import Emulator, first_state
-from ups_jax.forecast import Forecast, forecast
+from ups_jax.forecast import Forecast, continue_states
 from ups_jax.forecast.base import sample_keys
 from ups_jax.sharding import Mesh, replicate, shard_batch, to_host
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
@@ -85,7 +85,7 @@ def p1_forecast(
 
     def run(params: Params, u: Array, cond: Array, keys: Key) -> Forecast:
         more = {"steps": u.shape[1] - 1, "forecaster": forecaster, "mesh": mesh, **options}
-        return forecast(emulator, params, first_state(emulator, u), cond, keys, **more)
+        return continue_states(emulator, params, first_state(emulator, u), cond, keys, **more)
 
     return run
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ups_jax.data import check_task, require_one_length
+from ups_jax.data.missing import MASK, check_trajectories, missing_share
 from ups_jax.emulator import Emulator, num_params, predicted, with_later_forcing
 from ups_jax.evaluate import summarize
 from ups_jax.evaluate.batches import (
@@ -20,12 +21,18 @@ from ups_jax.evaluate.batches import (
 )
 from ups_jax.evaluate.equations import by_equation
 from ups_jax.evaluate.report import Report, example_indices
-from ups_jax.evaluate.statistics import Table, physics_statistics, point_statistics, table_of
+from ups_jax.evaluate.statistics import (
+    Table,
+    metrics_of,
+    physics_statistics,
+    point_statistics,
+    table_of,
+)
 from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import (
     FORECASTERS,
     calls_per_step,
-    forecast,
+    continue_states,
     nudged_analysis,
     require_trained,
 )
@@ -78,13 +85,17 @@ def evaluate(
     a stochastic forecaster is scored by the mean of its members. Learned forecasters start after
     several frames by `nudged_analysis` with `nudging_gain`, others from the last frame. Relative
     errors are divided by `FLOOR` deviations of `data` at least, `floored` is the share so changed.
+    If the emulator masks missing values, metrics are those over observed values; physics, spectra
+    and the metrics that need whole fields are left out.
     Forecasts of the samples `examples` are kept, by default of `num_figures` samples at quantiles
     of the selected forecaster's error; all P1 forecasts with `keep_predictions`. `timing` adds
-    milliseconds. Raises ValueError on an unknown name, a gain outside 0 to 1 and data of another
-    PDE or interval, Interrupted if `stop()` is true.
+    milliseconds. Raises ValueError on an unknown name, a gain outside 0 to 1, data of another PDE
+    or interval and values that are not finite, Interrupted if `stop()` is true.
     """
     check_task(data, emulator.pde)
     require_one_length(data, "the evaluated split")
+    check_trajectories(data, emulator.missing)
+    metrics, masks = metrics_of(emulator, metrics), emulator.missing == MASK
     runs = ("mean_field", "operator") if emulator.pde.steady else DEFAULT_FORECASTERS
     runs = [m for m in runs if emulator.pde.has("step") or not FORECASTERS[m].solver]
     forecasters = forecasters or runs
@@ -97,7 +108,7 @@ def evaluate(
     key = jax.random.key(0) if key is None else key
     settings = {name: dict((options or {}).get(name, {})) for name in forecasters}
     # The figures show nRMSE, whatever the metrics are.
-    scored = {"nrmse": METRICS["nrmse"], **metrics}
+    scored = {**metrics_of(emulator, {"nrmse": METRICS["nrmse"]}), **metrics}
     shared: dict[str, Any] = dict(batch=min(batch, len(data)), mesh=mesh, stop=stop)
     floor, table = replicate(mesh, floor_of(data)), table_of(scored)
     program = partial(_evaluate_batch, emulator, settings, starts, table, nudging_gain, mesh, floor)
@@ -106,7 +117,8 @@ def evaluate(
         run(progress=progress), mesh, lambda index: np.full(index.shape, keep_predictions)
     )
     if examples is None:
-        chosen, labels = example_indices(stats[selected]["p1/nrmse"].mean(1), num_figures)
+        errors = scored["nrmse"].by_sample(stats[selected]["p1/nrmse"])
+        chosen, labels = example_indices(errors, num_figures)
     else:
         chosen, labels = np.asarray(examples, int), [f"sample {i}" for i in examples]
     scalars = summarize.scalars_of(stats, data, starts, metrics, horizons)
@@ -128,13 +140,14 @@ def evaluate(
         horizons=tuple(horizons),
         times=np.arange(data.u.shape[1]) * data.dt,
         metrics=metrics,
-        curves=summarize.curves_of(stats, starts) | curves,
+        curves=summarize.curves_of(stats, starts, bridged=masks) | curves,
         predictions=predictions,
         examples=_examples(run, data, chosen, mesh=mesh),
         labels=labels,
         chosen=chosen,
         knows_equation=emulator.base is not None,
         held_out=emulator.pde.held_out,
+        missing=missing_share(data) if masks else None,
     )
 
 
@@ -189,14 +202,17 @@ def _evaluate_batch(
             gain = nudging_gain if start and FORECASTERS[name].stages else 1.0
             if (start, gain) not in begins:
                 begins[start, gain] = _initial(emulator, start, gain, mesh, params, u, cond)
-            path = forecast(
+            path = continue_states(
                 emulator, params, begins[start, gain], cond, keys,
                 steps=steps, forecaster=name, mesh=mesh, **options,
             ).u  # fmt: skip
             errors = point_statistics(table, pde.ndim, start, mesh, floor, path, u)
             out[name] |= {f"{protocol}/{metric}": value for metric, value in errors.items()}
             paths.setdefault(name, path)
-        out[name] |= physics_statistics(pde, mesh, floor, u, paths[name], cond)
+        if emulator.missing != MASK:
+            out[name] |= physics_statistics(pde, mesh, floor, u, paths[name], cond)
+    if emulator.missing == MASK:
+        return out, paths
     true = predicted(emulator, u[:, 1:])
     return out | {"truth": physics_statistics(pde, mesh, floor, u, true, cond)}, paths
 

@@ -41,7 +41,8 @@ class Report:
     `examples` "truth" (m, t + 1, *s, c) and "<mode>" (m, t, *s, c) of the samples `chosen`;
     `predictions` every P1 forecast (n, t, *s, c), if kept. `knows_equation`: the networks correct a
     base step that is derived from the equation. `held_out`: equations of the test split that
-    training does not contain. Reports of one split combine with `|`.
+    training does not contain. `missing`: share of the truth's values that are missing and masked.
+    Reports of one split combine with `|`.
     """
 
     scalars: dict[str, float]
@@ -59,6 +60,7 @@ class Report:
     num_seeds: int = 1
     knows_equation: bool = False
     held_out: tuple[str, ...] = ()
+    missing: float | None = None
 
     def __or__(self, other: Self) -> Self:
         """Return the union; where both have a value, the other's counts."""
@@ -146,7 +148,12 @@ class Report:
             f"\n{100 * low:.2g} % of the trajectories have frames whose RMS is below {FLOOR:g} "
             "standard deviations of the split; relative errors there are divided by that floor"
         )
-        return format_table(*self.short_table()) + (note if low > 0 else "")
+        gaps = (
+            f"\n{100 * (self.missing or 0):.2g} % of the truth's values are missing: errors are those "
+            "of observed values; physics, spectra and metrics of whole fields are left out"
+        )
+        notes = (note if low > 0 else "") + (gaps if self.missing is not None else "")
+        return format_table(*self.short_table()) + notes
 
     def short_table(self) -> tuple[list[str], list[list[Any]]]:
         """Return columns and rows that fit a terminal or a page."""

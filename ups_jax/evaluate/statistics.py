@@ -7,7 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax import physics
+from ups_jax.data.missing import MASK
+from ups_jax.emulator import Emulator
 from ups_jax.metrics import (
+    METRICS,
+    OBSERVED_METRICS,
     Metric,
     rank_histogram,
     reliability,
@@ -26,6 +30,28 @@ SINGLE_FORECAST_METRICS = (
     "spectrum_log_error_high",
 )
 """Ensemble metrics that are defined for a single forecast; its CRPS is its MAE."""
+
+
+def metrics_of(emulator: Emulator, metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
+    """Return the metrics, or those over observed values if the emulator masks missing ones.
+
+    Of METRICS, those without such a version are left out. Raises ValueError on another one.
+    """
+    if emulator.missing != MASK:
+        return metrics
+    whole = [name for name, metric in metrics.items() if not _is_maskable(name, metric)]
+    foreign = [name for name in whole if metrics is not METRICS]
+    if foreign:
+        raise ValueError(
+            f"metric {foreign[0]!r} needs whole fields, but missing values are masked; known: "
+            f"{', '.join(OBSERVED_METRICS)}"
+        )
+    kept = {name: metric for name, metric in metrics.items() if name not in whole}
+    return {n: m if m.partial else OBSERVED_METRICS[n] for n, m in kept.items()}
+
+
+def _is_maskable(name: str, metric: Metric) -> bool:
+    return metric.partial or (name in OBSERVED_METRICS and metric is METRICS.get(name))
 
 
 def table_of(metrics: Mapping[str, Metric]) -> Table:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ups_jax.evaluate.batches import Stats
 from ups_jax.evaluate.report import prefix_of
-from ups_jax.metrics import Metric
+from ups_jax.metrics import Metric, mean_observed
 from ups_jax.types import Trajectories
 
 SPREAD = ("nrmse", "rmse", "mae", "rel_l2", "correlation_time")
@@ -45,16 +45,17 @@ def scalars_of(
             for name, metric in metrics.items():
                 scalars[prefix + name] = reduced[name]
                 if name in SPREAD:
-                    by_sample = values[name].reshape(len(values[name]), -1).mean(1)
-                    by_sample = by_sample * _unit(metric, data.dt)
+                    by_sample = metric.by_sample(values[name]) * _unit(metric, data.dt)
+                    if metric.partial and not np.isnan(by_sample).all():
+                        by_sample = by_sample[~np.isnan(by_sample)]
                     scalars[f"{prefix}{name}_median"] = float(np.median(by_sample))
                     scalars[f"{prefix}{name}_p90"] = float(percentiles(by_sample, (90,))[0])
             for horizon in horizons:
                 frame = round(horizon / data.dt) - 1
                 if "nrmse" in metrics and frame < data.u.shape[1] - 1 - start:
-                    scalars[f"{prefix}nrmse@{horizon:g}"] = float(
-                        np.mean(values["nrmse"][:, frame])
-                    )
+                    at = values["nrmse"][:, frame]
+                    mean = mean_observed if metrics["nrmse"].partial else np.mean
+                    scalars[f"{prefix}nrmse@{horizon:g}"] = float(mean(at))
     return scalars
 
 
@@ -73,19 +74,40 @@ def selected_scalars(
     return out
 
 
-def curves_of(joined: Mapping[str, Stats], starts: Mapping[str, int]) -> Stats:
-    """Return arrays for the figures, as `Report.curves` names them."""
+def curves_of(
+    joined: Mapping[str, Stats], starts: Mapping[str, int], *, bridged: bool = False
+) -> Stats:
+    """Return arrays for the figures, as `Report.curves` names them.
+
+    `bridged`: errors of frames without observed values are interpolated in time.
+    """
     curves: Stats = {}
     for mode, stats in joined.items():
-        curves[f"{mode}/spectrum"] = stats["spectrum"].mean(0)
+        if "spectrum" in stats:
+            curves[f"{mode}/spectrum"] = stats["spectrum"].mean(0)
         for name, value in stats.items():
             if name.startswith("law/"):
                 curves[f"{mode}/{name}"] = percentiles(value, (10, 50, 90))
         for protocol in starts:
             if mode != "truth":
                 name = mode if protocol == "p1" else f"{mode}/{protocol}"
-                curves[f"{name}/nrmse"] = stats[f"{protocol}/nrmse"]
+                errors = stats[f"{protocol}/nrmse"]
+                curves[f"{name}/nrmse"] = bridge(errors) if bridged else errors
     return curves
+
+
+def bridge(errors: np.ndarray) -> np.ndarray:
+    """Return errors (n, t) with NaN replaced by linear interpolation in time, if there are others.
+
+    An infinite error, of a diverged forecast, is one of these.
+    """
+    times, out = np.arange(errors.shape[1]), errors.copy()
+    for row in out:
+        seen = ~np.isnan(row)
+        finite = np.clip(row[seen], None, np.finfo(row.dtype).max)
+        if seen.any():
+            row[~seen] = np.interp(times[~seen], times[seen], finite)
+    return out
 
 
 def percentiles(values: np.ndarray, wanted: Sequence[float]) -> np.ndarray:

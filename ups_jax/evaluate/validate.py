@@ -10,10 +10,10 @@ import numpy as np
 
 from ups_jax.arrays import as_float32, safe_ratio, spatial_axes
 from ups_jax.data import sample_windows
-from ups_jax.emulator import Emulator, states, with_later_forcing
+from ups_jax.emulator import Emulator, fill_frames, states, with_later_forcing
 from ups_jax.evaluate.batches import cond_of, floor_of, map_batches
-from ups_jax.evaluate.statistics import point_statistics, table_of
-from ups_jax.forecast import Forecast, forecast
+from ups_jax.evaluate.statistics import metrics_of, point_statistics, table_of
+from ups_jax.forecast import Forecast, continue_states
 from ups_jax.metrics import METRICS, crps
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh, fold_in_device, mean_over_samples, replicate, to_host
@@ -40,7 +40,8 @@ def validator(
 
     The function raises Interrupted if `stop()` is true.
     """
-    measure = lookup(METRICS, metric, "metric")
+    lookup(METRICS, metric, "metric")
+    measure = metrics_of(emulator, {metric: METRICS[metric]})[metric]
 
     def validate(params: Params) -> float:
         errors = _errors(
@@ -67,7 +68,8 @@ def per_sample_nrmse(
     `options` are those of `validator`. Raises Interrupted if `stop()` is true.
     """
     errors = _errors(emulator, params, data, forecaster=forecaster, batch=batch, **options)
-    return np.nan_to_num(errors.mean(1), nan=np.inf)
+    measure = metrics_of(emulator, {"nrmse": METRICS["nrmse"]})["nrmse"]
+    return np.nan_to_num(measure.by_sample(errors), nan=np.inf)
 
 
 def ensemble_validator(
@@ -125,6 +127,7 @@ def loss_validator(
             k_window, u, cond, batch=batch, length=unroll + 1, start_bias=start_bias,
             history=stage.history,
         )  # fmt: skip
+        windows = windows if stage.fill is None else stage.fill(windows)
         given = {"u": windows, "cond": conds}
         return mean_over_samples(mesh, share, shared=2)(params, k_loss, given)
 
@@ -150,7 +153,8 @@ def _errors(
     **options: Any,
 ) -> np.ndarray:
     """Return the statistic of a metric of each trajectory's forecast after frame `start`."""
-    table, floor = table_of({metric: METRICS[metric]}), replicate(mesh, floor_of(data))
+    measures = metrics_of(emulator, {metric: METRICS[metric]})
+    table, floor = table_of(measures), replicate(mesh, floor_of(data))
 
     def score(result: Forecast, u: Array) -> Array:
         values = point_statistics(table, emulator.pde.ndim, start, mesh, floor, result.u, u)
@@ -174,10 +178,11 @@ def _forecast_scores(
 ) -> np.ndarray:
     """Return scores of each trajectory's forecast after frame `start`."""
     steps = data.u.shape[1] - 1 - start
-    run = partial(forecast, emulator, steps=steps, forecaster=forecaster, mesh=mesh, **options)
+    run = partial(continue_states, emulator, steps=steps, forecaster=forecaster, mesh=mesh, **options)
 
     def scores(params: Params, u: Array, cond: Array, keys: Key) -> Array:
-        u0 = with_later_forcing(emulator, states(emulator, u[:, : start + 1])[:, -1], u, start)
+        given = fill_frames(emulator, u[:, : start + 1])
+        u0 = with_later_forcing(emulator, states(emulator, given)[:, -1], u, start)
         return score(run(params, u0, cond, keys), u)
 
     return map_batches(

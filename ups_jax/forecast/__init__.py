@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.arrays import as_float32, check_field
+from ups_jax.data.missing import MASK
 from ups_jax.diffusion import SAMPLERS
 from ups_jax.emulator import (
     Emulator,
+    fill_frames,
     initial_state,
     predicted,
     states,
@@ -21,7 +23,7 @@ from ups_jax.emulator import (
 )
 from ups_jax.forecast import beam_search, deterministic, ensembles
 from ups_jax.forecast.base import Forecast, Forecaster, one_call, run_each, sample_keys
-from ups_jax.forecast.forcing import input_channels, start_state
+from ups_jax.forecast.forcing import check_start, input_channels, start_state
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh, map_samples
 from ups_jax.types import Array, Key, Params
@@ -111,20 +113,25 @@ def nudged_analysis(
     """Return the initial state of a forecast after frames (b, t, *s, c) -> (b, *s, c).
 
     The operator runs from the first frame and is nudged to each later one by `gain`: 1 returns the
-    last frame, 0 the operator's forecast of it from the first. Nudging; Hoke and Anthes (1976).
+    last frame, 0 the operator's forecast of it from the first. Missing values of the frames are
+    filled, and nudge nothing. Nudging; Hoke and Anthes (1976).
     """
     if gain == 1:
-        return states(emulator, frames)[:, -1]
+        return states(emulator, fill_frames(emulator, frames))[:, -1]
     c = len(emulator.pde.channels)
 
     def body(u: Array, frame: Array) -> tuple[Array, None]:
         u = step(emulator, params, u, cond)
         # Earlier frames of a state were nudged in their own time, other inputs are known.
         now = predicted(emulator, u)
-        now = now + gain * (predicted(emulator, frame) - now)
+        goal = predicted(emulator, frame)
+        if emulator.missing == MASK:
+            goal = jnp.where(jnp.isnan(goal), now, goal)
+        now = now + gain * (goal - now)
         return now if u.shape[-1] == c else u.at[..., :c].set(now), None
 
-    first = with_later_forcing(emulator, initial_state(emulator, frames[:, 0]), frames)
+    start = fill_frames(emulator, frames[:, :1])[:, 0]
+    first = with_later_forcing(emulator, initial_state(emulator, start), frames)
     return jax.lax.scan(body, first, jnp.moveaxis(frames[:, 1:], 1, 0))[0]
 
 
@@ -146,10 +153,39 @@ def forecast(
     Fields are in physical units; cond (b, p). u0 has the static and forcing channels too; it is a
     frame, which an emulator with `history` repeats, or a state, as `states` returns. `forcing`
     (b, steps, *s, f), or (b, steps, f) if it is constant in space, is that of the frames after u0.
+    NaN in predicted channels of u0 are missing values, which an emulator that masks them fills.
     Sample i has a key of its own: `key` with i folded in, or entry i of keys (b,). The devices of
     `mesh` share the samples, if it divides their number. `options` are the forecaster's own, such
     as `members=8`. Raises ValueError on an unknown name, option or sampler, a wrong shape, a number
-    out of range, missing forcing, and a forecaster whose networks were not trained.
+    out of range, missing forcing, values that are not finite, and a forecaster whose networks were
+    not trained.
+    """
+    on_host = not isinstance(u0, jax.Array)
+    if on_host:
+        check_start(emulator, u0)
+    given: Any = dict(steps=steps, forecaster=forecaster, forcing=forcing, mesh=mesh)
+    result = continue_states(emulator, params, u0, cond, key, **given, **options)
+    if not on_host:
+        check_start(emulator, u0)  # copied while the device computes
+    return result
+
+
+def continue_states(
+    emulator: Emulator,
+    params: Params,
+    u0: Any,
+    cond: Any,
+    key: Key,
+    *,
+    steps: int,
+    forecaster: str,
+    forcing: Any = None,
+    mesh: Mesh | None = None,
+    **options: Any,
+) -> Forecast:
+    """Return `forecast` without a look at the values of u0, which would wait for the device.
+
+    Evaluation and validation check their data once.
     """
     run = lookup(FORECASTERS, forecaster, "forecaster").run
     pde, channels = emulator.pde, input_channels(emulator, int(np.shape(u0)[-1]))

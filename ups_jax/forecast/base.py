@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.emulator import Emulator, predicted
+from ups_jax.emulator import Emulator, fill_state, predicted
 from ups_jax.types import Array, Key, Params
 
 
@@ -62,11 +62,12 @@ def run_each(
 ) -> Forecast:
     """Run a forecaster on every state u0 (b, *s, c), cond (b, p) with a key of its own, (b,).
 
-    Of its result, the predicted channels are kept. A forecast thus depends on no other sample, and
+    Missing values of u0 are filled. Of the result, the predicted channels are kept. A forecast thus depends on no other sample, and
     devices can share a batch.
     """
 
     def alone(u0: Array, cond: Array, key: Key) -> Forecast:
+        u0 = fill_state(emulator, u0)
         result = run(emulator, params, u0[None], cond[None], key, **settings)
         members = None if result.members is None else predicted(emulator, result.members)
         result = result._replace(u=predicted(emulator, result.u), members=members)

@@ -1,4 +1,4 @@
-"""Forcing of forecasts: known inputs of all frames up to the horizon."""
+"""Starts of forecasts: frames or states with the forcing of all frames up to the horizon."""
 
 from typing import Any
 
@@ -8,7 +8,8 @@ from jax.core import Tracer
 
 from ups_jax.arrays import as_float32
 from ups_jax.data.forcing import expand_forcing
-from ups_jax.emulator import Emulator, initial_state, with_forcing
+from ups_jax.data.missing import MASK
+from ups_jax.emulator import Emulator, fill_state, initial_state, with_forcing
 from ups_jax.emulator.states import forcing_of, own_channels
 from ups_jax.types import Array
 
@@ -19,6 +20,29 @@ def input_channels(emulator: Emulator, width: int) -> int:
     more, f = width - own_channels(emulator), len(pde.forcing)
     is_state = more % f == 0 and more >= f if f else more == 0
     return width if is_state else len(pde.fields)
+
+
+def check_start(emulator: Emulator, u0: Any) -> None:
+    """Raise ValueError at the first value of u0 (b, *s, ...) that no forecast can start from.
+
+    NaN in a predicted channel is one unless the emulator masks it, and then where the channel has
+    no observed value. Traced values, and arrays of several processes, are not known.
+    """
+    if isinstance(u0, Tracer) or not getattr(u0, "is_fully_addressable", True):
+        return
+    values = np.asarray(u0)
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return
+    masks = emulator.missing == MASK
+    filled = values
+    if masks and values.ndim == emulator.pde.ndim + 2 and values.shape[-1] >= own_channels(emulator):
+        filled = np.asarray(fill_state(emulator, jnp.asarray(values)))
+    if not np.isfinite(filled).all():
+        place = tuple(np.argwhere(~np.isfinite(filled))[0].tolist())
+        what = "infinity, NaN in an input, or no observed value of a channel"
+        what = what if masks else "NaN or infinity"
+        remedy = "give finite values" + ", or build the emulator with missing='mask'" * (not masks)
+        raise ValueError(f"u0 holds {what}, first at {place} (sample, point, channel); {remedy}")
 
 
 def start_state(emulator: Emulator, u0: Array, forcing: Any, *, steps: int) -> Array:

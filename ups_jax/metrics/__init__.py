@@ -3,7 +3,7 @@
 A statistic depends on its own sample alone, so the reduced scalar does not depend on the batches.
 """
 
-from ups_jax.metrics.base import BANDS, Direction, Metric
+from ups_jax.metrics.base import BANDS, Direction, Metric, mean_observed
 from ups_jax.metrics.ensemble import (
     ENSEMBLE_METRICS,
     NOMINAL_LEVELS,
@@ -20,6 +20,7 @@ from ups_jax.metrics.ensemble import (
     spread_skill_ratio,
     spread_squared,
 )
+from ups_jax.metrics.observed import OBSERVED_METRICS
 from ups_jax.metrics.point import (
     CORRELATED,
     METRICS,

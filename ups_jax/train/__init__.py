@@ -9,6 +9,7 @@ from zlib import crc32
 import jax
 
 from ups_jax.data import check_task, draw_windows, require_one_length
+from ups_jax.data.missing import MASK, check_trajectories
 from ups_jax.emulator import Emulator, fit_statistics, init
 from ups_jax.emulator.states import on_states
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
@@ -152,8 +153,12 @@ def train_stage(
         raise ValueError(
             f"match_flops_of is {recipe.match_flops_of!r}, which only a run resolves; give steps"
         )
+    if emulator.missing == MASK and not stage.observed:
+        able = ", ".join(name for name, other in STAGES.items() if other.observed)
+        raise ValueError(f"stage {name!r} cannot mask missing values; stages that can: {able}")
     for split in (data, val):
         check_task(split, emulator.pde)
+        check_trajectories(split, emulator.missing)
     require_one_length(val, "the validation split")
     bound = bind(stage, emulator, recipe.to_dict())
     number, run_key = key_number(name), key[0] if key.ndim else key
@@ -209,6 +214,8 @@ def _prepare(
         start_bias=recipe.start_bias,
         history=stage.history,
     )
+
+    u = u if stage.fill is None else stage.fill(u)
 
     def begin(params: Params) -> Params:
         return stage.prepare(params, {"u": u, "cond": cond}, k_start)

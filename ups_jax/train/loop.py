@@ -179,7 +179,7 @@ class _Loop:
         run = partial(
             run_updates, self.stage.loss, self.opt, self.augment, recipe.steps_per_call, draw,
             recipe.ema_decay, self.mesh, noise=recipe.noise_schedule(),
-            given=(self.stage.history, self.stage.predicted),
+            given=(self.stage.history, self.stage.predicted), fill=self.stage.fill,
         )  # fmt: skip
         fields = 0 if self.host_windows else None
         axes = (0, 0, fields, fields, 0, *(0 for _ in self.factors))

@@ -49,14 +49,15 @@ def run_updates(
     *,
     noise: Callable[[Array], Array] | None = None,
     given: tuple[int, int | None] = (1, None),
+    fill: Callable[[Array], Array] | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Run `steps` updates in one scan -> state, and means of the log's quantities over them.
 
     `draw` samples windows from u and cond; without it, these hold one batch an update. Update i
     uses a key of its own number. `noise` is the input noise of an update, in the frames and
-    channels `given`, see `add_input_noise`. Devices draw the loss's noise of their own; each
-    computes the loss of its samples: followed and logged is their mean, of the loss's other scalars
-    the largest.
+    channels `given`, see `add_input_noise`; `fill` fills the missing values of these frames. Devices
+    draw the loss's noise of their own; each computes the loss of its samples: followed and logged
+    is their mean, of the loss's other scalars the largest.
     """
 
     def share(params: Params, frozen: Params, key: Key, batch: Batch) -> Any:
@@ -75,6 +76,7 @@ def run_updates(
     ) -> tuple[TrainState, dict[str, Array]]:
         k_window, k_augment, k_loss = update_keys(key, state.step)
         batch_u, batch_cond = draw(k_window, u, cond) if draw else window  # pyright: ignore[reportGeneralTypeIssues]
+        batch_u = batch_u if fill is None else fill(batch_u)
         for i, symmetry in enumerate(augment):
             keys = jax.random.split(jax.random.fold_in(k_augment, i), len(batch_u))
             batch_u, batch_cond = jax.vmap(symmetry)(keys, batch_u, batch_cond)
