@@ -41,7 +41,7 @@ def mse_loss(pred: Array, true: Array, ndim: int, *scales: Array | float) -> Arr
 def observed_nrmse_loss(
     pred: Array, true: Array, ndim: int, std: Array | float = 0.0, loss_floor: float = 0.0
 ) -> Array:
-    """Return `nrmse_loss` over observed values: error and divisor are means over the same points."""
+    """Return `nrmse_loss` over observed values: its means over space are those of these points."""
     error, square, some = _observed_squares(pred, true, ndim)
     ratio = jnp.sqrt((error + EPS) / _divisor(square, std, loss_floor))
     return jnp.mean(jnp.where(some, ratio, 0))

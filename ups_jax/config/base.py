@@ -44,6 +44,7 @@ def get_config() -> Config:
     cfg.data.datasets = ()  # of another HDF5 layout: u=path/to/u, also t=, x=, y= (coordinates)
     cfg.data.static = ()  # of a file: channels, or fields without time, that are inputs only
     cfg.data.forcing = ()  # of a file: channels, or arrays (n, t), that are known at all times
+    cfg.data.missing = "refuse"  # refuse | mask: NaN of a file in channels that are predicted
     cfg.data.stream = False  # of an HDF5 file: read training windows from a copy on disk
     cfg.data.nu = config_dict.placeholder(float)  # viscosity of a file that does not state its own
 

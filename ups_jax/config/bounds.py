@@ -6,6 +6,7 @@ from typing import Any
 
 from ups_jax.config.base import Config
 from ups_jax.config.renames import rename_value
+from ups_jax.data.missing import MISSING
 from ups_jax.diffusion import NOISE_SCHEDULES, SAMPLERS
 from ups_jax.emulator import TRANSFORMS
 from ups_jax.files import flatten
@@ -72,6 +73,7 @@ MAXIMA: tuple[tuple[int | float, tuple[str, ...]], ...] = (
 """Largest size of the numbers of each key; of every other number, keys of the user's included."""
 NAMES: dict[str, Mapping[str, Any]] = {
     "stages": STAGES,
+    "data.missing": MISSING,
     "fit.*.optimizer": OPTIMIZERS,
     "fit.*.schedule": LR_SCHEDULES,
     "fit.*.loss": LOSSES,

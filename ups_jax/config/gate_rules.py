@@ -5,8 +5,9 @@ from pathlib import Path
 from ups_jax.config.base import Config
 from ups_jax.config.bounds import require
 from ups_jax.config.from_file import pde_of_config
+from ups_jax.data.missing import MASK
 from ups_jax.forecast import FORECASTERS
-from ups_jax.metrics import ENSEMBLE_METRICS, METRICS
+from ups_jax.metrics import ENSEMBLE_METRICS, METRICS, OBSERVED_METRICS
 from ups_jax.physics import diagnostic_names
 from ups_jax.registry import lookup
 from ups_jax.types import GATE_LIMITS
@@ -40,9 +41,9 @@ def check_gate_rules(cfg: Config) -> None:
 def check_key(cfg: Config, where: str, key: str, *, remedy: str = "") -> None:
     """Raise ValueError if no run of this config can have this summary key."""
     head, *parts, last = key.split("/") if "/" in key else (key, "")
-    physics = _diagnostics(cfg) if "physics" in parts else []
     known = {"eval": (), "wall": WALL_KEYS, "memory": ("peak_mib",), "params": tuple(cfg.stages)}
     try:
+        physics = _diagnostics(cfg) if "physics" in parts else []
         lookup(known, head, "kind of summary key")
         if head != "eval":
             lookup(dict.fromkeys(known[head]), "/".join([*parts, last]), f"key of {head}/")
@@ -81,8 +82,11 @@ def _metrics(cfg: Config, parts: list[str]) -> list[str]:
     selectable = cfg.eval.forecasters if select == "best" else (select,)
     names = [part for part in parts if part in FORECASTERS] or selectable
     has_members = any(FORECASTERS[name].stochastic for name in names if name in FORECASTERS)
-    return [*METRICS, *COUNT_METRICS, *(ENSEMBLE_METRICS if has_members or "val" in parts else ())]
+    point = OBSERVED_METRICS if cfg.data.missing == MASK else METRICS
+    return [*point, *COUNT_METRICS, *(ENSEMBLE_METRICS if has_members or "val" in parts else ())]
 
 
 def _diagnostics(cfg: Config) -> list[str]:
+    if cfg.data.missing == MASK:
+        raise ValueError("physics needs whole fields, which data.missing=mask does not have")
     return diagnostic_names(pde_of_config(cfg))

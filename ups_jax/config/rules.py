@@ -5,6 +5,7 @@ from typing import Any
 from ups_jax.config.base import SCHEMA, Config
 from ups_jax.config.bounds import check_values, require
 from ups_jax.config.gate_rules import check_gate_rules
+from ups_jax.config.missing_rules import check_missing_rules
 from ups_jax.forecast import FORECASTERS, is_deterministic
 from ups_jax.registry import lookup
 from ups_jax.stages import STAGES
@@ -29,6 +30,7 @@ def validate(cfg: Config) -> None:
     _stages(cfg)
     _parallel(cfg)
     _data(cfg)
+    check_missing_rules(cfg)
     for stage in cfg.stages:
         _fit(cfg, stage)
     sigma = cfg.diffusion

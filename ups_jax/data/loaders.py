@@ -14,8 +14,9 @@ import numpy as np
 from ups_jax.data import pdebench
 from ups_jax.data.cache import UNREADABLE, errors_named, reason
 from ups_jax.data.lengths import strided
+from ups_jax.data.missing import REFUSE
 from ups_jax.data.named_arrays import stored_of
-from ups_jax.data.static import check_static, select_inputs
+from ups_jax.data.static import select_inputs
 from ups_jax.data.stored import FIELDS, Stored, names_in
 from ups_jax.files import atomic_path
 from ups_jax.types import Array, Trajectories
@@ -37,6 +38,7 @@ def load(
     datasets: Sequence[str] = (),
     static: Sequence[str] = (),
     forcing: Sequence[str] = (),
+    missing: str = REFUSE,
     describe: bool = False,
 ) -> Trajectories:
     """Load by suffix: .npz (`load_npz`), .h5, .hdf5, .nc or a .zarr folder (`load_pdebench`).
@@ -44,17 +46,19 @@ def load(
     Strides and samples subsample both kinds. `nu` is the PDE parameter of a file without any.
     `stream` leaves the fields of all but npz on disk, `datasets` names those of another layout.
     `static` names channels, or fields without a time axis, that are inputs and not predicted,
-    `forcing` channels or arrays (n, t, ...) that change in time and are known. With `describe`, u
-    is its shape and type alone.
+    `forcing` channels or arrays (n, t, ...) that change in time and are known. With `missing`
+    "mask", NaN in predicted channels is kept as a missing value; by default it is refused with its
+    place. With `describe`, u is its shape and type alone.
     """
     path, strides = _path(path), dict(space_stride=space_stride, time_stride=time_stride)
     given: Any = dict(**strides, samples=samples, nu=nu, describe=describe)
     if _suffix(path, (".npz", *HDF5, NETCDF, pdebench.ZARR)) != ".npz":
         given |= dict(stream=stream, datasets=datasets, static=static, forcing=forcing)
+        given |= dict(missing=missing)
         return pdebench.load_pdebench(path, **given)
     if stream:
         raise ValueError(f"{path}: only HDF5 and Zarr can be streamed; set data.stream to false")
-    data = load_npz(path, static=static, forcing=forcing, describe=describe)
+    data = load_npz(path, static=static, forcing=forcing, missing=missing, describe=describe)
     cond, params = data.cond, data.params
     assert cond is not None
     if nu is not None and cond.shape[1] == 0:
@@ -74,20 +78,24 @@ def load(
 
 
 def from_xarray(
-    dataset: Any, *, static: Sequence[str] = (), forcing: Sequence[str] = ()
+    dataset: Any,
+    *,
+    static: Sequence[str] = (),
+    forcing: Sequence[str] = (),
+    missing: str = REFUSE,
 ) -> Trajectories:
     """Return an xarray Dataset as trajectories: u (n, t, *s, c) float32, cond (n, p).
 
     Channels are the variables (sample, time, x[, y]); see `named_arrays.stored_of`. `static` names
     channels, or variables without time, that are inputs and not predicted, `forcing` those that
-    change in time. Raises ValueError on other dimensions, uneven coordinates and non-finite values.
+    change in time. With `missing` "mask", NaN in predicted channels is kept. Raises ValueError on
+    other dimensions, uneven coordinates and non-finite values.
     """
     stored = stored_of(dataset, static, forcing)
     samples = np.arange(stored.shape[0])
     with np.errstate(over="ignore"):
         u = stored.read(0, len(samples)).astype(np.float32)
-    pdebench.check_finite(u, samples)
-    check_static(u, samples, stored)
+    pdebench.check_block(u, samples, stored, missing)
     return pdebench.described(stored, u, "given", range(len(u)))
 
 
@@ -107,6 +115,7 @@ def load_section(spec: Any, pde: str, *, describe: bool = False) -> Trajectories
         datasets=spec.datasets,
         static=spec.static,
         forcing=spec.forcing,
+        missing=spec.missing,
         describe=describe,
     )
 
@@ -116,6 +125,7 @@ def load_npz(
     *,
     static: Sequence[str] = (),
     forcing: Sequence[str] = (),
+    missing: str = REFUSE,
     describe: bool = False,
 ) -> Trajectories:
     """Load an npz file: `u` (n, t, *s, c); the other names of `FIELDS` are optional.
@@ -123,8 +133,8 @@ def load_npz(
     `origin` is the file's name and hash, followed by the file's own `origin` if present. Raises
     ValueError if the file is missing, damaged or without `u`, and on a value that is no finite
     float32 number. `static` names channels, or arrays (*s) or (n, *s) of the file, that are inputs
-    and not predicted; `forcing` channels, or arrays (n, t, ...) as `with_forcing` takes them. With
-    `describe`, u is its shape and type alone.
+    and not predicted; `forcing` channels, or arrays (n, t, ...) as `with_forcing` takes them.
+    `missing` "mask" keeps NaN in all others. With `describe`, u is its shape and type alone.
     """
     path = _path(path)
     if not path.is_file():
@@ -163,8 +173,8 @@ def load_npz(
             if not describe:
                 with np.errstate(over="ignore"):
                     u = stored.read(0, len(arrays["u"])).astype(np.float32)
-                pdebench.check_finite(u, np.arange(len(u)))
-                check_static(u, np.arange(len(u)), stored)
+                stored = stored._replace(lengths=arrays.get("lengths"))
+                pdebench.check_block(u, np.arange(len(u)), stored, missing)
         return Trajectories(u, **given)
 
 

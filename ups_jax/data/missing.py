@@ -101,10 +101,10 @@ def check_values(
 
 def _check_observed(u: np.ndarray, samples: np.ndarray, lengths: Any, name: str) -> None:
     """Raise ValueError at the first trajectory that cannot start, or has nothing to predict."""
-    seen = ~np.isnan(u)
+    observed = ~np.isnan(u)
     if lengths is not None:
-        seen &= _own(u, lengths)
-    seen = seen.any(axis=tuple(range(2, u.ndim - 1)))
+        observed &= _own(u, lengths)
+    seen: np.ndarray = observed.any(axis=tuple(range(2, u.ndim - 1)))
     absent, silent = ~seen[:, 0], ~seen[:, 1:].any(axis=(1, 2))
     if absent.any():
         at, channel = np.argwhere(absent)[0].tolist()

@@ -15,6 +15,7 @@ import numpy as np
 from ups_jax.data.cache import UNREADABLE, errors_named, reason
 from ups_jax.data.layouts import open_layout
 from ups_jax.data.lengths import strided
+from ups_jax.data.missing import REFUSE, check_values
 from ups_jax.data.named_arrays import open_zarr, store_hash
 from ups_jax.data.static import check_static, select_inputs
 from ups_jax.data.stored import Stored
@@ -43,6 +44,7 @@ def load_pdebench(
     datasets: Sequence[str] = (),
     static: Sequence[str] = (),
     forcing: Sequence[str] = (),
+    missing: str = REFUSE,
     describe: bool = False,
 ) -> Trajectories:
     """Return the trajectories of an HDF5 file or Zarr store: u (n, t, *s, c) float32, cond (n, p).
@@ -52,6 +54,7 @@ def load_pdebench(
     are kept. PDE parameters are attributes, or else in the file's name; `nu` is that of a file
     without it. `static` names channels, or fields without a time axis, that are inputs and not
     predicted, `forcing` channels or arrays (n, t, ...) that change in time and are known. With
+    `missing` "mask", NaN in channels that are predicted is kept, see `missing.check_values`. With
     `stream`, the first call copies the selection to the data cache, and `DiskFields` reads rows and
     windows. With `describe`, u is its shape and type alone, and no field is read.
 
@@ -70,7 +73,7 @@ def load_pdebench(
             chosen = sample_range(samples, total)
         kept = (n // space_stride for n in points)
         shape = (len(chosen), (frames - 1) // time_stride + 1, *kept, channels)
-        blocks = _read_blocks(stored, chosen, time_stride, space_stride, path)
+        blocks = _read_blocks(stored, chosen, time_stride, space_stride, path, missing)
         digest = file_hash(path)
         u: Any
         if describe:
@@ -79,6 +82,8 @@ def load_pdebench(
             suffix = f"{chosen.start}-{chosen.stop}-{chosen.step}-{time_stride}-{space_stride}"
             name = f"{path.stem}-{digest.rpartition(' ')[2]}-{suffix}"
             chosen_names = (*datasets, *stored.static, *stored.forcing)
+            # A copy with gaps must not be read where these are refused.
+            chosen_names += (f"missing={missing}",) if missing != REFUSE else ()
             named = sha256("|".join(chosen_names).encode()).hexdigest()[:8] if chosen_names else ""
             u = copy_to_disk(f"{name}{named}.f32", shape, blocks)
         else:
@@ -151,7 +156,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _read_blocks(
-    stored: Stored, chosen: range, time_stride: int, space_stride: int, path: Path
+    stored: Stored, chosen: range, time_stride: int, space_stride: int, path: Path, missing: str
 ) -> Iterator[np.ndarray]:
     """Yield subsampled blocks (m, t, *s, c) float32, by contiguous reads of `READ_BYTES`."""
     size = max(1, READ_BYTES // max(1, 4 * int(np.prod(stored.shape[1:]))))
@@ -164,9 +169,23 @@ def _read_blocks(
             block = stored.read(part[0], part[-1] + 1)
         with np.errstate(over="ignore"):
             block = block[kept].astype(np.float32)
-        check_finite(block, np.asarray(part), time_stride=time_stride)
-        check_static(block, np.asarray(part), stored)
+        check_block(block, np.asarray(part), stored, missing, time_stride=time_stride)
         yield block
+
+
+def check_block(
+    u: np.ndarray, samples: np.ndarray, stored: Stored, missing: str, *, time_stride: int = 1
+) -> None:
+    """Raise ValueError at the first value of samples u (m, t, *s, c) that cannot be used."""
+    inputs, lengths = len(stored.static) + len(stored.forcing), None
+    # Frames after the last one of a trajectory may have gaps only where gaps are masked.
+    own = strided(stored.lengths, time_stride)
+    if missing != REFUSE and own is not None and own.shape == stored.shape[:1]:
+        lengths = own[samples]
+    check_values(
+        u, samples, missing=missing, inputs=inputs, lengths=lengths, time_stride=time_stride
+    )
+    check_static(u, samples, stored)
 
 
 def check_strides(
@@ -205,19 +224,6 @@ def sample_range(samples: Samples, total: int) -> range:
             f"samples {samples} of {total}: expected a rising, non-empty range within (0, {total})"
         )
     return chosen
-
-
-def check_finite(u: np.ndarray, samples: np.ndarray, *, time_stride: int = 1) -> None:
-    """Raise ValueError with the first place in u (n, t, *s, c) that is not finite."""
-    bad = ~np.isfinite(u).all(axis=tuple(range(1, u.ndim)))
-    if bad.any():
-        at = int(np.argmax(bad))
-        frame, *place, channel = np.argwhere(~np.isfinite(u[at]))[0].tolist()
-        raise ValueError(
-            f"sample {samples[at]} holds NaN or infinity in float32, first in frame "
-            f"{frame * time_stride} at point {tuple(place)} of channel {channel}; "
-            f"{bad.sum()} of {len(u)} samples read so far: exclude them, or fill the gaps"
-        )
 
 
 def file_hash(path: Path) -> str:

@@ -93,7 +93,8 @@ def spacing(axis: Any, count: int, *, spare: int = 0) -> float:
 def side_by_side(fields: Mapping[str, Any], ndim: int) -> Callable[[int, int], np.ndarray]:
     """Return the reader of datasets (n, t, *s) or (n, t, *s, c) as the channels of one field.
 
-    Raises ValueError where their shapes differ.
+    Fill values that their attributes name, as those of NetCDF do, are NaN. Raises ValueError where
+    their shapes differ.
     """
     first = next(iter(fields))
     for name, field in fields.items():
@@ -107,10 +108,19 @@ def side_by_side(fields: Mapping[str, Any], ndim: int) -> Callable[[int, int], n
             )
 
     def read(start: int, stop: int) -> np.ndarray:
-        blocks = (np.asarray(field[start:stop]) for field in fields.values())
+        blocks = (_decoded(field, np.asarray(field[start:stop])) for field in fields.values())
         return np.concatenate([b if b.ndim > 2 + ndim else b[..., None] for b in blocks], axis=-1)
 
     return read
+
+
+def _decoded(field: Any, block: np.ndarray) -> np.ndarray:
+    """Return a block of a dataset with NaN in place of its fill values, by NetCDF's conventions."""
+    for name in ("_FillValue", "missing_value"):
+        values = np.ravel(field.attrs.get(name, ()))
+        for value in values if values.dtype.kind in "fiu" else ():
+            block = np.where(block == value, np.nan, block).astype(block.dtype)
+    return block
 
 
 def pair_frames(a: np.ndarray, u: np.ndarray) -> np.ndarray:

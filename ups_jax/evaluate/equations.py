@@ -8,7 +8,7 @@ import numpy as np
 
 from ups_jax.evaluate.batches import Stats, cond_of
 from ups_jax.evaluate.summarize import reduce_metrics
-from ups_jax.metrics import Metric
+from ups_jax.metrics import Metric, mean_observed
 from ups_jax.pde.base import PDE
 from ups_jax.types import Trajectories
 
@@ -37,7 +37,11 @@ def by_equation(
             rows, name = numbers == i, tested.parts[i].name
             stats = {metric: joined[mode][f"p1/{metric}"][rows] for metric in chosen}
             found[name] = reduce_metrics(stats, chosen, data.dt)
-            curves[f"{mode}/equations/{name}"] = joined[mode]["p1/nrmse"][rows].mean(0)
+            errors = joined[mode]["p1/nrmse"][rows]
+            partial = any(metric.partial for metric in metrics.values())
+            curves[f"{mode}/equations/{name}"] = (
+                mean_observed(errors, 0) if partial else errors.mean(0)
+            )
         overall: dict[str, dict[str, float]] = {name: {} for name in SUMMARIES}
         for metric, kind in chosen.items():
             values = np.array([scores[metric] for scores in found.values()])

@@ -195,11 +195,13 @@ def _evaluate_batch(
     steps, pde = u.shape[1] - 1, emulator.pde
     out: dict[str, dict[str, Array]] = {}
     paths: dict[str, Array] = {}
-    begins: dict[tuple[int, float], Array] = {}
+    begins: dict[tuple[int, float | None], Array] = {}
+    # Without gaps, a gain of one needs no operator either: one program serves all.
+    last = None if emulator.missing == MASK else 1.0
     for name, options in settings.items():
         out[name] = {}
         for protocol, start in starts.items():
-            gain = nudging_gain if start and FORECASTERS[name].stages else 1.0
+            gain = nudging_gain if start and FORECASTERS[name].stages else last
             if (start, gain) not in begins:
                 begins[start, gain] = _initial(emulator, start, gain, mesh, params, u, cond)
             path = continue_states(
@@ -221,7 +223,7 @@ def _evaluate_batch(
 def _initial(
     emulator: Emulator,
     start: int,
-    gain: float,
+    gain: float | None,
     mesh: Mesh | None,
     params: Params,
     u: Array,

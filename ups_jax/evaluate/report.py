@@ -9,7 +9,7 @@ import numpy as np
 from ups_jax.arrays import FLOOR
 from ups_jax.evaluate.batches import Stats
 from ups_jax.forecast import FORECASTERS
-from ups_jax.metrics import BUILT_IN, METRICS, Metric
+from ups_jax.metrics import BUILT_IN, METRICS, OBSERVED_METRICS, Metric
 from ups_jax.tables import format_table, select_columns
 
 COUNTS = ("samples", "calls")
@@ -149,8 +149,8 @@ class Report:
             "standard deviations of the split; relative errors there are divided by that floor"
         )
         gaps = (
-            f"\n{100 * (self.missing or 0):.2g} % of the truth's values are missing: errors are those "
-            "of observed values; physics, spectra and metrics of whole fields are left out"
+            f"\n{100 * (self.missing or 0):.2g} % of the truth's values are missing: errors are "
+            "those of observed values; physics, spectra and metrics of whole fields are left out"
         )
         notes = (note if low > 0 else "") + (gaps if self.missing is not None else "")
         return format_table(*self.short_table()) + notes
@@ -170,7 +170,8 @@ class Report:
 
     def _named(self) -> list[str]:
         """Return the metrics that a table must show: all of a few, else those of the user."""
-        chosen = BUILT_IN if self.metrics.keys() >= METRICS.keys() & BUILT_IN else ()
+        whole = METRICS if self.missing is None else OBSERVED_METRICS
+        chosen = BUILT_IN if self.metrics.keys() >= whole.keys() & BUILT_IN else ()
         return [name for name in self.metrics if name not in chosen]
 
     def _timed(self) -> list[str]:

@@ -178,11 +178,13 @@ def _forecast_scores(
 ) -> np.ndarray:
     """Return scores of each trajectory's forecast after frame `start`."""
     steps = data.u.shape[1] - 1 - start
-    run = partial(continue_states, emulator, steps=steps, forecaster=forecaster, mesh=mesh, **options)
+    run = partial(
+        continue_states, emulator, steps=steps, forecaster=forecaster, mesh=mesh, **options
+    )
 
     def scores(params: Params, u: Array, cond: Array, keys: Key) -> Array:
-        given = fill_frames(emulator, u[:, : start + 1])
-        u0 = with_later_forcing(emulator, states(emulator, given)[:, -1], u, start)
+        frames = fill_frames(emulator, u[:, : start + 1])
+        u0 = with_later_forcing(emulator, states(emulator, frames)[:, -1], u, start)
         return score(run(params, u0, cond, keys), u)
 
     return map_batches(

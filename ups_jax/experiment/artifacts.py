@@ -107,12 +107,13 @@ def _facts(
     context: RunContext, splits: Splits, params: Params, evaluation: Evaluation
 ) -> list[tuple[str, str]]:
     """Return names and values for the top of the page."""
-    cfg, train = context.cfg, splits.train
+    cfg, train, missing = context.cfg, splits.train, evaluation.report.missing
     last = cfg.seed + cfg.num_seeds - 1
     seeds = f"best of {cfg.seed} to {last} on validation" if cfg.num_seeds > 1 else f"{cfg.seed}"
     return [
         ("protocol", f"{cfg.eval.protocol.upper()} on {len(splits.test)} test trajectories"),
         ("data", f"{train.origin}, {len(train)} for training"),
+        *([("missing values", f"{100 * missing:.2g} % of the truth")] if missing else []),
         ("parameters", f"{num_params(params['operator']):,} (operator)"),
         *([("base step", cfg.operator.base)] if cfg.operator.base != "identity" else []),
         ("training", f"{context.wall['train_s']:.0f} s on {jax.devices()[0].device_kind}"),

@@ -94,6 +94,7 @@ def build(cfg: Any) -> Emulator:
             diffusion=teacher,
             search=searching,
             spec=cfg.to_dict(),
+            missing=cfg.data.missing,
         )
     with _in_section("denoiser"):
         _check_denoiser(emulator)

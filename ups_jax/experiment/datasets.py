@@ -27,6 +27,7 @@ from ups_jax.data import (
 from ups_jax.data import split_key as key_of_split
 from ups_jax.data.cache import errors_named
 from ups_jax.data.checks import Difference
+from ups_jax.data.missing import MASK, check_trajectories, missing_share
 from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
 from ups_jax.types import Key, Trajectories
@@ -75,6 +76,11 @@ def load_splits(
         "hash": {name: content_hash(data) for name, data in parts.items()},
         "ids": {name: [int(i) for i in index] for name, index in ids.items()},
     }
+    if spec.missing == MASK:
+        record["missing"] = {name: missing_share(data) for name, data in parts.items()}
+        if jax.process_index() == 0:
+            shares = ", ".join(f"{100 * x:.2g} % of {k}" for k, x in record["missing"].items())
+            print(f"note: missing values are masked: {shares}", file=sys.stderr)
     return Splits(**parts, record=record)
 
 
@@ -121,6 +127,8 @@ def _from_file(cfg: Any, pde: PDE) -> tuple[dict[str, Trajectories], dict[str, A
     for name in ("val", "test"):
         parts[name] = replace(parts[name], u=np.asarray(parts[name].u))
         parts[name] = cut(parts[name], eval_steps(cfg) + 1)
+        if spec.missing == MASK:
+            check_trajectories(parts[name], MASK, name=f"{name} trajectory")
     return parts, index
 
 

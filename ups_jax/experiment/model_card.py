@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ups_jax import config
+from ups_jax.data.missing import MASK
 from ups_jax.emulator import Emulator
 from ups_jax.emulator.states import rollout_channels
 from ups_jax.experiment.workdir import is_finished
@@ -35,6 +36,7 @@ P1 forecasts start from the initial condition, P10 after {} given frames, on tes
 neither training nor selection used. nRMSE is the RMS error over the RMS of the truth, in physical
 units, for each trajectory and frame, then averaged."""
 """Protocol of a run's table of errors."""
+OBSERVED = " The data have missing values: errors are those of observed values."
 
 
 def selected_forecaster(run: Path) -> str | None:
@@ -104,6 +106,12 @@ def _use(emulator: Emulator, forecaster: str, steps: int, options: Mapping[str, 
             f"{steps + 1} frames one after another: that of `u0` and of the {steps} frames after "
             "it. For `step.stablehlo` they are the forcing of `u0` and of the frame after it."
         )
+    if emulator.missing == MASK:
+        lines.append(
+            "NaN in the predicted channels of `u0` is a missing value. It takes the last value "
+            "observed at its point in the frames of `u0`, else the mean of the frame's observed "
+            "values; a channel without any gives NaN."
+        )
     if options:
         lines.append("Options: " + ", ".join(f"`{k}={v}`" for k, v in options.items()) + ".")
     return "\n\n".join(lines)
@@ -141,12 +149,13 @@ def _records(run: Path) -> dict[str, str]:
     ]
     stages = read_json(run / "tables" / "stage-summary.json", {"columns": [], "rows": []})
     fit = select_columns(stages["columns"], stages["rows"], {name: name for name in CARD_COLUMNS})
+    masked = OBSERVED if cfg.data.missing == MASK else ""
     made = [("seed", cfg.seed), *((name, metadata.get(name)) for name in MADE_WITH)]
     gates = [(gate["name"], gate["status"], gate["sentence"]) for gate in verdict.get("gates", [])]
     return {
         "Data": _table(("split", "origin", "trajectories", "hash"), data),
         "Training": f"{_table(*fit)}\n\n{_table(('made with', 'value'), made)}",
-        "Errors": f"{PROTOCOL.format(cfg.eval.context_frames)}\n\n"
+        "Errors": f"{PROTOCOL.format(cfg.eval.context_frames)}{masked}\n\n"
         f"```\n{read_text(run / 'table.txt')}\n```",
         "Gates": _table(("gate", "status", "result"), gates) if gates else "The run had no gates.",
     }

@@ -188,7 +188,7 @@ def _config_of(emulator: Emulator) -> Any:
     arguments = {key: value for key, value in pde.spec.items() if key != "cells"}
     sections = config.to_dict(base.get_config())
     sections |= {"pde": {"name": pde.name, **arguments}, "operator": operator}
-    sections["data"]["cells"] = pde.cells
+    sections["data"] |= {"cells": pde.cells, "missing": emulator.missing}
     sections["imports"] = imports.registered()
     sections["init_from"] = emulator.spec.get("init_from")
     return config.from_dict(sections)

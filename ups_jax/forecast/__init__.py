@@ -108,15 +108,16 @@ FORECASTERS: dict[str, Forecaster] = {
 
 
 def nudged_analysis(
-    emulator: Emulator, params: Params, frames: Array, cond: Array, *, gain: float
+    emulator: Emulator, params: Params, frames: Array, cond: Array, *, gain: float | None
 ) -> Array:
     """Return the initial state of a forecast after frames (b, t, *s, c) -> (b, *s, c).
 
     The operator runs from the first frame and is nudged to each later one by `gain`: 1 returns the
-    last frame, 0 the operator's forecast of it from the first. Missing values of the frames are
-    filled, and nudge nothing. Nudging; Hoke and Anthes (1976).
+    last frame, 0 the operator's forecast of it from the first. Missing values nudge nothing: there
+    the operator's forecast stays. None is 1 without an operator: they are filled by `fill_frames`.
+    Nudging; Hoke and Anthes (1976).
     """
-    if gain == 1:
+    if gain is None or (gain == 1 and emulator.missing != MASK):
         return states(emulator, fill_frames(emulator, frames))[:, -1]
     c = len(emulator.pde.channels)
 

@@ -62,8 +62,8 @@ def run_each(
 ) -> Forecast:
     """Run a forecaster on every state u0 (b, *s, c), cond (b, p) with a key of its own, (b,).
 
-    Missing values of u0 are filled. Of the result, the predicted channels are kept. A forecast thus depends on no other sample, and
-    devices can share a batch.
+    Missing values of u0 are filled. Of the result, the predicted channels are kept. A forecast thus
+    depends on no other sample, and devices can share a batch.
     """
 
     def alone(u0: Array, cond: Array, key: Key) -> Forecast:

@@ -33,9 +33,8 @@ def check_start(emulator: Emulator, u0: Any) -> None:
     values = np.asarray(u0)
     if values.dtype.kind != "f" or np.isfinite(values).all():
         return
-    masks = emulator.missing == MASK
-    filled = values
-    if masks and values.ndim == emulator.pde.ndim + 2 and values.shape[-1] >= own_channels(emulator):
+    masks, filled = emulator.missing == MASK, values
+    if masks and values.shape[-1] >= own_channels(emulator):
         filled = np.asarray(fill_state(emulator, jnp.asarray(values)))
     if not np.isfinite(filled).all():
         place = tuple(np.argwhere(~np.isfinite(filled))[0].tolist())

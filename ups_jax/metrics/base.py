@@ -17,7 +17,7 @@ Direction = float | Literal["lower", "higher", "none"]
 
 
 def mean_observed(values: np.ndarray, axis: int | None = None) -> Any:
-    """Return the mean over an axis, or over all values, without NaN; NaN where there is no other."""
+    """Return the mean over an axis, or over all values, without NaN; NaN where all are."""
     seen = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(seen, values, 0).sum(axis)) / seen.sum(axis)

@@ -66,9 +66,7 @@ def correlation(pred: Array, true: Array, ndim: int) -> Array:
     stds, sizes = ([_rms(u, true, axes) for u in fields] for fields in (centred, pairs))
     rounding = 4 * jnp.finfo(true.dtype).eps
     flat_p, flat_q = (std <= rounding * size for std, size in zip(stds, sizes, strict=True))
-    p, q = (
-        safe_ratio(u, jnp.expand_dims(std, axes)) for u, std in zip(centred, stds, strict=True)
-    )
+    p, q = (safe_ratio(u, jnp.expand_dims(std, axes)) for u, std in zip(centred, stds, strict=True))
     pearson = _mean(jnp.where(seen, p * q, 0), true, axes)
     of_constants = jnp.where(flat_p & flat_q, 1.0, 0.0)
     values, some = jnp.where(flat_p | flat_q, of_constants, pearson), jnp.any(seen, axes)

@@ -112,6 +112,10 @@ def plot_profiles(
             for name, field in {"truth": truth, **predictions}.items():  # truth below
                 values = np.where(np.isfinite(field), field, np.nan)[frame, :, channel]
                 note = "" if np.isfinite(field).all() else " (diverged)"
+                if name == "truth" and note:
+                    # Points without a value have no neighbour to draw a line to.
+                    ax.plot(x, values, ".", color=styles[name].color, label="truth (observed)")
+                    continue
                 style.draw_curve(ax, x, values, styles[name]._replace(marker=""), name + note)
         row[0].set_ylabel("u" if channels == 1 else f"channel {channel}")
     style.legend_below(figure, grid[0])
@@ -151,13 +155,29 @@ def example_forecasts(data: ReportData) -> Iterator[ReportFigure]:
 
 
 def nrmse(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """nRMSE of each frame and channel, averaged, as `metrics.nrmse` does. (t, *s, c) -> ()."""
+    """nRMSE of each frame and channel, averaged, as `metrics.nrmse` does. (t, *s, c) -> ().
+
+    NaN in the truth is a missing value, over whose frames and points nothing is averaged.
+    """
     space = tuple(range(1, truth.ndim - 1))
+    if np.isnan(truth).any():
+        return _observed_nrmse(truth, prediction, space)
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.sqrt(np.mean((prediction - truth) ** 2, axis=space))
         size = np.sqrt(np.mean(truth**2, axis=space))
         std = np.std(truth, axis=(0, *space))
         return float(np.mean(error / np.maximum(size, FLOOR * np.where(std > 0, std, 1.0))))
+
+
+def _observed_nrmse(truth: np.ndarray, prediction: np.ndarray, space: tuple[int, ...]) -> float:
+    seen = ~np.isnan(truth)
+    count, known = np.maximum(seen.sum(space), 1), np.where(seen, truth, 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = np.sqrt((np.where(seen, prediction - known, 0) ** 2).sum(space) / count)
+        size = np.sqrt((known**2).sum(space) / count)
+        std = np.array([np.std(truth[..., c][seen[..., c]]) for c in range(truth.shape[-1])])
+        ratio = error / np.maximum(size, FLOOR * np.where(std > 0, std, 1.0))
+        return float(ratio[seen.any(space)].mean())
 
 
 def error_text(truth: np.ndarray, prediction: np.ndarray, times: np.ndarray) -> str:

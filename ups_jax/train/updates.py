@@ -55,9 +55,9 @@ def run_updates(
 
     `draw` samples windows from u and cond; without it, these hold one batch an update. Update i
     uses a key of its own number. `noise` is the input noise of an update, in the frames and
-    channels `given`, see `add_input_noise`; `fill` fills the missing values of these frames. Devices
-    draw the loss's noise of their own; each computes the loss of its samples: followed and logged
-    is their mean, of the loss's other scalars the largest.
+    channels `given`, see `add_input_noise`; `fill` fills the missing values of these frames.
+    Devices draw the loss's noise of their own; each computes the loss of its samples: followed and
+    logged is their mean, of the loss's other scalars the largest.
     """
 
     def share(params: Params, frozen: Params, key: Key, batch: Batch) -> Any:
