@@ -104,7 +104,7 @@ def _check_observed(u: np.ndarray, samples: np.ndarray, lengths: Any, name: str)
     observed = ~np.isnan(u)
     if lengths is not None:
         observed &= _own(u, lengths)
-    seen: np.ndarray = observed.any(axis=tuple(range(2, u.ndim - 1)))
+    seen = np.asarray(observed.any(axis=tuple(range(2, u.ndim - 1))))
     absent, silent = ~seen[:, 0], ~seen[:, 1:].any(axis=(1, 2))
     if absent.any():
         at, channel = np.argwhere(absent)[0].tolist()
