@@ -65,6 +65,8 @@ data.space_stride=0 | at least 1
 data.time_stride=-1 | at least 1
 data.stream=true | false without a file
 data.stream=perhaps | true or false
+data.missing=maks | did you mean 'mask'?
+data.missing=mask | data.missing is 'mask'; it must be 'refuse' without a file
 data.nu=0 | positive
 mesh.data=0 | at least 1
 mesh.fsdp=1e9 | at most 10,000
@@ -218,6 +220,14 @@ evaluate --workdir=w --save_predictions=folder.npz | no plain file
 --config=forced.py --config.data.forcing=q,r | no channel is left to predict
 --config=forced.py --config.data.forcing=short | holds (8, 3) float64
 --config=forced.py --config.data.forcing=f --config.eval.forecasters=solver | without
+--config=gaps.py --config.stages=operator,ensemble | with data.missing=mask: operator, control
+--config=gaps.py --config.eval.forecasters=operator,ensemble | without members or a search
+--config=gaps.py --config.operator.base=linear | operator.base is 'linear'; it must be identity with
+--config=gaps.py --config.operator.galilean=true | operator.galilean is True; it must be false with
+--config=gaps.py --config.data.observed_stride=2 | data.observed_stride is 2; it must be none with
+--config=gaps.py --config.gates.skill.metric=eval/frmse_low | unknown metric 'frmse_low'
+--config=gaps.py --config.gates.skill.metric=eval/physics/x | physics needs whole fields
+--config=gaps.py --config.data.path=pairs.npz | 'refuse' for pairs of a static problem
 evaluate --workdir=w --modes=operator | did you mean '--forecasters'?
 leaderboard shwo | did you mean 'show'?
 leaderboard --path=nowhere.jsonl | nowhere.jsonl does not exist
@@ -265,6 +275,13 @@ def get_config():
     cfg.data.path = "forced.npz"
     return cfg
 """,
+    "gaps.py": """
+from configs import data
+def get_config():
+    cfg = data.get_config()
+    cfg.data.update(path="gaps.npz", missing="mask")
+    return cfg
+""",
 }
 
 
@@ -285,6 +302,9 @@ def folder(tmp_path_factory):
     u, f = np.random.default_rng(0).normal(size=(2, 8, 4, 8, 2))
     f = f[..., 0, 0]
     np.savez(folder / "forced.npz", u=u, channels=["q", "r"], f=f, short=f[:, :3])
+    np.savez(folder / "gaps.npz", u=np.where(u > 1, np.nan, u), channels=["q", "r"])
+    np.savez(folder / "pairs.npz", u=u[:, :2] * [[[[1, 0]]]], static=["r"], channels=["q", "r"],
+             steady=True)  # fmt: skip
     return folder
 
 
