@@ -15,7 +15,7 @@ from ups_jax.arrays import spatial_axes
 from ups_jax.data.missing import MASK, fill_windows
 from ups_jax.emulator import Denoiser, Emulator, residual, residual_scales, scale_residual, step
 from ups_jax.emulator.states import first_state, of_windows, predicted, seen, state_channels, states
-from ups_jax.losses import LOSSES, OBSERVED_LOSSES, mean_square
+from ups_jax.metrics.losses import LOSSES, OBSERVED_LOSSES, mean_square
 from ups_jax.pde.base import rollout
 from ups_jax.registry import lookup
 from ups_jax.types import Array, BoundStage, Key, Params, Stage, Trajectories

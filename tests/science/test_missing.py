@@ -14,8 +14,8 @@ from ups_jax.data import draw_windows, field_std, fit_normalizer, sample_windows
 from ups_jax.data.missing import fill, fill_windows, missing_share
 from ups_jax.emulator import fill_state
 from ups_jax.evaluate.statistics import metrics_of
-from ups_jax.losses import LOSSES, OBSERVED_LOSSES
 from ups_jax.metrics import METRICS, OBSERVED_METRICS
+from ups_jax.metrics.losses import LOSSES, OBSERVED_LOSSES
 from ups_jax.stages import STAGES, bind
 
 RNG = np.random.default_rng(0)

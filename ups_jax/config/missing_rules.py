@@ -5,7 +5,7 @@ from ups_jax.config.bounds import require
 from ups_jax.config.from_file import pde_of_config
 from ups_jax.data.missing import MASK
 from ups_jax.forecast import FORECASTERS, is_deterministic
-from ups_jax.losses import OBSERVED_LOSSES
+from ups_jax.metrics.losses import OBSERVED_LOSSES
 from ups_jax.stages import STAGES
 
 WITH_MASK = "with data.missing=mask"
