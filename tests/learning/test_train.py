@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import ups_jax as ups
-from ups_jax import optim, stages
+from ups_jax import optim
 from ups_jax.arrays import FLOOR
 from ups_jax.data import add_input_noise, fit_normalizer, sample_windows
 from ups_jax.emulator import Emulator, init, step
+from ups_jax.metrics import losses
 from ups_jax.models import OPERATORS
 from ups_jax.pde import PDES
 from ups_jax.pde.advection import exact
@@ -256,9 +257,9 @@ def test_losses_divide_by_the_floor_at_least():
     true = jnp.zeros((2, 16, 1)).at[1].set(1.0)
     pred, std = true + 1e-3, jnp.array([[2.0]])
     expected = (1e-3 / (FLOOR * 2) + 1e-3) / 2
-    assert float(stages.nrmse_loss(pred, true, 1, std)) == pytest.approx(expected, rel=1e-3)
-    same = stages.nrmse_loss(pred[1:], true[1:], 1, std)
-    assert same == stages.nrmse_loss(pred[1:], true[1:], 1)
+    assert float(losses.nrmse_loss(pred, true, 1, std)) == pytest.approx(expected, rel=1e-3)
+    same = losses.nrmse_loss(pred[1:], true[1:], 1, std)
+    assert same == losses.nrmse_loss(pred[1:], true[1:], 1)
 
 
 def test_a_relative_loss_has_a_finite_gradient_on_fields_of_zeros_and_far_off():
@@ -266,7 +267,7 @@ def test_a_relative_loss_has_a_finite_gradient_on_fields_of_zeros_and_far_off():
     for std in (0.0, 0.5):
         for error in (0.0, 1e-30, 1.0, 1e12):
             value, grad = jax.value_and_grad(
-                lambda pred, std=std: stages.nrmse_loss(pred, true, 1, jnp.full((1, 1), std))
+                lambda pred, std=std: losses.nrmse_loss(pred, true, 1, jnp.full((1, 1), std))
             )(true + error)
             assert np.isfinite(value) and np.isfinite(grad).all()
 
@@ -359,12 +360,12 @@ def test_muon_turns_hidden_kernels_by_orthogonal_matrices_and_the_rest_by_adam()
 
 def test_a_perfect_forecast_has_the_least_loss():
     true = jax.random.normal(jax.random.key(0), (4, 16, 1))
-    assert float(stages.nrmse_loss(true, true, 1)) < 1e-5
-    assert float(stages.nrmse_loss(0 * true, true, 1)) == pytest.approx(1.0, abs=1e-4)
-    assert float(stages.nrmse_loss(2 * true, true, 1)) == pytest.approx(1.0, abs=1e-4)
+    assert float(losses.nrmse_loss(true, true, 1)) < 1e-5
+    assert float(losses.nrmse_loss(0 * true, true, 1)) == pytest.approx(1.0, abs=1e-4)
+    assert float(losses.nrmse_loss(2 * true, true, 1)) == pytest.approx(1.0, abs=1e-4)
     faded = 1e-6 * true
-    assert float(stages.nrmse_loss(faded + 1e-2, faded, 1)) > 5e3
-    assert float(stages.nrmse_loss(faded + 1e-2, faded, 1, 1.0, 0.1)) == pytest.approx(
+    assert float(losses.nrmse_loss(faded + 1e-2, faded, 1)) > 5e3
+    assert float(losses.nrmse_loss(faded + 1e-2, faded, 1, 1.0, 0.1)) == pytest.approx(
         0.1, rel=1e-3
     )
 

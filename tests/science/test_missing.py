@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 import ups_jax as ups
+from ups_jax import config
 from ups_jax.data import draw_windows, field_std, fit_normalizer, sample_windows
 from ups_jax.data.missing import fill, fill_windows, missing_share
 from ups_jax.emulator import fill_state
 from ups_jax.evaluate.statistics import metrics_of
+from ups_jax.experiment.build import build
+from ups_jax.experiment.datasets import load_splits
+from ups_jax.experiment.export import array_name
 from ups_jax.metrics import METRICS, OBSERVED_METRICS
 from ups_jax.metrics.losses import LOSSES, OBSERVED_LOSSES
 from ups_jax.stages import STAGES, bind
@@ -330,8 +334,6 @@ def test_a_forecast_fills_its_start_or_refuses_it(trained, tmp_path):
     folder = ups.export(tmp_path / "out", emulator, params, steps=2)
     assert "is a missing value. It takes the last value" in (folder / "README.md").read_text()
     program = jax.export.deserialize(bytearray((folder / "rollout.stablehlo").read_bytes()))
-    from ups_jax.experiment.export import array_name
-
     leaves = jax.tree_util.tree_flatten_with_path({k: params[k] for k in ("stats", "operator")})[0]
     arrays = {array_name(path): np.asarray(leaf) for path, leaf in leaves}
     np.testing.assert_allclose(program.call(arrays, u0, cond), want, rtol=1e-4, atol=1e-5)
@@ -468,3 +470,37 @@ def test_windows_of_refused_and_masked_data_are_the_same():
     keyed = partial(sample_windows, KEY, batch=16, length=3)
     gaps, whole = (keyed(jnp.asarray(u), jnp.zeros((N, 0)))[0] for u in (GAPS, U))
     np.testing.assert_array_equal(np.asarray(gaps)[~np.isnan(gaps)], whole[~np.isnan(gaps)])
+
+
+def test_a_run_masks_what_its_config_says_and_records_the_share(tmp_path, capsys):
+    data = trajectories(np.concatenate([GAPS + i for i in range(5)]))
+    ups.save_npz(tmp_path / "a.npz", data)
+    given = {"data.path": tmp_path / "a.npz", "data.missing": "mask", "operator.patch": 1}
+    cfg = ups.load_config("configs/data.py:smoke", given)
+    emulator = build(cfg)
+    assert emulator.missing == "mask"
+    splits = load_splits(cfg, emulator.pde)
+    assert np.isnan(splits.train.u).any() and splits.record["missing"].keys() == {
+        "train", "val", "test"
+    }  # fmt: skip
+    assert splits.record["missing"]["train"] == pytest.approx(missing_share(splits.train))
+    assert "note: missing values are masked: 2" in capsys.readouterr().err
+    again = build(config.from_dict(config.to_dict(cfg)))
+    assert again.missing == "mask"
+    # A config without the key, as older runs have saved it, refuses.
+    older = config.to_dict(cfg)
+    del older["data"]["missing"]
+    assert build(config.from_dict(older)).missing == "refuse"
+
+
+def test_evaluated_frames_need_a_value_to_predict_before_anything_is_trained(tmp_path):
+    many = np.concatenate([GAPS + i for i in range(5)])
+    many[:, 1:3] = np.nan
+    lengths = np.where(np.arange(len(many)) % 2, T, 3)
+    many[lengths == 3, 1] = 1.0
+    data = trajectories(many, lengths=lengths)
+    ups.save_npz(tmp_path / "a.npz", data)
+    given = {"data.path": tmp_path / "a.npz", "data.missing": "mask", "operator.patch": 1}
+    cfg = ups.load_config("configs/data.py:smoke", given)
+    with pytest.raises(ValueError, match="val trajectory . has no observed value after frame 0"):
+        load_splits(cfg, build(cfg).pde)
