@@ -18,6 +18,7 @@ from ups_jax.evaluate.statistics import metrics_of
 from ups_jax.experiment.build import build
 from ups_jax.experiment.datasets import load_splits
 from ups_jax.experiment.export import array_name
+from ups_jax.forecast import nudged_analysis
 from ups_jax.metrics import METRICS, OBSERVED_METRICS
 from ups_jax.metrics.losses import LOSSES, OBSERVED_LOSSES
 from ups_jax.stages import STAGES, bind
@@ -339,7 +340,22 @@ def test_a_forecast_fills_its_start_or_refuses_it(trained, tmp_path):
     np.testing.assert_allclose(program.call(arrays, u0, cond), want, rtol=1e-4, atol=1e-5)
 
 
-def test_several_networks_and_streams_train_on_the_same_windows(trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize("gain", [1.0, 0.4])
+def test_an_analysis_takes_observed_values_and_keeps_the_forecast_in_gaps(trained, gain):
+    emulator, params, (_, _, test) = trained
+    u, cond = jnp.asarray(test.u[:, :4]), jnp.zeros((len(test), 0))
+    state = fill(u[:, :1], 1)[:, 0]
+    for i in range(1, 4):
+        state = ups.step(emulator, params, state, cond)
+        state = jnp.where(jnp.isnan(u[:, i]), state, state + gain * (u[:, i] - state))
+    found = nudged_analysis(emulator, params, u, cond, gain=gain)
+    np.testing.assert_allclose(found, state, atol=1e-5)
+    # Forecasters without an operator start from the given frames alone.
+    without = nudged_analysis(emulator, params, u, cond, gain=None)
+    np.testing.assert_allclose(without, fill(u, 1)[:, -1], atol=1e-6)
+
+
+def test_windows_from_disk_train_on_the_same_windows(trained, tmp_path, monkeypatch):
     emulator, _, (data, val, _) = trained
     monkeypatch.setenv("UPS_DATA", str(tmp_path))
     path = tmp_path / "gaps.h5"
