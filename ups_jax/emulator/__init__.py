@@ -8,10 +8,12 @@ from ups_jax.emulator.base import (
     Emulator,
     SearchSpec,
     base_step,
-    identity_stats,
-    init,
     network_boundary,
     network_sizes,
+)
+from ups_jax.emulator.params import (
+    identity_stats,
+    init,
     num_params,
     param_shapes,
     residual_scales,

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from ups_jax.arrays import per_channel, spatial_axes
 from ups_jax.data import check_task, condition, fit_normalizer, normalize
 from ups_jax.data.missing import check_trajectories
-from ups_jax.emulator.base import Emulator, residual_scales
+from ups_jax.emulator.base import Emulator
+from ups_jax.emulator.params import residual_scales
 from ups_jax.emulator.states import last_frame, next_state, normalize_state, predicted
 from ups_jax.pde.base import GalileanFrame
 from ups_jax.types import Array, Params, Trajectories
