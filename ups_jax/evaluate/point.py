@@ -169,9 +169,14 @@ def _check(
 def _examples(
     run: Callable[..., Batches], data: Trajectories, chosen: np.ndarray, *, mesh: Any
 ) -> Stats:
-    """Return truth and P1 forecasts of a few samples, which are known after the errors of all."""
+    """Return truth, static inputs and P1 forecasts of a few samples.
+
+    They are known after the errors of all.
+    """
     _, shown = join_batches(run(samples=chosen), mesh, lambda index: np.full(index.shape, True))
-    return {"truth": np.asarray(data.u[chosen])[..., : len(data.predicted)], **shown}
+    u, c = np.asarray(data.u[chosen]), len(data.predicted)
+    static = {"static": u[:, 0, ..., c : c + len(data.static)]} if data.static else {}
+    return {"truth": u[..., :c], **static, **shown}
 
 
 def _evaluate_batch(

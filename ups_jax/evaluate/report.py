@@ -38,7 +38,8 @@ class Report:
 
     `curves` holds "<mode>[/p10]/nrmse" (n, t), "<mode>/spectrum" (k,) at the last frame and
     "<mode>/law/<law>" (3, t + 1), the 10th, 50th and 90th percentile of a law's drift;
-    `examples` "truth" (m, t + 1, *s, c) and "<mode>" (m, t, *s, c) of the samples `chosen`;
+    `examples` "truth" (m, t + 1, *s, c), "<mode>" (m, t, *s, c) and, if there are static channels,
+    "static" (m, *s, k) of the samples `chosen`;
     `predictions` every P1 forecast (n, t, *s, c), if kept. `knows_equation`: the networks correct a
     base step that is derived from the equation. `held_out`: equations of the test split that
     training does not contain. `missing`: share of the truth's values that are missing and masked.

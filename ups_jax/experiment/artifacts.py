@@ -100,6 +100,7 @@ def _report_data(
         champion=run_verdict.before.champion,
         extent=context.emulator.pde.extent,
         channels=context.emulator.pde.channels,
+        static=context.emulator.pde.static,
     )
 
 

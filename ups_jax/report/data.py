@@ -19,7 +19,8 @@ class ReportData:
     evaluation: forecasts of the test split; selected: the forecaster that the verdict is about;
     series: rows of metrics.jsonl; row, champion: this run and the champion as rows of the
     leaderboard with `name`, `id`, `metrics` and `curves`; extent: length of each space axis (None:
-    figures count grid points); channels: their names.
+    figures count grid points); channels: names of those predicted; static: of those that are given
+    and do not change in time.
     """
 
     evaluation: Report
@@ -32,6 +33,7 @@ class ReportData:
     champion: Mapping[str, Any] | None = None
     extent: Sequence[float] | None = None
     channels: Sequence[str] = ()
+    static: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

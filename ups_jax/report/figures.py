@@ -10,6 +10,7 @@ from ups_jax.report.ensembles import fan, rank_histogram, reliability, spread_er
 from ups_jax.report.equations import equation_errors
 from ups_jax.report.fields import example_forecasts
 from ups_jax.report.gates import gates
+from ups_jax.report.inputs import static_inputs
 from ups_jax.report.search import search_analysis
 from ups_jax.report.training import training
 
@@ -20,6 +21,7 @@ FIGURES: dict[str, DrawFn] = {
     "champion": champion,
     "error_over_time": error_over_time,
     "equation_errors": equation_errors,
+    "static_inputs": static_inputs,
     "example_forecasts": example_forecasts,
     "example_animations": example_animations,
     "spectra": spectra,
