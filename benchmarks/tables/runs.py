@@ -153,7 +153,7 @@ def viscosities() -> str:
                 number(run["summary"][f"eval/{mode}/{infix}nrmse"])
                 for mode in ("operator", *SIMPLE)
             )
-            rows.append([nu, protocol, *errors, _train_seconds(run)])
+            rows.append([nu, protocol, *errors, train_seconds(run)])
     columns = ("Nu", "protocol", "operator", "solver (256 cells)", "mean", "persistence", "train s")
     return (
         "## Burgers at other viscosities, one network each\n\n"
@@ -195,7 +195,7 @@ def apebench() -> str:
             continue
         summary = run["summary"]
         error = _with_spread(summary, "eval/operator/nrmse_gmean100")
-        rows.append([label, number(summary["params/operator"]), error, _train_seconds(run)])
+        rows.append([label, number(summary["params/operator"]), error, train_seconds(run)])
     peers = read("apebench_families")
     for row in peers["rows"] if peers else ():
         seconds = f"{row['train_s']:.0f}, {cores(peers['device'])}"
@@ -256,7 +256,8 @@ def _with_spread(summary: dict[str, Any], key: str) -> str:
     return f"{cell} (seeds {summary[f'{key}_seeds_mean']:.3g} ± {spread:.1g})"
 
 
-def _train_seconds(run: dict[str, Any]) -> str:
+def train_seconds(run: dict[str, Any]) -> str:
+    """Return the seconds of training a seed, and the cores."""
     seconds = run["summary"]["wall/train_s"] / run["config"]["num_seeds"]
     return f"{seconds:.0f}, {cores(run['device'])}"
 

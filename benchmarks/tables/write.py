@@ -5,6 +5,7 @@ With `--check` nothing is written; the exit code is 1 where a file differs.
 
 from benchmarks.record import ROOT
 from benchmarks.tables import joint, measurements, runs
+from benchmarks.tables.planes import planes
 from benchmarks.tables.questions import questions
 
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
@@ -61,6 +62,7 @@ def results() -> str:
         runs.joint_viscosities(),
         runs.apebench_scenarios(),
         runs.apebench(),
+        planes(),
         joint.universal(),
         joint.fewshot(),
         *(measurements.render(section) for section in measurements.SECTIONS),
