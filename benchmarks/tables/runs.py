@@ -235,8 +235,8 @@ def apebench_scenarios() -> str:
     return (
         "## APEBench\n\n"
         "Protocol: GMean100 on 30 published test trajectories, "
-        f"{'one seed' if seeds == 1 else f'one seed, or with ± the median over {seeds}'}, seconds "
-        "of training. Constrained: 10,000 one-step updates of 20; free: our recipe. `linear` networks "
+        f"one seed{f', or with ± the median over {seeds}' * (seeds > 1)}, seconds of training. "
+        "Constrained: 10,000 one-step updates of 20; free: our recipe. `linear` networks "
         "and the coarse solver know the equation; the multiplier is fitted to the training data. "
         "Published: the best of five networks in Koehler et al. (2024), one-step training.\n"
         f"Command: {source(record)}.\n\n" + table(("scenario", *labels), rows)
