@@ -396,6 +396,10 @@ def test_the_validator_is_the_evaluation_of_the_operator(task, report):
     assert value == pytest.approx(report.scalars["eval/operator/nrmse"], rel=1e-5)
     later = validator(emulator, data, batch=3, metric="rel_l2", start=9)(params)
     assert later == pytest.approx(report.scalars["eval/operator/p10/rel_l2"], rel=1e-5)
+    given = dict(forecasters=("operator",), nudging_gain=0.5, num_figures=0)
+    analysed = ups.evaluate(emulator, params, data, **given).scalars["eval/operator/p10/nrmse"]
+    value = validator(emulator, data, batch=3, start=9, nudging_gain=0.5)(params)
+    assert value == pytest.approx(analysed, rel=1e-5)
     with pytest.raises(Interrupted):
         validator(emulator, data, batch=3, stop=lambda: True)(params)
 

@@ -234,6 +234,28 @@ def test_frames_without_observed_values_are_left_out_and_divergence_is_not(name)
         assert broken[0] == 2
 
 
+def test_a_correlation_is_that_of_enough_points_and_observed_frames():
+    """Forecasts of the wrong sign: what was not observed counts as neither right nor wrong."""
+    time, censored = (
+        OBSERVED_METRICS[f"correlation_{name}"].per_sample for name in ("time", "censored")
+    )
+    true = np.array(U)
+    true[0, 3:] = np.nan
+    true[1] = np.nan
+    true[2, :, 2:] = np.nan
+    good, bad = (jnp.asarray(sign * U) for sign in (1, -1))
+    np.testing.assert_array_equal(time(good, jnp.asarray(true), 1)[:4], [3, np.nan, np.nan, T])
+    np.testing.assert_array_equal(censored(good, jnp.asarray(true), 1)[:4], [1, np.nan, np.nan, 1])
+    np.testing.assert_array_equal(time(bad, jnp.asarray(true), 1)[:4], [1, np.nan, np.nan, 1])
+    np.testing.assert_array_equal(censored(bad, jnp.asarray(true), 1)[:4], [0, np.nan, np.nan, 0])
+
+
+def test_increments_need_two_frames_of_a_point():
+    u = np.where(np.arange(T)[:, None, None] % 2, np.nan, U).astype(np.float32)
+    with pytest.raises(ValueError, match="channel 'a' has no point .* two consecutive frames"):
+        fit_normalizer(trajectories(u), lambda cond: cond)
+
+
 def test_metrics_that_need_whole_fields_are_left_out_or_refused():
     emulator = emulator_of(trajectories(GAPS))
     assert metrics_of(emulator, METRICS).keys() == OBSERVED_METRICS.keys()
@@ -340,6 +362,25 @@ def test_a_forecast_fills_its_start_or_refuses_it(trained, tmp_path):
     np.testing.assert_allclose(program.call(arrays, u0, cond), want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_frame_with_gaps_starts_a_forecast_of_several_frames(forced):
+    data = trajectories(GAPS)
+    if forced:
+        data = ups.with_forcing(data, f=np.ones((N, T, X), np.float32))
+    emulator = ups.Emulator(data, ups.OPERATORS["resnet"], history=2, missing="mask", **SMALL)
+    params, u0 = ups.init(emulator, KEY), data.u[:, 0]
+    forcing = data.u[:, 1:3, ..., C:] if forced else None
+    given = dict(cond=data.cond, key=KEY, steps=2, forecaster="operator", forcing=forcing)
+    run = partial(ups.forecast, emulator, params, **given)
+    filled = np.array(u0)
+    filled[..., :C] = fill(jnp.asarray(GAPS[:, :1]), 1)[:, 0]
+    np.testing.assert_array_equal(run(u0).u, run(filled).u)
+    u0 = np.array(u0)
+    u0[1, :, 0] = np.nan
+    with pytest.raises(ValueError, match=r"no observed value of a channel, first at \(1, 0, 0\)"):
+        run(u0)
+
+
 @pytest.mark.parametrize("gain", [1.0, 0.4])
 def test_an_analysis_takes_observed_values_and_keeps_the_forecast_in_gaps(trained, gain):
     emulator, params, (_, _, test) = trained
@@ -369,6 +410,9 @@ def test_windows_from_disk_train_on_the_same_windows(trained, tmp_path, monkeypa
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *pair)
     with pytest.raises(ValueError, match="sample 0 holds NaN or infinity"):
         ups.load_data(path, stream=True)
+    strict = ups.Emulator(data, ups.OPERATORS["resnet"], **SMALL)
+    with pytest.raises(ValueError, match="read with missing='mask', which the emulator does not"):
+        ups.train(strict, streamed.take(slice(3)), val, short, key=KEY, progress=False)
 
 
 # Files and refusals
@@ -383,9 +427,10 @@ def test_files_and_datasets_keep_gaps_when_masked(tmp_path):
                 for name, size in (("n", N), ("time", T), ("x", X))]  # fmt: skip
         for axis in axes:
             axis.make_scale()
-        for i, name in enumerate(("a", "b")):
-            file[name] = np.where(SEEN, U, -999)[..., i]
-            file[name].attrs["_FillValue"] = np.float32(-999)
+        # Attributes in double precision, as most writers leave them.
+        for i, (name, fill_value) in enumerate((("a", -999.9), ("b", 1e20))):
+            file[name] = np.where(SEEN, U, np.float32(fill_value))[..., i]
+            file[name].attrs["_FillValue" if i else "missing_value"] = fill_value
             for axis, scale in zip(file[name].dims, axes, strict=True):
                 axis.attach_scale(scale)
     for suffix in ("npz", "h5", "nc"):
@@ -395,6 +440,22 @@ def test_files_and_datasets_keep_gaps_when_masked(tmp_path):
             ups.load_data(path)
         with pytest.raises(ValueError, match="did you mean 'mask'"):
             ups.load_data(path, missing="masked")
+
+
+def test_fill_values_of_inputs_are_gaps_and_refused(tmp_path):
+    path = tmp_path / "a.nc"
+    with h5py.File(path, "w") as file:
+        file["a"], file["depth"] = U[..., 0], np.where(np.arange(X) == 3, -999.9, 1.0).astype("f4")
+        file["depth"].attrs["_FillValue"] = -999.9
+        sizes = (("sample", N), ("time", T), ("x", X))
+        axes = [file.create_dataset(k, data=np.arange(n, dtype="f4")) for k, n in sizes]
+        for axis in axes:
+            axis.make_scale()
+        for name, scales in (("a", axes), ("depth", axes[2:])):
+            for axis, scale in zip(file[name].dims, scales, strict=True):
+                axis.attach_scale(scale)
+    with pytest.raises(ValueError, match=r"NaN in an input .* point \(3,\) of channel 1"):
+        ups.load_data(path, static=("depth",), missing="mask")
 
 
 def test_datasets_of_xarray_keep_gaps_when_masked():

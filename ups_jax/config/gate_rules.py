@@ -82,7 +82,8 @@ def _metrics(cfg: Config, parts: list[str]) -> list[str]:
     selectable = cfg.eval.forecasters if select == "best" else (select,)
     names = [part for part in parts if part in FORECASTERS] or selectable
     has_members = any(FORECASTERS[name].stochastic for name in names if name in FORECASTERS)
-    point = OBSERVED_METRICS if cfg.data.missing == MASK else METRICS
+    masks = cfg.data.missing == MASK
+    point = [n for n in METRICS if not masks or n in OBSERVED_METRICS or METRICS[n].partial]
     return [*point, *COUNT_METRICS, *(ENSEMBLE_METRICS if has_members or "val" in parts else ())]
 
 

@@ -67,18 +67,19 @@ def check_values(
     inputs: int = 0,
     lengths: Any = None,
     time_stride: int = 1,
+    after: int = 0,
     name: str = "sample",
 ) -> None:
     """Raise ValueError at the first place of u (n, t, *s, c) whose value cannot be used.
 
     That is NaN or infinity in the frames of each trajectory, by default in all of them. With
     `missing` "mask", NaN is allowed in all but the last `inputs` channels, if each of these has an
-    observed value in frame 0 and there is one later.
+    observed value in frame 0 and there is one later than frame `after`, where forecasts begin.
     """
     lookup(MISSING, missing, "value of data.missing:")
     bad = ~np.isfinite(u)
     if lengths is not None:
-        bad &= _own(u, lengths)
+        bad &= _in_trajectory(u, lengths)
     c = u.shape[-1] - inputs
     if missing == MASK:
         bad[..., :c] &= ~np.isnan(u[..., :c])
@@ -96,43 +97,53 @@ def check_values(
             f"{broken.sum()} of {len(u)} samples read so far: exclude them, {remedy}"
         )
     if missing == MASK:
-        _check_observed(u[..., :c], samples, lengths, name)
+        _check_observed(u[..., :c], samples, lengths, after, name)
 
 
-def _check_observed(u: np.ndarray, samples: np.ndarray, lengths: Any, name: str) -> None:
+def _check_observed(
+    u: np.ndarray, samples: np.ndarray, lengths: Any, after: int, name: str
+) -> None:
     """Raise ValueError at the first trajectory that cannot start, or has nothing to predict."""
     observed = ~np.isnan(u)
     if lengths is not None:
-        observed &= _own(u, lengths)
+        observed &= _in_trajectory(u, lengths)
     seen = np.asarray(observed.any(axis=tuple(range(2, u.ndim - 1))))
-    absent, silent = ~seen[:, 0], ~seen[:, 1:].any(axis=(1, 2))
+    absent, ended = ~seen[:, 0], ~seen[:, after + 1 :].any(axis=(1, 2))
     if absent.any():
         at, channel = np.argwhere(absent)[0].tolist()
         where = f"of channel {channel} in frame 0, where its forecasts start"
         where = where if seen[at].any() else "in any frame"
         raise ValueError(f"{name} {samples[at]} has no observed value {where}; exclude it")
-    if silent.any():
-        at = int(np.argmax(silent))
+    if ended.any():
+        at = int(np.argmax(ended))
         raise ValueError(
-            f"{name} {samples[at]} has no observed value after frame 0, so nothing to predict; "
-            "exclude it"
+            f"{name} {samples[at]} has no observed value after frame {after}, so nothing to "
+            "predict; exclude it"
         )
 
 
-def _own(u: np.ndarray, lengths: Any) -> np.ndarray:
+def _in_trajectory(u: np.ndarray, lengths: Any) -> np.ndarray:
     """Return where a frame is no padding, (n, t, 1, ...) for u (n, t, ...)."""
     own = np.arange(u.shape[1]) < np.asarray(lengths)[:, None]
     return own.reshape(*own.shape, *(1,) * (u.ndim - 2))
 
 
-def check_trajectories(data: Trajectories, missing: str, *, name: str = "sample") -> None:
+def check_trajectories(
+    data: Trajectories, missing: str, *, after: int = 0, name: str = "sample"
+) -> None:
     """Raise ValueError as `check_values`; fields on disk were checked when they were copied."""
     if hasattr(data.u, "rows"):
+        if missing == REFUSE and getattr(data.u, "missing", REFUSE) != REFUSE:
+            raise ValueError(
+                f"the data were read with missing={data.u.missing!r}, which the emulator does not "  # pyright: ignore[reportAttributeAccessIssue]
+                "take; build it with the same, or read them without"
+            )
         return
     inputs = len(data.channels) - len(data.predicted)
     for rows, u in _blocks(data):
         lengths = None if data.lengths is None else data.lengths[rows]
-        check_values(u, rows, missing=missing, inputs=inputs, lengths=lengths, name=name)
+        given: Any = dict(missing=missing, inputs=inputs, lengths=lengths, after=after, name=name)
+        check_values(u, rows, **given)
 
 
 def missing_share(data: Trajectories) -> float:
@@ -141,7 +152,7 @@ def missing_share(data: Trajectories) -> float:
     for rows, u in _blocks(data):
         gaps = np.isnan(u[..., : len(data.predicted)])
         if data.lengths is not None:
-            gaps = gaps[np.broadcast_to(_own(gaps, data.lengths[rows]), gaps.shape)]
+            gaps = gaps[np.broadcast_to(_in_trajectory(gaps, data.lengths[rows]), gaps.shape)]
         total, absent = total + gaps.size, absent + int(gaps.sum())
     return absent / total
 

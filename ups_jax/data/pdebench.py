@@ -86,6 +86,7 @@ def load_pdebench(
             chosen_names += (f"missing={missing}",) if missing != REFUSE else ()
             named = sha256("|".join(chosen_names).encode()).hexdigest()[:8] if chosen_names else ""
             u = copy_to_disk(f"{name}{named}.f32", shape, blocks)
+            u.missing = missing
         else:
             u, first = np.empty(shape, np.float32), 0
             for block in blocks:

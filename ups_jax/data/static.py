@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ups_jax.data.forcing import expand_forcing, forcing_components, forcing_names
-from ups_jax.data.stored import Stored, pair_frames
+from ups_jax.data.stored import Stored, decoded, pair_frames
 from ups_jax.types import Trajectories
 
 
@@ -105,7 +105,8 @@ def select_inputs(
             if name in static:
                 parts[name] = expand(name, _rows(stored, name, first, last), shape)[..., None]
             else:
-                rows = np.asarray(stored.further[name][first:last])
+                field = stored.further[name]
+                rows = decoded(field, np.asarray(field[first:last]))
                 parts[name] = expand_forcing(name, rows, shape)
         return np.concatenate([parts[name] for name in (*moving, *static, *forcing)], -1)
 
@@ -140,7 +141,8 @@ def _in_time(array: Any, shape: Sequence[int]) -> bool:
 def _rows(stored: Stored, name: str, first: int, last: int) -> np.ndarray:
     """Return a field without time (*s) or (n, *s), of samples first to last - 1."""
     field = stored.further[name]
-    return np.asarray(field[first:last] if field.ndim == len(stored.shape) - 2 else field)
+    rows = field[first:last] if field.ndim == len(stored.shape) - 2 else field
+    return decoded(field, np.asarray(rows))
 
 
 def check_static(u: np.ndarray, samples: np.ndarray, stored: Stored) -> None:

@@ -108,17 +108,19 @@ def side_by_side(fields: Mapping[str, Any], ndim: int) -> Callable[[int, int], n
             )
 
     def read(start: int, stop: int) -> np.ndarray:
-        blocks = (_decoded(field, np.asarray(field[start:stop])) for field in fields.values())
+        blocks = (decoded(field, np.asarray(field[start:stop])) for field in fields.values())
         return np.concatenate([b if b.ndim > 2 + ndim else b[..., None] for b in blocks], axis=-1)
 
     return read
 
 
-def _decoded(field: Any, block: np.ndarray) -> np.ndarray:
+def decoded(field: Any, block: np.ndarray) -> np.ndarray:
     """Return a block of a dataset with NaN in place of its fill values, by NetCDF's conventions."""
+    attrs = getattr(field, "attrs", {}) if block.dtype.kind == "f" else {}
     for name in ("_FillValue", "missing_value"):
-        values = np.ravel(field.attrs.get(name, ()))
-        for value in values if values.dtype.kind in "fiu" else ():
+        values = np.ravel(attrs.get(name, ()))
+        # As text of the file's type: 1e20 and -999.9 are other numbers in double precision.
+        for value in values.astype(block.dtype) if values.dtype.kind in "fiu" else ():
             block = np.where(block == value, np.nan, block).astype(block.dtype)
     return block
 

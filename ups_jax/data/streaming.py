@@ -23,9 +23,13 @@ from ups_jax.types import Array, Key, Trajectories
 
 
 class DiskFields:
-    """Fields (n, t, *s, c) float32 in a raw file, or some of its rows, read when indexed."""
+    """Fields (n, t, *s, c) float32 in a raw file, or some of its rows, read when indexed.
+
+    `missing` is the rule by which they were checked when they were copied: see `data.missing`.
+    """
 
     dtype = np.dtype(np.float32)
+    missing = "refuse"
 
     def __init__(self, path: Path, shape: tuple[int, ...], rows: np.ndarray | None = None) -> None:
         self.path = path
@@ -63,7 +67,9 @@ class DiskFields:
 
     def rows(self, index: Any) -> "DiskFields":
         """Return some of the rows, still on disk."""
-        return DiskFields(self.path, (self._total, *self.shape[1:]), self._rows[index])
+        some = DiskFields(self.path, (self._total, *self.shape[1:]), self._rows[index])
+        some.missing = self.missing
+        return some
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield all rows in order, in blocks."""

@@ -53,14 +53,20 @@ def fit_normalizer(
         own_frames(train, np.asarray(transform(u)), i * rows).reshape(-1, channels)
         for i, u in enumerate(_blocks(train))
     )
-    mean, std = _accumulate_moments(frames)
-    _, increment_std = _accumulate_moments(increments())
+    mean, std, _ = _accumulate_moments(frames)
+    _, increment_std, pairs = _accumulate_moments(increments())
+    if not np.all(pairs):
+        name = train.predicted[int(np.argmin(pairs))]
+        raise ValueError(
+            f"channel {name!r} has no point that is observed in two consecutive frames, so its "
+            "increments have no deviation; keep every k-th frame by data.time_stride"
+        )
     stats = dict(mean=mean, std=std, increment_std=increment_std)
     if train.steady:
         stats["mean_field"] = np.asarray(train.u[:, 1])[..., :c].mean(0, dtype=np.float64)
     inputs = np.asarray(features(as_float32(train.cond)))
     if inputs.shape[-1]:
-        stats["cond_mean"], stats["cond_std"] = _accumulate_moments([inputs])
+        stats["cond_mean"], stats["cond_std"], _ = _accumulate_moments([inputs])
     zero_to_one = {k: np.where(v > 0, v, 1.0) for k, v in stats.items() if k.endswith("std")}
     return {k: v.astype(np.float32) for k, v in (stats | zero_to_one).items()}
 
@@ -84,8 +90,8 @@ def _blocks(data: Trajectories) -> Iterable[np.ndarray]:
         yield np.asarray(data.u[i : i + rows])
 
 
-def _accumulate_moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of the columns of blocks (m, k), without their NaN.
+def _accumulate_moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Mean, deviation and number of the values in columns of blocks (m, k), without their NaN.
 
     Chan, Golub and LeVeque (1979).
     """
@@ -98,7 +104,7 @@ def _accumulate_moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.nd
         square = square + within + delta**2 * (count * m / total)
         mean = mean + delta * (m / total)
         count = count + m
-    return mean, np.sqrt(square / np.maximum(count, 1))
+    return mean, np.sqrt(square / np.maximum(count, 1)), count
 
 
 def _block_moments(block: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:

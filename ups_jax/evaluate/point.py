@@ -94,12 +94,12 @@ def evaluate(
     """
     check_task(data, emulator.pde)
     require_one_length(data, "the evaluated split")
-    check_trajectories(data, emulator.missing)
     metrics, masks = metrics_of(emulator, metrics), emulator.missing == MASK
     runs = ("mean_field", "operator") if emulator.pde.steady else DEFAULT_FORECASTERS
     runs = [m for m in runs if emulator.pde.has("step") or not FORECASTERS[m].solver]
     forecasters = forecasters or runs
     starts = protocols(data.u.shape[1], context_frames)
+    check_trajectories(data, emulator.missing, after=max(starts.values()))
     _check(params, forecasters, starts, protocol, nudging_gain)
     selected = selected or forecasters[-1]
     lookup(dict.fromkeys(forecasters), selected, "selected forecaster")

@@ -99,7 +99,8 @@ def curves_of(
 def bridge(errors: np.ndarray) -> np.ndarray:
     """Return errors (n, t) with NaN replaced by linear interpolation in time, if there are others.
 
-    An infinite error, of a diverged forecast, is one of these.
+    They are constant before the first and after the last other one. An infinite error, of a
+    diverged forecast, is one of these.
     """
     times, out = np.arange(errors.shape[1]), errors.copy()
     for row in out:

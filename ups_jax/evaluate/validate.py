@@ -10,10 +10,10 @@ import numpy as np
 
 from ups_jax.arrays import as_float32, safe_ratio, spatial_axes
 from ups_jax.data import sample_windows
-from ups_jax.emulator import Emulator, fill_frames, states, with_later_forcing
+from ups_jax.emulator import Emulator, with_later_forcing
 from ups_jax.evaluate.batches import cond_of, floor_of, map_batches
 from ups_jax.evaluate.statistics import metrics_of, point_statistics, table_of
-from ups_jax.forecast import Forecast, continue_states
+from ups_jax.forecast import Forecast, continue_states, nudged_analysis
 from ups_jax.metrics import METRICS, crps
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh, fold_in_device, mean_over_samples, replicate, to_host
@@ -36,7 +36,9 @@ def validator(
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> Validate:
-    """Return the error of a forecaster after frame `start` of a split; 0 is P1, 9 is P10.
+    """Return the error of a learned forecaster after frame `start` of a split; 0 is P1, 9 is P10.
+
+    `options` are those of the forecaster, and `nudging_gain` as in `evaluate`.
 
     The function raises Interrupted if `stop()` is true.
     """
@@ -172,19 +174,20 @@ def _forecast_scores(
     forecaster: str,
     batch: int,
     start: int = 0,
+    nudging_gain: float = 1.0,
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> np.ndarray:
-    """Return scores of each trajectory's forecast after frame `start`."""
-    steps = data.u.shape[1] - 1 - start
+    """Return scores of each trajectory's forecast after frame `start`, from `nudged_analysis`."""
+    steps, gain = data.u.shape[1] - 1 - start, nudging_gain if start else None
     run = partial(
         continue_states, emulator, steps=steps, forecaster=forecaster, mesh=mesh, **options
     )
 
     def scores(params: Params, u: Array, cond: Array, keys: Key) -> Array:
-        frames = fill_frames(emulator, u[:, : start + 1])
-        u0 = with_later_forcing(emulator, states(emulator, frames)[:, -1], u, start)
+        state = nudged_analysis(emulator, params, u[:, : start + 1], cond, gain=gain)
+        u0 = with_later_forcing(emulator, state, u, start)
         return score(run(params, u0, cond, keys), u)
 
     return map_batches(

@@ -28,6 +28,7 @@ from ups_jax.data import split_key as key_of_split
 from ups_jax.data.cache import errors_named
 from ups_jax.data.checks import Difference
 from ups_jax.data.missing import MASK, check_trajectories, missing_share
+from ups_jax.evaluate import protocols
 from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh
 from ups_jax.types import Key, Trajectories
@@ -128,7 +129,10 @@ def _from_file(cfg: Any, pde: PDE) -> tuple[dict[str, Trajectories], dict[str, A
         parts[name] = replace(parts[name], u=np.asarray(parts[name].u))
         parts[name] = cut(parts[name], eval_steps(cfg) + 1)
         if spec.missing == MASK:
-            check_trajectories(parts[name], MASK, name=f"{name} trajectory")
+            # Forecasts of the test split are scored after the context frames too.
+            starts = protocols(eval_steps(cfg) + 1, cfg.eval.context_frames)
+            after = last_given_frame(cfg) if name == "val" else max(starts.values())
+            check_trajectories(parts[name], MASK, after=after, name=f"{name} trajectory")
     return parts, index
 
 

@@ -86,6 +86,7 @@ def _validation_errors(
         forecaster=mode,
         batch=batch,
         start=last_given_frame(context.cfg),
+        nudging_gain=context.cfg.eval.nudging_gain,
         **_run_options(context),
         **options,
     )

@@ -218,7 +218,12 @@ def run_stage(
 def _validation(cfg: Any) -> Validation:
     spec = cfg.ensemble
     return Validation(
-        cfg.eval.batch, spec.members, spec.antithetic, spec.num_trajectories, last_given_frame(cfg)
+        cfg.eval.batch,
+        spec.members,
+        spec.antithetic,
+        spec.num_trajectories,
+        start=last_given_frame(cfg),
+        nudging_gain=cfg.eval.nudging_gain,
     )
 
 

@@ -9,7 +9,7 @@ from jax.core import Tracer
 from ups_jax.arrays import as_float32
 from ups_jax.data.forcing import expand_forcing
 from ups_jax.data.missing import MASK
-from ups_jax.emulator import Emulator, fill_state, initial_state, with_forcing
+from ups_jax.emulator import Emulator, fill_frames, fill_state, initial_state, with_forcing
 from ups_jax.emulator.states import forcing_of, own_channels
 from ups_jax.types import Array
 
@@ -34,7 +34,10 @@ def check_start(emulator: Emulator, u0: Any) -> None:
     if values.dtype.kind != "f" or np.isfinite(values).all():
         return
     masks, filled = emulator.missing == MASK, values
-    if masks and values.shape[-1] >= own_channels(emulator):
+    width, fields = values.shape[-1], len(emulator.pde.fields)
+    if masks and width in (fields, fields - len(emulator.pde.forcing)):
+        filled = np.asarray(fill_frames(emulator, jnp.asarray(values)[:, None])[:, 0])
+    elif masks and width == input_channels(emulator, width):
         filled = np.asarray(fill_state(emulator, jnp.asarray(values)))
     if not np.isfinite(filled).all():
         place = tuple(np.argwhere(~np.isfinite(filled))[0].tolist())

@@ -6,6 +6,7 @@ at an observed value has an infinite error.
 """
 
 from dataclasses import replace
+from math import prod
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,9 @@ from ups_jax.arrays import is_floored, safe_ratio, spatial_axes
 from ups_jax.metrics.base import Metric, mean_observed
 from ups_jax.metrics.point import CORRELATED, METRICS
 from ups_jax.types import Array
+
+CORRELATED_POINTS = 3
+"""Observed points of a frame without which its correlation says nothing."""
 
 
 def nrmse(pred: Array, true: Array, ndim: int, *, floor: Array | float = 0.0) -> Array:
@@ -57,7 +61,8 @@ def floored(pred: Array, true: Array, ndim: int, *, floor: Array | float = 0.0) 
 def correlation(pred: Array, true: Array, ndim: int) -> Array:
     """Centred Pearson correlation over observed points, mean over channels. -> (b, t).
 
-    Constant fields are treated as in `point.correlation`; NaN without observed points.
+    Constant fields are treated as in `point.correlation`. A channel needs `CORRELATED_POINTS`
+    observed points; NaN without one that has them.
     """
     axes, seen = spatial_axes(ndim), ~jnp.isnan(true)
     pairs = [jnp.where(seen, pred, 0), _known(true)]
@@ -69,24 +74,31 @@ def correlation(pred: Array, true: Array, ndim: int) -> Array:
     p, q = (safe_ratio(u, jnp.expand_dims(std, axes)) for u, std in zip(centred, stds, strict=True))
     pearson = _mean(jnp.where(seen, p * q, 0), true, axes)
     of_constants = jnp.where(flat_p & flat_q, 1.0, 0.0)
-    values, some = jnp.where(flat_p | flat_q, of_constants, pearson), jnp.any(seen, axes)
-    # A channel that diverged is NaN, and so is the mean; one without observed points is left out.
+    values, some = jnp.where(flat_p | flat_q, of_constants, pearson), _correlates(true, axes)
+    # A channel that diverged is NaN, and so is the mean; one of too few points is left out.
     return jnp.sum(jnp.where(some, values, 0), -1) / jnp.sum(some, -1)
 
 
 def correlation_time(pred: Array, true: Array, ndim: int) -> Array:
     """Number of the first observed frame with correlation below .8 or NaN, from 1. -> (b,).
 
-    If there is no such frame, the value is the number of frames.
+    If there is no such frame, the value is the number of the last observed one; NaN without any.
     """
-    decorrelated = _decorrelated(pred, true, ndim)
+    decorrelated, some = _decorrelated(pred, true, ndim)
     first = jnp.argmax(decorrelated, -1) + 1
-    return jnp.where(jnp.any(decorrelated, -1), first, decorrelated.shape[-1]).astype(true.dtype)
+    last = some.shape[-1] - jnp.argmax(some[..., ::-1], -1)
+    frame = jnp.where(jnp.any(decorrelated, -1), first, last).astype(true.dtype)
+    return jnp.where(jnp.any(some, -1), frame, jnp.nan)
 
 
 def correlation_censored(pred: Array, true: Array, ndim: int) -> Array:
-    """1 if the correlation falls below .8 in no observed frame, else 0. -> (b,)."""
-    return 1.0 - jnp.any(_decorrelated(pred, true, ndim), -1).astype(true.dtype)
+    """1 if the correlation falls below .8 in no observed frame, else 0. -> (b,).
+
+    NaN if no frame has a correlation.
+    """
+    decorrelated, some = _decorrelated(pred, true, ndim)
+    censored = 1.0 - jnp.any(decorrelated, -1).astype(true.dtype)
+    return jnp.where(jnp.any(some, -1), censored, jnp.nan)
 
 
 def mean_of_trajectories(values: np.ndarray) -> np.floating:
@@ -133,9 +145,16 @@ def _relative(pred: Array, true: Array, axes: tuple[int, ...], floor: Array | fl
     return jnp.where(jnp.isnan(size), jnp.nan, safe_ratio(error, size, floor))
 
 
-def _decorrelated(pred: Array, true: Array, ndim: int) -> Array:
-    some = jnp.any(~jnp.isnan(true), (*spatial_axes(ndim), -1))
-    return some & ~(correlation(pred, true, ndim) >= CORRELATED)
+def _decorrelated(pred: Array, true: Array, ndim: int) -> tuple[Array, Array]:
+    """Return the frames whose correlation is below .8 or NaN, and those that have one: (b, t)."""
+    some = jnp.any(_correlates(true, spatial_axes(ndim)), -1)
+    return some & ~(correlation(pred, true, ndim) >= CORRELATED), some
+
+
+def _correlates(true: Array, axes: tuple[int, ...]) -> Array:
+    """Return whether a frame's channel has enough observed points, or all of them: (b, t, c)."""
+    count = jnp.sum(~jnp.isnan(true), axes)
+    return count >= min(CORRELATED_POINTS, prod(true.shape[axis] for axis in axes))
 
 
 OBSERVED_METRICS: dict[str, Metric] = {

@@ -175,7 +175,8 @@ def _observed_nrmse(truth: np.ndarray, prediction: np.ndarray, space: tuple[int,
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.sqrt((np.where(seen, prediction - known, 0) ** 2).sum(space) / count)
         size = np.sqrt((known**2).sum(space) / count)
-        std = np.array([np.std(truth[..., c][seen[..., c]]) for c in range(truth.shape[-1])])
+        channels = (truth[..., c][seen[..., c]] for c in range(truth.shape[-1]))
+        std = np.array([np.std(values) if values.size else 0.0 for values in channels])
         ratio = error / np.maximum(size, FLOOR * np.where(std > 0, std, 1.0))
         return float(ratio[seen.any(space)].mean())
 

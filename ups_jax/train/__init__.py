@@ -41,7 +41,7 @@ PREPARE_WINDOWS = 256
 class Validation:
     """Settings of validation: trajectories a batch, and the ensemble of a stage scored by CRPS.
 
-    Forecasts begin after frame `start`: 0 is P1, 9 is P10.
+    Forecasts begin after frame `start`, 0 is P1, 9 is P10, from an analysis with `nudging_gain`.
     """
 
     batch: int = 16
@@ -49,6 +49,7 @@ class Validation:
     antithetic: bool = False
     num_trajectories: int = 128
     start: int = 0
+    nudging_gain: float = 1.0
 
 
 VALIDATION = Validation()
@@ -237,7 +238,8 @@ def _validator(
         return loss_validator(
             stage, val, batch=recipe.batch, unroll=unroll, start_bias=bias, **options
         )
-    options |= dict(forecaster=STAGES[stage.name].forecaster, batch=spec.batch, start=spec.start)
+    options |= dict(forecaster=STAGES[stage.name].forecaster, batch=spec.batch)
+    options |= dict(start=spec.start, nudging_gain=spec.nudging_gain)
     if stage.validate_by == "crps":
         # As many members as evaluation uses: the fair CRPS of two is unbiased but too noisy.
         options |= dict(members=spec.members)
