@@ -17,8 +17,8 @@ def check_missing_rules(cfg: Config) -> None:
         return
     with_file = cfg.data.path is not None
     require(with_file, "data.missing", MASK, "'refuse' without a file in data.path")
-    able = [name for name in STAGES if STAGES[name].observed]
-    allowed = f"stages whose loss takes missing values, {WITH_MASK}: {', '.join(able)}"
+    supported = [name for name in STAGES if STAGES[name].observed]
+    allowed = f"stages whose loss takes missing values, {WITH_MASK}: {', '.join(supported)}"
     require(all(STAGES[name].observed for name in cfg.stages), "stages", cfg.stages, allowed)
     for name in cfg.stages:
         loss, known = cfg.fit[name].loss, ", ".join(OBSERVED_LOSSES)

@@ -168,10 +168,10 @@ def _blocks(data: Trajectories) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def check_maskable(missing: str, pde: PDE, parts: dict[str, Any]) -> None:
     """Raise ValueError on an unknown name, and on `parts` of an emulator that need whole fields."""
     lookup(MISSING, missing, "value of missing:")
-    needy = [name for name, part in parts.items() if part not in (None, False, "identity")]
-    needy += ["pairs of a static problem"] if pde.steady else []
-    if missing == MASK and needy:
+    unsupported = [name for name, part in parts.items() if part not in (None, False, "identity")]
+    unsupported += ["pairs of a static problem"] if pde.steady else []
+    if missing == MASK and unsupported:
         raise ValueError(
-            f"missing values are masked, but {', '.join(needy)} of pde {pde.name!r} need whole "
+            f"missing values are masked, but {', '.join(unsupported)} of pde {pde.name!r} need whole "
             "fields; leave these out, or fill the gaps and use missing='refuse'"
         )

@@ -1,6 +1,7 @@
 """The evaluation loop: a function of batches over a whole split."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,10 +10,10 @@ import numpy as np
 
 from ups_jax.arrays import FLOOR, as_float32
 from ups_jax.data import field_std
-from ups_jax.emulator import Emulator, first_state
-from ups_jax.forecast import Forecast, continue_states
+from ups_jax.emulator import Emulator, first_state, with_later_forcing
+from ups_jax.forecast import Forecast, forecast, nudged_analysis
 from ups_jax.forecast.base import sample_keys
-from ups_jax.sharding import Mesh, replicate, shard_batch, to_host
+from ups_jax.sharding import Mesh, map_samples, replicate, shard_batch, to_host
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 Stats = dict[str, np.ndarray]
@@ -84,8 +85,8 @@ def p1_forecast(
     """Return the function of a batch that continues its first frame to its last one."""
 
     def run(params: Params, u: Array, cond: Array, keys: Key) -> Forecast:
-        more = {"steps": u.shape[1] - 1, "forecaster": forecaster, "mesh": mesh, **options}
-        return continue_states(emulator, params, first_state(emulator, u), cond, keys, **more)
+        more = {"steps": u.shape[1] - 1, "forecaster": forecaster, "mesh": mesh, "check": False}
+        return forecast(emulator, params, first_state(emulator, u), cond, keys, **more, **options)
 
     return run
 
@@ -117,3 +118,22 @@ def cond_of(data: Trajectories) -> Array | np.ndarray:
     """Return the PDE parameters of each trajectory (n, p), which Trajectories always fills in."""
     assert data.cond is not None
     return data.cond
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def initial_states(
+    emulator: Emulator,
+    start: int,
+    gain: float | None,
+    mesh: Mesh | None,
+    params: Params,
+    u: Array,
+    cond: Array,
+) -> Array:
+    """Return the initial field of forecasts after frame `start` of u (b, t, *s, c)."""
+
+    def share(params: Params, u: Array, cond: Array) -> Array:
+        state = nudged_analysis(emulator, params, u[:, : start + 1], cond, gain=gain)
+        return with_later_forcing(emulator, state, u, start)
+
+    return map_samples(mesh, share)(params, u, cond)

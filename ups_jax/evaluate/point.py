@@ -9,13 +9,14 @@ import numpy as np
 
 from ups_jax.data import check_task, require_one_length
 from ups_jax.data.missing import MASK, check_trajectories, missing_share
-from ups_jax.emulator import Emulator, num_params, predicted, with_later_forcing
+from ups_jax.emulator import Emulator, num_params, predicted
 from ups_jax.evaluate import summarize
 from ups_jax.evaluate.batches import (
     Batches,
     Stats,
     each_batch,
     floor_of,
+    initial_states,
     join_batches,
     p1_forecast,
 )
@@ -32,13 +33,12 @@ from ups_jax.evaluate.timing import milliseconds
 from ups_jax.forecast import (
     FORECASTERS,
     calls_per_step,
-    continue_states,
-    nudged_analysis,
+    forecast,
     require_trained,
 )
 from ups_jax.metrics import METRICS, Metric
 from ups_jax.registry import lookup
-from ups_jax.sharding import Mesh, map_samples, replicate
+from ups_jax.sharding import Mesh, replicate
 from ups_jax.types import Array, Interrupted, Key, Params, Trajectories
 
 DEFAULT_FORECASTERS = ("persistence", "mean", "solver", "operator")
@@ -140,7 +140,7 @@ def evaluate(
         horizons=tuple(horizons),
         times=np.arange(data.u.shape[1]) * data.dt,
         metrics=metrics,
-        curves=summarize.curves_of(stats, starts, bridged=masks) | curves,
+        curves=summarize.curves_of(stats, starts, interpolated=masks) | curves,
         predictions=predictions,
         examples=_examples(run, data, chosen, mesh=mesh),
         labels=labels,
@@ -208,10 +208,10 @@ def _evaluate_batch(
         for protocol, start in starts.items():
             gain = nudging_gain if start and FORECASTERS[name].stages else last
             if (start, gain) not in begins:
-                begins[start, gain] = _initial(emulator, start, gain, mesh, params, u, cond)
-            path = continue_states(
+                begins[start, gain] = initial_states(emulator, start, gain, mesh, params, u, cond)
+            path = forecast(
                 emulator, params, begins[start, gain], cond, keys,
-                steps=steps, forecaster=name, mesh=mesh, **options,
+                steps=steps, forecaster=name, mesh=mesh, check=False, **options,
             ).u  # fmt: skip
             errors = point_statistics(table, pde.ndim, start, mesh, floor, path, u)
             out[name] |= {f"{protocol}/{metric}": value for metric, value in errors.items()}
@@ -222,22 +222,3 @@ def _evaluate_batch(
         return out, paths
     true = predicted(emulator, u[:, 1:])
     return out | {"truth": physics_statistics(pde, mesh, floor, u, true, cond)}, paths
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _initial(
-    emulator: Emulator,
-    start: int,
-    gain: float | None,
-    mesh: Mesh | None,
-    params: Params,
-    u: Array,
-    cond: Array,
-) -> Array:
-    """Return the initial field of forecasts after frame `start` of u (b, t, *s, c)."""
-
-    def share(params: Params, u: Array, cond: Array) -> Array:
-        state = nudged_analysis(emulator, params, u[:, : start + 1], cond, gain=gain)
-        return with_later_forcing(emulator, state, u, start)
-
-    return map_samples(mesh, share)(params, u, cond)

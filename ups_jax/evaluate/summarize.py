@@ -75,11 +75,11 @@ def selected_scalars(
 
 
 def curves_of(
-    joined: Mapping[str, Stats], starts: Mapping[str, int], *, bridged: bool = False
+    joined: Mapping[str, Stats], starts: Mapping[str, int], *, interpolated: bool = False
 ) -> Stats:
     """Return arrays for the figures, as `Report.curves` names them.
 
-    `bridged`: errors of frames without observed values are interpolated in time.
+    `interpolated`: errors of frames without observed values are interpolated in time.
     """
     curves: Stats = {}
     for mode, stats in joined.items():
@@ -92,11 +92,11 @@ def curves_of(
             if mode != "truth":
                 name = mode if protocol == "p1" else f"{mode}/{protocol}"
                 errors = stats[f"{protocol}/nrmse"]
-                curves[f"{name}/nrmse"] = bridge(errors) if bridged else errors
+                curves[f"{name}/nrmse"] = interpolate_missing(errors) if interpolated else errors
     return curves
 
 
-def bridge(errors: np.ndarray) -> np.ndarray:
+def interpolate_missing(errors: np.ndarray) -> np.ndarray:
     """Return errors (n, t) with NaN replaced by linear interpolation in time, if there are others.
 
     They are constant before the first and after the last other one. An infinite error, of a

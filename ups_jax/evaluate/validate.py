@@ -1,7 +1,6 @@
 """Validation errors that select parameters: functions of the parameters alone."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,10 +9,10 @@ import numpy as np
 
 from ups_jax.arrays import as_float32, safe_ratio, spatial_axes
 from ups_jax.data import sample_windows
-from ups_jax.emulator import Emulator, with_later_forcing
-from ups_jax.evaluate.batches import cond_of, floor_of, map_batches
+from ups_jax.emulator import Emulator
+from ups_jax.evaluate.batches import cond_of, floor_of, initial_states, map_batches
 from ups_jax.evaluate.statistics import metrics_of, point_statistics, table_of
-from ups_jax.forecast import Forecast, continue_states, nudged_analysis
+from ups_jax.forecast import Forecast, forecast
 from ups_jax.metrics import METRICS, crps
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh, fold_in_device, mean_over_samples, replicate, to_host
@@ -181,14 +180,11 @@ def _forecast_scores(
 ) -> np.ndarray:
     """Return scores of each trajectory's forecast after frame `start`, from `nudged_analysis`."""
     steps, gain = data.u.shape[1] - 1 - start, nudging_gain if start else None
-    run = partial(
-        continue_states, emulator, steps=steps, forecaster=forecaster, mesh=mesh, **options
-    )
+    given: Any = dict(steps=steps, forecaster=forecaster, mesh=mesh, check=False, **options)
 
     def scores(params: Params, u: Array, cond: Array, keys: Key) -> Array:
-        state = nudged_analysis(emulator, params, u[:, : start + 1], cond, gain=gain)
-        u0 = with_later_forcing(emulator, state, u, start)
-        return score(run(params, u0, cond, keys), u)
+        u0 = initial_states(emulator, start, gain, mesh, params, u, cond)
+        return score(forecast(emulator, params, u0, cond, keys, **given), u)
 
     return map_batches(
         scores, params, data, jax.random.key(0), batch=min(batch, len(data)), mesh=mesh, stop=stop,

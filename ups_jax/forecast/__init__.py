@@ -147,6 +147,7 @@ def forecast(
     forecaster: str,
     forcing: Any = None,
     mesh: Mesh | None = None,
+    check: bool = True,
     **options: Any,
 ) -> Forecast:
     """Continue u0 (b, *s, c) for `steps` intervals by a name of FORECASTERS -> u (b, steps, *s, c).
@@ -156,38 +157,15 @@ def forecast(
     (b, steps, *s, f), or (b, steps, f) if it is constant in space, is that of the frames after u0.
     NaN in predicted channels of u0 are missing values, which an emulator that masks them fills.
     Sample i has a key of its own: `key` with i folded in, or entry i of keys (b,). The devices of
-    `mesh` share the samples, if it divides their number. `options` are the forecaster's own, such
-    as `members=8`. Raises ValueError on an unknown name, option or sampler, a wrong shape, a number
+    `mesh` share the samples, if it divides their number. Without `check` the values of u0 are not
+    looked at, which would wait for the device. `options` are the forecaster's own, such as
+    `members=8`. Raises ValueError on an unknown name, option or sampler, a wrong shape, a number
     out of range, missing forcing, values that are not finite, and a forecaster whose networks were
     not trained.
     """
     on_host = not isinstance(u0, jax.Array)
-    if on_host:
+    if check and on_host:
         check_start(emulator, u0)
-    given: Any = dict(steps=steps, forecaster=forecaster, forcing=forcing, mesh=mesh)
-    result = continue_states(emulator, params, u0, cond, key, **given, **options)
-    if not on_host:
-        check_start(emulator, u0)  # copied while the device computes
-    return result
-
-
-def continue_states(
-    emulator: Emulator,
-    params: Params,
-    u0: Any,
-    cond: Any,
-    key: Key,
-    *,
-    steps: int,
-    forecaster: str,
-    forcing: Any = None,
-    mesh: Mesh | None = None,
-    **options: Any,
-) -> Forecast:
-    """Return `forecast` without a look at the values of u0, which would wait for the device.
-
-    Evaluation and validation check their data once.
-    """
     run = lookup(FORECASTERS, forecaster, "forecaster").run
     pde, channels = emulator.pde, input_channels(emulator, int(np.shape(u0)[-1]))
     check_field(u0, ndim=pde.ndim, channels=channels, name="u0", cond=cond, params=len(pde.params))
@@ -196,11 +174,15 @@ def continue_states(
     require_trained(forecaster, params)
     # Numbers and names are static: another number of members is another program.
     fixed = tuple(sorted(_all_options(forecaster, options).items()))
-    u0, cond = start_state(emulator, as_float32(u0), forcing, steps=steps), as_float32(cond)
+    given, cond = u0, as_float32(cond)
+    u0 = start_state(emulator, as_float32(u0), forcing, steps=steps)
     keys = key if key.shape else sample_keys(key, np.arange(len(u0)))
     mesh = mesh if mesh is None or len(u0) % mesh.size == 0 else None
     own = _own_params(forecaster, params)
-    return _compiled(emulator, run, steps, fixed, mesh, own, u0, cond, keys)
+    result = _compiled(emulator, run, steps, fixed, mesh, own, u0, cond, keys)
+    if check and not on_host:
+        check_start(emulator, given)  # copied while the device computes
+    return result
 
 
 def forecast_program(
