@@ -172,6 +172,6 @@ def check_maskable(missing: str, pde: PDE, parts: dict[str, Any]) -> None:
     unsupported += ["pairs of a static problem"] if pde.steady else []
     if missing == MASK and unsupported:
         raise ValueError(
-            f"missing values are masked, but {', '.join(unsupported)} of pde {pde.name!r} need whole "
-            "fields; leave these out, or fill the gaps and use missing='refuse'"
+            f"missing values are masked, but {', '.join(unsupported)} of pde {pde.name!r} need "
+            "whole fields; leave these out, or fill the gaps and use missing='refuse'"
         )
