@@ -11,7 +11,7 @@ import pytest
 import ups_jax as ups
 from ups_jax import metrics
 from ups_jax.data import fit_normalizer
-from ups_jax.emulator import Emulator, add_residual, fit_statistics, init, step
+from ups_jax.emulator import Emulator, add_residual, fit_statistics, identity_stats, init, step
 from ups_jax.evaluate import validator
 from ups_jax.forecast import (
     FORECASTERS,
@@ -22,6 +22,7 @@ from ups_jax.forecast import (
 )
 from ups_jax.models import OPERATORS
 from ups_jax.pde import PDES
+from ups_jax.pde.symmetries import images
 from ups_jax.types import Interrupted, Trajectories
 
 MODES = ("persistence", "mean", "solver", "operator")
@@ -224,6 +225,30 @@ def test_a_symmetrized_forecast_is_that_of_the_mirror_image_mirrored(task):
         pde = PDES["advection"](points=32, cells=32)
         other = Emulator(pde, emulator.operator)
         ups.forecast(other, params, u0, *given, steps=1, forecaster="symmetrized")
+
+
+def test_a_symmetrized_forecast_in_a_square_commutes_with_its_eight_images():
+    pde = PDES["reaction_diffusion"](points=(8, 8), cells=(16, 16))
+    emulator = Emulator(pde, OPERATORS["resnet"], width=4, blocks=1, dilations=(1,))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: x + 0.3 * rng.normal(size=x.shape).astype(np.float32),
+        init(emulator, jax.random.key(0), identity_stats(emulator)),
+    )
+    u0, cond = jnp.asarray(rng.normal(size=(2, 8, 8, 2)).astype(np.float32)), jnp.zeros((2, 0))
+
+    def run(name, u0):
+        key = jax.random.key(0)
+        return ups.forecast(emulator, params, u0, cond, key, steps=2, forecaster=name).u
+
+    made = run("symmetrized", u0)
+    found = [back(run("symmetrized", to_image(u0))) for to_image, back in images(pde.mirrors)]
+    plain = [back(run("operator", to_image(u0))) for to_image, back in images(pde.mirrors)]
+    assert len(found) == 8 == calls_per_step(emulator, "symmetrized")
+    for one in found:
+        np.testing.assert_allclose(one, made, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(made[:, 0], sum(plain)[:, 0] / 8, rtol=1e-4, atol=1e-5)
+    assert min(float(jnp.abs(one - plain[0]).max()) for one in plain[1:]) > 0.1
 
 
 def test_a_diverging_forecaster_spoils_only_its_own_row(task, monkeypatch):

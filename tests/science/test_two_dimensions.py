@@ -10,6 +10,7 @@ import pytest
 import ups_jax as ups
 from ups_jax.pde import PDES, etdrk, vorticity
 from ups_jax.pde.base import sample_keys
+from ups_jax.pde.symmetries import images
 
 SIZES = {
     "burgers2d": dict(points=(16, 16), cells=(16, 16), nu=0.05),
@@ -59,6 +60,9 @@ def test_a_step_has_free_leading_axes_laws_and_symmetries(name):
     mirrored = pde.reflection(u)
     np.testing.assert_allclose(pde.reflection(mirrored), u, atol=1e-6)
     np.testing.assert_allclose(step(mirrored, cond), pde.reflection(whole), atol=1e-4 * scale)
+    for to_image, back in images(pde.mirrors):
+        np.testing.assert_array_equal(back(to_image(u)), u)
+        np.testing.assert_allclose(back(step(to_image(u), cond)), whole, atol=1e-4 * scale)
     # The laws hold in data: `simulate` raises otherwise.
     data = ups.simulate(pde, jax.random.key(0), n=2, steps=4, cache=False)
     if name != "shallow_water":  # a jump has no balance of central differences

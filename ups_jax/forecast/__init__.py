@@ -60,7 +60,7 @@ FORECASTERS: dict[str, Forecaster] = {
         deterministic.symmetrized,
         ("operator",),
         "learned; mean over mirror images",
-        calls=lambda emulator, members: 2,
+        calls=lambda emulator, members: 2 ** len(deterministic.mirrors_of(emulator)),
     ),
     "control": Forecaster(
         deterministic.control,

@@ -1,5 +1,6 @@
 """Deterministic forecasters: baselines, the solver, the operator and its control."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from ups_jax.emulator import Emulator, last_frame, seen, step
 from ups_jax.forecast.base import Forecast
 from ups_jax.pde.base import rollout
+from ups_jax.pde.symmetries import images
 from ups_jax.types import Array, Key, Params
 
 
@@ -56,13 +58,14 @@ def operator(
 def symmetrized(
     emulator: Emulator, params: Params, u0: Array, cond: Array, key: Key, *, steps: int
 ) -> Forecast:
-    """Roll out the operator's mean over the field and its mirror image, an equivariant step.
+    """Roll out the operator's mean over the mirror images of the field, an equivariant step.
 
-    Two network calls a step. Group averaging; Puny et al. (2022). Raises ValueError if the PDE has
-    no reflection, and for states of several frames.
+    The images are those by the PDE's mirrors, or its reflection: a network call for each. Group
+    averaging; Puny et al. (2022). Raises ValueError if the PDE has no reflection, and for states
+    of several frames.
     """
-    reflect = emulator.pde.reflection
-    if reflect is None or emulator.history > 1:
+    mirrors = mirrors_of(emulator)
+    if not mirrors or emulator.history > 1:
         raise ValueError(
             f"forecaster 'symmetrized' needs a reflection, but pde {emulator.pde.name!r} has none, "
             "or operator.history is above 1; use 'operator'"
@@ -70,9 +73,16 @@ def symmetrized(
     advance = partial(step, emulator, params, model="operator")
 
     def average(u: Array, cond: Array) -> Array:
-        return 0.5 * (advance(u, cond) + reflect(advance(reflect(u), cond)))
+        nexts = [back(advance(to_image(u), cond)) for to_image, back in images(mirrors)]
+        return sum(nexts[1:], nexts[0]) / len(nexts)
 
     return Forecast(rollout(average, steps)(u0, cond))
+
+
+def mirrors_of(emulator: Emulator) -> Sequence[Callable[[Array], Array]]:
+    """Return the maps whose products give the mirror images of a symmetrized forecast."""
+    pde = emulator.pde
+    return pde.mirrors or (() if pde.reflection is None else (pde.reflection,))
 
 
 def control(

@@ -72,17 +72,16 @@ class PDE:
 
     `step` advances a field by one interval `dt` on any grid. `march` does so in a given number of
     equal substeps, stable or not, and is differentiable. `initial` draws an initial condition on a
-    grid of `cells`, `sample_cond` draws PDE parameters (none by default), and `sample_keys` derives
-    both keys of sample i. The first frame of data is `warmup` steps later. `residual` is the
-    pointwise balance of two frames one `dt` apart. `features` maps PDE parameters to network
-    inputs. `symmetries` are random transformations of a window and its parameters that commute with
-    the solver. `reflection` is a symmetry of fields (..., *s, c) that is its own inverse, at all
-    parameters. `galilean_frame` gives the frame that moves with a field's mean, for
-    Galilean-invariant PDEs. `conserves_mean` maps parameters (..., p) to True (...) where the
-    spatial mean is constant, if that depends on them. `convexity` is the smallest f'' of a PDE u_t
-    + f(u)_x = nu u_xx in one dimension, and 0 for all others. `spec` contains the arguments of the
-    factory; with `name` it identifies the PDE. `equation` names it in data where a factory makes
-    several. Functions may be `absent`: data are enough for an emulator.
+    grid of `cells`, `sample_cond` draws PDE parameters, and `sample_keys` derives both keys of
+    sample i. The first frame of data is `warmup` steps later. `residual` is the pointwise balance
+    of two frames one `dt` apart. `features` maps PDE parameters to network inputs. `symmetries` are
+    random transformations of a window and its parameters that commute with the solver. `reflection`
+    is a symmetry of fields (..., *s, c) that is its own inverse, at all parameters, `mirrors`
+    several whose products form a group. `galilean_frame` gives the frame that moves with a field's
+    mean. `conserves_mean` maps parameters (..., p) to True (...) where the spatial mean is
+    constant. `convexity` is the smallest f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, and
+    0 for all others. `spec` contains the arguments of the factory; with `name` it identifies the
+    PDE. `equation` names it in data where a factory makes several. Functions may be `absent`.
 
     `linear_symbol` is the Fourier symbol of the linear part of a periodic PDE, which the base step
     "linear" integrates exactly. It maps wave vectors k (*k, ndim) and the parameters (p,) of one
@@ -122,6 +121,7 @@ class PDE:
     warmup: int = 0
     symmetries: tuple[Symmetry, ...] = ()
     reflection: Callable[[Array], Array] | None = None
+    mirrors: tuple[Callable[[Array], Array], ...] = ()
     galilean_frame: Callable[[Array], GalileanFrame] | None = None
     conserves_mean: Callable[[Array], Array] | None = None
     linear_symbol: Symbol | None = None

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ups_jax.pde.base import PDE, Law, check_interval, grid_shape, random_translation
 from ups_jax.pde.etdrk import Modes, random_field, solver
-from ups_jax.pde.symmetries import isotropic, reflection
+from ups_jax.pde.symmetries import at_random, isotropic
 from ups_jax.types import Array, Key, positive
 
 
@@ -36,6 +36,7 @@ def make(
         extent=(length, length),
         max_substep=substep,
     )
+    mirrors = isotropic(grid, [(-1, 1), (1, -1)], order=(1, 0))
     return PDE(
         name="burgers2d",
         channels=("u", "v"),
@@ -46,8 +47,9 @@ def make(
         params=(),
         initial=initial,
         **flow._asdict(),
-        symmetries=(random_translation(2), *isotropic(grid, [(-1, 1), (1, -1)], order=(1, 0))),
-        reflection=reflection(-3, (-1, 1)),
+        symmetries=(random_translation(2), *map(at_random, mirrors)),
+        reflection=mirrors[0],
+        mirrors=mirrors,
         laws=velocity_laws(),
         spec=dict(points=points, cells=cells, nu=nu, dt=dt, length=length),
     )

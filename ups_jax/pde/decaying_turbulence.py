@@ -5,7 +5,7 @@ from math import pi
 
 from ups_jax.pde.base import PDE, check_interval, grid_shape, random_translation
 from ups_jax.pde.etdrk import random_field
-from ups_jax.pde.symmetries import isotropic, reflection
+from ups_jax.pde.symmetries import at_random, isotropic
 from ups_jax.pde.vorticity import flow_laws, vorticity_solver
 from ups_jax.types import positive
 
@@ -39,6 +39,8 @@ def make(
     substep = length / max(shape) / 6
     check_interval(dt, length, substep=substep)
     flow = vorticity_solver(nu=nu, dt=dt, length=length, max_substep=substep)
+    # A mirror image changes the sign of a vorticity.
+    mirrors = isotropic(grid, [(-1,), (-1,)], transposed=(-1,))
     return PDE(
         name="decaying_turbulence",
         channels=("vorticity",),
@@ -49,9 +51,9 @@ def make(
         params=(),
         initial=lambda key, cond, cells: random_field(key, cells, low=low, high=high, size=SIZE),
         **flow._asdict(),
-        # A reflection changes the sign of a vorticity.
-        symmetries=(random_translation(2), *isotropic(grid, [(-1,), (-1,)], transposed=(-1,))),
-        reflection=reflection(-3, (-1,)),
+        symmetries=(random_translation(2), *map(at_random, mirrors)),
+        reflection=mirrors[0],
+        mirrors=mirrors,
         laws=flow_laws(length, forced=False),
         spec=dict(points=points, cells=cells, nu=nu, low=low, high=high, dt=dt, length=length),
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ups_jax.pde.base import PDE, Law, check_interval, grid_shape, random_translation
 from ups_jax.pde.etdrk import Modes, solver
-from ups_jax.pde.symmetries import isotropic, reflection
+from ups_jax.pde.symmetries import at_random, isotropic
 from ups_jax.types import Array, Key, positive
 
 PATTERNS = {
@@ -59,6 +59,7 @@ def make(
         extent=(length, length),
         max_substep=1.0,
     )
+    mirrors = isotropic(grid, [(1, 1), (1, 1)])
     return PDE(
         name="gray_scott",
         channels=("u", "v"),
@@ -71,8 +72,9 @@ def make(
         sample_cond=lambda key: jax.random.choice(key, jnp.asarray(pairs, jnp.float32)),
         **chemistry._asdict(),
         warmup=warmup,
-        symmetries=(random_translation(2), *isotropic(grid, [(1, 1), (1, 1)])),
-        reflection=reflection(-3, (1, 1)),
+        symmetries=(random_translation(2), *map(at_random, mirrors)),
+        reflection=mirrors[0],
+        mirrors=mirrors,
         laws=concentration_laws(),
         spec=dict(
             points=points, cells=cells, feed=feed, kill=kill, diffusion=diffusion, dt=dt,

@@ -16,7 +16,7 @@ from ups_jax.pde.base import (
 )
 from ups_jax.pde.etdrk import Modes, random_field, solver
 from ups_jax.pde.kuramoto import MAX_SUBSTEP
-from ups_jax.pde.symmetries import isotropic, reflection
+from ups_jax.pde.symmetries import at_random, isotropic
 from ups_jax.types import Array, Key
 
 
@@ -40,6 +40,7 @@ def make(
             "all waves decay, and cells of width 1 at most"
         )
     surface = solver(growth, steepening, dt=dt, extent=(length, length), max_substep=MAX_SUBSTEP)
+    mirrors = isotropic(grid, [(1,), (1,)])
     return PDE(
         name="kuramoto2d",
         channels=("h",),
@@ -51,8 +52,9 @@ def make(
         initial=initial,
         **surface._asdict(),
         warmup=round(50.0 / dt),  # from random waves to the attractor
-        symmetries=(random_translation(2), *isotropic(grid, [(1,), (1,)])),
-        reflection=reflection(-3, (1,)),
+        symmetries=(random_translation(2), *map(at_random, mirrors)),
+        reflection=mirrors[0],
+        mirrors=mirrors,
         laws={"mass": transport_laws(2, mass_tolerance=MASS_TOLERANCE)["mass"]},
         spec=dict(points=points, cells=cells, dt=dt, length=length),
     )

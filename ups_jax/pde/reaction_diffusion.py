@@ -10,7 +10,7 @@ import numpy as np
 
 from ups_jax.pde import finite_volume as fv
 from ups_jax.pde.base import PDE, Law, check_interval, grid_shape
-from ups_jax.pde.symmetries import isotropic, reflection
+from ups_jax.pde.symmetries import at_random, isotropic
 from ups_jax.types import Array, Key
 
 BOUNDARY = ("neumann", "neumann")
@@ -46,6 +46,7 @@ def make(
         raise ValueError(f"pde.k is {k}; expected a number between -0.1 and 0.1")
     check_interval(dt, length, substep=_substep(shape, rates, length))
     rhs = partial(tendency, rates=rates, k=k, length=length)
+    mirrors = isotropic(grid, [(1, 1), (1, 1)])
     return PDE(
         name="reaction_diffusion",
         channels=("u", "v"),
@@ -59,8 +60,9 @@ def make(
         residual=partial(residual, rhs=rhs, dt=dt),
         march=partial(march, rhs=rhs, dt=dt),
         sample_keys=numbered_keys,
-        symmetries=isotropic(grid, [(1, 1), (1, 1)]),
-        reflection=reflection(-3, (1, 1)),
+        symmetries=tuple(map(at_random, mirrors)),
+        reflection=mirrors[0],
+        mirrors=mirrors,
         laws={"bound": Law(bound, "decaying", "max_principle_excess", bound)},
         boundary=BOUNDARY,
         spec=dict(points=points, cells=cells, diffusion=diffusion, k=k, dt=dt, length=length),

@@ -17,7 +17,7 @@ from ups_jax.pde.base import (
     grid_shape,
     spatial_mean,
 )
-from ups_jax.pde.symmetries import isotropic, reflection
+from ups_jax.pde.symmetries import at_random, isotropic
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key, positive
 
@@ -58,6 +58,7 @@ def make(
     rate = 2 * sqrt(gravity * max(heights)) * sum(n / length for n in shape) / fv.CFL
     check_interval(dt, length, substep=1 / rate)
     solver: Any = dict(dt=dt, length=length, gravity=gravity, boundary=boundary)
+    mirrors = isotropic(grid, SIGNS, order=(0, 2, 1))
     return PDE(
         name="shallow_water",
         channels=("h", "hu", "hv"),
@@ -70,8 +71,9 @@ def make(
         step=lambda w, cond: march(w, cond, ceil(dt * rate), **solver),
         residual=partial(residual, **solver),
         march=partial(march, **solver),
-        symmetries=isotropic(grid, SIGNS, order=(0, 2, 1)),
-        reflection=reflection(-3, SIGNS[0]),
+        symmetries=tuple(map(at_random, mirrors)),
+        reflection=mirrors[0],
+        mirrors=mirrors,
         laws=water_laws(gravity) if boundary == "wall" else {},
         boundary=(boundary, boundary),
         spec=dict(

@@ -1,6 +1,8 @@
-"""Random reflections and transpositions of windows: the symmetries of isotropic PDEs."""
+"""Reflections and transpositions, of fields and at random of windows: isotropic PDEs have them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
+from itertools import compress, product
 
 import jax
 import jax.numpy as jnp
@@ -51,18 +53,34 @@ def isotropic(
     signs: Sequence[Sequence[float]],
     order: Sequence[int] | None = None,
     transposed: Sequence[float] | None = None,
-) -> tuple[Symmetry, ...]:
-    """Return the reflections along every axis, and on square grids the transposition.
+) -> tuple[Callable[[Array], Array], ...]:
+    """Return the reflections along every axis, and on square grids the transposition, of fields.
 
     Channels change sign by `signs[axis]` in a reflection; a transposition takes them in `order`
     and multiplies them by `transposed`. By default they keep their order and sign.
     """
     axes, channels = spatial_axes(len(points)), len(signs[0])
-    found = [at_random(reflection(axis, s)) for axis, s in zip(axes, signs, strict=True)]
+    maps = [reflection(axis, s) for axis, s in zip(axes, signs, strict=True)]
     if len(points) == 2 and points[0] == points[1]:
-        swap = transposition(order or range(channels), transposed or (1.0,) * channels)
-        found.append(at_random(swap))
-    return tuple(found)
+        maps.append(transposition(order or range(channels), transposed or (1.0,) * channels))
+    return tuple(maps)
+
+
+def images(
+    mirrors: Sequence[Callable[[Array], Array]],
+) -> Iterator[tuple[Callable[[Array], Array], Callable[[Array], Array]]]:
+    """Yield every product of maps that are their own inverses, with its inverse.
+
+    The maps of `isotropic` give the two mirror images of a line, four of a rectangle or the eight
+    of a square, the field itself first.
+    """
+    for used in product((False, True), repeat=len(mirrors)):
+        maps = list(compress(mirrors, used))
+        yield partial(_in_turn, maps), partial(_in_turn, maps[::-1])
+
+
+def _in_turn(maps: Sequence[Callable[[Array], Array]], u: Array) -> Array:
+    return reduce(lambda u, change: change(u), maps, u)
 
 
 def flipped(u: Array, *, flip: tuple[bool, bool], ndim: int) -> Array:
