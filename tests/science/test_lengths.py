@@ -6,6 +6,7 @@ import pytest
 
 import ups_jax as ups
 from ups_jax.data import content_hash, draw_windows, field_std, fit_normalizer, sample_windows
+from ups_jax.emulator import fit_statistics
 from ups_jax.experiment.build import build
 from ups_jax.experiment.datasets import load_splits
 
@@ -104,6 +105,25 @@ def test_training_takes_all_and_evaluation_one_length():
             function()
 
 
+def test_with_masked_ends_each_trajectory_is_scored_by_its_own_frames():
+    data = uneven().take([0, 1, 2])
+    emulator = ups.Emulator(data, ups.OPERATORS["resnet"], missing="mask", width=4, blocks=1)
+    params = ups.init(emulator, jax.random.key(0), fit_statistics(emulator, data))
+    given = dict(forecasters=("persistence",), context_frames=3)
+
+    def nrmse(data):
+        return ups.evaluate(emulator, params, data, **given).scalars["eval/persistence/nrmse"]
+
+    masked = ups.mask_ends(data)
+    assert masked.u.shape == data.u.shape and masked.lengths is None
+    alone = [nrmse(ups.cut(data.take([i]), length)) for i, length in enumerate(LENGTHS[:3])]
+    # Frames of NaN alone are no part of a trajectory's mean over time.
+    assert nrmse(masked) == pytest.approx(np.mean(alone), rel=1e-5)
+    assert ups.mask_ends(data, 5).u.shape[1] == 5 and np.isfinite(ups.mask_ends(data, 5).u).all()
+    with pytest.raises(ValueError, match="frames is 10; expected 2 to 9"):
+        ups.mask_ends(data, 10)
+
+
 def test_a_run_scores_the_steps_of_the_shortest_or_those_asked_for(tmp_path, capsys):
     many = ups.padded(
         [field + i for i in range(10) for field in FIELDS], dt=0.5, channels=("a", "b")
@@ -119,6 +139,11 @@ def test_a_run_scores_the_steps_of_the_shortest_or_those_asked_for(tmp_path, cap
     assert splits.test.u.shape[1] == splits.val.u.shape[1] == 7
     assert len(splits.test) == len(splits.record["ids"]["test"]) < 6
     assert "have fewer than 7 frames and are left out" in capsys.readouterr().err
+    # Masked, all of them are scored by the frames that they have.
+    masked = {**given, "data.eval_steps": 8, "data.missing": "mask", "eval.context_frames": 2}
+    masked |= {"stages": ("operator",), "eval.forecasters": ("operator",)}
+    splits = load_splits(cfg := ups.load_config("configs/data.py:smoke", masked), build(cfg).pde)
+    assert splits.test.u.shape[:2] == (6, 9) and np.isnan(splits.test.u[:, -1]).any()
 
 
 @pytest.mark.parametrize("lengths", [(5, 9), (1, 9, 6, 7, 9, 8), (5, 10, 6, 7, 9, 8), (5.0,) * 6])

@@ -6,7 +6,7 @@ from ups_jax.data.checks import (
     differences,
     parameter_differences,
 )
-from ups_jax.data.lengths import cut, long_enough, padded, require_one_length
+from ups_jax.data.lengths import cut, long_enough, mask_ends, padded, require_one_length
 from ups_jax.data.loaders import (
     check_predictions_path,
     from_xarray,

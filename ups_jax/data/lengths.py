@@ -42,6 +42,24 @@ def cut(data: Trajectories, frames: int) -> Trajectories:
     return replace(data, u=data.u[:, :frames], lengths=None)
 
 
+def mask_ends(data: Trajectories, frames: int | None = None) -> Trajectories:
+    """Return trajectories of one length, where the frames after a trajectory's end are missing.
+
+    Missing values are NaN in predicted channels; inputs keep their padding. An emulator with
+    `missing` "mask" is then scored on the frames that each trajectory has. `frames` is the length,
+    by default that of the array. Raises ValueError if it is longer.
+    """
+    longest = data.u.shape[1]
+    frames = longest if frames is None else frames
+    if not 1 < frames <= longest:
+        raise ValueError(f"frames is {frames}; expected 2 to {longest}, those of the array")
+    if data.lengths is None:
+        return replace(data, u=data.u[:, :frames])
+    u = np.array(data.u[:, :frames])
+    u[..., : len(data.predicted)][np.arange(frames) >= np.asarray(data.lengths)[:, None]] = np.nan
+    return replace(data, u=u, lengths=None)
+
+
 def long_enough(data: Trajectories, frames: int) -> np.ndarray:
     """Return the indices of the trajectories of at least `frames` frames."""
     lengths = np.full(len(data), data.u.shape[1]) if data.lengths is None else data.lengths
@@ -64,7 +82,8 @@ def require_one_length(data: Trajectories, subject: str) -> None:
         low, high = int(np.min(data.lengths)), int(np.max(data.lengths))
         raise ValueError(
             f"{subject} has trajectories of {low} to {high} frames; forecasts of all samples have "
-            f"one length: take those that have it, ups.cut(data, {low})"
+            f"one length: take those that have it, ups.cut(data, {low}), or make later frames "
+            "missing values, ups.mask_ends(data), for an emulator with missing='mask'"
         )
 
 

@@ -19,6 +19,7 @@ from ups_jax.data import (
     differences,
     load_section,
     long_enough,
+    mask_ends,
     observe,
     parameter_differences,
     simulate_splits,
@@ -121,19 +122,26 @@ def _from_file(cfg: Any, pde: PDE) -> tuple[dict[str, Trajectories], dict[str, A
             test=spec.test,
             shuffle_test=_is_npz(spec.path),
         )
-    for name in ("val", "test"):
-        index[name] = _long_enough(name, data, index[name], eval_steps(cfg) + 1)
+    frames = eval_steps(cfg) + 1
+    # A trajectory that ends earlier is scored by its own frames where missing values are masked.
+    starts = protocols(frames, cfg.eval.context_frames)
+    after = {"val": last_given_frame(cfg), "test": max(starts.values())}
+    for name, last in after.items():
+        needed = last + 2 if spec.missing == MASK else frames
+        index[name] = _long_enough(name, data, index[name], needed)
     parts = {name: data.take(index[name]) for name in SPLIT_NAMES}
     # Training windows may be read from disk; evaluation rolls out the other splits repeatedly.
-    for name in ("val", "test"):
+    for name, last in after.items():
         parts[name] = replace(parts[name], u=np.asarray(parts[name].u))
-        parts[name] = cut(parts[name], eval_steps(cfg) + 1)
+        parts[name] = of_one_length(parts[name], frames, spec.missing)
         if spec.missing == MASK:
-            # Forecasts of the test split are scored after the context frames too.
-            starts = protocols(eval_steps(cfg) + 1, cfg.eval.context_frames)
-            after = last_given_frame(cfg) if name == "val" else max(starts.values())
-            check_trajectories(parts[name], MASK, after=after, name=f"{name} trajectory")
+            check_trajectories(parts[name], MASK, after=last, name=f"{name} trajectory")
     return parts, index
+
+
+def of_one_length(data: Trajectories, frames: int, missing: str) -> Trajectories:
+    """Return trajectories of `frames` frames; where missing values are masked, all of them."""
+    return mask_ends(data, frames) if missing == MASK else cut(data, frames)
 
 
 def _long_enough(name: str, data: Trajectories, index: np.ndarray, frames: int) -> np.ndarray:

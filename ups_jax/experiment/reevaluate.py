@@ -7,7 +7,7 @@ from typing import Any
 
 from ups_jax import tracking
 from ups_jax.config.renames import SELECTED_KEY, rename_name
-from ups_jax.data import check_predictions_path, cut, save_predictions, simulate
+from ups_jax.data import check_predictions_path, save_predictions, simulate
 from ups_jax.evaluate import Report
 from ups_jax.experiment import dry_run, environment, evaluations, workdir
 from ups_jax.experiment.artifacts import redraw
@@ -18,6 +18,7 @@ from ups_jax.experiment.datasets import (
     eval_steps,
     from_file,
     load_splits,
+    of_one_length,
     split_key,
 )
 from ups_jax.experiment.evaluation import SELECT_BEST, evaluate_run, format_evaluation
@@ -102,7 +103,7 @@ def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
     earlier = evaluations.latest(options.workdir)
     test = from_file(cfg, context.emulator.pde) if options.data else _test_data(context)
     if test.lengths is not None:
-        test = cut(test, eval_steps(cfg) + 1)
+        test = of_one_length(test, eval_steps(cfg) + 1, cfg.data.missing)
     return Command(context, params, test, changed, earlier, options.save_predictions)
 
 
