@@ -20,6 +20,7 @@ PAGES = [
 ]
 
 ROWS = (
+    {"values"},
     {"types"},
     {"registry", "sharding", "files", "arrays", "progress", "tables"},
     {"pde", "models", "diffusion", "search", "optim"},

@@ -40,6 +40,15 @@ from typing import Any, Literal, NamedTuple, Protocol
 import jax
 import numpy as np
 
+from ups_jax.values import (
+    as_array,
+    checked_cond,
+    checked_lengths,
+    float_array,
+    names_of,
+    positive,
+)
+
 Array = jax.Array
 Key = jax.Array
 Params = dict[str, Any]
@@ -96,20 +105,24 @@ class Trajectories:
 
     def __post_init__(self) -> None:
         """Set the defaults and check shapes, types and numbers."""
+        object.__setattr__(self, "u", as_array(self.u, "u"))
+        for name in ("channels", "params", "boundary", "static", "forcing"):
+            object.__setattr__(self, name, names_of(getattr(self, name)))
         shape = self.u.shape
         if self.u.ndim not in (4, 5):
+            remedy = "add a channel axis with u[..., None]" if self.u.ndim < 4 else "select a plane"
             raise ValueError(
                 f"trajectories of shape {shape}: expected (n, t, *s, c) with one or two "
-                "space axes; add a channel axis with u[..., None]"
+                f"space axes; {remedy}"
             )
         if 0 in shape:
             raise ValueError(f"u has shape {shape} and holds nothing; expected one trajectory")
         n, ndim = shape[0], self.u.ndim - 3
-        cond = _checked_cond(self.cond, n)
+        cond = checked_cond(self.cond, n)
         dt, extent = positive("dt", self.dt), positive("extent", self.extent) or (1.0,) * ndim
-        channels = tuple(self.channels) or tuple(f"u{i}" for i in range(shape[-1]))
-        params, boundary, static = tuple(self.params), tuple(self.boundary), tuple(self.static)
-        forcing, inputs = tuple(self.forcing), (*self.static, *self.forcing)
+        channels = self.channels or tuple(f"u{i}" for i in range(shape[-1]))
+        params, boundary, static, forcing = self.params, self.boundary, self.static, self.forcing
+        inputs = (*static, *forcing)
         if len(extent) != ndim or not len(channels) == len({*channels}) == shape[-1]:
             raise ValueError(
                 f"extent {extent} and channels {channels} do not match u of shape {shape}; "
@@ -127,10 +140,9 @@ class Trajectories:
             raise ValueError(f"dt is {self.dt}; expected one number, the time between frames")
         if params and len(params) != cond.shape[1]:
             raise ValueError(f"params {params} do not name the columns of cond {cond.shape}")
-        u = _float_array(self.u, "u")
+        u = float_array(self.u, "u")
         values = dict(u=u, cond=cond, dt=dt[0], extent=extent, channels=channels)
-        values |= dict(params=params, boundary=boundary, static=static, forcing=forcing)
-        values |= dict(lengths=_checked_lengths(self.lengths, n, shape[1]))
+        values |= dict(lengths=checked_lengths(self.lengths, n, shape[1]))
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -173,55 +185,6 @@ class Trajectories:
         rows = getattr(self.u, "rows", self.u.__getitem__)
         lengths = None if self.lengths is None else self.lengths[index]
         return replace(self, u=rows(index), cond=cond[index], lengths=lengths)
-
-
-def _checked_cond(cond: Any, n: int) -> Any:
-    """Return PDE parameters (n, p) as floating numbers. Raises ValueError on other values."""
-    if cond is None:
-        return np.zeros((n, 0), np.float32)
-    if cond.ndim != 2 or cond.shape[0] != n:
-        raise ValueError(
-            f"cond of shape {cond.shape}: expected ({n}, p), one row for each trajectory"
-        )
-    cond = _float_array(cond.astype(np.float32) if cond.dtype.kind in "iu" else cond, "cond")
-    # A float64 value beyond float32 is infinite where the networks compute.
-    with np.errstate(over="ignore"):
-        bad = ~np.isfinite(np.asarray(cond).astype(np.float32)).all(axis=1)
-    if bad.any():
-        i = int(np.argmax(bad))
-        raise ValueError(f"cond of sample {i} is {np.asarray(cond)[i]}; expected finite numbers")
-    return cond
-
-
-def _checked_lengths(lengths: Any, n: int, frames: int) -> np.ndarray | None:
-    """Return the frames of each trajectory (n,), None where all have as many. ValueError."""
-    if lengths is None:
-        return None
-    found = np.asarray(lengths)
-    fits = found.shape == (n,) and found.dtype.kind in "iu"
-    if not fits or found.min() < 2 or found.max() > frames:
-        raise ValueError(
-            f"lengths is {found}; expected {n} whole numbers from 2 to {frames}, the frames of u"
-        )
-    return None if found.min() == frames else found
-
-
-def _float_array(x: Any, name: str) -> Any:
-    """Return x, half precision as float32. Raises ValueError on what is no floating type."""
-    if not jax.numpy.issubdtype(x.dtype, np.floating):
-        raise ValueError(f"{name} holds {x.dtype}; expected floats: {name}.astype('float32')")
-    return x.astype(np.float32) if x.dtype.itemsize < 4 else x
-
-
-def positive(name: str, values: Any) -> tuple[float, ...]:
-    """Return one number or several as floats. Raises ValueError unless positive and finite."""
-    try:
-        numbers = tuple(float(x) for x in np.ravel(values))
-    except (TypeError, ValueError):
-        numbers = (np.nan,)
-    if not all(0 < x < np.inf for x in numbers):
-        raise ValueError(f"{name} is {values}; it must be positive and finite")
-    return numbers
 
 
 class BoundStage(NamedTuple):

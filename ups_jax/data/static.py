@@ -9,6 +9,7 @@ import numpy as np
 from ups_jax.data.forcing import expand_forcing, forcing_components, forcing_names
 from ups_jax.data.stored import Stored, decoded, pair_frames
 from ups_jax.types import Trajectories
+from ups_jax.values import names_of
 
 
 def with_static(data: Trajectories, **fields: Any) -> Trajectories:
@@ -41,8 +42,8 @@ def pairs(a: Any, u: Any, *, static: Sequence[str] = (), **stated: Any) -> Traje
             f"a has shape {a.shape} and u {u.shape}; expected (n, *s, e) and (n, *s, c) with one "
             "or two space axes; add a channel axis with a[..., None]"
         )
-    names = tuple(static) or tuple(f"a{i}" for i in range(a.shape[-1]))
-    channels = tuple(stated.pop("channels", ())) or tuple(f"u{i}" for i in range(u.shape[-1]))
+    names = names_of(static) or tuple(f"a{i}" for i in range(a.shape[-1]))
+    channels = names_of(stated.pop("channels", ())) or tuple(f"u{i}" for i in range(u.shape[-1]))
     return Trajectories(
         pair_frames(a, u), channels=(*channels, *names), static=names, steady=True, **stated
     )

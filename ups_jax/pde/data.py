@@ -10,8 +10,11 @@ from ups_jax.pde.base import PDE, Law, random_translation, spatial_mean
 from ups_jax.pde.symmetries import at_random, reflection
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Trajectories
+from ups_jax.values import names_of
 
 SYMMETRIES = ("translation", "reflection")
+FEWEST_POINTS = 4
+"""Smallest size of an axis of space."""
 
 
 def make(
@@ -39,13 +42,17 @@ def make(
     solutions. There is no solver, residual or simulation.
     """
     shape, extent = tuple(points), tuple(map(float, length))
+    channels, params, boundary = map(names_of, (channels, params, boundary))
+    conserved, symmetries, vector = map(names_of, (conserved, symmetries, vector))
+    static, forcing = names_of(static), names_of(forcing)
     if not shape or not channels or dt is None or len(extent) != len(shape):
         raise ValueError(
             "pde 'data' takes its points, channels, dt and length from a file: set data.path"
         )
-    if len(shape) > 2 or min(shape) < 4:
+    if len(shape) > 2 or min(shape) < FEWEST_POINTS:
         raise ValueError(
-            f"pde.points is {shape}; expected one or two axes of at least 4 points each"
+            f"pde.points is {shape}; expected one or two axes of at least {FEWEST_POINTS} points "
+            "each"
         )
     axes, names = range(len(shape)), dict.fromkeys(channels)
     fields = (*channels, *static, *forcing)
@@ -73,19 +80,19 @@ def make(
     moves = [translation] if "translation" in symmetries else []
     return PDE(
         name="data",
-        channels=tuple(channels),
+        channels=channels,
         cells=shape,
         points=shape,
         extent=extent,
         dt=dt,
-        params=tuple(params),
+        params=params,
         symmetries=(*moves, *flips),
         # A state has the forcing of several frames, which the map of one frame does not fit.
         reflection=reflect if flips and not forcing else None,
-        laws={f"mean_{name}": _conserved(tuple(channels), name, len(shape)) for name in conserved},
-        boundary=tuple(boundary),
-        static=tuple(static),
-        forcing=tuple(forcing),
+        laws={f"mean_{name}": _conserved(channels, name, len(shape)) for name in conserved},
+        boundary=boundary,
+        static=static,
+        forcing=forcing,
         steady=steady,
         spec={key: list(x) if isinstance(x, tuple) else x for key, x in spec.items()},
     )
