@@ -4,6 +4,7 @@ Reads an uncompressed copy by position: pages of a memory map would count as pro
 """
 
 import os
+import weakref
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -39,13 +40,11 @@ class DiskFields:
         self.ndim = len(shape)
         self._frame = int(np.prod(shape[2:]))
         self._file = os.open(path, os.O_RDONLY)
+        # At the exit of Python, modules may be gone before an object is deleted.
+        weakref.finalize(self, os.close, self._file)
         size = os.fstat(self._file).st_size
         if size != self._total * shape[1] * self._frame * self.dtype.itemsize:
             raise ValueError(f"{path} has {size} bytes, not those of shape {shape}; delete it")
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            os.close(self._file)
 
     def __len__(self) -> int:
         return self.shape[0]
