@@ -276,14 +276,14 @@ def link(file):
         (edit(well, without("dimensions")), "spatial_dims"),
         (edit(well, bad_condition), "y_wall has bc_type 'ROBIN'; known: PERIODIC, WALL, OPEN"),
         (edit(well, link), "'t0_fields' is a link"),
-        (mapped, "found clock, flow, grid, re: no layout of PDEBench .* data.datasets"),
+        (mapped, "no known layout; found clock, flow, grid, re\nsupported: .* data.datasets"),
     ],
 )
 def test_a_file_that_does_not_keep_its_layout_is_refused_with_the_place(tmp_path, write, message):
     path = write(tmp_path)
     with pytest.raises(ValueError, match=message) as error:
         load(path)
-    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+    assert str(error.value).startswith(f"{path}: ") and str(error.value).count("\n") < 2
 
 
 def test_gaps_of_an_npz_file_are_refused_with_their_place(tmp_path):
@@ -294,5 +294,7 @@ def test_gaps_of_an_npz_file_are_refused_with_their_place(tmp_path):
         load(tmp_path / "a.npz")
     ragged = np.array([u[0], u[1, :3]], object)
     np.savez(tmp_path / "b.npz", u=ragged)
-    with pytest.raises(ValueError, match="b.npz: not a readable npz file of plain arrays"):
+    with pytest.raises(ValueError, match="b.npz: u holds arrays of .* ups.padded"):
         load(tmp_path / "b.npz")
+    with pytest.raises(ValueError, match="b.npz: u holds arrays of .* ups.padded"):
+        load(tmp_path / "b.npz", describe=True)

@@ -1,4 +1,4 @@
-"""Layouts of HDF5 files: PDEBench's, The Well's, this library's, and datasets that a user names."""
+"""Layouts of HDF5 files: those of PDEBench, and the choice among all that are known."""
 
 import re
 from collections.abc import Sequence
@@ -8,26 +8,32 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ups_jax.data.mapped_layout import open_mapped
+from ups_jax.data.netcdf import is_netcdf, open_netcdf
+from ups_jax.data.own_layout import open_own
 from ups_jax.data.stored import (
     AXIS_NAMES,
     FIELDS,
     Stored,
-    component_names,
     dataset,
     group,
     listed,
-    names_in,
     pair_frames,
     parameters,
     require_numbers,
     side_by_side,
     spacing,
-    text_of,
-    width_of,
 )
 from ups_jax.data.well import open_well
 
-FLUID = ("density", "Vx", "Vy", "Vz", "pressure")
+SUPPORTED = (
+    "supported: PDEBench (tensor; nu, tensor; density, Vx, Vy, pressure; 0000/data), The Well "
+    "(t0_fields), both in one or two dimensions, NetCDF, arrays (u); name others in data.datasets"
+)
+DIFFUSION_SORPTION = (
+    "boundary neumann stands for that of PDEBench's diffusion-sorption, u = 1 at x = 0 and "
+    "u = D u_x at x = 1"
+)
 
 
 def open_layout(
@@ -38,7 +44,9 @@ def open_layout(
     Raises ValueError on another layout, with the names that the file holds.
     """
     if datasets:
-        return _mapped(file, datasets)
+        return open_mapped(lambda name: dataset(file, name), datasets)
+    if is_netcdf(file):
+        return open_netcdf(file)
     if "tensor" in file and "nu" in file:
         return _darcy(file, path.name)
     if "tensor" in file:
@@ -50,13 +58,13 @@ def open_layout(
     if any("data" in group(file, str(key)) for key in list(file)[:1]):
         return _grouped(file, path.name)
     if "u" in file:
-        return _own(file)
-    if any(_has_dimensions(file, str(key)) for key in file):
-        return _netcdf(file)
-    raise ValueError(
-        f"no dataset 'tensor'; found {listed(file)}: no layout of PDEBench (tensor; density, Vx, "
-        "pressure; 0000/data) or of The Well (t0_fields); name the datasets in data.datasets"
-    )
+        return open_own(_own_arrays(file))
+    if "velocity" in file and ("force" in file or "particles" in file):
+        raise ValueError(
+            "it holds PDEBench's incompressible Navier-Stokes layout (velocity, particles, force), "
+            f"which is not supported\n{SUPPORTED}"
+        )
+    raise ValueError(f"no known layout; found {listed(file)}\n{SUPPORTED}")
 
 
 def _tensor(file: h5py.File, name: str, nu: float | None) -> Stored:
@@ -85,6 +93,7 @@ def _tensor(file: h5py.File, name: str, nu: float | None) -> Stored:
         extent=(dx * points,),
         channels=("u",) if channels == (1,) else (),
         cond={key: np.full(total, value) for key, value in cond.items()},
+        boundary=("periodic",) if re.search(r"Burgers|Advection|ReacDiff", name) else (),
     )
 
 
@@ -118,8 +127,22 @@ def _darcy(file: h5py.File, name: str) -> Stored:
 
 def _fluid(file: h5py.File, name: str) -> Stored:
     """PDEBench's compressible flows: density, Vx, Vy, pressure, each (n, t, *s)."""
-    fields = {key: dataset(file, key) for key in FLUID if key in file}
-    first = fields["density"]
+    first = dataset(file, "density")
+    ndim = first.ndim - 2
+    if ndim not in (1, 2):
+        held = "three space axes" if ndim == 3 else f"shape {first.shape}"
+        raise ValueError(
+            f"it holds PDEBench's compressible flow of {held}, which is not supported\n{SUPPORTED}"
+        )
+    names = ("density", *(f"V{axis}" for axis in AXIS_NAMES[:ndim]), "pressure")
+    absent = [key for key in names if key not in file]
+    if absent:
+        raise ValueError(
+            f"PDEBench's compressible flow has {', '.join(names)}, and this file no {absent[0]}; "
+            "name the datasets that it has in data.datasets"
+        )
+    fields = {key: dataset(file, key) for key in names}
+    read = side_by_side(fields, ndim)
     total, frames, *points = first.shape
     axes = [
         spacing(dataset(file, f"{a}-coordinate"), n)
@@ -128,13 +151,14 @@ def _fluid(file: h5py.File, name: str) -> Stored:
     cond = parameters(file.attrs, name, None)
     outer = "neumann" if "_trans_" in name else "periodic" if "_periodic_" in name else ""
     return Stored(
-        read=side_by_side(fields, len(points)),
+        read=read,
         shape=(total, frames, *points, len(fields)),
         dt=spacing(dataset(file, "t-coordinate"), frames, spare=1),
-        extent=tuple(dx * n for dx, n in zip(axes, points, strict=False)),
+        extent=tuple(dx * n for dx, n in zip(axes, points, strict=True)),
         channels=tuple(fields),
         cond={key: np.full(total, value) for key, value in cond.items()},
         boundary=(outer,) * len(points) if outer else (),
+        unused=tuple(key for key in ("Vy", "Vz") if key in file and key not in fields),
     )
 
 
@@ -150,9 +174,13 @@ def _grouped(file: h5py.File, name: str) -> Stored:
                 "expected equal lengths and grids; pad them in Python by ups.padded, and save that"
             )
     require_numbers(fields[0])
+    if len(shape) not in (3, 4):
+        raise ValueError(
+            f"{keys[0]}/data has shape {shape}; expected (t, x, channel) or (t, x, y, channel)"
+        )
     frames, *points, count = shape
     grid = [dataset(file, f"{keys[0]}/grid/{a}") for a in ("t", *AXIS_NAMES[: len(points)])]
-    cond = parameters(file.attrs, name, None)
+    cond, walls = parameters(file.attrs, name, None), re.search(r"diff-react|diff-sorp|rdb", name)
     return Stored(
         read=lambda first, last: np.stack([field[()] for field in fields[first:last]]),
         shape=(len(keys), *shape),
@@ -160,124 +188,25 @@ def _grouped(file: h5py.File, name: str) -> Stored:
         extent=tuple(n * spacing(axis, n) for n, axis in zip(points, grid[1:], strict=True)),
         channels=("u",) if count == 1 else (),
         cond={key: np.full(len(keys), value) for key, value in cond.items()},
-        boundary=("neumann",) * len(points) if re.search(r"diff-react|rdb", name) else (),
+        boundary=("neumann",) * len(points) if walls else (),
+        notes=(DIFFUSION_SORPTION,) if "diff-sorp" in name else (),
     )
 
 
-def _own(file: h5py.File) -> Stored:
-    """This library's: the arrays of `save_npz`, as `save_predictions` writes them."""
-    u = dataset(file, "u")
-    require_numbers(u)
-    if u.ndim not in (4, 5):
-        raise ValueError(f"u has shape {u.shape}; expected (n, t, *s, c), one or two space axes")
+def _own_arrays(file: h5py.File) -> dict[str, Any]:
+    """Return the arrays of this library's layout by name: datasets, else attributes of u or file.
 
-    def array(name: str, default: Any) -> Any:
-        return dataset(file, name)[()] if name in file else default
-
-    def words(name: str) -> tuple[str, ...]:
-        return tuple(map(text_of, np.ravel(array(name, ()))))
-
-    forcing = names_in(array("forcing", ()))
-    cond = np.asarray(array("cond", np.zeros((len(u), 0))))
-    names = words("params") or tuple(f"p{i}" for i in range(cond.shape[-1]))
-    extent = tuple(float(x) for x in np.ravel(array("extent", (1.0,) * (u.ndim - 3))))
-    return Stored(
-        read=lambda first, last: u[first:last],
-        shape=u.shape,
-        dt=float(array("dt", 1.0)),
-        extent=extent,
-        channels=words("channels"),
-        cond=dict(zip(names, cond.T, strict=True)),
-        boundary=words("boundary"),
-        pde="".join(words("pde")),
-        static=words("static"),
-        forcing=forcing,
-        steady=bool(array("steady", False)),
-        lengths=array("lengths", None),
-        # An array of numbers of the name forcing is one that data.forcing may name.
-        further=_further(file, without=[n for n in FIELDS if n != "forcing" or forcing]),
-    )
-
-
-def _further(file: h5py.File, *, without: Sequence[str]) -> dict[str, h5py.Dataset]:
-    """Return further datasets of a file by name, which may be static channels or forcing."""
-    names = [str(key) for key in file if key not in without and not group(file, str(key))]
-    return {name: dataset(file, name) for name in names}
-
-
-def _has_dimensions(file: h5py.File, key: str) -> bool:
-    """Return whether a top-level entry is a field whose axes have NetCDF's dimensions."""
-    if group(file, key):
-        return False
-    found = dataset(file, key)
-    return found.ndim > 2 and all(len(scales) for scales in found.dims)
-
-
-def _netcdf(file: h5py.File) -> Stored:
-    """NetCDF-4: variables with the dimensions (sample, time, *space) of the first of them."""
-    names = [str(key) for key in file if _has_dimensions(file, str(key))]
-    # A field without time (sample, x, y) has as many dimensions as one of (sample, time, x).
-    names.sort(key=lambda name: -dataset(file, name).ndim)
-    first = dataset(file, names[0])
-    scales = [axis[0] for axis in first.dims]
-    fields = {key: dataset(file, key) for key in names if dataset(file, key).shape == first.shape}
-    if first.ndim not in (4, 3):
-        raise ValueError(
-            f"{names[0]} has {first.ndim} dimensions; expected sample, time and one or two of space"
-        )
-
-    def step(scale: h5py.Dataset, count: int) -> float:
-        # A dimension without a variable has no coordinates.
-        bare = text_of(scale.attrs.get("NAME", "")).startswith("This is a netCDF dimension but not")
-        return 1.0 if bare else spacing(scale, count)
-
-    points = first.shape[2:]
-    single = {str(key) for key in file if not group(file, str(key))}
-    rows = {key: dataset(file, key) for key in single if key not in names}
-    axes = {str(scale.name).strip("/") for scale in scales}
-    return Stored(
-        read=side_by_side(fields, len(points)),
-        shape=(*first.shape, len(fields)),
-        dt=step(scales[1], first.shape[1]),
-        extent=tuple(n * step(s, n) for n, s in zip(points, scales[2:], strict=True)),
-        channels=tuple(fields),
-        cond={
-            key: np.asarray(row)
-            for key, row in sorted(rows.items())
-            if row.shape == first.shape[:1] and key not in axes
-        },
-        unused=tuple(key for key in names if key not in fields),
-        further=_further(file, without=(*fields, *axes)),
-    )
-
-
-def _mapped(file: h5py.File, datasets: Sequence[str]) -> Stored:
-    """Datasets by name: CHANNEL=PATH of (n, t, *s), and t=, x=, y= of the coordinates.
-
-    Fields (*s) or (n, *s) are static channels, unless data.forcing names them.
+    Only u and arrays of other names are not read.
     """
-    found = {}
-    for item in datasets:
-        name, _, path = item.partition("=")
-        found[name] = dataset(file, path or name)
-    given = {k: v for k, v in found.items() if k not in ("t", *AXIS_NAMES)}
-    rank = max((v.ndim for v in given.values() if v.ndim > 2), default=0)
-    ndim = sum(axis in found for axis in AXIS_NAMES) or rank - 2
-    fields = {k: v for k, v in given.items() if v.ndim >= 2 + ndim > 2}
-    static = {k: v for k, v in given.items() if 1 < v.ndim < 2 + ndim}
-    rows = {k: np.asarray(v) for k, v in given.items() if v.ndim == 1}
-    if not fields:
-        raise ValueError(f"data.datasets {tuple(datasets)} names no field (n, t, *s)")
-    total, frames, *points = next(iter(fields.values())).shape[: 2 + ndim]
-    axes = [a for a in AXIS_NAMES[:ndim] if a in found]
-    return Stored(
-        read=side_by_side(fields, ndim),
-        shape=(total, frames, *points, sum(width_of(f, ndim) for f in fields.values())),
-        dt=spacing(found["t"], frames, spare=1) if "t" in found else 1.0,
-        extent=tuple(n * spacing(found[a], n) for a, n in zip(axes, points, strict=False))
-        or (1.0,) * ndim,
-        channels=tuple(component_names(fields, AXIS_NAMES[:ndim])),
-        cond=rows,
-        static=tuple(static),
-        further=static,
-    )
+    u = dataset(file, "u")
+    names = (*(name for name in FIELDS if name != "u"), "t", *AXIS_NAMES)
+    found: dict[str, Any] = {}
+    for attrs in (file.attrs, u.attrs):
+        found |= {name: np.asarray(attrs[name]) for name in names if name in attrs}
+    for key in map(str, file):
+        if not group(file, key):
+            array = dataset(file, key)
+            # An array of the name forcing may be as large as u.
+            small = key in names and array.ndim < 3
+            found[key] = np.asarray(array[()]) if small else array
+    return found

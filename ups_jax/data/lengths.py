@@ -71,6 +71,13 @@ def extend(u: np.ndarray, frames: int) -> np.ndarray:
     return np.concatenate([u, np.repeat(u[-1:], frames - len(u), 0)])
 
 
+def fill_padding(u: np.ndarray, lengths: Any) -> None:
+    """Replace padding of u (n, t, *s, c) that is not finite by the last frame, in place."""
+    for field, length in zip(u, np.asarray(lengths).tolist(), strict=True):
+        if 0 < length < len(field) and not np.isfinite(field[length:]).all():
+            field[length:] = field[length - 1]
+
+
 def strided(lengths: Any, stride: int) -> Any:
     """Return lengths in frames after every `stride`-th frame is kept."""
     return None if lengths is None else (np.asarray(lengths) - 1) // stride + 1

@@ -1,136 +1,120 @@
-"""Arrays with named dimensions: datasets of xarray, in memory or in a Zarr store."""
+"""Fields among arrays with named axes: those of NetCDF and Zarr, and datasets of xarray."""
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from hashlib import sha256
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ups_jax.data.cache import UNREADABLE, reason
+from ups_jax.data.axes import SPACE_AXIS, TIME_AXIS, Roles, in_seconds, kind_of, roles_of
 from ups_jax.data.static import select_inputs
-from ups_jax.data.stored import Stored, require_numbers, side_by_side, spacing
+from ups_jax.data.stored import Stored, decoded, require_numbers, side_by_side, spacing
+from ups_jax.data.variables import Variable, variable
 
-PICKLE = re.compile(r'"(?:id|name)":\s*"(?:numcodecs\.)?pickle"')
-"""Codec of arrays of Python objects: decoding one runs what the store says."""
-
-
-@contextmanager
-def open_zarr(path: Path) -> Iterator[Stored]:
-    """Yield the fields of a Zarr store, a folder; versions 2 and 3.
-
-    Raises ValueError without xarray and zarr, on a folder that is no store, and on links and
-    arrays of Python objects in it.
-    """
-    xarray = _import_xarray(f"{path}: Zarr stores")
-    for file in store_files(path):
-        if file.name in (".zarray", "zarr.json") and PICKLE.search(file.read_text()):
-            raise ValueError(
-                f"{file.relative_to(path)} holds pickled Python objects, whose decoding may run "
-                "any program; write the arrays as numbers"
-            )
-    try:
-        # Metadata of each array are read: those of a whole store may be out of date.
-        dataset = xarray.open_zarr(path, chunks=None, consolidated=False)
-    except UNREADABLE as error:
-        raise ValueError(
-            f"cannot be read ({reason(error)}); the store is cut short or damaged: copy it again"
-        ) from error
-    with dataset:
-        # Folders are listed in any order.
-        yield stored_of(dataset[sorted(map(str, dataset.data_vars))])
-
-
-def store_files(path: Path) -> list[Path]:
-    """Return the files of a store in order of their names. ValueError on links and if it is none.
-
-    A link may lead to any file that the user can read.
-    """
-    found = sorted(path.rglob("*"))
-    links = [file for file in found if file.is_symlink()]
-    if links:
-        raise ValueError(
-            f"{links[0].relative_to(path)} is a link; only data stored in the folder itself are "
-            "read: copy them there"
-        )
-    if not any((path / name).is_file() for name in (".zgroup", "zarr.json")):
-        raise ValueError("no Zarr group: .zgroup or zarr.json is missing; give the store's folder")
-    return [file for file in found if file.is_file()]
-
-
-def store_hash(path: Path) -> str:
-    """Return label and 12 hex digits of the SHA-256 of the names and contents of a store."""
-    total = sha256()
-    for file in store_files(path):
-        total.update(f"{file.relative_to(path).as_posix()} {file.stat().st_size} ".encode())
-        with file.open("rb") as content:
-            while block := content.read(2**20):
-                total.update(block)
-    return f"sha256 {total.hexdigest()[:12]}"
+SINGLE = "one trajectory: no axis of samples"
 
 
 def stored_of(dataset: Any, static: Sequence[str] = (), forcing: Sequence[str] = ()) -> Stored:
-    """Return an xarray Dataset as stored fields.
+    """Return an xarray Dataset, or a DataArray, as stored fields: see `stored_variables`."""
+    if not hasattr(dataset, "data_vars"):
+        dataset = dataset.to_dataset(name=dataset.name or "u")
+    variables, coordinates = (
+        {str(k): variable(str(k), dataset[k], tuple(map(str, dataset[k].dims))) for k in names}
+        for names in (dataset.data_vars, [d for d in dataset.dims if d in dataset.coords])
+    )
+    return select_inputs(stored_variables(variables, coordinates), static, forcing)
 
-    Channels are the variables with the dimensions (sample, time, x) or (sample, time, x, y) of the
-    first of the most dimensions, whatever their names. Their coordinates give dt and extent, else
-    spacings are 1; times of a calendar count in seconds. Variables (sample,) are PDE parameters,
-    others without time may become static channels, and those (sample, time) or (sample, time, any)
-    forcing. Raises ValueError if no variable has such dimensions.
+
+def stored_variables(
+    variables: Mapping[str, Variable], coordinates: Mapping[str, Variable]
+) -> Stored:
+    """Return variables with named axes, and the coordinates of axes by name, as stored fields.
+
+    Channels are the variables of sample, time and one or two axes of space, in any order, with the
+    axes of the first of the most dimensions. Names and coordinates give the roles of the axes, see
+    `axes.roles_of`; without an axis of samples there is one trajectory. Coordinates give dt and
+    extent, else spacings are 1; times with a unit count in seconds. Variables (sample,) are PDE
+    parameters, others without time may become static channels, and those of sample and time
+    forcing. Raises ValueError if no variable has such axes or their roles are ambiguous.
     """
-    named = {str(name): dataset[name] for name in dataset.data_vars}
-    # A field without time (sample, x, y) has as many dimensions as one of (sample, time, x).
-    candidates = [field for field in named.values() if field.ndim in (3, 4)]
-    first = max(candidates, key=lambda field: field.ndim, default=None)
-    if first is None:
-        dims = ", ".join(f"{name} {field.dims}" for name, field in named.items()) or "none"
+    axes = {dim for field in variables.values() for dim in field.dims}
+    kinds = {dim: kind_of(dim, coordinates.get(dim)) for dim in axes}
+    first = _first_field(variables, kinds)
+    roles = roles_of(first.name, first.dims, kinds)
+    _check_space(first, roles.space)
+    own = {name: field for name, field in variables.items() if {*field.dims} == {*first.dims}}
+    fields = {name: field.ordered(roles.order) for name, field in own.items()}
+    rows = {
+        name: field
+        for name, field in variables.items()
+        if field.dims == (roles.sample,) and field.dtype.kind in "fiu"
+    }
+    sizes = dict(zip(first.dims, first.shape, strict=True))
+
+    def step(dim: str) -> float:
+        if dim not in coordinates:
+            return 1.0
+        axis = in_seconds(coordinates[dim]) if dim == roles.time else coordinates[dim]
+        return spacing(axis, sizes[dim])
+
+    for row in rows.values():
+        require_numbers(variable(row.name, decoded(row, row[:]).astype(np.float64)))
+    ordered = next(iter(fields.values()))
+    return Stored(
+        read=side_by_side(fields, len(roles.space)),
+        shape=(*ordered.shape, len(fields)),
+        dt=step(roles.time),
+        extent=tuple(sizes[dim] * step(dim) for dim in roles.space),
+        channels=tuple(fields),
+        cond={name: decoded(row, row[:]) for name, row in sorted(rows.items())},
+        unused=tuple(name for name in variables if name not in {*fields, *rows}),
+        further=_further(variables, roles, without={*fields, *rows}),
+        notes=(SINGLE,) if roles.sample is None else (),
+    )
+
+
+def _first_field(variables: Mapping[str, Variable], kinds: Mapping[str, str | None]) -> Variable:
+    """Return the first variable of the most axes that may be a field."""
+
+    def count(field: Variable, kind: str) -> int:
+        return sum(kinds[dim] == kind for dim in field.dims)
+
+    timed = [field for field in variables.values() if count(field, TIME_AXIS)]
+    # With one axis next to time this may be a series of each sample.
+    long = [field for field in timed if field.ndim > 2 or count(field, SPACE_AXIS)]
+    usual = [field for field in variables.values() if field.ndim > 2]
+    candidates = long or usual
+    flat = [f for f in candidates if f.ndim < 5 and count(f, SPACE_AXIS) < 3] or candidates
+    if not flat:
+        dims = ", ".join(f"{name} {field.dims}" for name, field in variables.items()) or "none"
         raise ValueError(
             "no variable has dimensions (sample, time, x) or (sample, time, x, y); variables: "
             f"{dims}; dataset.expand_dims and transpose add and order dimensions"
         )
-    sample, time, *space = first.dims
-    fields = {name: field for name, field in named.items() if field.dims == first.dims}
-    rows = {k: field for k, field in named.items() if field.dims == (sample,)}
-    still = (tuple(space), (sample, *space))
-    further = {
-        name: field
-        for name, field in named.items()
-        if field.dims in still or (field.dims[:2] == (sample, time) and name not in fields)
-    }
-
-    def step(dim: Any) -> float:
-        return spacing(_numbers(dataset[dim]), first.sizes[dim]) if dim in dataset.coords else 1.0
-
-    for row in rows.values():
-        require_numbers(row)
-    stored = Stored(
-        read=side_by_side(fields, len(space)),
-        shape=(*first.shape, len(fields)),
-        dt=step(time),
-        extent=tuple(first.sizes[dim] * step(dim) for dim in space),
-        channels=tuple(fields),
-        cond={name: np.asarray(row) for name, row in sorted(rows.items())},
-        unused=tuple(name for name in named if name not in {*fields, *rows}),
-        further=further,
-    )
-    return select_inputs(stored, static, forcing)
+    return max(flat, key=lambda field: field.ndim)
 
 
-def _numbers(axis: Any) -> Any:
-    """Return coordinates as numbers: times of a calendar, and intervals, in seconds."""
-    if axis.dtype.kind not in "mM":
-        return axis
-    return axis.copy(data=(axis.values - axis.values[0]) / np.timedelta64(1, "s"))
-
-
-def _import_xarray(subject: str) -> Any:
-    try:
-        import xarray
-        import zarr as zarr
-    except ImportError as error:
+def _check_space(field: Variable, space: Sequence[str]) -> None:
+    """Raise ValueError unless a field has one or two axes of space."""
+    if len(space) not in (1, 2):
         raise ValueError(
-            f"{subject} need xarray and zarr; pip install 'ups_jax[xarray]'"
-        ) from error
-    return xarray
+            f"{field.name} has dimensions ({', '.join(field.dims)}) with {len(space)} axes of "
+            "space; one or two are supported: select a part, such as dataset.isel(level=0)"
+        )
+
+
+def _further(
+    variables: Mapping[str, Variable], roles: Roles, *, without: set[str]
+) -> dict[str, Variable]:
+    """Return variables that may be static (*s), (n, *s), or forcing (n, t, ...), in this order."""
+    lead, found = (roles.sample,) if roles.sample else (), {}
+    for name, field in variables.items():
+        axes = {*field.dims}
+        rest = [dim for dim in field.dims if dim not in roles.order]
+        if name in without:
+            continue
+        if axes in ({*roles.space}, {*lead, *roles.space}):
+            found[name] = field.ordered([dim for dim in roles.order if dim in axes])
+        elif {*lead, roles.time} <= axes:
+            space = [dim for dim in roles.space if dim in axes]
+            found[name] = field.ordered((*roles.order[:2], *space, *rest))
+    return found

@@ -1,4 +1,4 @@
-"""Trajectories of HDF5 files and Zarr stores, read and subsampled in blocks."""
+"""Trajectories of npz, HDF5 and NetCDF files and Zarr stores, read and subsampled in blocks."""
 
 import errno
 import os
@@ -14,15 +14,21 @@ import numpy as np
 
 from ups_jax.data.cache import UNREADABLE, errors_named, reason
 from ups_jax.data.layouts import open_layout
-from ups_jax.data.lengths import strided
+from ups_jax.data.lengths import fill_padding, strided
 from ups_jax.data.missing import REFUSE, check_values
-from ups_jax.data.named_arrays import open_zarr, store_hash
+from ups_jax.data.npz import open_npz
 from ups_jax.data.static import check_static, select_inputs
 from ups_jax.data.stored import Stored
 from ups_jax.data.streaming import copy_to_disk
+from ups_jax.data.zarr_stores import open_netcdf3, open_zarr, store_hash
 from ups_jax.types import Trajectories
+from ups_jax.values import names_of
 
-ZARR = ".zarr"
+NPZ, ZARR, NETCDF = ".npz", ".zarr", ".nc"
+HDF5 = (".h5", ".hdf5")
+NETCDF3_MAGIC = b"CDF"
+COPY_VERSION = 2
+"""Number in the names of copies on disk; another one where a layout is read in another way."""
 READ_BYTES = 64 * 2**20
 """Bytes per read, at least one sample."""
 FULL_HASH_BYTES = 256 * 2**20
@@ -47,10 +53,11 @@ def load_pdebench(
     missing: str = REFUSE,
     describe: bool = False,
 ) -> Trajectories:
-    """Return the trajectories of an HDF5 file or Zarr store: u (n, t, *s, c) float32, cond (n, p).
+    """Return the trajectories of a file or Zarr store: u (n, t, *s, c) float32, cond (n, p).
 
-    Layouts are those of `layouts.open_layout`, and of `named_arrays.stored_of` in a Zarr store. The
-    given samples, every `time_stride`-th frame and every `space_stride`-th point along each axis
+    Layouts are those of `layouts.open_layout` in HDF5, of `own_layout.open_own` in npz and of
+    `named_arrays.stored_variables` in Zarr and NetCDF; `datasets` names those of another. The given
+    samples, every `time_stride`-th frame and every `space_stride`-th point along each axis
     are kept. PDE parameters are attributes, or else in the file's name; `nu` is that of a file
     without it. `static` names channels, or fields without a time axis, that are inputs and not
     predicted, `forcing` channels or arrays (n, t, ...) that change in time and are known. With
@@ -63,9 +70,17 @@ def load_pdebench(
     """
     path = Path(path).expanduser()
     if path.suffix.lower() != ZARR and not path.is_file() or not path.exists():
-        raise ValueError(f"{path}: no such file; give the path of an HDF5 file or a Zarr store")
-    with errors_named(path), _open(path, nu, datasets) as stored:
+        raise ValueError(
+            f"{path}: no such file; give the path of an npz, HDF5 or NetCDF file or a Zarr store"
+        )
+    if stream and path.suffix.lower() == NPZ:
+        raise ValueError(f"{path}: only HDF5 and Zarr can be streamed; set data.stream to false")
+    datasets, static, forcing = map(names_of, (datasets, static, forcing))
+    opened = _open(path, nu, datasets, (*static, *forcing), describe=describe)
+    with errors_named(path), opened as stored:
         with _readable(path):
+            if nu is not None and not stored.cond:
+                stored = stored._replace(cond={"nu": np.full(stored.shape[0], nu)}, unnamed=False)
             stored = select_inputs(stored, static, forcing)
             total, frames, *points, channels = stored.shape
             strides = dict(space_stride=space_stride, time_stride=time_stride)
@@ -81,11 +96,10 @@ def load_pdebench(
         elif stream:
             suffix = f"{chosen.start}-{chosen.stop}-{chosen.step}-{time_stride}-{space_stride}"
             name = f"{path.stem}-{digest.rpartition(' ')[2]}-{suffix}"
-            chosen_names = (*datasets, *stored.static, *stored.forcing)
             # A copy with gaps must not be read where these are refused.
-            chosen_names += (f"missing={missing}",) if missing != REFUSE else ()
-            named = sha256("|".join(chosen_names).encode()).hexdigest()[:8] if chosen_names else ""
-            u = copy_to_disk(f"{name}{named}.f32", shape, blocks)
+            parts = (COPY_VERSION, missing, *datasets, *stored.static, *stored.forcing)
+            named = sha256("|".join(map(str, parts)).encode()).hexdigest()[:8]
+            u = copy_to_disk(f"{name}-{named}.f32", shape, blocks)
             u.missing = missing
         else:
             u, first = np.empty(shape, np.float32), 0
@@ -99,19 +113,20 @@ def described(
     stored: Stored, u: Any, origin: str, chosen: Sequence[int], *, time_stride: int = 1
 ) -> Trajectories:
     """Return fields u (n, t, *s, c), read from `stored`, with all that it states about them."""
-    columns = [np.asarray(x, np.float32)[list(chosen)] for x in stored.cond.values()]
-    # Six significant digits, the precision of float32 coordinates.
-    dt, *extent = (float(f"{x:.6g}") for x in (stored.dt * time_stride, *stored.extent))
+    columns = [_column(name, x, stored)[list(chosen)] for name, x in stored.cond.items()]
+    lengths = (stored.dt * time_stride, *stored.extent)
+    dt, *extent = (float(f"{x:.{stored.digits}g}") for x in lengths)
     lengths = strided(stored.lengths, time_stride)
+    notes = {"unused": stored.unused, "notes": stored.notes}
     return Trajectories(
         u,
         np.stack(columns, axis=1) if columns else None,
         dt,
         tuple(extent),
         stored.channels,
-        origin,
-        meta={"unused": stored.unused} if stored.unused else {},
-        params=tuple(stored.cond),
+        f"{origin} ({stored.origin})" if stored.origin else origin,
+        meta={key: values for key, values in notes.items() if values},
+        params=() if stored.unnamed else tuple(stored.cond),
         pde=stored.pde,
         boundary=stored.boundary,
         static=stored.static,
@@ -121,15 +136,35 @@ def described(
     )
 
 
+def _column(name: str, values: Any, stored: Stored) -> np.ndarray:
+    """Return a PDE parameter (n,) of all samples. ValueError on another shape."""
+    if np.shape(values) != stored.shape[:1]:
+        raise ValueError(
+            f"parameter {name} has shape {np.shape(values)}; expected ({stored.shape[0]},), one "
+            "number for each sample"
+        )
+    with np.errstate(over="ignore"):
+        return np.asarray(values).astype(np.float32)
+
+
 @contextmanager
-def _open(path: Path, nu: float | None, datasets: Sequence[str]) -> Iterator[Stored]:
-    """Yield the fields of a Zarr store, or of an HDF5 file."""
-    if path.suffix.lower() == ZARR:
+def _open(
+    path: Path, nu: float | None, datasets: Sequence[str], inputs: Sequence[str], *, describe: bool
+) -> Iterator[Stored]:
+    """Yield the fields of a file or Zarr store."""
+    if path.suffix.lower() == NPZ:
+        yield open_npz(path, datasets=datasets, inputs=inputs, shapes=describe)
+        return
+    netcdf3 = path.is_file() and _begins(path, NETCDF3_MAGIC)
+    if netcdf3 or path.suffix.lower() == ZARR:
         if datasets:
-            raise ValueError("data.datasets names datasets of HDF5; rename the store's variables")
+            raise ValueError(
+                "data.datasets names datasets of HDF5 and npz; rename the variables by xarray"
+            )
         with ExitStack() as stack:
             with _readable(path):
-                stored = stack.enter_context(open_zarr(path))
+                opened = open_netcdf3(path) if netcdf3 else open_zarr(path)
+                stored = stack.enter_context(opened)
             yield stored
         return
     with _readable(path):
@@ -138,6 +173,11 @@ def _open(path: Path, nu: float | None, datasets: Sequence[str]) -> Iterator[Sto
         with _readable(path):
             stored = open_layout(file, path, nu=nu, datasets=datasets)
         yield stored
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with _readable(path), path.open("rb") as file:
+        return file.read(len(magic)) == magic
 
 
 @contextmanager
@@ -151,7 +191,8 @@ def _readable(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES):
             remedy = "close the program that writes to it, or make the file readable"
         else:
-            kind = "Zarr store" if path.is_dir() else "HDF5 file"
+            kind = "HDF5 file" if path.suffix.lower() in HDF5 else "NetCDF file"
+            kind = "Zarr store" if path.is_dir() else kind
             remedy = f"it is no {kind}, cut short or damaged; download it again"
         raise ValueError(f"{path}: cannot be read ({reason(error)}); {remedy}") from error
 
@@ -177,15 +218,19 @@ def _read_blocks(
 def check_block(
     u: np.ndarray, samples: np.ndarray, stored: Stored, missing: str, *, time_stride: int = 1
 ) -> None:
-    """Raise ValueError at the first value of samples u (m, t, *s, c) that cannot be used."""
+    """Raise ValueError at the first value of samples u (m, t, *s, c) that cannot be used.
+
+    Padding after the last frame of a trajectory that is not finite is replaced in u.
+    """
     inputs, lengths = len(stored.static) + len(stored.forcing), None
-    # Frames after the last one of a trajectory may have gaps only where gaps are masked.
     own = strided(stored.lengths, time_stride)
-    if missing != REFUSE and own is not None and own.shape == stored.shape[:1]:
+    if own is not None and own.shape == stored.shape[:1]:
         lengths = own[samples]
     check_values(
         u, samples, missing=missing, inputs=inputs, lengths=lengths, time_stride=time_stride
     )
+    if lengths is not None:
+        fill_padding(u, lengths)
     check_static(u, samples, stored)
 
 

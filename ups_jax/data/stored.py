@@ -11,6 +11,8 @@ AXIS_NAMES = ("x", "y", "z")
 FIELDS = ("u", "cond", "dt", "extent", "channels", "origin", "params", "pde", "boundary", "static")
 FIELDS += ("steady", "lengths", "forcing")
 """Arrays of this library's files: the fields of Trajectories by name."""
+PACKING = ("scale_factor", "add_offset")
+"""Attributes of NetCDF for values that are stored as (value - add_offset) / scale_factor."""
 FILE_PARAMETERS = ("beta", "eta", "m", "nu", "rho", "zeta")
 """PDE parameters of PDEBench, as attributes and in file names."""
 
@@ -22,7 +24,9 @@ class Stored(NamedTuple):
     PDE parameters to (n,). `unused` names datasets that are left out. `static` and `forcing` name
     channels that are inputs, and `further` maps names to arrays that may become such channels:
     static fields (*s) or (n, *s), and forcing (n, t, ...). `steady` and `lengths` are those of
-    Trajectories.
+    Trajectories. The names in `cond` are made up where it is `unnamed`. dt and extent have `digits`
+    significant ones, by default those of float32 coordinates. `origin` is what the file states
+    about its own source, and `notes` are sentences on what is not as usual.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +43,10 @@ class Stored(NamedTuple):
     further: Mapping[str, Any] = {}
     lengths: np.ndarray | None = None
     forcing: tuple[str, ...] = ()
+    unnamed: bool = False
+    digits: int = 6
+    origin: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -80,14 +88,26 @@ def spacing(axis: Any, count: int, *, spare: int = 0) -> float:
         raise ValueError(f"{name} has shape {axis.shape}; expected {allowed}, one for each point")
     if count < 2:
         raise ValueError(f"{name} has one frame or one point; expected two or more")
-    values = np.asarray(axis[:count], np.float64)
+    if axis.dtype.kind not in "fiu":
+        raise ValueError(f"{name} holds {axis.dtype}; expected numbers, one for each point")
+    values = np.asarray(decoded(axis, np.asarray(axis[:count])), np.float64)
     step = (values[-1] - values[0]) / (count - 1)
+    if np.allclose(np.diff(values), step, rtol=5e-3, atol=0) and step < 0:
+        raise ValueError(
+            f"{name} falls from {values[0]:.3g} to {values[-1]:.3g}; expected rising coordinates: "
+            "reverse this axis of the coordinates and of all fields"
+        )
     if not step > 0 or not np.allclose(np.diff(values), step, rtol=5e-3, atol=0):
         raise ValueError(
             f"{name} is not evenly spaced and rising (from {values.min():.3g} to "
             f"{values.max():.3g} by {step:.3g} on average); resample the data on a uniform grid"
         )
     return float(step)
+
+
+def six_digits(x: float) -> float:
+    """Return a number with six significant digits, the precision of float32 coordinates."""
+    return float(f"{x:.6g}")
 
 
 def side_by_side(fields: Mapping[str, Any], ndim: int) -> Callable[[int, int], np.ndarray]:
@@ -114,15 +134,38 @@ def side_by_side(fields: Mapping[str, Any], ndim: int) -> Callable[[int, int], n
     return read
 
 
+def is_packed(field: Any) -> bool:
+    """Return whether a dataset holds scaled values, by NetCDF's attributes."""
+    attrs = getattr(field, "attrs", {})
+    return field.dtype.kind in "fiu" and any(name in attrs for name in PACKING)
+
+
 def decoded(field: Any, block: np.ndarray) -> np.ndarray:
-    """Return a block of a dataset with NaN in place of its fill values, by NetCDF's conventions."""
-    attrs = getattr(field, "attrs", {}) if block.dtype.kind == "f" else {}
+    """Return a block of a dataset as numbers, with NaN in place of its fill values.
+
+    Values are scaled by `scale_factor` and `add_offset`. CF conventions 1.11, 2.5.1 and 8.1.
+    """
+    attrs, packed = getattr(field, "attrs", {}), is_packed(field)
+    if block.dtype.kind != "f" and not packed:
+        return block
+    gaps = np.zeros(block.shape, bool)
     for name in ("_FillValue", "missing_value"):
         values = np.ravel(attrs.get(name, ()))
-        # As text of the file's type: 1e20 and -999.9 are other numbers in double precision.
-        for value in values.astype(block.dtype) if values.dtype.kind in "fiu" else ():
-            block = np.where(block == value, np.nan, block).astype(block.dtype)
-    return block
+        values = values if values.dtype.kind in "fiu" else np.zeros(0)
+        # In the file's type: 1e20 and -999.9 are other numbers in double precision.
+        with np.errstate(invalid="ignore"):
+            own = values.astype(block.dtype)
+        for value in own if block.dtype.kind == "f" else own[own == values]:
+            gaps |= block == value
+    if block.dtype.kind == "i" and text_of(attrs.get("_Unsigned", "")) == "true":
+        block = block.view(block.dtype.str.replace("i", "u"))
+    if packed:
+        scale, offset = (
+            float(np.ravel(attrs.get(name, default))[0])
+            for name, default in zip(PACKING, (1.0, 0.0), strict=True)
+        )
+        block = block * scale + offset
+    return np.where(gaps, np.nan, block).astype(block.dtype) if gaps.any() else block
 
 
 def pair_frames(a: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -145,8 +188,8 @@ def component_names(fields: Mapping[str, h5py.Dataset], axes: Sequence[str]) -> 
 
 
 def require_numbers(field: Any) -> None:
-    """Raise ValueError unless a dataset holds floating numbers, at least one."""
-    if field.dtype.kind != "f" or 0 in field.shape:
+    """Raise ValueError unless a dataset holds floating or packed numbers, at least one."""
+    if field.dtype.kind != "f" and not is_packed(field) or 0 in field.shape:
         raise ValueError(
             f"{str(field.name).strip('/')} holds {field.shape} {field.dtype}; expected floating "
             "numbers, at least one"
