@@ -19,6 +19,7 @@ from ups_jax.files import flatten
 from ups_jax.forecast import FORECASTERS
 from ups_jax.pde import PDES
 from ups_jax.pde.base import PDE
+from ups_jax.pde.data import FEWEST_POINTS
 from ups_jax.rewards import check_requirements
 from ups_jax.types import Trajectories
 
@@ -59,9 +60,12 @@ def take_file_values(cfg: Config, overrides: Mapping[str, Any]) -> list[str]:
         refused = {key: value for key, value in taken.items() if _is_given(cfg, key, overrides)}
         _refuse(cfg, [], refused)
         cfg.update_from_flattened_dict(taken)
-    listed = ", ".join(f"{key}={format_value(value)}" for key, value in taken.items())
-    unused = f"; not used: {', '.join(data.meta['unused'])}" if data.meta.get("unused") else ""
-    return [f"from {path}: {listed}{unused}"] if taken or unused else []
+    listed = [", ".join(f"{key}={format_value(value)}" for key, value in taken.items())]
+    listed += _boundary_note(cfg, data)
+    listed += data.meta.get("notes", ())
+    unused = data.meta.get("unused", ())
+    listed += [f"not used: {', '.join(unused)}"] if unused else []
+    return [f"from {path}: {'; '.join(filter(None, listed))}"] if any(listed) else []
 
 
 def drop_absent(cfg: Config, overrides: Mapping[str, Any]) -> list[str]:
@@ -125,6 +129,12 @@ def _is_possible(pde: PDE, reward: str) -> bool:
 
 def _own_task(cfg: Config, data: Trajectories, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a pde "data" whose values are not those of the file."""
+    if min(data.points) < FEWEST_POINTS:
+        shape = " x ".join(map(str, data.points))
+        raise ValueError(
+            f"the fields have {shape} points; expected at least {FEWEST_POINTS} along each axis of "
+            "space: is it (n, t, *s, c), and data.space_stride small enough?"
+        )
     width = np.asarray(data.cond).shape[1]
     values: dict[str, Any] = dict(
         points=data.points,
@@ -138,6 +148,13 @@ def _own_task(cfg: Config, data: Trajectories, overrides: Mapping[str, Any]) -> 
     values |= {"boundary": data.boundary} if data.boundary else {}
     values |= {"steady": True} if data.steady else {}
     return {f"pde.{k}": v for k, v in values.items() if not _same(cfg.pde[k], v)}
+
+
+def _boundary_note(cfg: Config, data: Trajectories) -> list[str]:
+    """Return a sentence on the boundary if neither the file nor the config states it."""
+    if data.boundary or cfg.pde.boundary:
+        return []
+    return ["boundary periodic (not stated by the file; set pde.boundary)"]
 
 
 def _same(old: Any, new: Any) -> bool:
@@ -167,7 +184,7 @@ def _unfit(
     if n < 3 or steps < 1:
         raise ValueError(
             f"the file has {n} samples of {steps + 1} frames; expected three samples or more, of "
-            "two frames or more"
+            "two frames or more; a long trajectory may be cut into several samples"
         )
     if spec.steps != steps:
         out["data.steps"] = steps

@@ -56,7 +56,8 @@ def load_splits(
     spec = cfg.data
     if spec.path:
         parts, ids = _from_file(cfg, pde)
-        check_disjoint(parts)
+        with errors_named(Path(spec.path)):
+            check_disjoint(parts)
     else:
         parts = simulate_splits(
             pde,
