@@ -30,6 +30,10 @@ def groups(folder):
     return write_groups(folder / "2D_diff-react_NA_NA.h5", list(PAIR))
 
 
+def shallow_water(folder):
+    return write_groups(folder / "2D_rdb_NA_NA.h5", list(A[..., None]))
+
+
 def well(folder):
     return write_well(folder / "channel.hdf5", A, PAIR, RE)
 
@@ -93,6 +97,10 @@ LAYOUTS = {
     "groups": (
         groups, (), PAIR,
         dict(channels=("u0", "u1"), extent=(2.0, 2.0), dt=0.05, boundary=("neumann",) * 2),
+    ),
+    "shallow water": (
+        shallow_water, (), A[..., None],
+        dict(channels=("u",), extent=(2.0, 2.0), dt=0.05, boundary=("neumann",) * 2),
     ),
     "The Well": (
         well, (), np.concatenate([A[..., None], PAIR], -1),

@@ -116,10 +116,11 @@ def load_npz(
 ) -> Trajectories:
     """Load an npz file: `u` (n, t, *s, c); the other names of `FIELDS` are optional.
 
-    `origin` is the file's name and hash, followed by the file's own `origin` if present. Raises
-    ValueError if the file is missing, damaged or without `u`, and on a value that is no finite
-    float32 number. `static` names channels, or arrays (*s) or (n, *s) of the file, that are inputs
-    and not predicted; `forcing` channels, or arrays (n, t, ...) as `with_forcing` takes them.
+    So are even coordinates t, x and y, which give dt and extent where these are absent. `origin` is
+    the file's name and hash, followed by the file's own `origin` if present. Raises ValueError if
+    the file is missing, damaged or without `u`, and on a value that is no finite float32 number.
+    `static` names channels, or arrays (*s) or (n, *s) of the file, that are inputs and not
+    predicted; `forcing` channels, or arrays (n, t, ...) as `with_forcing` takes them.
     `missing` "mask" keeps NaN in all others. With `describe`, u is its shape and type alone.
     """
     path = _path(path)

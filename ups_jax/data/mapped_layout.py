@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ups_jax.data.axes import in_seconds
 from ups_jax.data.stored import (
     AXIS_NAMES,
     Stored,
@@ -13,6 +14,7 @@ from ups_jax.data.stored import (
     spacing,
     width_of,
 )
+from ups_jax.data.variables import Variable, variable
 from ups_jax.pde.data import FEWEST_POINTS
 
 
@@ -45,7 +47,7 @@ def open_mapped(find: Callable[[str], Any], datasets: Sequence[str]) -> Stored:
     return Stored(
         read=read,
         shape=(total, frames, *points, sum(width_of(f, ndim) for f in fields.values())),
-        dt=spacing(found["t"], frames, spare=1) if "t" in found else 1.0,
+        dt=_interval(found["t"], frames) if "t" in found else 1.0,
         extent=tuple(n * spacing(found[a], n) for a, n in zip(axes, points, strict=False))
         or (1.0,) * ndim,
         channels=tuple(component_names(fields, AXIS_NAMES[:ndim])),
@@ -53,6 +55,14 @@ def open_mapped(find: Callable[[str], Any], datasets: Sequence[str]) -> Stored:
         static=tuple(static),
         further=static,
     )
+
+
+def _interval(times: Any, frames: int) -> float:
+    """Return the time between frames; times with a unit count in seconds."""
+    if times.ndim == 1:
+        times = times if isinstance(times, Variable) else variable(str(times.name), times)
+        times = in_seconds(times)
+    return spacing(times, frames, spare=1)
 
 
 def _space_axes(name: str, shape: Sequence[int]) -> int:

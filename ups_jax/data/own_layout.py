@@ -38,7 +38,7 @@ def open_own(arrays: Mapping[str, Any]) -> Stored:
     if names and len(names) != cond.shape[1]:
         raise ValueError(f"params {names} do not name the columns of cond {cond.shape}")
     numbered = tuple(f"p{i}" for i in range(cond.shape[1]))
-    further = {k: v for k, v in arrays.items() if k not in {*taken, *axes}}
+    further = {name: array for name, array in arrays.items() if name not in taken}
     return Stored(
         read=lambda first, last: np.asarray(u[first:last]),
         shape=tuple(u.shape),
@@ -55,7 +55,7 @@ def open_own(arrays: Mapping[str, Any]) -> Stored:
         forcing=forcing,
         steady=bool(np.all(arrays.get("steady", False))),
         lengths=_lengths(arrays, u.shape[0]),
-        unused=tuple(further),
+        unused=tuple(name for name in further if name not in axes),
         further=further,
     )
 

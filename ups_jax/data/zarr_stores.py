@@ -46,8 +46,17 @@ def open_zarr(path: Path) -> Iterator[Stored]:
 def open_netcdf3(path: Path) -> Iterator[Stored]:
     """Yield the fields of a NetCDF file of version 3. Raises ValueError without xarray."""
     xarray = _import_xarray("files of NetCDF-3 need xarray")
-    with xarray.open_dataset(path, engine="scipy", decode_times=False) as dataset:
-        yield stored_of(dataset)
+    # Of a damaged file, SciPy would leave open what it opened itself.
+    with path.open("rb") as raw:
+        try:
+            dataset = xarray.open_dataset(raw, engine="scipy", decode_times=False)
+        except UNREADABLE as error:
+            raise ValueError(
+                f"cannot be read ({reason(error)}); it is no NetCDF file, cut short or damaged: "
+                "download it again"
+            ) from error
+        with dataset:
+            yield stored_of(dataset)
 
 
 def store_files(path: Path) -> list[Path]:
