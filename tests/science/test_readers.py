@@ -53,6 +53,12 @@ def test_npz_and_hdf5_state_the_same(tmp_path, kind):
     bare = ups.load_data(write(tmp_path, kind, u=U, cond=np.ones((N, 2))))
     assert (bare.params, bare.dt, bare.extent, bare.meta) == ((), 1.0, (1.0, 1.0), {})
     assert ups.load_data(write(tmp_path, kind, u=U), nu=0.5).cond[3, 0] == 0.5
+    path = write(tmp_path, kind, u=U, cond=np.ones((N, 1)), params=["Nu"])
+    assert ups.load_data(path, nu=1.0).params == ("Nu",)
+    with pytest.raises(ValueError, match="nu=0.5 was given, but the file has 1; omit nu"):
+        ups.load_data(path, nu=0.5)
+    with pytest.raises(ValueError, match="the file has parameters without names; omit nu"):
+        ups.load_data(write(tmp_path, kind, u=U, cond=np.ones((N, 1))), nu=0.5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

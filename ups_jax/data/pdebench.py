@@ -18,7 +18,7 @@ from ups_jax.data.lengths import fill_padding, strided
 from ups_jax.data.missing import REFUSE, check_values
 from ups_jax.data.npz import open_npz
 from ups_jax.data.static import check_static, select_inputs
-from ups_jax.data.stored import Stored
+from ups_jax.data.stored import Stored, with_nu
 from ups_jax.data.streaming import copy_to_disk
 from ups_jax.data.zarr_stores import open_netcdf3, open_zarr, store_hash
 from ups_jax.types import Trajectories
@@ -79,9 +79,7 @@ def load_pdebench(
     opened = _open(path, nu, datasets, (*static, *forcing), describe=describe)
     with errors_named(path), opened as stored:
         with _readable(path):
-            if nu is not None and not stored.cond:
-                stored = stored._replace(cond={"nu": np.full(stored.shape[0], nu)}, unnamed=False)
-            stored = select_inputs(stored, static, forcing)
+            stored = select_inputs(with_nu(stored, nu), static, forcing)
             total, frames, *points, channels = stored.shape
             strides = dict(space_stride=space_stride, time_stride=time_stride)
             check_strides(frames, tuple(points), **strides)

@@ -228,6 +228,24 @@ def parameters(attrs: Mapping[str, Any], name: str, nu: float | None) -> dict[st
     return values
 
 
+def with_nu(stored: Stored, nu: float | None) -> Stored:
+    """Return stored fields with the parameter nu of all samples, if it is given.
+
+    Raises ValueError where the file states another, or parameters without names.
+    """
+    if nu is None:
+        return stored
+    if stored.unnamed and stored.cond:
+        raise ValueError(f"nu={nu} was given, but the file has parameters without names; omit nu")
+    own = next((x for name, x in stored.cond.items() if name.lower() == "nu"), None)
+    if own is None:
+        column = np.full(stored.shape[0], nu)
+        return stored._replace(cond={**stored.cond, "nu": column}, unnamed=False)
+    if not np.allclose(own, nu, rtol=1e-5):
+        raise ValueError(f"nu={nu} was given, but the file has {np.ravel(own)[0]:g}; omit nu")
+    return stored
+
+
 def _number(name: str, value: Any) -> float:
     try:
         number = float(np.asarray(value, np.float64).reshape(()))
