@@ -123,7 +123,7 @@ def test_the_file_of_pdebench_is_a_run_of_pairs(tmp_path):
     assert [len(part) for part in splits[:3]] == [16, 2, 2]
     for name, message in (
         ("y-coordinate", "no dataset 'y-coordinate'"),
-        ("tensor", "found nu, x-coordinate, y-coordinate: no layout"),
+        ("tensor", "no known layout; found nu, x-coordinate, y-coordinate"),
     ):
         bad = official(tmp_path / f"without_{name}.h5", leave_out=(name,))
         with pytest.raises(ValueError, match=message):

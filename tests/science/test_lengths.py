@@ -94,9 +94,13 @@ def test_training_takes_all_and_evaluation_one_length():
     key, options = jax.random.key(0), dict(progress=False)
     params = ups.train(emulator, data, ups.cut(data, 6), recipe, key=key, **options)
     # Padding of other values trains the same network.
-    other = ups.padded(FIELDS, dt=0.5, channels=("a", "b"))
-    again = ups.train(emulator, other, ups.cut(other, 6), recipe, key=key, **options)
-    jax.tree.map(np.testing.assert_array_equal, params, again)
+    gaps = np.where(data.u == WILD, np.nan, data.u).astype(np.float32)
+    for other in (
+        ups.padded(FIELDS, dt=0.5, channels=("a", "b")),
+        ups.Trajectories(gaps, dt=0.5, channels=("a", "b"), lengths=data.lengths),
+    ):
+        again = ups.train(emulator, other, ups.cut(other, 6), recipe, key=key, **options)
+        jax.tree.map(np.testing.assert_array_equal, params, again)
     for function in (
         lambda: ups.train(emulator, data, data, recipe, key=key, **options),
         lambda: ups.evaluate(emulator, params, data),

@@ -108,7 +108,10 @@ def test_axes_that_may_mean_several_things_are_refused(dims, message):
 
 def test_a_run_says_that_it_has_one_trajectory(tmp_path):
     weather().isel(sample=0, drop=True).to_zarr(tmp_path / "a.zarr", consolidated=False)
-    with pytest.raises(ValueError, match="a.zarr: the file has 1 samples of 5 frames; .* be cut"):
+    message = (
+        r"a.zarr: the file has 1 samples of 5 frames \(one trajectory: no axis .*\); .* be cut"
+    )
+    with pytest.raises(ValueError, match=message):
         load_adapted("configs/data.py:smoke", {"data.path": tmp_path / "a.zarr"})
 
 

@@ -104,6 +104,7 @@ def test_arrays_that_are_no_coordinates_are_named_as_unused(tmp_path):
         (dict(extent=[1.0, 1.0, 1.0]), "has not the 2 lengths"),
         (dict(lengths=np.ones(N)), "lengths is .*; expected 10 whole numbers"),
         (dict(u=A[:, :, 0]), r"u has shape .* u\[..., None\]"),
+        (dict(u=A, y=np.arange(Y) * 1.0), r"y has as many entries .* u\[..., None\]"),
         (dict(u=A[:, :, :, :, None, None]), "three space axes are not supported: select a plane"),
         (dict(u=np.ones((N, T, X, 1), int)), "u holds int64; expected floats"),
     ],

@@ -26,7 +26,7 @@ def get_config() -> Config:
     cfg.pde.name = "burgers"  # the equation, one of those below; data: none
 
     cfg.data = ConfigDict()
-    cfg.data.path = config_dict.placeholder(str)  # npz, HDF5, NetCDF-4 or Zarr; none: simulate
+    cfg.data.path = config_dict.placeholder(str)  # npz, HDF5, NetCDF or Zarr; none: simulate
     cfg.data.seed = 0  # seed of all data: sample i depends on (data.seed, split, i) alone
     cfg.data.train_seed = config_dict.placeholder(int)  # seed of this split; none: data.seed
     cfg.data.val_seed = config_dict.placeholder(int)  # seed of this split; none: data.seed
@@ -41,7 +41,7 @@ def get_config() -> Config:
     cfg.data.observed_noise = 0.0  # standard deviation of sensor noise, relative to the RMS
     cfg.data.space_stride = config_dict.placeholder(int)  # of a file; none: 1, burgers in HDF5: 4
     cfg.data.time_stride = config_dict.placeholder(int)  # of a file; none: 1, burgers in HDF5: 5
-    cfg.data.datasets = ()  # of another HDF5 layout: u=path/to/u, also t=, x=, y= (coordinates)
+    cfg.data.datasets = ()  # of another layout: u=path/to/u, also t=, x=, y= (coordinates)
     cfg.data.static = ()  # of a file: channels, or fields without time, that are inputs only
     cfg.data.forcing = ()  # of a file: channels, or arrays (n, t), that are known at all times
     cfg.data.missing = "refuse"  # refuse | mask: NaN of a file in channels that are predicted

@@ -182,9 +182,10 @@ def _unfit(
     """
     n, steps, spec, out = len(data), data.u.shape[1] - 1, cfg.data, {}
     if n < 3 or steps < 1:
+        notes = "".join(f" ({note})" for note in data.meta.get("notes", ()))
         raise ValueError(
-            f"the file has {n} samples of {steps + 1} frames; expected three samples or more, of "
-            "two frames or more; a long trajectory may be cut into several samples"
+            f"the file has {n} samples of {steps + 1} frames{notes}; expected three samples or "
+            "more, of two frames or more; a long trajectory may be cut into several samples"
         )
     if spec.steps != steps:
         out["data.steps"] = steps

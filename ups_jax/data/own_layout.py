@@ -30,6 +30,7 @@ def open_own(arrays: Mapping[str, Any]) -> Stored:
     forcing = names_in(arrays.get("forcing", ()))
     taken = {name for name in FIELDS if name in arrays and (name != "forcing" or forcing)}
     axes = _coordinates(arrays, u.shape)
+    _check_channels(arrays, u.shape)
     steps = {name: six_digits(spacing(axis, axis.shape[0])) for name, axis in axes.items()}
     boundary = _words(arrays, "boundary")
     for name in boundary:
@@ -113,6 +114,16 @@ def _coordinates(arrays: Mapping[str, Any], shape: Sequence[int]) -> dict[str, V
         for name, count in axes
         if name in arrays and tuple(np.shape(arrays[name])) == (count,)
     }
+
+
+def _check_channels(arrays: Mapping[str, Any], shape: Sequence[int]) -> None:
+    """Raise ValueError if coordinates show that the last axis of u is one of space."""
+    name = AXIS_NAMES[len(shape) - 3]
+    if name in arrays and shape[-1] > 1 and np.shape(arrays[name]) == (shape[-1],):
+        raise ValueError(
+            f"u has shape {tuple(shape)}, and {name} has as many entries as its last axis, which "
+            "counts channels; add a channel axis with u[..., None]"
+        )
 
 
 def _interval(arrays: Mapping[str, Any], steps: Mapping[str, float]) -> float:
