@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import dataclasses
 
 import jax
 import numpy as np
@@ -87,6 +88,10 @@ def test_plots_have_a_panel_a_channel_and_sample(report):
     assert vars(figure)["_repr_png_"]().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="no curves of the nRMSE"):
         ups.plot(ups.Report({}, (), {}, (), (), np.zeros(0)))
+    with pytest.raises(ValueError, match=r"got ndarray of shape \(4, 5, 8, 1\); expected a report"):
+        ups.plot(fields(8).u)
+    with pytest.raises(ValueError, match="wrap fields"):
+        ups.animate(fields(8).u, "film.gif")
 
 
 @pytest.mark.parametrize("points", [(8,), (8, 6)])
@@ -120,8 +125,39 @@ def test_an_interrupt_returns_the_best_parameters_so_far(task, capsys):
     )
     changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), found["operator"], params["operator"])
     assert any(jax.tree.leaves(changed)) and found["stats"] is params["stats"]
+    found = ups.train(emulator, splits.train, splits.val, recipe, **options, hooks=until(10))
+    assert "the parameters of step 10, not validated" in capsys.readouterr().err
+    short = dataclasses.replace(recipe, steps=10, val_every=10, schedule="constant")
+    recipe = dataclasses.replace(recipe, schedule="constant")
+    runs = [(recipe, until(10)), (short, ups.Hooks())]
+    early, whole = (
+        ups.train(emulator, splits.train, splits.val, spec, **options, hooks=hooks)
+        for spec, hooks in runs
+    )
+    jax.tree.map(np.testing.assert_array_equal, early, whole)
+
+    def on_compile(step):
+        raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        ups.train(emulator, splits.train, splits.val, recipe, **options, hooks=until(10))
+        hooks = ups.Hooks(on_compile=on_compile)
+        ups.train(emulator, splits.train, splits.val, recipe, **options, hooks=hooks)
+
+
+def test_a_number_is_a_seed(task):
+    emulator, params, splits = task
+    jax.tree.map(np.testing.assert_array_equal, ups.init(emulator, 0), params)
+    recipe = ups.Recipe(steps=2, batch=2, warmup=1, unroll=(1,), steps_per_call=2, val_every=2)
+    options = dict(params=params, progress=False)
+    runs = [
+        ups.train(emulator, splits.train, splits.val, recipe, key=key, **options)
+        for key in (3, np.int64(3), jax.random.key(3))
+    ]
+    for other in runs[1:]:
+        jax.tree.map(np.testing.assert_array_equal, runs[0], other)
+    for key, got in [("a", "'a'"), (jax.random.PRNGKey(0), "an array of uint32"), (0.5, "0.5")]:
+        with pytest.raises(ValueError, match=f"key is {got}; give a seed such as 0"):
+            ups.train(emulator, splits.train, splits.val, recipe, key=key, **options)
 
 
 def test_saving_and_loading_work_inside_an_event_loop(task, tmp_path):

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.types import Array
+from ups_jax.types import Array, Key
 
 FLOOR = 1e-4
 """Smallest denominator of a relative quantity, in standard deviations of the data."""
@@ -35,6 +36,16 @@ def is_floored(denominator: Array, floor: Array | float) -> Array:
 def as_float32(values: Any) -> Array:
     """Return fields, parameters or statistics in the type of all programs, float32."""
     return jnp.asarray(values, jnp.float32)
+
+
+def as_key(key: Any) -> Key:
+    """Return a key of JAX; a whole number is the seed of one. Raises ValueError on other values."""
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return jax.random.key(int(key))
+    got = f"an array of {key.dtype}" if isinstance(key, jax.Array | np.ndarray) else repr(key)
+    raise ValueError(f"key is {got}; give a seed such as 0, or jax.random.key(0)")
 
 
 def expand_like(values: Array, x: Array) -> Array:

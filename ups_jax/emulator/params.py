@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ups_jax.arrays import as_float32
+from ups_jax.arrays import as_float32, as_key
 from ups_jax.emulator.base import Emulator
 from ups_jax.types import Key, Params
 
@@ -34,8 +34,12 @@ def identity_stats(emulator: Emulator) -> Params:
     return stats | cond
 
 
-def init(emulator: Emulator, key: Key, stats: Mapping[str, Any] | None = None) -> Params:
-    """Return initial parameters of every network, with `stats` of the training split if given."""
+def init(emulator: Emulator, key: Key | int, stats: Mapping[str, Any] | None = None) -> Params:
+    """Return initial parameters of every network, with `stats` of the training split if given.
+
+    A number as `key` is a seed.
+    """
+    key = as_key(key)
     chosen = identity_stats(emulator) | dict(stats or {})
     return {
         "stats": jax.tree.map(as_float32, chosen),

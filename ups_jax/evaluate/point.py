@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
+from ups_jax.arrays import as_key
 from ups_jax.data import check_task, require_one_length
 from ups_jax.data.missing import MASK, check_trajectories, missing_share
 from ups_jax.emulator import Emulator, num_params, predicted
@@ -57,7 +57,7 @@ def evaluate(
     emulator: Emulator,
     params: Params,
     data: Trajectories,
-    key: Key | None = None,
+    key: Key | int | None = None,
     *,
     forecasters: Sequence[str] = (),
     metrics: Mapping[str, Metric] = METRICS,
@@ -89,8 +89,10 @@ def evaluate(
     and the metrics that need whole fields are left out.
     Forecasts of the samples `examples` are kept, by default of `num_figures` samples at quantiles
     of the selected forecaster's error; all P1 forecasts with `keep_predictions`. `timing` adds
-    milliseconds. Raises ValueError on an unknown name, a gain outside 0 to 1, data of another PDE
-    or interval and values that are not finite, Interrupted if `stop()` is true.
+    milliseconds. `key` may be a seed, by default 0. Evaluation uses JAX's default device alone,
+    unless the devices of `mesh` share the trajectories of a batch. Raises ValueError on an unknown
+    name, a gain outside 0 to 1, data of another PDE or interval and values that are not finite,
+    Interrupted if `stop()` is true.
     """
     check_task(data, emulator.pde)
     require_one_length(data, "the evaluated split")
@@ -105,7 +107,7 @@ def evaluate(
     lookup(dict.fromkeys(forecasters), selected, "selected forecaster")
     if stop():
         raise Interrupted("evaluation")
-    key = jax.random.key(0) if key is None else key
+    key = as_key(0 if key is None else key)
     settings = {name: dict((options or {}).get(name, {})) for name in forecasters}
     # The figures show nRMSE, whatever the metrics are.
     scored = {**metrics_of(emulator, {"nrmse": METRICS["nrmse"]}), **metrics}

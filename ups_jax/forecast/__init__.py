@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.arrays import as_float32, check_field
+from ups_jax.arrays import as_float32, as_key, check_field
 from ups_jax.data.missing import MASK
 from ups_jax.diffusion import SAMPLERS
 from ups_jax.emulator import (
@@ -141,7 +141,7 @@ def forecast(
     params: Params,
     u0: Any,
     cond: Any,
-    key: Key,
+    key: Key | int,
     *,
     steps: int,
     forecaster: str,
@@ -156,14 +156,15 @@ def forecast(
     frame, which an emulator with `history` repeats, or a state, as `states` returns. `forcing`
     (b, steps, *s, f), or (b, steps, f) if it is constant in space, is that of the frames after u0.
     NaN in predicted channels of u0 are missing values, which an emulator that masks them fills.
-    Sample i has a key of its own: `key` with i folded in, or entry i of keys (b,). The devices of
+    Sample i has a key of its own: `key`, which may be a seed, with i folded in, or entry i of keys
+    (b,). The devices of
     `mesh` share the samples, if it divides their number. Without `check` the values of u0 are not
     looked at, which would wait for the device. `options` are the forecaster's own, such as
     `members=8`. Raises ValueError on an unknown name, option or sampler, a wrong shape, a number
     out of range, missing forcing, values that are not finite, and a forecaster whose networks were
     not trained.
     """
-    on_host = not isinstance(u0, jax.Array)
+    key, on_host = as_key(key), not isinstance(u0, jax.Array)
     if check and on_host:
         check_start(emulator, u0)
     run = lookup(FORECASTERS, forecaster, "forecaster").run

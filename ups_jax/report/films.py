@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 from matplotlib.animation import PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,8 +22,9 @@ def plot(data: Report | Trajectories, *, samples: int = 3) -> Figure:
     """Plot the error of a report over time, or the first trajectories as one panel a channel.
 
     1D: u(x, t), time to the right; 2D: the first trajectory at times from first to last, `samples`
-    of them. Raises ValueError on a report without curves of the nRMSE.
+    of them. Raises ValueError on other data, and on a report without curves of the nRMSE.
     """
+    _require(data, (Report, Trajectories), "a report or trajectories")
     if isinstance(data, Trajectories):
         figure = _plot_trajectories(data, samples)
     elif any(key.endswith("nrmse") for key in data.curves):
@@ -46,11 +48,12 @@ def animate(
 
     `data` are trajectories, whose number `sample` is drawn, or fields (t, *s, c) by name, such as
     {"truth": ..., "operator": ...}, of equal shapes. 1D gives curves, 2D images. Raises ValueError
-    on unequal shapes and on a path that does not end in .gif.
+    on other data, on unequal shapes and on a path that does not end in .gif.
     """
     path = Path(path).expanduser()
     if path.suffix.lower() != ".gif":
         raise ValueError(f"{path} is no GIF; name a file that ends in .gif")
+    _require(data, (Trajectories, Mapping), "trajectories, or fields (t, *s, c) by name")
     single = isinstance(data, Trajectories)
     named = {f"sample {sample}": data.u[sample]} if single else dict(data)
     fields = {name: np.asarray(u, float)[..., channel] for name, u in named.items()}
@@ -68,6 +71,16 @@ def animate(
             figure.suptitle(label, fontsize=11)
             writer.grab_frame()
     return path
+
+
+def _require(data: object, kinds: tuple[type, ...], allowed: str) -> None:
+    """Raise ValueError on data of another type, with the call that takes an array."""
+    if not isinstance(data, kinds):
+        shape = f" of shape {data.shape}" if isinstance(data, np.ndarray | jax.Array) else ""
+        raise ValueError(
+            f"got {type(data).__name__}{shape}; expected {allowed}; wrap fields (n, t, *s, c) as "
+            "ups.Trajectories(u, dt=...)"
+        )
 
 
 def _plot_trajectories(data: Trajectories, samples: int) -> Figure:

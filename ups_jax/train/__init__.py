@@ -8,6 +8,7 @@ from zlib import crc32
 
 import jax
 
+from ups_jax.arrays import as_key
 from ups_jax.data import check_task, draw_windows, require_one_length
 from ups_jax.data.missing import MASK, check_trajectories
 from ups_jax.emulator import Emulator, fit_statistics, init
@@ -22,14 +23,13 @@ from ups_jax.train.loop import (
     NO_HOOKS,
     FitResult,
     Hooks,
-    Progress,
     TrainSnapshot,
-    Validate,
     fit,
     init_state,
     init_states,
 )
 from ups_jax.train.recipe import Phases, Recipe
+from ups_jax.train.selection import Progress, Validate
 from ups_jax.train.updates import TrainState, run_updates
 from ups_jax.types import Array, BoundStage, Key, Params, Stage, Trajectories
 
@@ -61,7 +61,7 @@ def train(
     val: Trajectories,
     recipe: Recipe | None = None,
     *,
-    key: Key,
+    key: Key | int,
     stage: str = "operator",
     params: Params | None = None,
     validation: Validation = VALIDATION,
@@ -72,10 +72,13 @@ def train(
     """Train one stage and return the parameters with the lowest validation error.
 
     `params` are those of the stages before; without them, networks and statistics of the training
-    split are initialized. Numbers equal those of a run whose seed makes the same key. A
-    KeyboardInterrupt after the first validation returns the best parameters so far. Raises
-    ValueError where an earlier stage is missing, FloatingPointError where training diverges.
+    split are initialized. A number as `key` is a seed; results equal those of a run with that seed.
+    Training uses JAX's default device alone, unless `mesh` shares every batch over several devices.
+    A KeyboardInterrupt returns the best parameters so far, before the first validation the averaged
+    ones of the last update; a line on stderr names their step. Raises ValueError where an earlier
+    stage is missing, FloatingPointError where training diverges.
     """
+    key = as_key(key)
     spec = lookup(STAGES, stage, "stage")
     recipe = recipe or Recipe.of_section(spec.defaults)
     if params is None:
@@ -86,7 +89,7 @@ def train(
             )
         params = init(emulator, key, fit_statistics(emulator, data))
     bar = ProgressBar(on=progress)
-    newest: list[TrainSnapshot] = []
+    stopped: list[TrainSnapshot] = []
     show = ("loss", f"val_{spec.validate_by}")
     last: dict[str, float] = {}
 
@@ -99,28 +102,40 @@ def train(
         bar.compiling(stage)
         hooks.on_compile(step)
 
-    def on_save(snapshot: TrainSnapshot) -> None:
-        newest[:] = [snapshot]
-        hooks.on_save(snapshot)
+    def on_interrupt(snapshot: TrainSnapshot) -> None:
+        stopped.append(snapshot)
+        hooks.on_interrupt(snapshot)
 
     try:
         result = train_stage(
             stage, emulator, params, data, val, recipe, key,
             validation=validation, mesh=mesh,
-            hooks=replace(hooks, on_log=on_log, on_compile=on_compile, on_save=on_save),
+            hooks=replace(hooks, on_log=on_log, on_compile=on_compile, on_interrupt=on_interrupt),
         )  # fmt: skip
     except KeyboardInterrupt:
         bar.close()
-        if not newest or max(newest[0].progress.best_step, default=-1) < 0:
+        found = _so_far(stopped[0], f"val_{spec.validate_by}") if stopped else None
+        if found is None:
             raise
-        best = newest[0].progress
+        trained, where = found
         print(
-            f"interrupted: {stage} has the parameters of step {best.best_step[0]}, "
-            f"val_{spec.validate_by} {best.best_value[0]:.3g}; interrupt again to stop",
+            f"interrupted: {stage} has the parameters of {where}; interrupt again to stop",
             file=sys.stderr,
         )
-        return {**params, **newest[0].best}
+        return {**params, **trained}
     return result.best
+
+
+def _so_far(snapshot: TrainSnapshot, error: str) -> tuple[Params, str] | None:
+    """Return the parameters of an interrupted stage with their step, None before any update."""
+    step, best = snapshot.progress.best_step, snapshot.progress.best_value
+    if step and step[0] >= 0:
+        return snapshot.best, f"step {step[0]}, {error} {best[0]:.3g}"
+    state = snapshot.state
+    # An interrupt between the donation of a state and the receipt of the next one loses both.
+    if any(x.is_deleted() for x in jax.tree.leaves(state)) or not (updates := int(state.step)):
+        return None
+    return state.ema, f"step {updates}, not validated"
 
 
 def train_stage(

@@ -15,24 +15,9 @@ from ups_jax.data import DiskFields, sample_windows, window_loader
 from ups_jax.optim import Optimizer
 from ups_jax.sharding import Mesh, any_process, device_put, fsdp_shardings, replicate, replicated
 from ups_jax.train.recipe import Recipe
+from ups_jax.train.selection import Progress, Validate, update_best, validate_networks
 from ups_jax.train.updates import Augment, TrainState, run_updates
 from ups_jax.types import Array, BoundStage, Interrupted, Key, Params, Trajectories
-
-Validate = Callable[[Params], float]
-"""Validation error of one network's parameters; raises Interrupted if stopped."""
-
-
-class Progress(NamedTuple):
-    """Best validation step and value of each network, and the seconds spent so far.
-
-    `pending` is the row of a call whose validation was interrupted; it is logged after validation.
-    """
-
-    best_step: Sequence[int] = ()
-    best_value: Sequence[float] = ()
-    train_s: float = 0.0
-    compile_s: float = 0.0
-    pending: Mapping[str, float] | None = None
 
 
 class TrainSnapshot(NamedTuple):
@@ -58,7 +43,7 @@ class Hooks:
     `on_log(step, row)` runs after every call, `on_save(snapshot)` before every compilation, after
     every validation, every `save_every_s` seconds and before an interruption, `on_compile(step)`
     before a compilation. When `stop()` is true, the loop saves and raises Interrupted; of several
-    processes all must answer alike.
+    processes all must answer alike. `on_interrupt(snapshot)` runs on a KeyboardInterrupt.
     """
 
     on_log: Callable[[int, Mapping[str, float]], None] = lambda step, row: None
@@ -66,6 +51,7 @@ class Hooks:
     on_save: Callable[[TrainSnapshot], None] = lambda snapshot: None
     stop: Callable[[], bool] = lambda: False
     save_every_s: float = 20.0
+    on_interrupt: Callable[[TrainSnapshot], None] = lambda snapshot: None
 
 
 NO_HOOKS = Hooks()
@@ -108,7 +94,12 @@ def fit(
     FloatingPointError, after logging and saving, on a loss that is not finite, and Interrupted.
     """
     loop = _Loop(stage, params, data, key, recipe, augment, lr_factors, validate, mesh, hooks)
-    return loop.run(resume)
+    loop.begin(resume)
+    try:
+        return loop.run()
+    except KeyboardInterrupt:
+        hooks.on_interrupt(loop.snapshot())
+        raise
 
 
 class _Loop:
@@ -136,7 +127,7 @@ class _Loop:
         self.saved_at, self.saved_step = time.monotonic(), -1
         self.call, self.loader, self.unroll, self.places = None, None, 0, None
 
-    def run(self, resume: TrainSnapshot | None) -> FitResult:
+    def begin(self, resume: TrainSnapshot | None) -> None:
         begin = init_states if self.networks else init_state
         state, best, self.progress = resume or begin(self.stage.name, self.init_params, self.opt)
         if self.mesh is not None:
@@ -144,6 +135,8 @@ class _Loop:
             state, best = device_put((state, best), (self.places, self.places.ema))
         self.state, self.best = state, best
         self.step = int(np.ravel(state.step)[0])
+
+    def run(self) -> FitResult:
         if self.progress.pending is not None:
             self.finish_call(dict(self.progress.pending))
         while self.step < self.ends[-1]:
@@ -216,7 +209,7 @@ class _Loop:
         due = self.step == self.ends[-1] or bool(every) and self.step % every == 0
         if due and self.validate:
             try:
-                values = _validate_networks(
+                values = validate_networks(
                     self.validate, {**self.frozen, **self.state.ema}, self.networks
                 )
             except Interrupted:
@@ -224,7 +217,7 @@ class _Loop:
                 self.interrupt()
             name = f"val_{self.stage.validate_by}"
             row = {**row, **_row_entries(name, values, finite_only=bool(self.factors))}
-            self.best, self.progress = _update_best(
+            self.best, self.progress = update_best(
                 self.best, self.state.ema, self.progress, values, self.step
             )
         self.progress = self.progress._replace(pending=None)
@@ -240,8 +233,11 @@ class _Loop:
         if due or any_process(self.mesh, elapsed > self.hooks.save_every_s):
             self.save()
 
+    def snapshot(self) -> TrainSnapshot:
+        return TrainSnapshot(self.state, self.best, self.progress)
+
     def save(self) -> None:
-        self.hooks.on_save(TrainSnapshot(self.state, self.best, self.progress))
+        self.hooks.on_save(self.snapshot())
         self.saved_at, self.saved_step = time.monotonic(), self.step
 
     def interrupt(self) -> NoReturn:
@@ -251,34 +247,6 @@ class _Loop:
     def add_time(self, name: str, seconds: float) -> None:
         total = getattr(self.progress, name) + seconds
         self.progress = self.progress._replace(**{name: total})
-
-
-def _validate_networks(validate: Validate, params: Params, networks: tuple[int, ...]) -> np.ndarray:
-    """Return the validation error of every network, in the shape of the keys."""
-    if not networks:
-        return np.asarray(validate(params))
-    errors = [validate(jax.tree.map(lambda x, i=i: x[i], params)) for i in range(networks[0])]
-    return np.asarray(errors)
-
-
-def _update_best(
-    best: Params, ema: Params, progress: Progress, values: np.ndarray, step: int
-) -> tuple[Params, Progress]:
-    """Take the EMA of those networks whose error is their lowest so far."""
-    errors = values.ravel()
-    lowest = np.asarray(progress.best_value or [np.inf] * errors.size)
-    lower = errors < lowest
-    mask = lower.reshape(values.shape)
-
-    def pick(new: Array, old: Array) -> Array:
-        return jnp.where(mask.reshape(*mask.shape, *(1,) * (new.ndim - mask.ndim)), new, old)
-
-    best_step = np.where(lower, step, progress.best_step or -1)
-    progress = progress._replace(
-        best_step=tuple(best_step.tolist()),
-        best_value=tuple(np.where(lower, errors, lowest).tolist()),
-    )
-    return jax.tree.map(pick, ema, best), progress
 
 
 def _row_entries(name: str, values: np.ndarray, *, finite_only: bool) -> dict[str, float]:
