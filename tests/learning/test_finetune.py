@@ -11,6 +11,7 @@ import pytest
 
 import ups_jax as ups
 from runs import ROOT
+from ups_jax.data import content_hash
 from ups_jax.emulator.transfer import copied, transfer, transfer_notes
 from ups_jax.experiment.checkpoint import newest_intact
 from ups_jax.experiment.signals import StopFlag
@@ -71,16 +72,29 @@ def test_finetuning_starts_from_the_source_and_is_saved_with_it(trained, tmp_pat
     )
     close(found, params)
     assert "note" not in capsys.readouterr().err
-    assert ups.load(ups.save(tmp_path / "b", emulator, found))[2].init_from == str(folder)
+    saved = ups.save(tmp_path / "b", emulator, found)
+    again, _, cfg = ups.load(saved)
+    sizes = (cfg.data.path, cfg.data.train, cfg.data.val, cfg.data.steps)
+    assert cfg.init_from == str(folder) and sizes == (None, 8, 2, 4)
+    record = json.loads((saved / "provenance.json").read_text())
+    hashes = [content_hash(part) for part in splits[:2]]
+    assert [record["data"][name]["hash"] for name in ("train", "val")] == hashes
+    card = (ups.export(tmp_path / "card", saved, steps=2) / "README.md").read_text()
+    row = f"| train | {splits.train.origin} | 8 | 5 | {hashes[0]} |"
+    assert f"Fine-tuned from {folder} on:" in card and row in card
+    # A further copy keeps the record.
+    ups.save(tmp_path / "c", again, found)
+    assert json.loads((tmp_path / "c" / "provenance.json").read_text()) == record
 
 
 def test_finetuning_says_what_is_new_and_refuses_a_network_without_any(trained, capsys):
     folder, params, splits = trained
     source, options = ups.load(folder)[:2], dict(key=jax.random.key(0), progress=False)
-    _, found = ups.finetune(
+    other, found = ups.finetune(
         source, splits.train, splits.val, STILL, emulator=make(blocks=2), **options
     )
     close(found["stats"], params["stats"])
+    assert other.spec["provenance"]["source"] is None
     assert re.search(r"note: operator/blocks/1/\S+ \(.*\) is new", capsys.readouterr().err)
     scaled = ups.Network(lambda key: {"w": jax.numpy.zeros(())}, lambda w, u, cond: w["w"] * u)
     other = ups.Emulator(source[0].pde, scaled)

@@ -10,6 +10,7 @@ from ups_jax import config
 from ups_jax.data.missing import MASK
 from ups_jax.emulator import Emulator
 from ups_jax.emulator.states import rollout_channels
+from ups_jax.experiment import provenance
 from ups_jax.experiment.workdir import is_finished
 from ups_jax.files import read_json, read_text
 from ups_jax.forecast import FORECASTERS
@@ -61,8 +62,7 @@ def model_card(
     run: Path | None,
 ) -> str:
     """Return the card as Markdown; its numbers are those of the run's files, if it has any."""
-    unknown = "No run has evaluated this emulator: data, errors and gates are unknown."
-    records = _records(run) if run is not None and is_finished(run) else {"Errors": unknown}
+    records = _records(run) if run is not None and is_finished(run) else _origin(emulator)
     owner = "No licence is given: ask the owner of the run."
     sections = {
         "Use": _use(emulator, forecaster, steps, options),
@@ -134,6 +134,19 @@ def _task(emulator: Emulator, arrays: Mapping[str, np.ndarray]) -> str:
             ("parameters", f"{sum(x.size for x in arrays.values()):,}, in `{PARAMETERS}`"),
         ],
     )
+
+
+def _origin(emulator: Emulator) -> dict[str, str]:
+    """Return the sections of an emulator without a run: the source and data of a fine-tuning."""
+    found = emulator.spec.get(provenance.KEY)
+    if not found:
+        return {"Errors": "No run has evaluated this emulator: data, errors and gates are unknown."}
+    parts = found["data"].items()
+    rows = [(k, v["origin"], v["trajectories"], v["frames"], v["hash"]) for k, v in parts]
+    source = found["source"] or "an emulator in memory"
+    data = _table(("split", "origin", "trajectories", "frames", "hash"), rows)
+    unknown = "No run has evaluated this emulator: errors and gates are unknown."
+    return {"Data": f"Fine-tuned from {source} on:\n\n{data}", "Errors": unknown}
 
 
 def _records(run: Path) -> dict[str, str]:

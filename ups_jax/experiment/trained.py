@@ -9,11 +9,13 @@ import jax
 import numpy as np
 
 from ups_jax import config
+from ups_jax.arrays import as_key
 from ups_jax.config import base, imports
 from ups_jax.config.renames import NAME_RENAMES, RENAMED_SCHEMA, SELECTED_FOLDER
 from ups_jax.emulator import Emulator, fit_statistics, init, param_shapes
 from ups_jax.emulator.states import operator_inputs
 from ups_jax.emulator.transfer import copied, transfer, transfer_notes
+from ups_jax.experiment import provenance
 from ups_jax.experiment.build import build
 from ups_jax.experiment.checkpoint import Checkpoints, newest_intact
 from ups_jax.files import DamagedFile, read_json, write_json
@@ -37,6 +39,7 @@ def save(folder: str | Path, emulator: Emulator, params: Params) -> Path:
     cfg = _config_of(emulator)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config.to_dict(cfg))
+    provenance.write(folder, emulator)
     save_params(folder, params)
     return folder
 
@@ -56,6 +59,8 @@ def load(folder: str | Path) -> tuple[Emulator, Params, Any]:
     saved = _read_config(folder)
     cfg = config.from_dict(saved)
     emulator = build(cfg)
+    if origin := provenance.read(folder):
+        provenance.attach(emulator, origin)
     found = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
     if found is None:
         raise ValueError(f"{folder} is not fully trained; rerun its training command to resume it")
@@ -109,7 +114,7 @@ def finetune(
     val: Trajectories,
     recipe: Recipe,
     *,
-    key: Key,
+    key: Key | int,
     emulator: Emulator | None = None,
     **options: Any,
 ) -> tuple[Emulator, Params]:
@@ -118,9 +123,10 @@ def finetune(
     `source` is the folder of a finished run or of `save`, or an emulator with its parameters.
     `emulator` is the one to train, by default that of the source; where its networks differ,
     parameters start as in `transfer`, and a line on stderr names the others. `options` are those
-    of `train`. The emulator's `spec`, which `save` writes, records the folder. Raises ValueError
-    as `train`, and if no parameter fits.
+    of `train`. The emulator's `spec`, which `save` writes, records the folder, and the origin,
+    sizes and content hash of the data. Raises ValueError as `train`, and if no parameter fits.
     """
+    key = as_key(key)
     folder = None
     if isinstance(source, tuple):
         trained, given = source
@@ -128,8 +134,7 @@ def finetune(
         folder = str(Path(source).expanduser().resolve())
         trained, given, _ = load(folder)
     emulator = copy.copy(emulator or trained)
-    if folder is not None and emulator.spec:
-        object.__setattr__(emulator, "spec", {**emulator.spec, "init_from": folder})
+    provenance.attach(emulator, provenance.record(folder, data, val))
     for note in _compared(emulator, trained, given, folder or "source")["notes"]:
         print(f"note: {note}", file=sys.stderr)
     params = transfer(init(emulator, key, fit_statistics(emulator, data)), given)
@@ -169,15 +174,17 @@ def _compared(emulator: Emulator, trained: Emulator, source: Params, name: str) 
 
 
 def _config_of(emulator: Emulator) -> Any:
-    """Return the config that builds an emulator."""
-    if "schema" in emulator.spec:
-        return config.from_dict(emulator.spec)
+    """Return the config that builds an emulator, with the source and data of a fine-tuning."""
+    spec = dict(emulator.spec)
+    origin = spec.pop(provenance.KEY, None)
+    if "schema" in spec:
+        return config.from_dict(_with_origin(spec, origin))
     if emulator.networks or emulator.diffusion or emulator.search:
         raise ValueError(
             "the emulator has networks beyond its operator, which only a config describes; "
             "build it with ups.build"
         )
-    pde, operator = emulator.pde, emulator.spec.get("operator")
+    pde, operator = emulator.pde, spec.get("operator")
     if operator is None:
         raise ValueError(
             "the operator's factory is not in ups_jax.OPERATORS, so a folder could not name it; "
@@ -190,5 +197,12 @@ def _config_of(emulator: Emulator) -> Any:
     sections |= {"pde": {"name": pde.name, **arguments}, "operator": operator}
     sections["data"] |= {"cells": pde.cells, "missing": emulator.missing}
     sections["imports"] = imports.registered()
-    sections["init_from"] = emulator.spec.get("init_from")
-    return config.from_dict(sections)
+    return config.from_dict(_with_origin(sections, origin))
+
+
+def _with_origin(sections: dict[str, Any], origin: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the sections of a config with the source and the data of a fine-tuning, if any."""
+    if origin is None:
+        return sections
+    data = {**sections["data"], **provenance.data_keys(origin)}
+    return {**sections, "init_from": origin["source"], "data": data}
