@@ -34,6 +34,9 @@ def test_descriptions_are_short_and_name_what_counts(task, report):
         emulator, params, splits.test.u[:, 0], splits.test.cond, jax.random.key(0),
         steps=2, forecaster="operator",
     )  # fmt: skip
+    config = ups.load_config("burgers:smoke", {"pde.points": 32})
+    assert "data 128 train, 32 val, 32 test of 40 steps; stages operator, control" in repr(config)
+    assert "pde.points=32\n" in str(config) and "!!python" not in str(config)
     parts = "Trajectories(8 of 5 frames on 16 points, channels u; params vx; dt 0.05, "
     for value, words in [
         (splits.train, parts),
@@ -41,6 +44,7 @@ def test_descriptions_are_short_and_name_what_counts(task, report):
         (emulator.pde, "PDE('advection', points=16, "),
         (ups.Recipe(steps=600, batch=8), "Recipe(steps=600, batch=8)"),
         (out, "Forecast(u (2, 2, 16, 1))"),
+        (config, "Config(burgers:smoke; pde burgers points=32; operator resnet width=16 "),
     ]:
         text = repr(value)
         assert text.startswith(words) and "\n" not in text and len(text) < 300, text

@@ -19,10 +19,18 @@ from ups_jax.config.adapt import adapt
 from ups_jax.config.base import SCHEMA, Config
 from ups_jax.config.bounds import check_values
 from ups_jax.config.from_file import drop_absent, take_file_values
-from ups_jax.config.help import comments, describe, format_value
+from ups_jax.config.help import comments, describe
 from ups_jax.config.renames import describe_rename, upgrade
 from ups_jax.config.rules import require_schema, validate
-from ups_jax.config.schema import FACTORY_SECTIONS, arguments, base_keys, key_specs, resolve
+from ups_jax.config.schema import (
+    FACTORY_SECTIONS,
+    arguments,
+    base_keys,
+    format_value,
+    key_specs,
+    name_source,
+    resolve,
+)
 from ups_jax.config.types import KeyType
 from ups_jax.files import flatten
 from ups_jax.registry import lookup, near_miss
@@ -57,6 +65,7 @@ def load_adapted(
     _replay(given.get("imports", ()), _find(split_path(path)[0]).resolve().parent)
     given["imports"] = imports.registered()
     cfg = resolve(given, pairs, file=path)
+    name_source(cfg, path)
     check_values(cfg)
     notes = take_file_values(cfg, pairs)
     if cfg.pde.name == "data":

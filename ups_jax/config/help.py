@@ -3,10 +3,9 @@
 import inspect
 import re
 import textwrap
-from typing import Any
 
 from ups_jax.config import base
-from ups_jax.config.schema import FACTORY_SECTIONS, arguments
+from ups_jax.config.schema import FACTORY_SECTIONS, arguments, format_value
 from ups_jax.files import flatten
 
 LINE = re.compile(r"^\s+(cfg|fit)\.([\w.]+) = .*?  # (.+)$", re.MULTILINE)
@@ -32,15 +31,6 @@ def describe() -> str:
         if section in FACTORY_SECTIONS:
             lines.extend(_factories(section))
     return "\n".join(lines) + "\n"
-
-
-def format_value(value: Any) -> str:
-    """Return a value as the command line takes it."""
-    if isinstance(value, list | tuple):
-        return ",".join(map(format_value, value))
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    return str(value)
 
 
 def _factories(section: str) -> list[str]:

@@ -26,6 +26,25 @@ class KeySpec(NamedTuple):
     type: KeyType
 
 
+class RunConfig(ConfigDict):
+    """A resolved config, with a description of one line. `print` shows every key."""
+
+    _source = ""
+
+    def __repr__(self) -> str:
+        return _describe(self, self._source)
+
+    def __str__(self) -> str:
+        values = flatten(self.to_dict()).items()
+        return "\n".join(f"{key}={format_value(value)}" for key, value in values)
+
+
+def name_source(cfg: RunConfig, source: str) -> None:
+    """Give a config the name of its file and variant, which its description begins with."""
+    # No key of the config: ConfigDict stores those of its own assignments.
+    object.__setattr__(cfg, "_source", source)
+
+
 class FactorySection(NamedTuple):
     """A section that names a factory: its table, arguments that the builder sets, further keys.
 
@@ -157,7 +176,36 @@ def _locked(values: Mapping[str, Any], specs: Mapping[str, KeySpec]) -> Config:
         value = values.get(key, spec.default)
         typed = tuple if spec.type.many else spec.type.element
         section[leaf] = FieldReference(None, field_type=typed) if value is None else value
-    return ConfigDict(tree).lock()
+    return RunConfig(tree).lock()
+
+
+def format_value(value: Any) -> str:
+    """Return a value as the command line takes it."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(format_value, value))
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def _describe(cfg: Config, source: str) -> str:
+    """Return a config in one line: its file, equation, network, sizes and stages."""
+    sizes = [f"{cfg.data[name]} {name}" for name in ("train", "val", "test")]
+    parts = [
+        *([source] if source else []),
+        *(f"{name} {_words(name, cfg[name])}" for name in ("pde", "operator")),
+        f"data {', '.join(sizes)} of {cfg.data.steps} steps",
+        f"stages {', '.join(cfg.stages)}",
+        f"operator trained for {cfg.fit.operator.steps} updates",
+    ]
+    return f"Config({'; '.join(parts)}; print(cfg) shows all keys)"
+
+
+def _words(section: str, values: Config) -> str:
+    """Return a factory's name, its points, and its arguments that differ from their defaults."""
+    specs = arguments(section, values.name).items()
+    shown = [k for k, spec in specs if k == "points" or values[k] != spec.default]
+    return " ".join([values.name, *(f"{key}={format_value(values[key])}" for key in shown)])
 
 
 def gates_of(values: Iterable[str]) -> list[str]:
