@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import ups_jax as ups
+from fixtures import write_groups, write_well
 from ups_jax.config import load_adapted
 from ups_jax.experiment.build import build
 from ups_jax.experiment.datasets import load_splits
@@ -116,11 +117,23 @@ def test_declared_laws_and_symmetries_are_those_of_the_data(data):
         wall.step(data.u[0, 0], cond)
 
 
+def waves_2d(n=24, frames=6, points=8):
+    """Two decaying standing waves between walls: (n, t, x, y, 2)."""
+    x = np.pi * (np.arange(points) + 0.5) / points
+    shapes = np.stack([np.cos(x)[:, None] * np.cos(x), np.cos(2 * x)[:, None] * np.cos(x)], -1)
+    decay = np.exp(-0.3 * np.arange(frames)[:, None] * [1, 2])
+    size = np.random.default_rng(1).uniform(0.5, 1.5, (n, 1, 1, 1, 2))
+    return size * decay[:, None, None] * shapes
+
+
 def test_the_blocks_of_the_page_run_in_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    fields = waves_2d()
+    write_groups(tmp_path / "2D_diff-react_NA_NA.h5", list(fields))
+    write_well(tmp_path / "channel.hdf5", fields[..., 0], fields, np.arange(1.0, 25))
     page = (ROOT / "docs" / "data.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == 8
+    assert len(blocks) == 11 and all(block.count("\n") <= 17 for block in blocks)
     names: dict = {}
     for block in blocks:
         exec(block, names)
@@ -131,6 +144,11 @@ def test_the_blocks_of_the_page_run_in_order(tmp_path, monkeypatch, capsys):
     np.testing.assert_array_equal(names["waves"].u, names["u"].astype(np.float32))
     assert len(repr(names["data"]).splitlines()) == 1 and "40 of 9 frames" in repr(names["data"])
     printed = capsys.readouterr().out
+    walled, channel, solution = (names[key].pde for key in ("walled", "channel", "solution"))
+    assert len(walled.channels) == 2 and walled.boundary == ("neumann", "neumann")
+    assert channel.channels == ("tracer", "velocity_x", "velocity_y")
+    assert channel.boundary == ("periodic", "wall") and channel.params == ("re",)
+    assert solution.steady and solution.static == ("a",) and "mean_field" in printed
     assert "'operator', 'p1'" in printed and "of the truth's values are missing" in printed
     # The first emulator of the page, before the one with a declared law.
     emulator, params, _ = ups.load("my_emulator")
