@@ -10,7 +10,7 @@ import jax
 from ups_jax import config, tracking
 from ups_jax.emulator import num_params
 from ups_jax.evaluate.equations import equation_table
-from ups_jax.experiment import evaluations, verdict
+from ups_jax.experiment import evaluations, summary, verdict
 from ups_jax.experiment.context import RunContext
 from ups_jax.experiment.datasets import Splits
 from ups_jax.experiment.evaluation import Evaluation
@@ -40,6 +40,7 @@ def publish(
     tables += verdict.tables(run_verdict)
     run.log_table("Evaluation Summary", report.columns, report.rows)
     run.log_table("Physics Diagnostics", report.physics_columns, report.physics_rows)
+    run.log_table(summary.TABLE, *summary.metrics_table(report.scalars))
     for table in tables:
         run.log_table(table.title, table.columns, table.rows)
     page = write_report(

@@ -24,6 +24,7 @@ from ups_jax.experiment.evaluation import (
     select_model,
     validation_error,
 )
+from ups_jax.experiment.summary import judged_keys, summary_scalars
 from ups_jax.experiment.trained import save_params
 from ups_jax.experiment.workdir import seal, unseal
 from ups_jax.files import DamagedFile, read_text, write_json, write_text
@@ -115,7 +116,7 @@ def _run(context: RunContext, splits: Splits, run: tracking.RunRecord) -> None:
             error = validation_error(context, params, splits.val, selected)
         run.log_eval_summary({"val/nrmse": error})
         evaluation = evaluate_run(context, networks, index, selected, splits.test)
-    scalars = evaluation.report.scalars
+    scalars = summary_scalars(evaluation.report.scalars, judged_keys(context.cfg))
     run.log_eval_summary({key.removeprefix("eval/"): v for key, v in scalars.items()})
     compile_s = sum(compiling)
     wall["compile_s"] += compile_s

@@ -23,6 +23,7 @@ from ups_jax.experiment.datasets import (
 )
 from ups_jax.experiment.evaluation import SELECT_BEST, evaluate_run, format_evaluation
 from ups_jax.experiment.signals import StopFlag
+from ups_jax.experiment.summary import judged_keys, summary_scalars
 from ups_jax.experiment.trained import load
 from ups_jax.files import read_json
 from ups_jax.forecast import FORECASTERS, is_deterministic, require_trained
@@ -203,7 +204,8 @@ def _log_evaluation(
 
     Milliseconds of an unchanged evaluation stay those of the run, as in its `summary.json`.
     """
-    scalars = {key.removeprefix("eval/"): value for key, value in report.scalars.items()}
+    scalars = summary_scalars(report.scalars, judged_keys(context.cfg))
+    scalars = {key.removeprefix("eval/"): value for key, value in scalars.items()}
     scalars = {key: value for key, value in scalars.items() if changed or not key.endswith("ms")}
     run.log_eval_summary(scalars, prefix="reeval" if changed else "eval")
     label = _label(changed, context.emulator.pde.dt)
