@@ -24,6 +24,7 @@ class Stored(NamedTuple):
     history: list[dict[str, Any]]
     definitions: dict[str, Any]  # metric name -> MetricRecord
     alerts: list[Any]
+    artifacts: list[Any]
     preempting: int
     exit_codes: list[int]
 
@@ -56,7 +57,7 @@ def records(path: Path) -> Iterator[Record]:
 
 def read(path: Path) -> Stored:
     """Read one file."""
-    stored = Stored([], None, [], {}, {}, [], {}, [], 0, [])
+    stored = Stored([], None, [], {}, {}, [], {}, [], [], 0, [])
     for record in records(path):
         kind = record.WhichOneof("record_type")
         if kind == "run":
@@ -73,6 +74,10 @@ def read(path: Path) -> Stored:
             stored.definitions[record.metric.name] = record.metric
         elif kind == "alert":
             stored.alerts.append(record.alert)
+        elif kind == "request" and record.request.HasField("log_artifact"):
+            stored.artifacts.append(record.request.log_artifact.artifact)
+        elif kind == "artifact":
+            stored.artifacts.append(record.artifact)
         elif kind == "preempting":
             stored = stored._replace(preempting=stored.preempting + 1)
         elif kind == "exit":

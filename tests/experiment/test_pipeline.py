@@ -3,15 +3,17 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+import wandb
 
 import ups_jax as ups
 from fixtures import write_pdebench
 from runners import evaluate, fast_to_sota
-from runs import RUNNER, TINY, sh, stored, summary
+from runs import ROOT, RUNNER, TINY, sh, stored, summary
 from ups_jax.data import save_npz
 from ups_jax.evaluate import validator
 from ups_jax.experiment import environment, reevaluate
@@ -93,6 +95,41 @@ def test_one_wandb_run_holds_the_same_numbers(smoke):
         logged = [row for row in run.history if f"{stage}/step" in row]
         local = [row for row in rows if row["stage"] == stage]
         assert [row[f"{stage}/loss"] for row in logged] == [row[f"{stage}/loss"] for row in local]
+
+
+def test_values_beyond_the_summary_stand_in_one_table(smoke):
+    found = summary(smoke[0])
+    table = json.loads((smoke[0] / "tables" / "all-metrics.json").read_text())
+    forecasters, rows = table["columns"][1:], {row[0]: row[1:] for row in table["rows"]}
+    assert {"truth", "operator", "ttc", "student"} <= set(forecasters)
+    values = {
+        f"eval/{forecaster}/{metric}": value
+        for metric, row in rows.items()
+        for forecaster, value in zip(forecasters, row, strict=True)
+    }
+    shared = values.keys() & found.keys()
+    assert {key: values[key] for key in shared} == {key: found[key] for key in shared}
+    assert {"eval/operator/p10/nrmse_p90", "eval/student/paired/crps", "eval/mean/crmse"} <= shared
+    only = {key for key, value in values.items() if value is not None} - shared
+    assert {"eval/mean/mae_p90", "eval/operator/paired/crmse", "eval/solver/brmse"} <= only
+    assert "eval/brmse" in found and len(only) > 200
+
+
+def test_the_model_of_the_wandb_run_loads_by_the_lines_of_the_page(smoke, tmp_path, monkeypatch):
+    (run,) = stored(smoke[0])
+    (model,) = [artifact for artifact in run.artifacts if artifact.type == "model"]
+    assert model.name == "burgers"
+    for entry in model.manifest.contents:
+        target = tmp_path / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(entry.local_path, target)
+    page, names = (ROOT / "docs" / "wandb.md").read_text(), {}
+    download = SimpleNamespace(download=lambda: str(tmp_path))
+    api = SimpleNamespace(artifact=lambda name: download)
+    monkeypatch.setattr(wandb, "Api", lambda: api)
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(block, names)
+    jax.tree.map(np.testing.assert_array_equal, names["params"], ups.load(smoke[0])[1])
 
 
 def test_the_report_is_one_file_with_its_figures(smoke):

@@ -71,6 +71,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         run.log_table("Gates", ["gate", "value"], [["nrmse", 0.5], ["finite", "yes"]])
         run.log_figure("field", workdir / "field.png")
         run.log_html("report", workdir / "report.html")
+        run.log_model("night run", {"pages/report.html": workdir / "report.html"})
         run.update_config({"eval_samples": 1000, "git_sha": "abc"})
         run.alert("diverged", "loss is nan", level="ERROR")
         run.add_tags(["golden", "smoke"])
@@ -171,6 +172,17 @@ def test_tables_and_media_are_logged_once(recorded):
         "rows": [["mean", 0.5], ["operator", None]],
     }
     assert list((recorded.workdir / "wandb_data").rglob("staging/*"))
+
+
+def test_the_model_is_an_artifact_whose_files_are_staged_in_the_workdir(recorded):
+    (artifact,) = [a for a in recorded.stored.artifacts if a.type == "model"]
+    assert artifact.name == "night-run"
+    (entry,) = artifact.manifest.contents
+    assert entry.path == "pages/report.html"
+    staged = Path(entry.local_path)
+    assert staged.is_relative_to(recorded.workdir) and staged.read_text() == "<p>shock</p>"
+    with pytest.raises(FileNotFoundError, match="model a: no file gone"):
+        MemoryRun(SCHEMA).log_model("a", {"x": Path("gone")})
 
 
 def test_metadata_has_a_local_copy_and_alerts_stand_in_both_records(recorded):

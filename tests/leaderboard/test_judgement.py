@@ -34,7 +34,7 @@ def runs(tmp_path_factory):
     base = tmp_path_factory.mktemp("judged")
     flags = ("--fail_on_gate", "--fail_on_regression")
     codes = [go(base / "first", *flags), go(base / "second", "--config.seed=1")]
-    codes += [go(base / "third", *BAD, *flags)]
+    codes += [go(base / "third", *BAD, *flags, "--config.log.model=false")]
     return base, codes
 
 
@@ -114,6 +114,7 @@ def test_each_made_one_wandb_run_that_holds_the_verdict_and_its_pictures(runs):
     base, _ = runs
     for name in ("first", "second", "third"):
         (run,) = stored(base / name)
+        assert [a.name for a in run.artifacts if a.type == "model"] == [name] * (name != "third")
         keys = {key for line in run.history for key in line}
         assert {"Gates", "Regressions", "Leaderboard", "leaderboard", "report"} <= keys
         assert {"figures/gates", "figures/training"} <= keys

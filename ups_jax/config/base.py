@@ -131,6 +131,7 @@ def get_config() -> Config:
     cfg.log.name = config_dict.placeholder(str)  # W&B run name; none: the workdir's name
     cfg.log.group = config_dict.placeholder(str)  # W&B group
     cfg.log.tags = ()  # W&B tags
+    cfg.log.model = True  # log the selected model to W&B, as an artifact that ups.load reads
     cfg.log.progress = True  # progress on stderr: one line in a terminal, else a line every 10 s
 
     cfg.report = ConfigDict()

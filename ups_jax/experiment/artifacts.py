@@ -14,6 +14,7 @@ from ups_jax.experiment import evaluations, summary, verdict
 from ups_jax.experiment.context import RunContext
 from ups_jax.experiment.datasets import Splits
 from ups_jax.experiment.evaluation import Evaluation
+from ups_jax.experiment.trained import model_files
 from ups_jax.experiment.verdict import RunVerdict
 from ups_jax.experiment.workdir import lock
 from ups_jax.files import read_json, write_json
@@ -34,7 +35,7 @@ def publish(
     stages: list[list[Any]],
     run: tracking.RunRecord,
 ) -> None:
-    """Write the report; log its tables, figures and pages."""
+    """Write the report; log its tables, figures and pages, and the selected model."""
     report, champion = evaluation.report, run_verdict.before.champion
     tables = [Table("Stage Summary", STAGE_COLUMNS, stages), *_optional_tables(context, evaluation)]
     tables += verdict.tables(run_verdict)
@@ -58,6 +59,8 @@ def publish(
         run.log_figure(figure.stem, figure)
     run.log_html("report", page)
     run.log_html("leaderboard", verdict.page_path(context.cfg, context.workdir))
+    if context.cfg.log.model:
+        run.log_model(context.workdir.name, model_files(context.workdir))
 
 
 def redraw(workdir: Path, settings: Mapping[str, Any], **changes: Any) -> Path | None:

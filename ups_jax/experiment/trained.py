@@ -50,6 +50,12 @@ def save_params(folder: Path, params: Params) -> None:
         checkpoints.save(params, {"schema": config.SCHEMA})
 
 
+def model_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a run that `load` reads, by their paths in the folder."""
+    saved = sorted(path for path in (folder / FOLDERS[0]).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in (folder / "config.json", *saved)}
+
+
 def load(folder: str | Path) -> tuple[Emulator, Params, Any]:
     """Return a trained emulator, its parameters and its config, from a run or from `save`.
 

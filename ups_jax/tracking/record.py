@@ -2,6 +2,7 @@
 
 import json
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,8 @@ from ups_jax.registry import lookup
 from ups_jax.tracking.schema import Schema, number, plain
 
 Scalars = dict[str, int | float | None]
+LONGEST_NAME = 128
+"""Characters that the name of an artifact of W&B may have."""
 
 
 class RunRecord:
@@ -19,8 +22,8 @@ class RunRecord:
     Without sinks the record stays in memory, for notebooks, tests and secondary processes. A sink
     is any object with methods named after the events it stores: `row(line)`, `commit(rows)`,
     `scalars(entries)`, `summary(entries)`, `table(table)`, `figure(key, path)`, `html(key, path)`,
-    `config(updates)`, `alert(alert)`, `tags(tags)`, `preempting()`, `finish(exit_code)`. Set
-    `exit_code` before raising to record a code other than the exception's.
+    `model(name, files)`, `config(updates)`, `alert(alert)`, `tags(tags)`, `preempting()`,
+    `finish(exit_code)`. Set `exit_code` before raising to record a code other than the exception's.
     """
 
     def __init__(self, schema: Schema, sinks: Sequence[Any] = (), *, mode: str = "memory") -> None:
@@ -31,6 +34,7 @@ class RunRecord:
         self.summary: Scalars = {}
         self.tables: dict[str, dict[str, Any]] = {}
         self.media: dict[str, Path] = {}
+        self.models: dict[str, dict[str, Path]] = {}
         self.config: dict[str, Any] = {}
         self.alerts: list[dict[str, str]] = []
         self.tags: list[str] = []
@@ -123,6 +127,18 @@ class RunRecord:
     def log_html(self, name: str, path: Path | str) -> None:
         """Record an .html file as `<name>`."""
         self._log_media("html", name, path)
+
+    def log_model(self, name: str, files: Mapping[str, Path]) -> None:
+        """Record a trained model: its files by their names in it. W&B keeps it as an artifact.
+
+        Characters of `name` that an artifact cannot have become "-".
+        """
+        for path in files.values():
+            if not path.is_file():
+                raise FileNotFoundError(f"model {name}: no file {path}")
+        name = re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:LONGEST_NAME]
+        self.models[name] = dict(files)
+        self._emit("model", name, self.models[name])
 
     def update_config(self, updates: Mapping[str, Any]) -> None:
         """Add metadata to the config of the run; metrics are refused."""

@@ -69,6 +69,17 @@ class WandBSink:
         """Log a page."""
         self._call(lambda: self.run.log({key: self._wandb.Html(path, inject=False)}))
 
+    def model(self, name: str, files: Mapping[str, Path]) -> None:
+        """Log an artifact of type "model"; the upload runs in the background."""
+
+        def log() -> None:
+            artifact = self._wandb.Artifact(name, type="model")
+            for inside, path in files.items():
+                artifact.add_file(str(path), name=inside)
+            self.run.log_artifact(artifact)
+
+        self._call(log)
+
     def config(self, updates: dict[str, Any]) -> None:
         """Update the config."""
         self._call(lambda: self.run.config.update(updates, allow_val_change=True))
