@@ -5,6 +5,7 @@ import ast
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 FOLDER = Path(__file__).parent
 BENCHMARKS = {
@@ -52,7 +53,15 @@ def main(argv: list[str] | None = None) -> int:
             print(f"  {name:18} {summary(module)}")
         return 0 if argv in ([], ["--list"], ["--help"], ["-h"]) else 2
     name, *rest = argv
-    module = import_module(f"benchmarks.{modules[name]}")
+    module, options = parse(name, rest)
+    if name in COMMANDS:
+        return module.run(options) or 0
+    return measure(name, module, options)
+
+
+def parse(name: str, argv: list[str]) -> tuple[ModuleType, argparse.Namespace]:
+    """Return the module of a benchmark or command, and its flags; a mistake exits 2."""
+    module = import_module(f"benchmarks.{(BENCHMARKS | COMMANDS)[name]}")
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks {name}",
         description=module.__doc__,
@@ -65,10 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument("--out", type=Path, help=f"default: benchmarks/results/{name}.json")
     if hasattr(module, "add_flags"):
         module.add_flags(parser)
-    options = parser.parse_args(rest)
-    if name in COMMANDS:
-        return module.run(options) or 0
-    return measure(name, module, options)
+    return module, parser.parse_args(argv)
 
 
 def measure(name, module, options) -> int:

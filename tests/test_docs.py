@@ -1,16 +1,18 @@
-"""Every Python block of README and docs runs, every command parses, every public name is listed."""
+"""Every Python block of README and docs runs, every command exists, every public name is listed."""
 
 import re
 import shlex
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from wandb.cli.cli import cli as wandb
 
 import ups_jax as ups
-from benchmarks.__main__ import BENCHMARKS
+from benchmarks.__main__ import parse as parse_benchmark
 from runs import ROOT
 from ups_jax.jobs import cli
 from ups_jax.jobs.commands import COMMANDS
@@ -22,6 +24,7 @@ ELSEWHERE = {
     "docs/data.md": "science/test_own_data.py",
     "docs/extending.md": "experiment/test_plug_points.py",
     "docs/pretrained.md": "learning/test_finetune.py",
+    "docs/wandb.md": "experiment/test_pipeline.py",
 }
 """Pages whose blocks are run by a test of their subject."""
 SPLITS = "train=256, val=32, test=64"
@@ -155,8 +158,8 @@ def commands(page: Path) -> list[str]:
     return lines + COMMAND.findall(BLOCK.sub("", text))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_parse(page, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "benchmarks" / "README.md"], ids=name_of)
+def test_commands_exist_and_their_networks_can_be_built(page, tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     data = ups.Trajectories(np.ones((20, 3, 8, 1), np.float32))
@@ -166,19 +169,27 @@ def test_commands_parse(page, tmp_path, monkeypatch):
 
 
 def check(words: list[str]) -> None:
-    """Raise where a command names a target, extra, flag, config or key that does not exist."""
+    """Raise where a command names a target, extra, flag, config, key or file that does not exist.
+
+    The network of a training command must fit its equation.
+    """
+    folders = ("configs/", "runners/", "benchmarks/", "docs/", "tests/")
+    for word in words:
+        file = word.rpartition("=")[2].partition(":")[0]
+        assert not file.startswith(folders) or (ROOT / file).exists(), word
     match words:
         case ["make", *targets]:
             listed = re.search(r"\.PHONY: (.*)", (ROOT / "Makefile").read_text())
-            assert listed and set(targets) <= set(listed[1].split())
+            rules = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert listed and set(targets) <= set(listed[1].split()) & set(rules)
         case ["pip", "install", what]:
             extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
             named = re.fullmatch(r"\.(?:\[([\w,]+)\])?", what)
             assert named and set((named[1] or "").split(",")) <= {
                 "", *extras["optional-dependencies"]
             }  # fmt: skip
-        case ["python", "-m", "benchmarks", name, *_]:
-            assert name in (*BENCHMARKS, "table", "collect")
+        case ["python", "-m", "benchmarks", name, *argv]:
+            parse_benchmark(name, argv)
         case ["python", "-m", "ups_jax", command, *argv] if not command.startswith("-"):
             parse(command, argv)
         case ["python", "-m", "ups_jax", *argv]:
@@ -187,6 +198,8 @@ def check(words: list[str]) -> None:
             name = Path(script).stem
             assert (ROOT / script).exists()
             parse("train" if name == "fast_to_sota" else name, argv)
+        case ["wandb", command, *_]:
+            assert command in wandb.commands
         case ["srun", *argv]:
             check(argv[argv.index("python") :])
         case _:
@@ -203,7 +216,14 @@ def parse(command: str, argv: list[str]) -> None:
     if "config" in found and found["config"] != "my_config.py":
         swept = [spec.partition("=") for spec in found.get("sweep", ())]
         first = {key: re.split("[,:|]", values)[0] for key, _, values in swept}
-        ups.load_config(found["config"], {**found["overrides"], **first})
+        name = found["config"].removeprefix("configs/").replace(".py", "")
+        build(name, tuple({**found["overrides"], **first}.items()))
+
+
+@cache
+def build(config: str, overrides: tuple[tuple[str, str], ...]) -> None:
+    """Build a config's networks, once for all commands that name it."""
+    ups.build(ups.load_config(config, dict(overrides)))
 
 
 def test_the_reference_lists_every_public_name():
