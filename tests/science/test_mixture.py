@@ -134,6 +134,22 @@ def test_a_user_adds_an_equation_with_ranges(monkeypatch):
     ("arguments", "message"),
     [
         (dict(equations=("kvd",)), "did you mean 'kdv'"),
+        (
+            dict(equations=("kdv", "kvd"), test_equations=("kdv", "burgers")),
+            "unknown equation in pde.equations: 'kvd'; did you mean 'kdv'",
+        ),
+        (
+            dict(equations=("kdv",), test_equations=("burger",)),
+            "unknown equation in pde.test_equations: 'burger'; did you mean 'burgers'",
+        ),
+        (
+            dict(equations=("kdv", "kvd"), weights=(1.0,)),
+            "unknown equation in pde.equations: 'kvd'",
+        ),
+        (
+            dict(equations=("kdv",), test_equations=("burgers", "burgers")),
+            "pde.test_equations is .* each once",
+        ),
         (dict(equations=()), "expected one name or more, each once"),
         (dict(equations=("kdv", "kdv")), "expected one name or more, each once"),
         (dict(equations=("kdv",), weights=(1.0, 2.0)), "a positive number for each of the 1"),

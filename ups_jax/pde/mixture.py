@@ -118,6 +118,9 @@ def make(
     name, weights that are not positive or of another number, and a solver without decay.
     """
     size = dict(points=points, cells=cells)
+    _require_names("pde.equations", equations)
+    if test_equations:
+        _require_names("pde.test_equations", test_equations)
     weights = tuple(weights) or (1.0,) * len(equations)
     if len(weights) != len(equations) or not all(0 < w < np.inf for w in weights):
         raise ValueError(
@@ -145,10 +148,16 @@ def _contains(equations: Sequence[str], name: str) -> bool:
     return any(bool(((low <= rows) & (rows <= high)).all()) for low, high in ranges)
 
 
-def _mixture(names: Sequence[str], weights: tuple[float, ...], size: dict) -> PDE:
+def _require_names(key: str, names: Sequence[str]) -> None:
+    """Raise ValueError unless there are names, each of EQUATIONS and each once."""
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"pde.equations is {tuple(names)}; expected one name or more, each once")
-    found = [lookup(EQUATIONS, name, "equation") for name in names]
+        raise ValueError(f"{key} is {tuple(names)}; expected one name or more, each once")
+    for name in names:
+        lookup(EQUATIONS, name, f"equation in {key}:")
+
+
+def _mixture(names: Sequence[str], weights: tuple[float, ...], size: dict) -> PDE:
+    found = [EQUATIONS[name] for name in names]
     ends = [(np.min(one.settings, 0), np.max(one.settings, 0)) for one in found]
     low, high = (np.stack(end) for end in zip(*ends, strict=True))
     parts = tuple(_part(*named, size=size) for named in zip(names, found, strict=True))
