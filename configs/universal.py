@@ -49,10 +49,9 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.fit.operator.update(steps=100000, batch=32, val_every=10000, steps_per_call=500)
     if variant.startswith("ml4ps"):
         grid, settings = ("fine", 688) if variant.endswith("fine") else ("coarse", 72)
-        # A share of the data for each setting of the coefficients, 50 trajectories on average.
-        count = {"fine": (288, 288, 48, 64), "coarse": (27, 27, 9, 9)}[grid]
+        # 50 trajectories of each setting of the coefficients, on average.
         cfg.pde.equations = tuple(f"{name}_{grid}" for name in TRAINED)
-        cfg.pde.update(weights=tuple(map(float, count)), test_equations=(*TRAINED, "burgers"))
+        cfg.pde.update(weights="size", test_equations=(*TRAINED, "burgers"))
         cfg.data.update(train=50 * settings, val=2 * settings, test=150)
         cfg.operator.update(width=128, blocks=4)
         cfg.fit.operator.update(steps=100000, batch=64, val_every=10000, steps_per_call=500)

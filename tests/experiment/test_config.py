@@ -323,6 +323,8 @@ def test_a_list_of_overrides_needs_values():
         (tuple[int, ...] | None, None, KeyType(int, one=False, many=True, optional=True)),
         (int | float, 1, KeyType(float)),
         (Literal["a"], "a", KeyType(str)),
+        (Literal["a"] | None, "a", KeyType(str, optional=True)),
+        (Literal["a", "b"] | tuple[int, ...], "a", KeyType(int, False, True, words=("a", "b"))),
         (None, (), KeyType(str, one=False, many=True)),
         (dict, 3, KeyType(int)),
         ("unread", True, KeyType(bool)),

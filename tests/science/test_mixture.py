@@ -64,6 +64,28 @@ def test_shares_of_any_first_samples_are_the_weights():
     assert part_numbers((1.0,) * 3, 6).tolist() == [0, 1, 2, 0, 1, 2]
 
 
+def test_weights_are_equal_or_those_of_the_settings_or_given():
+    names = ("kdv_coarse", "fisher_coarse", "burgers")
+    weights = {"equal": (1, 1, 1), (): (1, 1, 1), "size": (27, 9, 1), (2.0, 1.0, 0.5): (2, 1, 0.5)}
+    for given, expected in weights.items():
+        pde = PDES["mixture"](equations=names, weights=given, **SMALL)
+        assert pde.weights == expected and pde.spec["weights"] == given
+    assert PDES["mixture"](equations=names, **SMALL).weights == (1, 1, 1)
+
+
+def test_weights_in_a_config_are_words_or_numbers():
+    def shares(*overrides):
+        cfg = ups.load_config("universal:ml4ps", [f"pde.{pair}" for pair in overrides])
+        return ups.build(ups.config.from_dict(ups.config.to_dict(cfg))).pde.weights
+
+    assert shares() == (27, 27, 9, 9)
+    assert shares("weights=equal") == (1, 1, 1, 1)
+    assert shares("weights=1,2,3,4") == (1, 2, 3, 4)
+    for text in ("sise", "1,size"):
+        with pytest.raises(ValueError, match="must be 'equal' or 'size' or a list of finite num"):
+            shares(f"weights={text}")
+
+
 def test_samples_depend_on_their_number_alone_and_are_of_their_equation():
     pde = PDES["mixture"](equations=("diff", "burgers", "fisher"), weights=(1, 1, 2), **SMALL)
     key = jax.random.key(0)
@@ -125,6 +147,8 @@ def test_a_user_adds_an_equation_with_ranges(monkeypatch):
     data = ups.simulate(pde, jax.random.key(0), n=8, steps=1, cache=False)
     drawn = np.asarray(data.cond)[:, 2]
     assert 1 <= drawn.min() < drawn.max() <= 2
+    with pytest.raises(ValueError, match="'mine' has ranges of coefficients and no number"):
+        PDES["mixture"](equations=("kdv_coarse", "mine"), weights="size", **SMALL)
     monkeypatch.setitem(EQUATIONS, "bad", Equation(settings(gamma2=-1.0)))
     with pytest.raises(ValueError, match="bad.gamma4 is up to 0 and bad.gamma2 from -1"):
         PDES["mixture"](equations=("bad",))
@@ -153,7 +177,8 @@ def test_a_user_adds_an_equation_with_ranges(monkeypatch):
         (dict(equations=()), "expected one name or more, each once"),
         (dict(equations=("kdv", "kdv")), "expected one name or more, each once"),
         (dict(equations=("kdv",), weights=(1.0, 2.0)), "a positive number for each of the 1"),
-        (dict(equations=("kdv",), weights=(0.0,)), "expected a positive number"),
+        (dict(equations=("kdv",), weights=(0.0,)), "a positive number for each of the 1"),
+        (dict(equations=("kdv",), weights="sizes"), "'sizes'; expected 'equal', 'size', or a pos"),
         (dict(points=(16, 32)), "equal axes"),
     ],
 )

@@ -101,7 +101,8 @@ def check_values(cfg: Config) -> None:
     values = flatten(cfg)
     for allowed, holds, patterns in BOUNDS:
         for key in (key for pattern in patterns for key in matching(values, pattern)):
-            within = all(item is None or holds(item) for item in _items(values[key]))
+            numbers = [item for item in _items(values[key]) if not isinstance(item, str | None)]
+            within = all(map(holds, numbers))
             require(within, key, values[key], allowed)
     for limit, patterns in MAXIMA:
         for key in (key for pattern in patterns for key in matching(values, pattern)):

@@ -68,6 +68,8 @@ def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
     flat = _upgrade_apebench(flatten(saved))
     if flat.get("operator.base") == "persistence":  # of schema 3 too
         flat["operator.base"] = "identity"
+    if flat.get("pde.name") == "mixture" and not flat.get("pde.weights", "equal"):
+        flat["pde.weights"] = "equal"
     if flat.get("schema") != RENAMED_SCHEMA:
         return flat
     renamed = {rename_key(key): value for key, value in flat.items()}

@@ -19,24 +19,28 @@ MAX_DIGITS = 30
 
 
 class KeyType(NamedTuple):
-    """Values of one `element` type: single (`one`), in a tuple (`many`), or None (`optional`)."""
+    """Values of one `element` type: single (`one`), in a tuple (`many`), or None (`optional`).
+
+    `words` are strings that may take the place of the value.
+    """
 
     element: type
     one: bool = True
     many: bool = False
     optional: bool = False
+    words: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Describe the type for an error message."""
         one, many = WORDS[self.element]
         parts = [one] * self.one + [many] * self.many + ["none"] * self.optional
-        return " or ".join(parts)
+        return " or ".join([*map(repr, self.words), *parts])
 
     def check(self, key: str, value: Any) -> Any:
         """Return `value` in Python's types, lists as tuples. Raises ValueError."""
         plain = _plain(value)
-        if plain is None and self.optional:
-            return None
+        if (plain is None and self.optional) or (isinstance(plain, str) and plain in self.words):
+            return plain
         is_list = isinstance(plain, list | tuple | range)
         items = tuple(_as_exact(self.element, _plain(v)) for v in (plain if is_list else [plain]))
         if None in items or not (self.many if is_list else self.one):
@@ -48,6 +52,8 @@ class KeyType(NamedTuple):
         bare = text.strip()
         if self.optional and bare.lower() == "none":
             return None
+        if bare in self.words:
+            return bare
         bracketed, words = bare[:1] + bare[-1:] in ("()", "[]"), [text]
         is_list = self.many and (not self.one or bracketed or "," in bare)
         if is_list:
@@ -82,7 +88,7 @@ def key_type_of(default: Any, hint: Any = None) -> KeyType:
 
 def _annotated(hint: Any) -> KeyType | None:
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    elements, shapes = set(), set()
+    elements, shapes, literals = set(), set(), ()
     for part in parts:
         origin, args = get_origin(part), get_args(part)
         if part is type(None):
@@ -91,17 +97,20 @@ def _annotated(hint: Any) -> KeyType | None:
             elements.add(part)
             shapes.add("one")
         elif origin is Literal:
-            elements.update(type(value) for value in args)
-            shapes.add("one")
+            literals += args
         elif origin in (Sequence, tuple, list) and args:
             elements.update(arg for arg in args if arg is not Ellipsis)
             shapes.add("many")
         else:
             return None
+    words = literals if elements and {str} == {*map(type, literals)} - elements else ()
+    if literals and not words:
+        elements.update(map(type, literals))
+        shapes.add("one")
     elements = {float} if elements == {int, float} else elements
     if len(elements) != 1 or not elements <= WORDS.keys():
         return None
-    return KeyType(elements.pop(), "one" in shapes, "many" in shapes, "optional" in shapes)
+    return KeyType(elements.pop(), "one" in shapes, "many" in shapes, "optional" in shapes, words)
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -104,35 +104,32 @@ def make(
     *,
     equations: Sequence[str] = TEN,
     test_equations: Sequence[str] = (),
-    weights: Sequence[float] = (),
+    weights: Literal["equal", "size"] | Sequence[float] = "equal",
     blind: bool = False,
     points: int | Sequence[int] = 160,
     cells: int | Sequence[int] = 160,
 ) -> PDE:
     """Several equations of the semilinear family, dt = 1, identified by their coefficients alone.
 
-    `equations` are names of EQUATIONS. Sample i is of one of them, in proportion to `weights`,
-    equal by default. `test_equations` are those of the test split if they are others, such as
-    equations that training must not see; they have equal weights. If `blind`, networks receive
-    zeros for the coefficients, which a base step still has. Raises ValueError on an unknown
-    name, weights that are not positive or of another number, and a solver without decay.
+    `equations` are names of EQUATIONS. Sample i is of one of them, in proportion to `weights`:
+    "equal", "size", the number of settings of each equation, so that all settings have equal
+    shares, or a number each. `test_equations` are those of the test split if they are others, such
+    as equations that training must not see; they have equal weights. If `blind`, networks receive
+    zeros for the coefficients, which a base step still has. Raises ValueError on an unknown name,
+    weights that are not positive or of another number, sizes of ranges, which have none, and a
+    solver without decay.
     """
     size = dict(points=points, cells=cells)
     _require_names("pde.equations", equations)
     if test_equations:
         _require_names("pde.test_equations", test_equations)
-    weights = tuple(weights) or (1.0,) * len(equations)
-    if len(weights) != len(equations) or not all(0 < w < np.inf for w in weights):
-        raise ValueError(
-            f"pde.weights is {weights}; expected a positive number for each of the "
-            f"{len(equations)} equations, or none"
-        )
+    weights = weights if isinstance(weights, str) else tuple(weights)
     test = _mixture(test_equations, (1.0,) * len(test_equations), size) if test_equations else None
     spec = dict(equations=equations, test_equations=test_equations, weights=weights, **size)
     inputs = jnp.zeros_like if blind else features
     held_out = tuple(name for name in test_equations if not _contains(equations, name))
     return replace(
-        _mixture(equations, weights, size),
+        _mixture(equations, _shares(equations, weights), size),
         test=test,
         held_out=held_out,
         features=inputs,
@@ -154,6 +151,28 @@ def _require_names(key: str, names: Sequence[str]) -> None:
         raise ValueError(f"{key} is {tuple(names)}; expected one name or more, each once")
     for name in names:
         lookup(EQUATIONS, name, f"equation in {key}:")
+
+
+def _shares(names: Sequence[str], weights: str | tuple[float, ...]) -> tuple[float, ...]:
+    """Return the weight of each equation. Raises ValueError as `make`."""
+    found = [EQUATIONS[name] for name in names]
+    if weights == "size":
+        ranges = [name for name, one in zip(names, found, strict=True) if one.uniform]
+        if ranges:
+            raise ValueError(
+                f"pde.weights is 'size', but equation {ranges[0]!r} has ranges of coefficients and "
+                "no number of settings; write a number for each equation"
+            )
+        return tuple(float(len(one.settings)) for one in found)
+    if weights in ("equal", ()):
+        return (1.0,) * len(names)
+    numbers = [w for w in weights if not isinstance(w, str) and 0 < w < np.inf]
+    if len(numbers) < len(weights) or len(weights) != len(names):
+        raise ValueError(
+            f"pde.weights is {weights!r}; expected 'equal', 'size', or a positive number for each "
+            f"of the {len(names)} equations"
+        )
+    return tuple(numbers)
 
 
 def _mixture(names: Sequence[str], weights: tuple[float, ...], size: dict) -> PDE:
