@@ -11,10 +11,12 @@ import pytest
 
 import ups_jax as ups
 from runs import ROOT
+from ups_jax import config
 from ups_jax.data import content_hash
-from ups_jax.emulator.transfer import copied, transfer, transfer_notes
+from ups_jax.emulator.transfer import copied, require_same_kind, transfer, transfer_notes
 from ups_jax.experiment.checkpoint import newest_intact
 from ups_jax.experiment.signals import StopFlag
+from ups_jax.experiment.trained import read_origin
 from ups_jax.jobs import commands
 
 STILL = ups.Recipe(
@@ -42,27 +44,108 @@ def trained(tmp_path_factory):
     return folder, params, splits
 
 
-def test_new_entries_are_zero_in_networks_and_kept_in_statistics():
+def test_new_channels_are_zero_in_networks_and_kept_in_statistics():
     ones = np.ones
-    source = {"stats": {"std": 3 * ones(1)}, "operator": {"in": ones((3, 1, 4)), "gone": ones(2)}}
+    source = {
+        "stats": {"std": 3 * ones(1)},
+        "operator": {
+            "lift": {"kernel": ones((3, 1, 4))}, "head": {"kernel": ones((3, 4, 1))},
+            "gone": ones(2), "less": ones(5),
+        },
+    }  # fmt: skip
     own = {
         "stats": {"std": 2 * ones(2)},
-        "operator": {"in": 5 * ones((3, 2, 4)), "less": 6 * ones(2), "fresh": ones(3)},
-    }
-    source["operator"]["less"] = ones(5)
+        "operator": {
+            "lift": {"kernel": 5 * ones((3, 2, 4))}, "head": {"kernel": 5 * ones((3, 4, 2))},
+            "fresh": ones(3), "less": 6 * ones(2),
+        },
+    }  # fmt: skip
     new = transfer(own, source)
     np.testing.assert_array_equal(new["stats"]["std"], [3, 2])
-    np.testing.assert_array_equal(new["operator"]["in"][:, 0], ones((3, 4)))
-    np.testing.assert_array_equal(new["operator"]["in"][:, 1], 0 * ones((3, 4)))
+    lift, head = (new["operator"][name]["kernel"] for name in ("lift", "head"))
+    np.testing.assert_array_equal(lift[:, 0], ones((3, 4)))
+    np.testing.assert_array_equal(lift[:, 1], 0 * ones((3, 4)))
+    np.testing.assert_array_equal(head[..., 0], ones((3, 4)))
+    np.testing.assert_array_equal(head[..., 1], 0 * ones((3, 4)))
     np.testing.assert_array_equal(new["operator"]["less"], 6 * ones(2))
-    assert copied(own, source) == 12
+    assert copied(own, source) == 24
     assert sorted(transfer_notes(own, source)) == [
         "operator/fresh (3,) is new",
         "operator/gone (2,) is left out",
-        "operator/in (3, 1, 4) fills a part of (3, 2, 4); the rest is zero",
+        "operator/head/kernel (3, 4, 1) fills a part of (3, 4, 2); the rest is zero",
         "operator/less (5,) is left out; (2,) is new",
+        "operator/lift/kernel (3, 1, 4) fills a part of (3, 2, 4); the rest is zero",
         "stats/std (1,) fills a part of (2,); the rest is of the new data",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "now"),
+    [
+        ("operator/blocks/0/kernel", (3, 12, 12), (9, 12, 12)),  # a line and a square of taps
+        ("operator/lift/kernel", (5, 1, 12), (25, 1, 12)),
+        ("operator/blocks/0/kernel", (3, 12, 12), (3, 16, 16)),  # hidden channels
+        ("operator/lift/bias", (12,), (16,)),
+        ("operator/head/kernel", (5, 12, 1), (5, 16, 1)),
+        ("operator/spectral/0/kernel", (2, 8, 12, 12), (2, 12, 12, 12)),  # wavenumbers
+        ("diffusion/lift/kernel", (5, 3, 12), (5, 6, 12)),  # noise, state and forecast
+    ],
+)
+def test_only_channels_at_the_end_of_inputs_and_outputs_may_be_new(name, was, now):
+    def nested(shape, value):
+        tree = np.full(shape, value)
+        for part in reversed(name.split("/")):
+            tree = {part: tree}
+        return tree
+
+    source, own = nested(was, 1.0), nested(now, 2.0)
+    jax.tree.map(np.testing.assert_array_equal, transfer(own, source), own)
+    assert copied(own, source) == 0
+    assert transfer_notes(own, source) == [f"{name} {was} is left out; {now} is new"]
+
+
+def test_an_emulator_with_another_channel_forecasts_the_first_one_as_before():
+    def network(channels):
+        shape = (1, 3, 16, channels)
+        data = ups.Trajectories(np.ones(shape, np.float32), dt=1.0)
+        return ups.Emulator(data, ups.OPERATORS["resnet"], width=4, blocks=1)
+
+    small, large = network(1), network(2)
+    scales = {"std": np.ones(2, np.float32), "mean": np.zeros(2, np.float32)}
+    params = ups.init(small, jax.random.key(3), {name: x[:1] for name, x in scales.items()})
+    moved = transfer(ups.init(large, jax.random.key(4), scales), params)
+    u, cond = jax.random.normal(jax.random.key(5), (2, 16, 2)), np.zeros((2, 0), np.float32)
+    step = ups.step(large, moved, u, cond)
+    np.testing.assert_allclose(step[..., :1], ups.step(small, params, u[..., :1], cond), atol=1e-6)
+    np.testing.assert_allclose(step[..., 1], u[..., 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("other", "options", "message"),
+    [
+        ("fno", dict(modes=4, width=4), "operator.name of a run is 'resnet', here it is 'fno'"),
+        ("resnet", dict(patch=2), "operator.patch of a run is 1, here it is 2"),
+    ],
+)
+def test_a_network_of_another_kind_takes_no_parameters(other, options, message):
+    trained = ups.Emulator(make().pde, ups.OPERATORS["resnet"], width=4, blocks=1, patch=1)
+    emulator = ups.Emulator(make().pde, ups.OPERATORS[other], **options)
+    with pytest.raises(ValueError, match=message):
+        require_same_kind(emulator, trained, "a run")
+
+
+def test_a_network_of_another_dimension_takes_no_parameters(tmp_path):
+    plane = ups.PDES["advection"](points=(8, 8), cells=(8, 8), velocity=(1.0, 1.0))
+    square = ups.Emulator(plane, ups.OPERATORS["resnet"], width=4, blocks=1)
+    with pytest.raises(ValueError, match="a run is trained in 1D, pde 'advection' has 2D"):
+        require_same_kind(square, make(), "a run")
+
+
+def test_channels_on_patches_must_be_the_same():
+    networks = [make(patch=2, history=k) for k in (1, 2)]
+    with pytest.raises(ValueError, match="must be the same on patches"):
+        require_same_kind(networks[1], networks[0], "a run")
+    require_same_kind(make(history=2), make(), "a run")
 
 
 def test_finetuning_starts_from_the_source_and_is_saved_with_it(trained, tmp_path, capsys):
@@ -132,13 +215,51 @@ def test_the_command_takes_the_operator_of_the_source(trained, tmp_path, capsys)
     argv = ["finetune", "--from", str(folder), *flags(), "--workdir", str(tmp_path / "run")]
     assert commands.main(argv) == 0
     close(ups.load(tmp_path / "run")[1]["operator"], params["operator"])
-    # A network of the user's own takes the place of that of the source.
+    # Keys of the user's own take the place of the source's; a network of another kind fits none.
     capsys.readouterr()
+    own, last = ["--config.operator.zero_mean=true"], ["--dry_run"]
+    assert commands.main([*argv[:-1], str(tmp_path / "other"), *own, *last]) == 0
+    assert '"zero_mean": true' in capsys.readouterr().out
     own = ["--config.operator.name=dilated", "--config.operator.width=4"]
-    assert commands.main([*argv[:-1], str(tmp_path / "other"), *own, "--dry_run"]) == 0
-    assert "dilated" in capsys.readouterr().out
+    assert commands.main([*argv[:-1], str(tmp_path / "other"), *own, *last]) == 2
+    error = capsys.readouterr().err
+    assert "is 'resnet', here it is 'dilated'; use operator.name=resnet" in error
+    assert error.count("\n") <= 2
     assert commands.main(["finetune", "--from", str(tmp_path / "none"), *flags()]) == 2
     assert "none holds no run: config.json is missing" in capsys.readouterr().err
+
+
+def test_the_command_starts_from_a_pretrained_network_by_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = ["--config=semilinear:smoke", "--config.pde.points=160", "--config.data.cells=160"]
+    argv = ["finetune", *data, "--wandb_mode=disabled", "--workdir=run", "--dry_run", "--from"]
+    assert commands.main([*argv, "universal-1d"]) == 0
+    printed = capsys.readouterr()
+    operator = json.loads(printed.out[: printed.out.rindex("}") + 1])["operator"]
+    assert operator == config.to_dict(ups.pretrained("universal-1d")[2])["operator"]
+    assert "is new" not in printed.err and "left out" not in printed.err
+    assert commands.main([*argv, "universal1d"]) == 2
+    error = capsys.readouterr().err
+    assert "unknown folder or pretrained emulator 'universal1d'; did you mean 'univ" in error
+    assert error.count("\n") <= 2 and list(tmp_path.iterdir()) == []
+    (tmp_path / "universal-1d").mkdir()
+    assert commands.main([*argv, "universal-1d"]) == 2
+    assert "universal-1d holds no run" in capsys.readouterr().err
+
+
+def test_a_pretrained_network_is_fine_tuned_by_its_name():
+    emulator, params, _ = ups.pretrained("universal-1d")
+    record = read_origin("universal-1d", emulator).record
+    assert record["folder"] == "universal-1d" and record["notes"] == []
+    assert record["copied"] == ups.num_params(params["operator"])
+    splits = ups.simulate_splits(emulator.pde, train=10, val=10, test=1, steps=2)
+    tuned, found = ups.finetune(
+        "universal-1d", splits.train, splits.val, STILL, key=jax.random.key(0), progress=False
+    )
+    close(found, params)
+    assert tuned.spec["init_from"] == "universal-1d"
+    with pytest.raises(ValueError, match="unknown folder or pretrained emulator 'none'"):
+        ups.finetune("none", splits.train, splits.val, STILL, key=jax.random.key(0))
 
 
 def test_an_interrupted_fine_tuning_resumes_to_the_same_bits(

@@ -19,7 +19,7 @@ def get_config() -> Config:
     cfg.seed = 0  # seed of initialisation, batches and sampling
     cfg.num_seeds = 1  # networks trained in parallel, with seeds seed, seed + 1, ...
     cfg.imports = ()  # files or modules that add PDEs, operators, ...; a run records all of them
-    cfg.init_from = config_dict.placeholder(str)  # folder of a finished run to fine-tune
+    cfg.init_from = config_dict.placeholder(str)  # run's folder, or universal-1d: to fine-tune
     cfg.stages = ("operator",)  # in order of training; see the sections fit.<stage>
 
     cfg.pde = ConfigDict()  # a name of PDES and the arguments of that factory

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.tree_util import keystr
 
 from ups_jax.arrays import as_float32, as_key
 from ups_jax.emulator.base import Emulator
@@ -60,3 +61,8 @@ def param_shapes(emulator: Emulator) -> Params:
 def num_params(tree: Any) -> int:
     """Return the number of scalars in a tree of arrays."""
     return sum(int(np.size(x)) for x in jax.tree.leaves(tree))
+
+
+def array_name(path: Any) -> str:
+    """Return the name of an array at a path of the parameters: operator/head/kernel."""
+    return keystr(path, simple=True, separator="/")

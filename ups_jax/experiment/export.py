@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
-from jax.tree_util import keystr, tree_flatten_with_path
+from jax.tree_util import tree_flatten_with_path
 from safetensors.numpy import save
 
 from ups_jax.emulator import Emulator
+from ups_jax.emulator.params import array_name
 from ups_jax.emulator.states import rollout_channels
 from ups_jax.experiment.datasets import eval_steps
 from ups_jax.experiment.evaluation import forecast_options
@@ -113,11 +114,6 @@ def export(
     write_bytes(folder / PARAMETERS, save(dict(arrays)))
     write_text(folder / CARD, card)
     return folder
-
-
-def array_name(path: Any) -> str:
-    """Return the name of an array at a path of the parameters: operator/head/kernel."""
-    return keystr(path, simple=True, separator="/")
 
 
 def _of_run(

@@ -14,10 +14,11 @@ from ups_jax.config import base, imports
 from ups_jax.config.renames import NAME_RENAMES, RENAMED_SCHEMA, SELECTED_FOLDER
 from ups_jax.emulator import Emulator, fit_statistics, init, param_shapes
 from ups_jax.emulator.states import operator_inputs
-from ups_jax.emulator.transfer import copied, transfer, transfer_notes
+from ups_jax.emulator.transfer import copied, require_same_kind, transfer, transfer_notes
 from ups_jax.experiment import provenance
 from ups_jax.experiment.build import build
 from ups_jax.experiment.checkpoint import Checkpoints, newest_intact
+from ups_jax.experiment.pretrained import pretrained, pretrained_folder
 from ups_jax.files import DamagedFile, read_json, write_json
 from ups_jax.pde import PDES
 from ups_jax.train import Recipe, train
@@ -25,6 +26,7 @@ from ups_jax.types import Key, Params, Trajectories
 
 FOLDERS = ("ckpt/selected", f"ckpt/{SELECTED_FOLDER}")
 """Folders of the selected parameters: today's, and that of runs before schema 3."""
+NAMED_SOURCE = "folder or pretrained emulator"
 
 
 def save(folder: str | Path, emulator: Emulator, params: Params) -> Path:
@@ -87,9 +89,30 @@ def load(folder: str | Path) -> tuple[Emulator, Params, Any]:
     return emulator, jax.tree.map(np.asarray, params), cfg
 
 
-def read_operator(folder: str | Path) -> dict[str, Any]:
-    """Return the `operator` section of a run, or of `save`. ValueError as `load`."""
-    return dict(config.from_dict(_read_config(Path(folder).expanduser())).operator)
+def load_source(source: str | Path) -> tuple[str, Emulator, Params]:
+    """Return an emulator and its parameters, after the folder or the pretrained name they are from.
+
+    `source` is the folder of a run or of `save`, or else a name that `pretrained` knows. ValueError
+    as both.
+    """
+    if _is_name(source):
+        pretrained_folder(str(source), NAMED_SOURCE)
+        return (str(source), *pretrained(str(source))[:2])
+    folder = str(Path(source).expanduser().resolve())
+    return (folder, *load(folder)[:2])
+
+
+def read_operator(source: str | Path) -> dict[str, Any]:
+    """Return the `operator` section of a `source` of `load_source`. ValueError as there."""
+    named = _is_name(source)
+    folder = pretrained_folder(str(source), NAMED_SOURCE) if named else Path(source).expanduser()
+    return dict(config.from_dict(_read_config(folder)).operator)
+
+
+def _is_name(source: str | Path) -> bool:
+    """Return True for a bare name that is no folder, such as that of a pretrained emulator."""
+    path = Path(source).expanduser()
+    return not path.exists() and path.name == str(source)
 
 
 class Origin(NamedTuple):
@@ -99,17 +122,17 @@ class Origin(NamedTuple):
     record: dict[str, Any]
 
 
-def read_origin(folder: str | Path, emulator: Emulator) -> Origin:
-    """Return the parameters of a finished run or of `save`, to start those of `emulator`.
+def read_origin(source: str | Path, emulator: Emulator) -> Origin:
+    """Return the parameters of a `source` of `load_source`, to start those of `emulator`.
 
-    Raises ValueError as `load`, on an unfinished run, and if no parameter fits.
+    Raises ValueError as there, on an unfinished run, and if no parameter fits.
     """
-    folder = Path(folder).expanduser().resolve()
-    trained, params, _ = load(folder)
+    name, trained, params = load_source(source)
+    folder = Path(name)
     metadata = read_json(folder / "metadata.json", {})
     if (folder / "run_id.txt").exists() and not (folder / "summary.json").exists():
         raise ValueError(f"{folder} is not finished; rerun its training command to resume it")
-    record = {"folder": str(folder), **_compared(emulator, trained, params, str(folder))}
+    record = {"folder": name, **_compared(emulator, trained, params, name)}
     record |= {key: metadata.get(key) for key in ("fingerprint", "data_hash")}
     return Origin(params, record)
 
@@ -126,7 +149,8 @@ def finetune(
 ) -> tuple[Emulator, Params]:
     """Train a trained operator on other data; return its emulator and the best parameters.
 
-    `source` is the folder of a finished run or of `save`, or an emulator with its parameters.
+    `source` is the folder of a finished run or of `save`, a name that `pretrained` knows, or an
+    emulator with its parameters.
     `emulator` is the one to train, by default that of the source; where its networks differ,
     parameters start as in `transfer`, and a line on stderr names the others. `options` are those
     of `train`. The emulator's `spec`, which `save` writes, records the folder, and the origin,
@@ -137,8 +161,7 @@ def finetune(
     if isinstance(source, tuple):
         trained, given = source
     else:
-        folder = str(Path(source).expanduser().resolve())
-        trained, given, _ = load(folder)
+        folder, trained, given = load_source(source)
     emulator = copy.copy(emulator or trained)
     provenance.attach(emulator, provenance.record(folder, data, val))
     for note in _compared(emulator, trained, given, folder or "source")["notes"]:
@@ -159,17 +182,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _compared(emulator: Emulator, trained: Emulator, source: Params, name: str) -> dict[str, Any]:
-    """Return the number of parameters that are copied and the notes on all others.
-
-    Weights are copied by position, so the inputs of the source must be the first of the emulator.
-    """
-    before, now = operator_inputs(trained), operator_inputs(emulator)
-    if now[: len(before)] != before:
-        raise ValueError(
-            f"the operator of {name} has the inputs {', '.join(before)}, this one "
-            f"{', '.join(now)}; those of the source must come first: use its history, static, "
-            "forcing and base"
-        )
+    """Return the number of parameters that are copied and the notes on all others."""
+    require_same_kind(emulator, trained, name)
     example = param_shapes(emulator)
     count = copied(example, source)
     if not count:

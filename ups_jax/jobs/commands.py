@@ -76,8 +76,8 @@ def _finetune_flags(parser: ArgumentParser) -> None:
         dest="source",
         required=True,
         type=path,
-        metavar="DIR",
-        help="folder of a finished run, whose network is trained further",
+        metavar="DIR|NAME",
+        help="folder of a finished run, or universal-1d: the network that is trained further",
     )
     cli.add_distributed_flags(parser)
 

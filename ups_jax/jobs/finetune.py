@@ -16,13 +16,13 @@ class FinetuneOptions(RunOptions):
     """Settings of a run that starts from a trained emulator."""
 
     source: Path
-    """Folder of a finished run, or of `ups.save`."""
+    """Folder of a finished run or of `ups.save`, or the name of a pretrained emulator."""
 
 
 def prepare(options: FinetuneOptions, stop: StopFlag) -> RunContext:
     """Return the run of a config with the operator of the source, except for what is overridden.
 
-    Raises ValueError as a run does, and on a source that `load` refuses.
+    Raises ValueError as a run does, and on a source that `load_source` refuses.
     """
     network = {}
     if "operator.name" not in options.overrides:
