@@ -1,9 +1,9 @@
 """GMean100 of one network for many equations, with networks of one equation and published ones.
 
 Reads finished runs of `configs/universal.py`. A row is named as its folder; folders of one name and
-other seeds (`runs/universal-seed1`) give a median. Row `single` is the purely learned network that
-`python -m benchmarks apebench` trained for a scenario alone, in column `free`; `published` is
-the best network of one equation of Koehler et al. (2024); `published, joint` and `published, joint
+other seeds (`runs/universal-seed1`) give a median. Row `single` is the network `resnet` that
+`python -m benchmarks apebench` trained for a scenario alone, in column `free`; `published` is the
+best network of one equation of Koehler et al. (2024); `published, joint` and `published, joint
 hybrid`, which has a solver inside, are the best of ML4PS (2025).
 """
 
@@ -18,7 +18,7 @@ from benchmarks.accuracy.apebench import METRIC, PUBLISHED
 from benchmarks.accuracy.bars import draw_bars
 from benchmarks.collect import read_summary
 from benchmarks.record import RESULTS
-from benchmarks.tables.joint import SIMPLE, table_of
+from benchmarks.tables.joint import SIMPLE, SINGLE, table_of
 
 JOINT = {
     "kdv": {False: 2.2e-3, True: 1.5e-3},
@@ -64,7 +64,7 @@ def rows_of(name, folders):
                     "scenario": f"1d_diff_{equation}",
                     "row": name if learned else forecaster,
                     "knows_equation": learned and cfg.operator.base != "identity",
-                    "held_out": equation in emulator.pde.held_out,
+                    "held_out": learned and equation in emulator.pde.held_out,
                     "seeds": len(errors),
                     "gmean100": float(np.median(errors)),
                     "gmean100_std": float(np.std(errors)),
@@ -92,17 +92,12 @@ def references(scenarios):
             held_out = equation == "burgers"
             if (scenario := f"1d_diff_{equation}") in scenarios:
                 add(scenario, label, error, knows=knows, held_out=held_out)
-    best: dict[str, dict] = {}
     saved = RESULTS / "apebench.json"
     for row in json.loads(saved.read_text())["rows"] if saved.exists() else ():
-        learned = row["parameters"] and not row["knows_equation"]
-        if row["column"] == "free" and learned and not row["row"].endswith("-symmetrized"):
-            other = best.setdefault(row["scenario"], row)
-            best[row["scenario"]] = min(row, other, key=lambda row: row["gmean100"])
-    for scenario in scenarios & best.keys():
-        row = best[scenario]
+        if (row["column"], row["row"]) != ("free", SINGLE) or row["scenario"] not in scenarios:
+            continue
         same = {key: row[key] for key in ("seeds", "gmean100_std", "parameters", "train_s")}
-        add(scenario, "single", row["gmean100"], **same)
+        add(row["scenario"], "single", row["gmean100"], **same)
     return rows
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import ups_jax as ups
 from benchmarks.accuracy import fewshot, universal
+from benchmarks.tables import joint
 
 OPTIONS = dict(width=4, blocks=1, dilations=(1,))
 
@@ -61,6 +62,29 @@ def test_a_row_for_each_equation_has_the_median_of_its_runs(tmp_path, capsys):
     titles, *_, size, seconds = capsys.readouterr().out.splitlines()
     assert "universal-linear" in titles and size.endswith(str(joint["parameters"] + 20))
     assert seconds.split()[-2:] == ["9", "9"]
+
+
+def test_the_reference_of_one_equation_is_one_named_network(tmp_path, monkeypatch):
+    """The better one of two networks on the test data would be selected by the test."""
+    row = dict(scenario="1d_diff_kdv", column="free", knows_equation=False, seeds=1)
+    row |= dict(gmean100_std=0.0, parameters=9, train_s=1.0)
+    rows = [{**row, "row": "resnet", "gmean100": 0.2}, {**row, "row": "other", "gmean100": 0.1}]
+    (tmp_path / "apebench.json").write_text(json.dumps({"rows": rows}))
+    monkeypatch.setattr(universal, "RESULTS", tmp_path)
+    found = [row for row in universal.references({"1d_diff_kdv"}) if row["row"] == "single"]
+    assert [(row["gmean100"], row["parameters"]) for row in found] == [(0.2, 9)]
+
+
+def test_the_table_marks_as_held_out_what_the_network_of_a_column_has_not_seen(monkeypatch):
+    row = dict(scenario="1d_diff_burgers", parameters=9, train_s=1.0)
+    rows = [
+        {**row, "row": "universal", "held_out": False, "gmean100": 0.1},
+        {**row, "row": "published, joint", "held_out": True, "gmean100": 0.2},
+    ]
+    record = dict(rows=rows, command="", device="", date="", git_sha="")
+    monkeypatch.setattr(joint, "read", lambda name: record)
+    line = next(line for line in joint.universal().splitlines() if "burgers |" in line)
+    assert line == "| 1d_diff_burgers | 0.2 (held out) | 0.1 |"
 
 
 def test_few_trajectories_of_an_equation_start_from_the_network_of_the_run(tmp_path, monkeypatch):
