@@ -15,7 +15,8 @@ def get_config(variant: str = "default") -> base.Config:
 
     The network receives the coefficients by modulation of its layers. `linear`: it also corrects
     the exact step of each equation's linear part; `linear-only`: it has that step in place of the
-    coefficients; `blind`: neither. `gpu`: a wider network, more updates. `ml4ps`, `ml4ps-fine`: the
+    coefficients; `blind`: neither, but four frames, which show the equation; forecasts begin after
+    them. `gpu`: a wider network, more updates. `ml4ps`, `ml4ps-fine`: the
     coarse and the fine grid of coefficients of ML4PS (2025), tested at APEBench's coefficients and,
     with no training data, on Burgers. The metric of an equation is
     `eval/operator/equations/NAME/nrmse_gmean100`. Times are in intervals.
@@ -41,7 +42,10 @@ def get_config(variant: str = "default") -> base.Config:
     if variant in ("linear-only", "blind"):
         cfg.pde.blind = True
     if variant == "blind":
-        cfg.operator.zero_mean = False
+        # The equation shows in the frames before the forecast: four of them, then 100 to forecast.
+        cfg.operator.update(zero_mean=False, history=4)
+        cfg.data.eval_steps = 103
+        cfg.eval.update(protocol="p10", context_frames=4)
     if variant in ("linear", "linear-only"):
         cfg.operator.base = "linear"
     if variant == "gpu":

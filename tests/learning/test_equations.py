@@ -46,6 +46,24 @@ def test_a_row_is_the_evaluation_of_the_samples_of_its_equation(untrained):
         np.testing.assert_allclose(curve, report.curves[f"{mode}/nrmse"][1::3].mean(0), rtol=1e-6)
 
 
+def test_rows_curves_and_heat_map_follow_the_protocol(untrained):
+    emulator, params, test, _ = untrained
+    given = dict(forecasters=("persistence",), protocol="p10", context_frames=2)
+    report = ups.evaluate(emulator, params, test, **given)
+    alone = ups.evaluate(emulator, params, test.take(np.arange(1, 7, 3)), **given)
+    for metric in ("nrmse", "nrmse_gmean100", "correlation_time"):
+        got = report.scalars[f"eval/persistence/equations/fisher/{metric}"]
+        assert got == pytest.approx(alone.scalars[f"eval/{metric}"], rel=1e-5)
+    curve = report.curves["persistence/equations/fisher"]
+    errors = report.curves["persistence/p10/nrmse"][1::3]
+    np.testing.assert_allclose(curve, errors.mean(0), rtol=1e-6)
+    rows = {row[0]: row[3] for row in equation_table(report.scalars, report.held_out)[1]}
+    assert rows["fisher"] == pytest.approx(errors.mean(), rel=1e-5)
+    drawn = equation_errors(ReportData(report, selected="persistence"))
+    edges = drawn.figure.axes[0].collections[0].get_coordinates()[0, :, 0]
+    np.testing.assert_allclose(edges, [1.5, 2.5, 3.5, 4.5])
+
+
 def test_the_table_has_every_equation_then_average_and_worst(untrained):
     report = untrained[-1]
     assert report.held_out == ("burgers",)
@@ -90,21 +108,22 @@ def transport():
     return ups.simulate_splits(pde, train=24, val=6, test=12, steps=4)
 
 
-def trained_error(splits, *, blind):
-    """Test nRMSE of a short training, with the coefficients and with those of other samples."""
+def trained_error(splits, *, blind, history=1):
+    """Test scalars of a short training, with the coefficients and with those of other samples.
+
+    Forecasts begin after two frames.
+    """
     pde = PDES["mixture"](equations=("adv", "diff", "disp"), blind=blind, **SIZE)
-    emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], width=12, blocks=1, dilations=(1, 2))
+    spec = dict(width=12, blocks=1, dilations=(1, 2), history=history)
+    emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], **spec)
     recipe = ups.Recipe(
         steps=200, batch=8, warmup=20, steps_per_call=50, val_every=200,
         unroll=(1,), phase_fractions=(1.0,), augment=False,
     )  # fmt: skip
     params = ups.train(emulator, splits.train, splits.val, recipe, key=jax.random.key(0))
     shuffled = replace(splits.test, cond=np.roll(np.asarray(splits.test.cond), 1, 0))
-    names = ("persistence", "mean", "operator")
-    reports = [
-        ups.evaluate(emulator, params, d, forecasters=names) for d in (splits.test, shuffled)
-    ]
-    return [report.scalars for report in reports]
+    given = dict(forecasters=("persistence", "mean", "operator"), protocol="p10", context_frames=2)
+    return [ups.evaluate(emulator, params, d, **given).scalars for d in (splits.test, shuffled)]
 
 
 def test_shuffled_coefficients_raise_the_error(transport):
@@ -115,9 +134,19 @@ def test_shuffled_coefficients_raise_the_error(transport):
         assert errors[1] < 0.5 * errors[0]
 
 
-def test_a_blind_network_has_no_use_for_coefficients(transport):
+def test_a_blind_network_infers_the_equation_from_frames_and_not_from_coefficients(transport):
     right, wrong = trained_error(transport, blind=True)
-    assert wrong["eval/operator/nrmse"] == pytest.approx(right["eval/operator/nrmse"], rel=1e-6)
+    assert wrong["eval/nrmse"] == pytest.approx(right["eval/nrmse"], rel=1e-6)
+    informed, _ = trained_error(transport, blind=True, history=2)
+    assert informed["eval/nrmse"] < 0.75 * right["eval/nrmse"]
+
+
+def test_the_blind_variant_is_given_the_frames_that_its_network_sees():
+    cfg = ups.load_config("universal:blind")
+    assert cfg.pde.blind and cfg.eval.protocol == "p10"
+    assert 1 < cfg.operator.history <= cfg.eval.context_frames
+    # GMean100 is over a hundred forecast frames.
+    assert cfg.data.eval_steps - (cfg.eval.context_frames - 1) == 100
 
 
 def test_one_program_trains_any_mixture_of_a_size(transport):

@@ -19,9 +19,13 @@ SUMMARIES = ("average", "worst")
 
 
 def by_equation(
-    joined: Mapping[str, Stats], data: Trajectories, pde: PDE, metrics: Mapping[str, Metric]
+    joined: Mapping[str, Stats],
+    data: Trajectories,
+    pde: PDE,
+    metrics: Mapping[str, Metric],
+    protocol: str,
 ) -> tuple[dict[str, float], Stats]:
-    """Return summary keys and curves of each equation that the PDE mixes, for P1.
+    """Return summary keys and curves of each equation that the PDE mixes, under a protocol.
 
     Scalars "eval/<mode>/equations/<equation>/<metric>", and over equations those of SUMMARIES;
     curves "<mode>/equations/<equation>" (t,), the mean nRMSE. A PDE without parts has none.
@@ -35,9 +39,9 @@ def by_equation(
         found: dict[str, dict[str, float]] = {}
         for i in np.unique(numbers):
             rows, name = numbers == i, tested.parts[i].name
-            stats = {metric: joined[mode][f"p1/{metric}"][rows] for metric in chosen}
+            stats = {metric: joined[mode][f"{protocol}/{metric}"][rows] for metric in chosen}
             found[name] = reduce_metrics(stats, chosen, data.dt)
-            errors = joined[mode]["p1/nrmse"][rows]
+            errors = joined[mode][f"{protocol}/nrmse"][rows]
             partial = any(metric.partial for metric in metrics.values())
             curves[f"{mode}/equations/{name}"] = (
                 mean_observed(errors, 0) if partial else errors.mean(0)

@@ -80,8 +80,8 @@ def evaluate(
 
     `forecasters` are by default DEFAULT_FORECASTERS, less those that need a solver where the PDE
     has none; of a steady problem, the mean field and the operator. `selected` (default: the last
-    forecaster) is the one that `eval/<metric>` stands for, under `protocol`. `options` holds each
-    forecaster's own, such as `{"ensemble": {"members": 8}}`;
+    forecaster) is the one that `eval/<metric>` stands for, under `protocol`, as are the results of
+    each equation of a mixture. `options` holds each forecaster's own, such as `{"ensemble": {"members": 8}}`;
     a stochastic forecaster is scored by the mean of its members. Learned forecasters start after
     several frames by `nudged_analysis` with `nudging_gain`, others from the last frame. Relative
     errors are divided by `FLOOR` deviations of `data` at least, `floored` is the share so changed.
@@ -124,7 +124,7 @@ def evaluate(
     else:
         chosen, labels = np.asarray(examples, int), [f"sample {i}" for i in examples]
     scalars = summarize.scalars_of(stats, data, starts, metrics, horizons)
-    each, curves = by_equation(stats, data, emulator.pde, metrics)
+    each, curves = by_equation(stats, data, emulator.pde, metrics, protocol)
     steps = data.u.shape[1] - 1
     for name, own in settings.items():
         cost = {"samples": len(data), "calls": calls_per_step(emulator, name, **own) * steps}
