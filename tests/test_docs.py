@@ -22,6 +22,7 @@ BLOCK = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"`((?:python|make|pip|srun) [^`]+)`")
 ELSEWHERE = {
     "docs/data.md": "science/test_own_data.py",
+    "docs/equations.md": "science/test_mixture.py",
     "docs/extending.md": "experiment/test_plug_points.py",
     "docs/pretrained.md": "learning/test_finetune.py",
     "docs/wandb.md": "experiment/test_pipeline.py",

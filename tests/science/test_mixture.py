@@ -1,5 +1,7 @@
 """Mixtures of equations: APEBench's arrays, shares of the data, and equations that are held out."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ from test_semilinear import SCENARIOS as DIFFICULTIES
 from test_semilinear import cond_of
 
 import ups_jax as ups
+from runs import ROOT
+from ups_jax import config
 from ups_jax.data.simulate import part_numbers
 from ups_jax.pde import PDES
 from ups_jax.pde.mixture import EQUATIONS, TEN, Equation, settings
@@ -76,7 +80,7 @@ def test_weights_are_equal_or_those_of_the_settings_or_given():
 def test_weights_in_a_config_are_words_or_numbers():
     def shares(*overrides):
         cfg = ups.load_config("universal:ml4ps", [f"pde.{pair}" for pair in overrides])
-        return ups.build(ups.config.from_dict(ups.config.to_dict(cfg))).pde.weights
+        return ups.build(config.from_dict(config.to_dict(cfg))).pde.weights
 
     assert shares() == (27, 27, 9, 9)
     assert shares("weights=equal") == (1, 1, 1, 1)
@@ -154,6 +158,42 @@ def test_a_user_adds_an_equation_with_ranges(monkeypatch):
         PDES["mixture"](equations=("bad",))
 
 
+def test_the_equations_of_the_page_are_recorded_with_a_run(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "equations.md").read_text()
+    file, before = tmp_path / "my_equations.py", dict(EQUATIONS)
+    file.write_text("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)))
+    monkeypatch.chdir(tmp_path)
+    try:
+        overrides = ["imports=my_equations.py", "pde.equations=diff,my_burgers,my_kdv"]
+        saved = config.to_dict(ups.load_config("universal:smoke", overrides))
+        assert [entry.partition("#")[0] for entry in saved["imports"]] == [str(file)]
+        assert len(EQUATIONS["my_burgers"].settings) == 9 and EQUATIONS["my_kdv"].uniform
+        EQUATIONS.clear()
+        EQUATIONS.update(before)
+        pde = ups.build(config.from_dict(saved)).pde
+        assert [part.name for part in pde.parts] == ["diff", "my_burgers", "my_kdv"]
+    finally:
+        EQUATIONS.clear()
+        EQUATIONS.update(before)
+
+
+def test_a_config_states_coefficient_ranges_of_its_own():
+    overrides = ["pde.equations=diff,own", "pde.gamma2=1,2", "pde.convection=-1"]
+    cfg = ups.load_config("universal:smoke", overrides)
+    emulator = ups.build(config.from_dict(config.to_dict(cfg)))
+    data = ups.simulate(emulator.pde, jax.random.key(0), n=8, steps=1, cache=False)
+    np.testing.assert_array_equal(emulator.pde.part_of(data.cond), [0, 1] * 4)
+    own = {name: data.cond[1::2, i] for i, name in enumerate(emulator.pde.params)}
+    assert 1 <= own["gamma2"].min() < own["gamma2"].max() <= 2
+    assert set(own["convection"].tolist()) == {-1.0} and not own["gamma3"].any()
+    # A single point of a range is no equation unseen.
+    test = dict(test_equations=("burgers", "kdv"), **SMALL)
+    ranges = dict(convection=(-2, -1), gamma2=(1, 2))
+    assert PDES["mixture"](equations=("own",), **ranges, **test).held_out == ("kdv",)
+    remade = PDES["mixture"](**emulator.pde.spec)
+    assert remade.spec == emulator.pde.spec
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -180,6 +220,11 @@ def test_a_user_adds_an_equation_with_ranges(monkeypatch):
         (dict(equations=("kdv",), weights=(0.0,)), "a positive number for each of the 1"),
         (dict(equations=("kdv",), weights="sizes"), "'sizes'; expected 'equal', 'size', or a pos"),
         (dict(points=(16, 32)), "equal axes"),
+        (dict(equations=("diff", "own")), "equation 'own' has no coefficients; add one, such as"),
+        (dict(gamma2=(1, 2)), "pde.gamma2 is .1, 2., which no equation has; add 'own' to"),
+        (dict(warmup=3), "pde.warmup is 3, which no equation has"),
+        (dict(equations=("own",), gamma2=-1.0), "own.gamma4 is up to 0 and own.gamma2 from -1"),
+        (dict(equations=("own",), gamma2=(2, 1)), "pde.gamma2 is .2, 1.; expected a number, or"),
     ],
 )
 def test_mistakes_are_named(arguments, message):

@@ -57,13 +57,13 @@ def load_adapted(
     """
     pairs = _pairs(overrides or {})
     # Before the base is built: its sections fit.<stage> come from STAGES.
-    _replay(pairs.pop("imports", ()), Path.cwd())
+    files = _replay(pairs.pop("imports", ()), Path.cwd())
     try:
         given = flatten(_read(path))
     except RecursionError as error:
         raise ValueError(f"{path}: a section of the config contains itself") from error
-    _replay(given.get("imports", ()), _find(split_path(path)[0]).resolve().parent)
-    given["imports"] = imports.registered()
+    files |= _replay(given.get("imports", ()), _find(split_path(path)[0]).resolve().parent)
+    given["imports"] = tuple(sorted({*imports.registered(), *files}))
     cfg = resolve(given, pairs, file=path)
     name_source(cfg, path)
     check_values(cfg)
@@ -200,8 +200,11 @@ def _read(path: str) -> Config:
     return cfg
 
 
-def _replay(entries: Any, folder: Path) -> None:
-    """Import files and modules, given as the value of `imports` or as its text."""
+def _replay(entries: Any, folder: Path) -> set[str]:
+    """Import files and modules, given as the value of `imports` or as its text; return the files.
+
+    Each is PATH#DIGEST, as a run records it.
+    """
 
     def execute(file: Path) -> None:
         with user_error_context(file):
@@ -209,6 +212,7 @@ def _replay(entries: Any, folder: Path) -> None:
 
     entries = KeyType(str, one=False, many=True).read("imports", entries)
     imports.replay(entries, folder, execute)
+    return imports.recorded(entries, folder)
 
 
 def _find(name: str) -> Path:

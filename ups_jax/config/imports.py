@@ -44,6 +44,17 @@ def registered() -> tuple[str, ...]:
     return tuple(sorted(entries))
 
 
+def recorded(entries: Iterable[str], folder: Path) -> set[str]:
+    """Return the files among `entries` as PATH#DIGEST; relative paths start at `folder`.
+
+    A file may have added to a table without functions, such as the equations of a mixture, which
+    `registered` does not see.
+    """
+    names = [Path(entry.partition("#")[0]).expanduser() for entry in entries]
+    files = [(folder / name).resolve() for name in names if name.suffix == ".py"]
+    return {_with_digest(file) for file in files if file.is_file()}
+
+
 def replay(entries: Iterable[str], folder: Path, execute: Callable[[Path], object]) -> None:
     """Import what `entries` name, unless it is in the tables already; paths start at `folder`.
 

@@ -81,10 +81,11 @@ def evaluate(
     `forecasters` are by default DEFAULT_FORECASTERS, less those that need a solver where the PDE
     has none; of a steady problem, the mean field and the operator. `selected` (default: the last
     forecaster) is the one that `eval/<metric>` stands for, under `protocol`, as are the results of
-    each equation of a mixture. `options` holds each forecaster's own, such as `{"ensemble": {"members": 8}}`;
-    a stochastic forecaster is scored by the mean of its members. Learned forecasters start after
-    several frames by `nudged_analysis` with `nudging_gain`, others from the last frame. Relative
-    errors are divided by `FLOOR` deviations of `data` at least, `floored` is the share so changed.
+    each equation of a mixture. `options` holds each forecaster's own, such as
+    `{"ensemble": {"members": 8}}`; a stochastic forecaster is scored by the mean of its members.
+    Learned forecasters start after several frames by `nudged_analysis` with `nudging_gain`, others
+    from the last frame. Relative errors are divided by `FLOOR` deviations of `data` at least,
+    `floored` is the share so changed.
     If the emulator masks missing values, metrics are those over observed values; physics, spectra
     and the metrics that need whole fields are left out.
     Forecasts of the samples `examples` are kept, by default of `num_figures` samples at quantiles

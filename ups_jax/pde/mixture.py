@@ -21,12 +21,15 @@ from ups_jax.pde.semilinear import (
     between,
     conserves_mean,
     features,
+    ranges,
     require_decay,
 )
 from ups_jax.pde.symmetries import FLIPS, at_random, random_flip, transposition
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key
 
+OWN = "own"
+"""Name of the equation whose coefficients are arguments."""
 INITIAL_MODES = 5
 """Wavenumbers of the initial conditions along each axis."""
 
@@ -108,6 +111,16 @@ def make(
     blind: bool = False,
     points: int | Sequence[int] = 160,
     cells: int | Sequence[int] = 160,
+    gamma0: float | Sequence[float] = 0.0,
+    gamma1: float | Sequence[float] = 0.0,
+    gamma2: float | Sequence[float] = 0.0,
+    gamma3: float | Sequence[float] = 0.0,
+    gamma4: float | Sequence[float] = 0.0,
+    quadratic: float | Sequence[float] = 0.0,
+    convection: float | Sequence[float] = 0.0,
+    gradient_norm: float | Sequence[float] = 0.0,
+    nonnegative: bool = False,
+    warmup: int = 0,
 ) -> PDE:
     """Several equations of the semilinear family, dt = 1, identified by their coefficients alone.
 
@@ -115,71 +128,94 @@ def make(
     "equal", "size", the number of settings of each equation, so that all settings have equal
     shares, or a number each. `test_equations` are those of the test split if they are others, such
     as equations that training must not see; they have equal weights. If `blind`, networks receive
-    zeros for the coefficients, which a base step still has. Raises ValueError on an unknown name,
-    weights that are not positive or of another number, sizes of ranges, which have none, and a
-    solver without decay.
+    zeros for the coefficients, which a base step still has. The name "own" is an equation of these
+    arguments: coefficients as in `semilinear`, a number each or two between which it is uniform,
+    and `nonnegative` and `warmup` as in `Equation`. Raises ValueError on an unknown name, weights
+    that are not positive or of another number, sizes of ranges, which have none, coefficients of
+    no equation, and a solver without decay.
     """
+    values = (gamma0, gamma1, gamma2, gamma3, gamma4, quadratic, convection, gradient_norm)
+    own = dict(zip(COEFFICIENTS, values, strict=True))
+    table = EQUATIONS | _own_equation(own, nonnegative, warmup, (*equations, *test_equations))
     size = dict(points=points, cells=cells)
-    _require_names("pde.equations", equations)
-    if test_equations:
-        _require_names("pde.test_equations", test_equations)
+    found = _named(table, "pde.equations", equations)
+    tested = _named(table, "pde.test_equations", test_equations) if test_equations else {}
     weights = weights if isinstance(weights, str) else tuple(weights)
-    test = _mixture(test_equations, (1.0,) * len(test_equations), size) if test_equations else None
-    spec = dict(equations=equations, test_equations=test_equations, weights=weights, **size)
+    test = _mixture(tested, (1.0,) * len(tested), size) if tested else None
+    spec = dict(equations=equations, test_equations=test_equations, weights=weights, blind=blind)
     inputs = jnp.zeros_like if blind else features
-    held_out = tuple(name for name in test_equations if not _contains(equations, name))
+    held_out = tuple(name for name, one in tested.items() if not _contains(found, one))
     return replace(
-        _mixture(equations, _shares(equations, weights), size),
+        _mixture(found, _shares(found, weights), size),
         test=test,
         held_out=held_out,
         features=inputs,
         conserves_mean=conserves_mean,
-        spec=spec | {"blind": blind},
+        spec={**spec, **size, **own, "nonnegative": nonnegative, "warmup": warmup},
     )
 
 
-def _contains(equations: Sequence[str], name: str) -> bool:
-    """Return True if one of the equations has settings on both sides of each of another's."""
-    rows = EQUATIONS[name].settings
-    ranges = [(EQUATIONS[n].settings.min(0), EQUATIONS[n].settings.max(0)) for n in equations]
-    return any(bool(((low <= rows) & (rows <= high)).all()) for low, high in ranges)
+def _own_equation(
+    coefficients: dict, nonnegative: bool, warmup: int, names: Sequence[str]
+) -> dict[str, Equation]:
+    """Return {"own": the equation of the arguments}. ValueError unless both or none are given."""
+    low, high = ranges(coefficients)
+    given = {**coefficients, "nonnegative": nonnegative, "warmup": warmup}
+    given = {name: value for name, value in given.items() if np.any(value)}
+    if OWN in names and not given.keys() & coefficients.keys():
+        raise ValueError(f"equation {OWN!r} has no coefficients; add one, such as pde.gamma2=1,4")
+    if given and OWN not in names:
+        name, value = next(iter(given.items()))
+        raise ValueError(
+            f"pde.{name} is {value}, which no equation has; add {OWN!r} to pde.equations or "
+            "pde.test_equations"
+        )
+    fixed = bool(np.all(low == high))
+    rows = low[None] if fixed else np.stack([low, high])
+    return {OWN: Equation(rows, not fixed, nonnegative, warmup)}
 
 
-def _require_names(key: str, names: Sequence[str]) -> None:
-    """Raise ValueError unless there are names, each of EQUATIONS and each once."""
+def _named(table: Mapping[str, Equation], key: str, names: Sequence[str]) -> dict[str, Equation]:
+    """Return equations by name. Raises ValueError unless there are some, each once and known."""
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{key} is {tuple(names)}; expected one name or more, each once")
-    for name in names:
-        lookup(EQUATIONS, name, f"equation in {key}:")
+    return {name: lookup(table, name, f"equation in {key}:") for name in names}
 
 
-def _shares(names: Sequence[str], weights: str | tuple[float, ...]) -> tuple[float, ...]:
+def _contains(equations: Mapping[str, Equation], other: Equation) -> bool:
+    """Return True if one of the equations has settings on both sides of each of another's."""
+    ends = [(one.settings.min(0), one.settings.max(0)) for one in equations.values()]
+    rows = other.settings
+    return any(bool(((low <= rows) & (rows <= high)).all()) for low, high in ends)
+
+
+def _shares(
+    equations: Mapping[str, Equation], weights: str | tuple[float, ...]
+) -> tuple[float, ...]:
     """Return the weight of each equation. Raises ValueError as `make`."""
-    found = [EQUATIONS[name] for name in names]
     if weights == "size":
-        ranges = [name for name, one in zip(names, found, strict=True) if one.uniform]
-        if ranges:
+        uniform = [name for name, one in equations.items() if one.uniform]
+        if uniform:
             raise ValueError(
-                f"pde.weights is 'size', but equation {ranges[0]!r} has ranges of coefficients and "
-                "no number of settings; write a number for each equation"
+                f"pde.weights is 'size', but equation {uniform[0]!r} has ranges of coefficients "
+                "and no number of settings; write a number for each equation"
             )
-        return tuple(float(len(one.settings)) for one in found)
+        return tuple(float(len(one.settings)) for one in equations.values())
     if weights in ("equal", ()):
-        return (1.0,) * len(names)
+        return (1.0,) * len(equations)
     numbers = [w for w in weights if not isinstance(w, str) and 0 < w < np.inf]
-    if len(numbers) < len(weights) or len(weights) != len(names):
+    if len(numbers) < len(weights) or len(weights) != len(equations):
         raise ValueError(
             f"pde.weights is {weights!r}; expected 'equal', 'size', or a positive number for each "
-            f"of the {len(names)} equations"
+            f"of the {len(equations)} equations"
         )
     return tuple(numbers)
 
 
-def _mixture(names: Sequence[str], weights: tuple[float, ...], size: dict) -> PDE:
-    found = [EQUATIONS[name] for name in names]
-    ends = [(np.min(one.settings, 0), np.max(one.settings, 0)) for one in found]
+def _mixture(equations: Mapping[str, Equation], weights: tuple[float, ...], size: dict) -> PDE:
+    ends = [(np.min(one.settings, 0), np.max(one.settings, 0)) for one in equations.values()]
     low, high = (np.stack(end) for end in zip(*ends, strict=True))
-    parts = tuple(_part(*named, size=size) for named in zip(names, found, strict=True))
+    parts = tuple(_part(*named, size=size) for named in equations.items())
     hull = between(low.min(0), high.max(0), **size)
 
     def sample_cond(key: Key) -> Array:

@@ -58,7 +58,7 @@ def make(
     """
     values = (gamma0, gamma1, gamma2, gamma3, gamma4, quadratic, convection, gradient_norm)
     given = dict(zip(COEFFICIENTS, values, strict=True))
-    low, high = _ranges(given)
+    low, high = ranges(given)
     require_decay(low, high, "pde")
     n = square_grid(points)[0]
     if not 1 <= modes < n / 2 or warmup < 0:
@@ -244,7 +244,7 @@ def _etdrk2(z: Array) -> tuple[Array, Array, Array]:
     return jnp.exp(z), jnp.mean(growth / t, -1).real, jnp.mean((growth - t) / t**2, -1).real
 
 
-def _ranges(given: dict) -> tuple[np.ndarray, np.ndarray]:
+def ranges(given: dict) -> tuple[np.ndarray, np.ndarray]:
     """Return the lower and upper ends (8,) of the difficulties. Raises ValueError."""
     for name, value in given.items():
         ends = np.ravel(value).astype(float)
