@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import RESULTS
+from benchmarks.record import RESULTS, save
 from ups_jax import config
 from ups_jax.config.renames import rename_metric, rename_name
 
@@ -55,7 +55,7 @@ def collect(workdir: Path) -> Path:
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{workdir.name}.json"
-    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    save(path, record)
     # Runs of further seeds contribute their spread alone.
     for name in () if "-seed" in workdir.name else FIGURES:
         if (figure := workdir / "figures" / f"{name}.png").exists():

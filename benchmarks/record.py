@@ -47,9 +47,33 @@ def _git_sha() -> str:
 
 def write(path: Path, result: dict[str, Any], packages: Sequence[str] = PACKAGES) -> Path:
     """Write a result, which holds `rows`, together with its provenance."""
-    record = {**provenance(packages), **result}
-    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    return save(path, {**provenance(packages), **result})
+
+
+def save(path: Path, record: dict[str, Any]) -> Path:
+    """Replace a results file as a whole, so that a killed process leaves the old one."""
+    target = path.resolve()
+    scratch = target.with_name(f".{target.name}.part")
+    scratch.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    os.replace(scratch, target)
     return path
+
+
+def read(path: Path | None) -> dict[str, Any]:
+    """Return a results file, empty if there is none; a damaged one is moved aside, with a line."""
+    if path is None or not path.exists():
+        return {}
+    try:
+        record = json.loads(path.read_text())
+        if isinstance(record, dict):
+            return record
+        problem = "it holds no object"
+    except ValueError as error:
+        problem = str(error)
+    aside = path.with_name(f"{path.name}.damaged")
+    os.replace(path, aside)
+    print(f"warning: {path} is damaged ({problem}), now {aside.name}", file=sys.stderr)
+    return {}
 
 
 def merge_rows(path: Path | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -57,7 +81,7 @@ def merge_rows(path: Path | None, rows: list[dict[str, Any]]) -> list[dict[str, 
 
     The file is read again at each call, since another process may have added rows.
     """
-    saved = json.loads(path.read_text())["rows"] if path and path.exists() else []
+    saved = read(path).get("rows", [])
     new = {row["row"]: row for row in rows}
     kept = [new.pop(row["row"], row) for row in saved]
     return [*kept, *new.values()]

@@ -5,11 +5,21 @@ import time
 
 import pytest
 
+from benchmarks import record
 from benchmarks.__main__ import main
 from benchmarks.gpu import correctness, kernels, runs, updates
 from benchmarks.gpu.findings import findings
 from benchmarks.gpu.machine import published_peak
-from benchmarks.gpu.pack import NO_TIME, Pack, Setting, Skipped, met, row, text
+from benchmarks.gpu.pack import (
+    NO_TIME,
+    OtherResults,
+    Pack,
+    Setting,
+    Skipped,
+    met,
+    row,
+    text,
+)
 from ups_jax.models import DENOISERS, OPERATORS
 
 
@@ -48,13 +58,42 @@ def test_a_pack_resumes_with_what_is_missing(tmp_path, capfd):
     assert len(runs) == 2 and again.missing("part", tasks) == ["skips"]
     assert len(json.loads(path.read_text())["rows"]) == 2
 
-    # Other sizes and other devices are measured anew.
-    assert Pack(path, Setting(small=False)).setting.rows == []
-    record = json.loads(path.read_text())
-    record["parts"]["part"]["device"] = "NVIDIA H100 80GB HBM3"
-    path.write_text(json.dumps(record))
-    other = Pack(path, Setting(small=True))
-    assert other.setting.rows == [] and other.missing("part", tasks) == list(tasks)
+    with pytest.raises(OtherResults, match="at small sizes; this is"):
+        Pack(path, Setting(small=False))
+
+
+def test_results_of_another_device_are_never_overwritten(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    card = {"device": "NVIDIA H100 80GB HBM3", "small": False, "done": ["device"]}
+    rows = [{"part": "device", "task": "device", **row("rate", 1.0, "1")}]
+    saved = json.dumps({"parts": {"device": card}, "rows": rows})
+    (tmp_path / "gpu.json").write_text(saved)
+    argv = ["gpu", "--minutes", "0", "--parts", "device"]
+    with pytest.raises(SystemExit) as ended:
+        main([*argv, "--out", str(tmp_path / "gpu.json")])
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and "NVIDIA H100" in lines[0] and "--out" in lines[1]
+    assert main(argv) == 0
+    assert (tmp_path / "gpu.json").read_text() == saved and (tmp_path / "gpu_cpu.json").exists()
+
+
+def test_a_write_is_whole_and_a_damaged_file_is_moved_aside(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "gpu.json"
+    path.write_text('{"rows": [')
+    pack = Pack(path, Setting(small=True))
+    assert "gpu.json is damaged" in capsys.readouterr().err and not pack.parts
+    assert (tmp_path / "gpu.json.damaged").read_text() == '{"rows": ['
+    pack.save()
+    before = path.read_text()
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(record.os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pack.save()
+    assert path.read_text() == before
 
 
 def test_tasks_without_time_are_named():

@@ -2,22 +2,24 @@
 
 Parts: device, correctness (against the CPU), step_time, data, full (seconds to published errors),
 ensemble, golden, apebench, kernels. The results file is written after each task; the same command
-continues with the tasks that are missing. Tasks for which no time is left are named. On a CPU and
-with `--quick` all sizes are small, and only the shape of the results means something. Targets on
+continues with the tasks that are missing. Tasks for which no time is left are named. A file of
+another device is refused. On a CPU and with `--quick` all sizes are small, and only the shape of
+the results means something; a CPU writes `gpu_cpu.json`. Targets on
 one H100: nRMSE 1.08e-2 within 5 minutes, 40 % of the bfloat16 peak for the widest network, the
 golden operator in under 60 s. benchmarks/GPU.md says what to carry to a machine without a network.
 """
 
+import sys
 import time
 
 import jax
 
 from benchmarks.gpu import STARTED, correctness, kernels, machine, runs, updates
 from benchmarks.gpu.findings import findings
-from benchmarks.gpu.pack import PACKAGES, TARGETS, Pack, Setting, met, text
+from benchmarks.gpu.pack import PACKAGES, TARGETS, OtherResults, Pack, Setting, met, text
 from benchmarks.record import choose_rows
 
-__all__ = ["PACKAGES", "PARTS", "add_flags", "run"]
+__all__ = ["PACKAGES", "PARTS", "add_flags", "file_name", "run"]
 PARTS = {
     "device": (machine.device, 0.04),
     "correctness": (correctness.correctness, 0.12),
@@ -41,10 +43,19 @@ def add_flags(parser):
     parser.add_argument("--git_sha", default="", help="commit of a copy without .git")
 
 
+def file_name(options):
+    """Return the name of the results file: that of a CPU checks the pack and is not committed."""
+    return "gpu_cpu" if jax.default_backend() == "cpu" else "gpu"
+
+
 def run(options):
     small = options.quick or jax.default_backend() == "cpu"
     setting = Setting(small)
-    pack = Pack(options.out, setting, options.git_sha)
+    try:
+        pack = Pack(options.out, setting, options.git_sha)
+    except OtherResults as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     chosen = {name: PARTS[name] for name in choose_rows(options.parts, list(PARTS))}
     tasks = {name: part(setting) for name, (part, _) in chosen.items()}
     names = [name for name in chosen if pack.missing(name, tasks[name])]

@@ -1,10 +1,9 @@
 """Parts of the GPU pack: their tasks within a budget of seconds, and the results file.
 
-The file is written after each task. A task that is in the file is not run again, unless its part
-was measured on another device or at another size.
+The file is written after each task. A task that is in the file is not run again. A file that holds
+parts of another device, or of another size, is refused.
 """
 
-import json
 import sys
 import time
 import traceback
@@ -14,11 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import provenance, write
+from benchmarks.record import provenance, read, write
 
 Row = dict[str, Any]
 Task = Callable[[], list[Row]]
 PACKAGES = ("jax", "jaxlib", "flax")
+
+
+class OtherResults(Exception):
+    """Raised for a results file of another device or size, which would be overwritten."""
 
 
 class Skipped(Exception):
@@ -72,16 +75,19 @@ class Pack:
     """The results file: rows and, by part, its provenance, finished tasks and missing ones."""
 
     def __init__(self, path: Path | None, setting: Setting, git_sha: str = "") -> None:
-        """Continue the file, without the parts of other devices and sizes."""
+        """Continue the file. Raises OtherResults if it was measured on another device or size."""
         self.path, self.setting, self.origin = path, setting, provenance(PACKAGES)
         self.origin["git_sha"] = self.origin["git_sha"] or git_sha
-        saved = json.loads(path.read_text()) if path and path.exists() else {}
-        self.parts: dict[str, Any] = {
-            name: part
-            for name, part in saved.get("parts", {}).items()
-            if (part["device"], part["small"]) == (self.origin["device"], setting.small)
-        }
-        setting.rows += [row for row in saved.get("rows", []) if row["part"] in self.parts]
+        saved = read(path)
+        self.parts: dict[str, Any] = saved.get("parts", {})
+        here = (self.origin["device"], setting.small)
+        for part in self.parts.values():
+            if (there := (part["device"], part["small"])) != here:
+                raise OtherResults(
+                    f"{path} holds results of {described(*there)}; this is {described(*here)}\n"
+                    "they are not overwritten: name another file with --out"
+                )
+        setting.rows += saved.get("rows", [])
 
     def missing(self, name: str, tasks: Mapping[str, Task]) -> list[str]:
         """Return the tasks of a part that the file lacks."""
@@ -120,6 +126,11 @@ class Pack:
         """Write the file, if there is one."""
         if self.path:
             write(self.path, self.result(), PACKAGES)
+
+
+def described(device: str, small: bool) -> str:
+    """Return a device and its sizes in words."""
+    return f"{device}{' at small sizes' if small else ''}"
 
 
 def attempt(work: Task) -> tuple[list[Row], str | None]:
