@@ -240,3 +240,10 @@ def test_every_guide_is_in_the_contents():
     entries = set(re.search(r"(?s)```\{toctree.*", index)[0].split())
     pages = {p.relative_to(ROOT / "docs").with_suffix("").as_posix() for p in PAGES[2:]}
     assert pages - {"index"} <= entries
+
+
+def test_benchmarks_install_no_test_packages():
+    rules = (ROOT / "Makefile").read_text()
+    for target in ("apebench", "bench", "bench-full", "bench-peers"):
+        needs = re.findall(rf"^{target}: (.*)$", rules, re.MULTILINE)
+        assert needs and not any("$(TEST)" in line for line in needs)
