@@ -1,27 +1,23 @@
 """Training stages: each names its network, its loss, and the stages that come before it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from inspect import signature
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ups_jax import diffusion as noising
 from ups_jax.arrays import spatial_axes
 from ups_jax.data.missing import MASK, fill_windows
 from ups_jax.emulator import Denoiser, Emulator, residual, residual_scales, scale_residual, step
-from ups_jax.emulator.states import first_state, of_windows, predicted, seen, state_channels, states
+from ups_jax.emulator.states import first_state, of_windows, predicted, state_channels
+from ups_jax.evaluate.rollouts import rollout_dataset
 from ups_jax.metrics.losses import LOSSES, OBSERVED_LOSSES, mean_square
-from ups_jax.pde.base import rollout
 from ups_jax.registry import lookup
-from ups_jax.types import Array, BoundStage, Key, Params, Stage, Trajectories
+from ups_jax.types import Array, BoundStage, Key, Params, Stage
 
-ROLLOUT_BATCH = 16
-"""Trajectories a batch of `rollout_dataset`."""
 Batch = Mapping[str, Array]
 
 
@@ -144,35 +140,6 @@ def fit_residual_scales(emulator: Emulator, params: Params, batch: Batch, key: K
 def copy_teacher(emulator: Emulator, params: Params, batch: Batch, key: Key) -> Params:
     """Start the student as its teacher."""
     return {**params, "student": params["diffusion"]}
-
-
-def rollout_dataset(
-    emulator: Emulator, params: Params, data: Trajectories, *, num_rollouts: int = 1024
-) -> Trajectories:
-    """Return forecasts of the first trajectories, and the truth behind them in the channels.
-
-    They are the operator's rollouts or, for autoregressive residuals, steps from true frames.
-    """
-    assert (spec := emulator.diffusion) is not None
-
-    @jax.jit
-    def roll(params: Params, u: Array, cond: Array) -> Array:
-        if spec.autoregressive:
-            start = u[:, :-1]
-            conds = jnp.broadcast_to(cond[:, None], (*start.shape[:2], cond.shape[1]))
-            return step(emulator, params, start, conds)
-        keep, advance = partial(seen, emulator), partial(step, emulator, params)
-        return rollout(advance, u.shape[1] - 1, keep=keep)(first_state(emulator, u), cond)
-
-    subset, parts = data.take(slice(num_rollouts)), []
-    for i in range(0, len(subset), ROLLOUT_BATCH):
-        index = np.minimum(np.arange(i, i + ROLLOUT_BATCH), len(subset) - 1)
-        batch = subset.take(index)
-        u = np.asarray(states(emulator, jnp.asarray(batch.u)))
-        rolled = np.asarray(roll(params, jnp.asarray(u), jnp.asarray(batch.cond)))
-        pair = np.concatenate([np.concatenate([u[:, :1], rolled], 1), u], -1)
-        parts.append(pair[: len(subset) - i])
-    return replace(subset, u=np.concatenate(parts), channels=(), static=(), forcing=())
 
 
 def _residual_target(

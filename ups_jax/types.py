@@ -215,10 +215,10 @@ class Stage:
     (b, 1 + unroll, *s, c) and cond (b, p). `data(emulator, params, trajectories)` derives training
     data with `fields` fields side by side in the channels; `prepare(emulator, params, batch, key)`
     derives initial parameters. Keyword arguments of these functions are filled with the recipe
-    values of the same name. `validate_by` is the nRMSE of `forecaster`, its ensemble CRPS, or the
-    loss itself. `after` names the stages that must be trained before, `defaults` overrides keys of
-    the stage's config section, `series` names its training series and `scalars` what `loss` logs
-    (the largest of several devices). The loss of an `observed` stage leaves out targets of NaN.
+    values of the same name, `rollouts` with the run's. `validate_by` is the nRMSE of `forecaster`,
+    its ensemble CRPS, or the loss itself. `after` names the stages to train before, `defaults`
+    overrides keys of the stage's config section, `series` names its training series and `scalars`
+    what `loss` logs (the largest of devices). The loss of an `observed` stage omits NaN targets.
     """
 
     name: str

@@ -13,7 +13,7 @@ from ups_jax import diffusion as noising
 from ups_jax import flops, stages
 from ups_jax.config import load
 from ups_jax.emulator import TRANSFORMS, add_residual, residual, scale_residual, step
-from ups_jax.evaluate import ensemble_validator, loss_validator
+from ups_jax.evaluate import ensemble_validator, loss_validator, rollouts
 from ups_jax.evaluate.beam_search import analyze_search, rank_correlation
 from ups_jax.evaluate.ensembles import added_metrics, evaluate_ensembles
 from ups_jax.experiment import schedule
@@ -200,6 +200,23 @@ def test_visited_states_are_the_operators_rollouts_beside_the_truth(task):
     np.testing.assert_array_equal(seen.u[:, 0, :, :1], data.u[:4, 0])
     rolled = draw(task, "operator", rows=slice(4)).u
     np.testing.assert_allclose(seen.u[:, 1:, :, :1], rolled, atol=1e-5)
+
+
+def test_a_stage_takes_the_rollouts_of_an_earlier_one_to_the_same_bits(task):
+    """A resumed student finds none and computes them: it must train on the same numbers."""
+    _, emulator, params, data = task
+    shared = rollouts.Rollouts()
+    stages.rollout_dataset(emulator, params, data, num_rollouts=6, rollouts=shared)
+    later = params | {"stats": params["stats"] | {"residual_std": jnp.full(1, 0.5)}}
+    taken, alone = (
+        stages.rollout_dataset(emulator, later, data, num_rollouts=4, rollouts=each)
+        for each in (shared, rollouts.Rollouts())
+    )
+    np.testing.assert_array_equal(taken.u, alone.u)
+    assert len(shared.known) == 1
+    changed = params | {"operator": jax.tree.map(lambda x: 2 * x, params["operator"])}
+    stages.rollout_dataset(emulator, changed, data, num_rollouts=4, rollouts=shared)
+    assert len(shared.known) == 2
 
 
 def batch_of(task, stage):

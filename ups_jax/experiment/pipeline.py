@@ -11,6 +11,7 @@ import numpy as np
 from ups_jax import config, tracking
 from ups_jax.data import save_predictions
 from ups_jax.emulator import fit_statistics, num_params
+from ups_jax.evaluate.rollouts import Rollouts
 from ups_jax.evaluate.timing import compile_seconds
 from ups_jax.experiment import distributed, dry_run, environment, schedule, training, verdict
 from ups_jax.experiment.admission import prepare
@@ -183,8 +184,9 @@ def _train(
     source = context.origin.params if context.origin else None
     statistics = fit_statistics(emulator, splits.train)
     params = training.init_params(emulator, cfg, statistics, source=source)
+    rollouts = Rollouts(context.mesh, context.stop)
     for name in cfg.stages:
-        result = training.run_stage(name, params, context, splits, run)
+        result = training.run_stage(name, params, context, splits, run, rollouts)
         params, progress = result.best, result.progress
         if name == "operator":
             index = int(np.argmin(progress.best_value))

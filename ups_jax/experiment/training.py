@@ -13,6 +13,7 @@ import numpy as np
 from ups_jax import config, tracking
 from ups_jax.emulator import Emulator, init
 from ups_jax.emulator.transfer import transfer
+from ups_jax.evaluate.rollouts import Rollouts
 from ups_jax.experiment import distributed, schedule
 from ups_jax.experiment.checkpoint import Checkpoint, Checkpoints, newest_intact
 from ups_jax.experiment.context import ResumeState, RunContext
@@ -159,7 +160,12 @@ def warn_about_machine(resumed: ResumeState) -> None:
 
 
 def run_stage(
-    name: str, params: Params, context: RunContext, splits: Splits, run: tracking.RunRecord
+    name: str,
+    params: Params,
+    context: RunContext,
+    splits: Splits,
+    run: tracking.RunRecord,
+    rollouts: Rollouts,
 ) -> FitResult:
     """Train a stage, resume it, or return it if it is finished."""
     cfg, mesh = context.cfg, context.mesh
@@ -208,6 +214,7 @@ def run_stage(
             mesh=mesh,
             hooks=Hooks(on_log, lambda step: context.bar.compiling(name), on_save, context.stop),
             resume=_resume(context.resumed, name),
+            rollouts=rollouts,
         )
     if not mesh.is_multi_process:
         return result

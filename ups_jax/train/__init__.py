@@ -14,6 +14,7 @@ from ups_jax.data.missing import MASK, check_trajectories
 from ups_jax.emulator import Emulator, fit_statistics, init
 from ups_jax.emulator.states import on_states
 from ups_jax.evaluate import ensemble_validator, loss_validator, validator
+from ups_jax.evaluate.rollouts import Rollouts
 from ups_jax.pde.base import Symmetry
 from ups_jax.progress import ProgressBar
 from ups_jax.registry import lookup
@@ -152,10 +153,12 @@ def train_stage(
     mesh: Mesh | None = None,
     hooks: Hooks = NO_HOOKS,
     resume: TrainSnapshot | None = None,
+    rollouts: Rollouts | None = None,
 ) -> FitResult:
     """Train a stage on a split, selected on another; the key is that of the whole run.
 
     A row of keys trains that many networks side by side, as `fit` does; `params` are then stacked.
+    Stages that train on the operator's forecasts compute those that `rollouts` lacks.
     Raises ValueError on an unknown stage and on parameters that lack an earlier one.
     """
     stage = lookup(STAGES, name, "stage")
@@ -176,7 +179,8 @@ def train_stage(
         check_task(split, emulator.pde)
         check_trajectories(split, emulator.missing)
     require_one_length(val, "the validation split")
-    bound = bind(stage, emulator, recipe.to_dict())
+    rollouts = rollouts or Rollouts(mesh, hooks.stop)
+    bound = bind(stage, emulator, {**recipe.to_dict(), "rollouts": rollouts})
     number, run_key = key_number(name), key[0] if key.ndim else key
     stage_key = _maybe_vmap(lambda k: jax.random.fold_in(k, number), key)
     data, val = bound.data(params, data), bound.data(params, val)
