@@ -4,6 +4,7 @@ One device is a mesh of size one. A mesh may span several processes: all of them
 program on their own samples, and decisions that depend on one process use `any_process`.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,6 +18,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 Tree = TypeVar("Tree")
 Result = TypeVar("Result")
 AXES = ("data", "fsdp")
+
+
+def num_threads() -> int:
+    """Return the CPU threads that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def make_mesh(*, data: int | None = None, fsdp: int = 1) -> Mesh:

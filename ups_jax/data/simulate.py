@@ -1,7 +1,6 @@
 """Trajectories from a PDE's solver: sample i depends on the key and i only."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, as_completed, wait
 from dataclasses import replace
@@ -19,7 +18,7 @@ from ups_jax.data import cache as store
 from ups_jax.data.checks import SolverOutput, check_solver_output
 from ups_jax.data.programs import evolution, initial_frames
 from ups_jax.pde.base import PDE
-from ups_jax.sharding import Mesh
+from ups_jax.sharding import Mesh, num_threads
 from ups_jax.types import Interrupted, Key, Trajectories
 
 SHARD_SAMPLES = 512
@@ -47,10 +46,11 @@ def simulate(
 
     Solved on `pde.cells` and saved at `pde.points` by `thin`. Sample i is a function of `key` and
     i, bit by bit, for every `n` and mesh. `cache`: a folder, None for `$UPS_DATA` or
-    `~/.cache/ups_jax/data`, or False. The local devices of `mesh` solve shards in parallel. Several
-    processes start at different shards and share those in a common cache. `progress(done, n)` is
-    called after every chunk, `stop()` between chunks. `meta["laws"]` is the largest violation of
-    every law. The parts of a mixture are solved, checked and cached one by one.
+    `~/.cache/ups_jax/data`, or False. The local accelerators of `mesh` solve shards in parallel; on
+    a CPU one program runs on all cores, with any mesh. Several processes start at different shards
+    and share those in a common cache. `progress(done, n)` is called after every chunk, `stop()`
+    between chunks. `meta["laws"]` is the largest violation of every law. The parts of a mixture are
+    solved, checked and cached one by one.
 
     Raises ValueError on sizes that do not match, and if the solver breaks a law or returns a
     non-finite number. Raises `Interrupted` after `stop()`; the finished shards stay cached.
@@ -82,7 +82,8 @@ def simulate(
         if progress:
             progress(sum(done.values()), n)
 
-    devices = [] if mesh is None else list(mesh.local_devices)
+    on_cpu = jax.default_backend() == "cpu"
+    devices = [] if mesh is None or on_cpu else list(mesh.local_devices)
     _on_devices(devices, n, partial(_fill, out, solver, key, folder, tick), stop)
     laws = dict(zip(sorted(pde.laws), out["laws"].max(axis=0).tolist(), strict=True))
     about: Any = dict(origin="regenerated", params=pde.params, pde=pde.equation or pde.name)
@@ -183,7 +184,7 @@ class _Solver:
         on_cpu = jax.default_backend() == "cpu"
         self.chunk = CPU_CHUNK_SAMPLES if on_cpu else _samples_per_call(pde, steps)
         self.drawn = CPU_DRAWN_SAMPLES if on_cpu else SHARD_SAMPLES
-        self.workers = min(os.cpu_count() or 1, 4) if on_cpu else 1
+        self.workers = num_threads() if on_cpu else 1
         self.generator, self.steps = generator, steps
         self._compiled: dict[Any, Any] = {}
         self.lowered_draw, self.lowered_evolve = self._lower()

@@ -12,6 +12,7 @@ from ups_jax.emulator import Emulator, num_params, param_shapes, state_channels,
 from ups_jax.experiment import environment, schedule
 from ups_jax.experiment.datasets import eval_steps
 from ups_jax.forecast import FORECASTERS
+from ups_jax.sharding import num_threads
 
 RATES = {"cpu": 3.5e10, "gpu": 5e12, "tpu": 5e12}
 """FLOP/s that small float32 networks reach: a CPU core, a device."""
@@ -87,7 +88,7 @@ def describe(cfg: Any, emulator: Emulator) -> str:
     # The number of substeps grows with the cells along an axis.
     simulation = solved * pde.dt * CELL_S * math.prod(pde.cells) * max(pde.cells)
     backend = jax.default_backend()
-    rate = RATES.get(backend, 1e12) * (environment.num_threads() if backend == "cpu" else 1)
+    rate = RATES.get(backend, 1e12) * (num_threads() if backend == "cpu" else 1)
     flops = schedule.part_flops(emulator, cfg)
     training = sum(flops[name] for name in cfg.stages)
     minutes = {

@@ -13,6 +13,7 @@ from zlib import crc32
 import jax
 
 from ups_jax import sharding
+from ups_jax.sharding import num_threads
 
 
 def machine_info() -> dict[str, Any]:
@@ -25,12 +26,6 @@ def machine_info() -> dict[str, Any]:
         "jax": jax.__version__,
         "jaxlib": metadata.version("jaxlib"),
     }
-
-
-def num_threads() -> int:
-    """Return the CPU threads that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def use_every_core() -> None:
