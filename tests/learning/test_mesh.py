@@ -22,7 +22,9 @@ import ups_jax as ups
 from ups_jax import sharding
 from ups_jax.config import load
 from ups_jax.emulator import fit_statistics
+from ups_jax.evaluate.rollouts import Rollouts, rollout_dataset
 from ups_jax.evaluate.timing import compile_seconds
+from ups_jax.experiment import environment
 from ups_jax.experiment.build import build
 from ups_jax.experiment.checkpoint import Checkpoints
 from ups_jax.stages import STAGES, bind
@@ -99,6 +101,35 @@ def mean_and_largest(mesh):
 pair = [mean_and_largest(mesh) for mesh in (None, sharding.make_mesh())]
 report["reduced"] = {"pair": pair}
 
+both = None, sharding.make_mesh()
+for name, options in json.loads(sys.argv[2]).items():
+    given = dict(steps=2, forecaster=name, **options)
+    alone, shared = (
+        ups.forecast(
+            emulator, params, data.u[:8, 0], data.cond[:8], jax.random.key(3), mesh=mesh, **given
+        )
+        for mesh in both
+    )
+    arrays = zip(jax.tree.leaves(alone), jax.tree.leaves(shared), strict=True)
+    # A log's numbers of the whole batch are no array of samples.
+    report[f"shared {name}"] = {
+        "difference": max(float(abs(np.asarray(a) - np.asarray(b)).max()) for a, b in arrays),
+        "members": None if shared.members is None else shared.members.shape[1],
+        "devices": len(shared.u.sharding.device_set),
+    }
+alone, shared = (
+    rollout_dataset(emulator, params, data, num_rollouts=20, rollouts=Rollouts(mesh)).u
+    for mesh in both
+)
+report["rollouts"] = {"equal": bool((alone == shared).all())}
+
+report["lines"] = {}
+for overrides in json.loads(sys.argv[3]):
+    cfg = load("configs/burgers.py:smoke", overrides)
+    mesh = environment.mesh_of(cfg)
+    text = " ".join(f"{key}={value}" for key, value in overrides.items())
+    report["lines"][text] = [mesh.size, environment.mesh_line(cfg, mesh)]
+
 losses, snapshot = [], None
 for devices, calls in ((8, 4), (4, 7), (1, 99)):
     with Checkpoints(Path(sys.argv[1])) as folder:
@@ -119,6 +150,27 @@ print(json.dumps(report))
 """
 
 
+SHARED = {
+    "solver": {},
+    "ensemble": {"members": 3},
+    "diffusion": {"members": 2},
+    "student": {"members": 2},
+    "ttc": {"beams": 2, "candidates": 2},
+}
+"""Forecasters that the devices of a mesh share, with small options."""
+LINES = {
+    "": [8, "8 devices share every batch"],
+    "mesh.data=2": [2, "2 of 8 devices share every batch: mesh.data is 2, mesh.fsdp 1"],
+    "fit.operator.batch=12": [
+        4, "4 of 8 devices share every batch: fit.operator.batch is 12, not a multiple of 8"
+    ],
+    "fit.operator.batch=5": [
+        1, "1 of 8 devices computes every batch: fit.operator.batch is 5, not a multiple of 8"
+    ],
+}  # fmt: skip
+"""Devices that share a batch, and the line of the log, by overrides of the smoke config."""
+
+
 def forced(devices, cache):
     """Environment with one CPU split into that many devices; equal programs are compiled once."""
     flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
@@ -130,7 +182,10 @@ def forced(devices, cache):
 def trained(tmp_path_factory):
     """Losses of 50 updates without a mesh, on one device, on eight, and moved from 8 to 4 to 1."""
     folder = tmp_path_factory.mktemp("moved")
-    argv = [sys.executable, "-c", TRAIN, str(folder / "run")]
+    pairs = [[pair.split("=") for pair in text.split()] for text in LINES]
+    overrides = [{key: int(value) for key, value in own} for own in pairs]
+    more = [json.dumps(value) for value in (SHARED, overrides)]
+    argv = [sys.executable, "-c", TRAIN, str(folder / "run"), *more]
     environment = forced(8, folder / "cache")
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -168,6 +223,22 @@ def test_a_checkpoint_of_eight_devices_resumes_on_four_and_on_one(trained):
 def test_parameters_are_replicated_or_sharded_over_fsdp(trained):
     assert trained["8-1"]["sharded"] == 0 and trained["2-4"]["sharded"] > 0
     assert all(run.get("difference", 0) < 1e-5 for run in trained.values())
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_forecasts_that_devices_share_are_those_of_one(trained, name):
+    """Samples have keys of their own: neither members nor candidates depend on the mesh."""
+    result = trained[f"shared {name}"]
+    assert result["difference"] < 1e-5 and result["devices"] == 8
+    assert result["members"] == SHARED[name].get("members")
+
+
+def test_rollouts_for_training_have_the_same_bits_on_every_mesh(trained):
+    assert trained["rollouts"]["equal"]
+
+
+def test_the_log_says_how_many_devices_share_a_batch_and_why(trained):
+    assert trained["lines"] == LINES
 
 
 def test_a_mesh_of_more_devices_than_there_are_is_refused():

@@ -37,8 +37,9 @@ def prepare(options: RunOptions, stop: StopFlag) -> RunContext:
         # Bad input has one error, and no notes before it.
         for note in context.notes:
             distributed.print_once(f"note: {note}", sys.stderr)
-        if context.mesh.size > 1 and context.cfg.log.progress:
-            distributed.print_once(f"{context.mesh.size} devices share every batch", sys.stderr)
+        if context.splits is not None and context.cfg.log.progress:
+            line = environment.mesh_line(context.cfg, context.mesh)
+            distributed.print_once(line, sys.stderr)
         return context
 
 

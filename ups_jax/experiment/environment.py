@@ -16,11 +16,12 @@ from ups_jax import sharding
 from ups_jax.sharding import num_threads
 
 
-def machine_info() -> dict[str, Any]:
+def machine_info(mesh: sharding.Mesh) -> dict[str, Any]:
     """Collect the device, threads and versions on which bit-identical results depend."""
     return {
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
+        "mesh_devices": mesh.size,
         "processes": jax.process_count(),
         "threads": num_threads(),
         "jax": jax.__version__,
@@ -50,8 +51,7 @@ def mesh_of(cfg: Any) -> sharding.Mesh:
     On a CPU it takes as many cores as divide every batch. Raises ValueError if a batch cannot be
     shared.
     """
-    batches = {f"fit.{stage}.batch": cfg.fit[stage].batch for stage in cfg.stages}
-    batches["eval.batch"] = cfg.eval.batch
+    batches = _batches(cfg)
     data, fsdp = cfg.mesh.data, cfg.mesh.fsdp
     if data is None and jax.default_backend() == "cpu" and jax.process_count() == 1:
         counts = range(1, jax.device_count() // fsdp + 1)
@@ -60,6 +60,28 @@ def mesh_of(cfg: Any) -> sharding.Mesh:
     for key, batch in batches.items():
         sharding.require_divides(key, batch, mesh)
     return mesh
+
+
+def mesh_line(cfg: Any, mesh: sharding.Mesh) -> str:
+    """Return how many devices share every batch, and why no more do."""
+    size, total = mesh.size, jax.device_count()
+    if size == total:
+        return (
+            f"{size} devices share every batch" if size > 1 else "one device computes every batch"
+        )
+    odd = [f"{key} is {n}" for key, n in _batches(cfg).items() if n % total]
+    if cfg.mesh.data is not None or not odd:
+        reason = f"mesh.data is {cfg.mesh.data}, mesh.fsdp {cfg.mesh.fsdp}"
+    else:
+        reason = f"{', '.join(odd)}, not a multiple of {total}"
+    verb = "share" if size > 1 else "computes"
+    return f"{size} of {total} devices {verb} every batch: {reason}"
+
+
+def _batches(cfg: Any) -> dict[str, int]:
+    """Return the sizes of the batches that the devices of a run share, by config key."""
+    batches = {f"fit.{stage}.batch": cfg.fit[stage].batch for stage in cfg.stages}
+    return {**batches, "eval.batch": cfg.eval.batch}
 
 
 def enable_compilation_cache() -> None:

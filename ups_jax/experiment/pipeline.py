@@ -101,7 +101,7 @@ def _run(context: RunContext, splits: Splits, run: tracking.RunRecord) -> None:
     if distributed.is_primary():
         write_json(workdir / "splits.json", splits.record)
         verdict.baseline(context, splits, run.id)
-        training.warn_about_machine(context.resumed)
+        training.warn_about_machine(context)
     networks, index, stages = _train(context, splits, run)
     params = networks[index]
     if distributed.is_primary():
@@ -236,5 +236,5 @@ def _metadata(context: RunContext, splits: Splits) -> dict[str, Any]:
         **origin,
         "git_sha": environment.git_sha(),
         "python": platform.python_version(),
-        **environment.machine_info(),
+        **environment.machine_info(context.mesh),
     }

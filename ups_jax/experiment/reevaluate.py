@@ -105,6 +105,8 @@ def prepare(options: EvaluateOptions, stop: StopFlag) -> Command:
     test = from_file(cfg, context.emulator.pde) if options.data else _test_data(context)
     if test.lengths is not None:
         test = of_one_length(test, eval_steps(cfg) + 1, cfg.data.missing)
+    if cfg.log.progress:
+        print(environment.mesh_line(cfg, context.mesh), file=sys.stderr)
     return Command(context, params, test, changed, earlier, options.save_predictions)
 
 

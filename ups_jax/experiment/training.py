@@ -143,12 +143,16 @@ def share_checkpoints(context: RunContext, notes: Mapping[str, dict[str, Any]]) 
     return ResumeState(saved)
 
 
-def warn_about_machine(resumed: ResumeState) -> None:
+def warn_about_machine(context: RunContext) -> None:
     """Warn in one line if a run resumes on another machine: its last bits may differ."""
-    for saved in resumed.saved.values():
-        before, now = saved.meta["machine"], machine_info()
+    now = machine_info(context.mesh)
+    for saved in context.resumed.saved.values():
+        before = saved.meta["machine"]
+        # Checkpoints of earlier versions do not record all of it.
         changed = [
-            f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]
+            f"{key} {before[key]} -> {now[key]}"
+            for key in now
+            if before.get(key, now[key]) != now[key]
         ]
         if changed:
             print(
@@ -196,7 +200,7 @@ def run_stage(
                 "rows_digest": run.digest(),
                 "data_hash": splits.record["hash"]["train"],
                 "wall": _elapsed(context),
-                "machine": machine_info(),
+                "machine": machine_info(mesh),
             }
             checkpoints.save(tree, notes)
             run.commit()
