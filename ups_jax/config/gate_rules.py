@@ -12,7 +12,7 @@ from ups_jax.physics import diagnostic_names
 from ups_jax.registry import lookup
 from ups_jax.types import GATE_LIMITS
 
-WALL_KEYS = ("data_s", "compile_s", "train_s", "eval_s", "verdict_s")
+WALL_KEYS = ("data_s", "compile_s", "train_s", "validation_s", "prepare_s", "eval_s", "verdict_s")
 """Times that are known at the verdict; those of the report and of the run are not."""
 COUNT_METRICS = ("samples", "calls", "ms", "loss", "rank_correlation", "diversity", "plain_choices")
 """Values of an evaluation that no table of metrics holds: sizes, costs, analysis of the search."""

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -109,6 +110,10 @@ class RunContext:
     wall: dict[str, float] = field(default_factory=dict)
     variants: list[list[Any]] = field(default_factory=list)
     lock: AbstractContextManager[Any] = field(default_factory=nullcontext)
+
+    def elapsed(self) -> float:
+        """Return the seconds of the run so far, with those of earlier segments."""
+        return self.wall.get("earlier_s", 0.0) + time.monotonic() - self.began
 
     def schema(self) -> Schema:
         """Return the series that the stages of the run may log."""

@@ -96,7 +96,8 @@ def _print_results(context: RunContext) -> int:
 def _run(context: RunContext, splits: Splits, run: tracking.RunRecord) -> None:
     """Run the stages and the evaluation, in the order of the contract; the summary comes last."""
     workdir, wall = context.workdir, context.wall
-    wall.update(context.resumed.wall)
+    earlier = context.resumed.wall
+    wall.update(earlier, data_s=wall["data_s"] + earlier.get("data_s", 0.0))
     run.update_config(_metadata(context, splits))
     if distributed.is_primary():
         write_json(workdir / "splits.json", splits.record)
@@ -106,6 +107,9 @@ def _run(context: RunContext, splits: Splits, run: tracking.RunRecord) -> None:
     params = networks[index]
     if distributed.is_primary():
         save_params(workdir, params)
+    # The rest until here: the record's start, initial parameters, derived data, checkpoints.
+    known = ("data_s", "train_s", "compile_s", "validation_s")
+    wall["prepare_s"] = context.elapsed() - sum(wall[key] for key in known)
     began = time.monotonic()
     with compile_seconds() as compiling:
         selected, candidates = select_model(context, params, splits.val)
@@ -136,10 +140,12 @@ def _record(
 ) -> None:
     """Write predictions, verdict, leaderboard, report and summary, on the primary process."""
     workdir, wall, report = context.workdir, context.wall, evaluation.report
+    wall["verdict_s"] = context.elapsed()
+    wall.pop("earlier_s", None)
+    began = time.monotonic()
     unseal(workdir)
     if context.cfg.eval.save_predictions:
         save_predictions(workdir / "predictions.npz", report.predictions, truth=splits.test)
-    wall["verdict_s"] = wall.pop("earlier_s", 0.0) + time.monotonic() - context.began
     run.log_eval_summary(wall, prefix="wall")
     run.log_eval_summary({"peak_mib": environment.peak_mib()}, prefix="memory")
     before = verdict.baseline(context, splits, run.id)
@@ -154,7 +160,6 @@ def _record(
         spread=_seeds_spread(stages),
     )
     verdict.log_verdict(run_verdict, run)
-    began = time.monotonic()
     publish(context, splits, params, evaluation, run_verdict, stages, run)
     wall["report_s"] = time.monotonic() - began
     wall["total_s"] = wall["verdict_s"] + wall["report_s"]
@@ -196,8 +201,8 @@ def _train(
         _, size, *_, measure, error = rows[-1][:7]
         run.log_eval_summary({f"val/{name}/{measure}": error})
         run.log_eval_summary({name: size}, prefix="params")
-        wall["train_s"] = wall.get("train_s", 0.0) + progress.train_s
-        wall["compile_s"] = wall.get("compile_s", 0.0) + progress.compile_s
+        for part in ("train_s", "compile_s", "validation_s"):
+            wall[part] = wall.get(part, 0.0) + getattr(progress, part)
         if context.variants:
             index = 0
     return training.unstack_networks(params, cfg), index, rows

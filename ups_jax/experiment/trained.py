@@ -13,7 +13,6 @@ from ups_jax.arrays import as_key
 from ups_jax.config import base, imports
 from ups_jax.config.renames import NAME_RENAMES, RENAMED_SCHEMA, SELECTED_FOLDER
 from ups_jax.emulator import Emulator, fit_statistics, init, param_shapes
-from ups_jax.emulator.states import operator_inputs
 from ups_jax.emulator.transfer import copied, require_same_kind, transfer, transfer_notes
 from ups_jax.experiment import provenance
 from ups_jax.experiment.build import build

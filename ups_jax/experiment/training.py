@@ -1,7 +1,6 @@
 """Training stages of a run: `train_stage` with hooks for checkpoints and the run's record."""
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -199,7 +198,7 @@ def run_stage(
                 "offset": run.offset(),
                 "rows_digest": run.digest(),
                 "data_hash": splits.record["hash"]["train"],
-                "wall": _elapsed(context),
+                "wall": {"data_s": context.wall["data_s"], "earlier_s": context.elapsed()},
                 "machine": machine_info(mesh),
             }
             checkpoints.save(tree, notes)
@@ -258,12 +257,6 @@ def _abstract_state(context: RunContext, name: str) -> dict[str, Any]:
         return _state_tree(begin(name, init_params(context.emulator, context.cfg, name=name), opt))
 
     return jax.eval_shape(make)
-
-
-def _elapsed(context: RunContext) -> dict[str, float]:
-    """Return the seconds so far, which the next segment starts from."""
-    earlier = context.wall.get("earlier_s", 0.0) + time.monotonic() - context.began
-    return {"data_s": context.wall["data_s"], "earlier_s": earlier}
 
 
 def _resume(resumed: ResumeState, name: str) -> TrainSnapshot | None:

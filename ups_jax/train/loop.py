@@ -12,6 +12,7 @@ import numpy as np
 
 from ups_jax.arrays import as_float32
 from ups_jax.data import DiskFields, sample_windows, window_loader
+from ups_jax.evaluate.timing import compile_seconds
 from ups_jax.optim import Optimizer
 from ups_jax.sharding import Mesh, any_process, device_put, fsdp_shardings, replicate, replicated
 from ups_jax.train.recipe import Recipe
@@ -209,9 +210,7 @@ class _Loop:
         due = self.step == self.ends[-1] or bool(every) and self.step % every == 0
         if due and self.validate:
             try:
-                values = validate_networks(
-                    self.validate, {**self.frozen, **self.state.ema}, self.networks
-                )
+                values = self.validation_errors(self.validate)
             except Interrupted:
                 self.progress = self.progress._replace(pending=row)
                 self.interrupt()
@@ -232,6 +231,15 @@ class _Loop:
         elapsed = time.monotonic() - self.saved_at
         if due or any_process(self.mesh, elapsed > self.hooks.save_every_s):
             self.save()
+
+    def validation_errors(self, validate: Validate) -> np.ndarray:
+        """Return the validation error of every network, in the shape of the keys."""
+        params, began = {**self.frozen, **self.state.ema}, time.monotonic()
+        with compile_seconds() as compiling:
+            errors = validate_networks(validate, params, self.networks)
+        self.add_time("compile_s", sum(compiling))
+        self.add_time("validation_s", time.monotonic() - began - sum(compiling))
+        return errors
 
     def snapshot(self) -> TrainSnapshot:
         return TrainSnapshot(self.state, self.best, self.progress)

@@ -16,13 +16,15 @@ Validate = Callable[[Params], float]
 class Progress(NamedTuple):
     """Best validation step and value of each network, and the seconds spent so far.
 
-    `pending` is the row of a call whose validation was interrupted; it is logged after validation.
+    `compile_s` includes the programs of validation, `validation_s` does not. `pending` is the row
+    of a call whose validation was interrupted; it is logged after validation.
     """
 
     best_step: Sequence[int] = ()
     best_value: Sequence[float] = ()
     train_s: float = 0.0
     compile_s: float = 0.0
+    validation_s: float = 0.0
     pending: Mapping[str, float] | None = None
 
 
