@@ -12,7 +12,7 @@ import ups_jax as ups
 from ups_jax import metrics
 from ups_jax.data import fit_normalizer
 from ups_jax.emulator import Emulator, add_residual, fit_statistics, identity_stats, init, step
-from ups_jax.evaluate import validator
+from ups_jax.evaluate import batches, validator
 from ups_jax.forecast import (
     FORECASTERS,
     Forecast,
@@ -201,6 +201,24 @@ def test_metrics_of_the_caller_are_in_the_table_and_compiled_once(task):
     assert made[0].scalars.keys().isdisjoint({"eval/solver/nrmse", "eval/solver/ms"})
     timed = ups.evaluate(*task, jax.random.key(0), timing=True, **more)
     assert len(traced) == 2 and timed.scalars["eval/mean/ms"] > 0 and "ms/rollout" in timed.table()
+
+
+def test_validation_and_evaluation_start_by_one_program(task, monkeypatch):
+    traced = []
+
+    def counted(*args, **options):
+        traced.append(options["gain"])
+        return nudged_analysis(*args, **options)
+
+    monkeypatch.setattr(batches, "nudged_analysis", counted)
+    batches._initial_states.clear_cache()
+    emulator, params, data = task
+    data = data.take(slice(3))
+    validator(emulator, data, batch=3)(params)
+    # Validation may know more networks than evaluation.
+    validator(emulator, data, batch=3)(params | {"control": params["operator"]})
+    ups.evaluate(emulator, params, data, batch=3, forecasters=("mean",), context_frames=15)
+    assert traced == [1.0]
 
 
 def test_a_symmetrized_forecast_is_that_of_the_mirror_image_mirrored(task):

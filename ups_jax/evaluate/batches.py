@@ -10,6 +10,7 @@ import numpy as np
 
 from ups_jax.arrays import FLOOR, as_float32
 from ups_jax.data import field_std
+from ups_jax.data.missing import MASK
 from ups_jax.emulator import Emulator, first_state, with_later_forcing
 from ups_jax.forecast import Forecast, forecast, nudged_analysis
 from ups_jax.forecast.base import sample_keys
@@ -120,7 +121,6 @@ def cond_of(data: Trajectories) -> Array | np.ndarray:
     return data.cond
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def initial_states(
     emulator: Emulator,
     start: int,
@@ -130,8 +130,25 @@ def initial_states(
     u: Array,
     cond: Array,
 ) -> Array:
-    """Return the initial field of forecasts after frame `start` of u (b, t, *s, c)."""
+    """Return the initial field of forecasts after frame `start` of u (b, t, *s, c).
 
+    It is `nudged_analysis`. Without missing values, gains None and 1 are one program.
+    """
+    gain = 1.0 if gain is None and emulator.missing != MASK else gain
+    own = {name: params[name] for name in ("stats", "operator") if name in params}
+    return _initial_states(emulator, start, gain, mesh, own, u, cond)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _initial_states(
+    emulator: Emulator,
+    start: int,
+    gain: float | None,
+    mesh: Mesh | None,
+    params: Params,
+    u: Array,
+    cond: Array,
+) -> Array:
     def share(params: Params, u: Array, cond: Array) -> Array:
         state = nudged_analysis(emulator, params, u[:, : start + 1], cond, gain=gain)
         return with_later_forcing(emulator, state, u, start)

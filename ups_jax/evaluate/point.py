@@ -204,12 +204,10 @@ def _evaluate_batch(
     out: dict[str, dict[str, Array]] = {}
     paths: dict[str, Array] = {}
     begins: dict[tuple[int, float | None], Array] = {}
-    # Without gaps, a gain of one needs no operator either: one program serves all.
-    last = None if emulator.missing == MASK else 1.0
     for name, options in settings.items():
         out[name] = {}
         for protocol, start in starts.items():
-            gain = nudging_gain if start and FORECASTERS[name].stages else last
+            gain = nudging_gain if start and FORECASTERS[name].stages else None
             if (start, gain) not in begins:
                 begins[start, gain] = initial_states(emulator, start, gain, mesh, params, u, cond)
             path = forecast(
