@@ -1,7 +1,8 @@
 """Copy the results of finished runs to benchmarks/results, one JSON a run, named as its folder.
 
 A file holds the whole summary, the stage table with size and seconds of each stage, the config, and
-the device, versions and commit that the run recorded. Two figures are copied with it.
+the device, versions and commit that the run recorded. Two figures are copied with it. Forecasters
+that only `runners/evaluate.py --forecasters` evaluated, on the same test split, are in the summary.
 """
 
 import json
@@ -29,7 +30,23 @@ def run(options):
 def read_summary(workdir: Path) -> dict[str, Any]:
     """Return the summary of a run, with today's keys for runs before schema 3."""
     summary = json.loads((workdir / "summary.json").read_text())
-    return {rename_metric(key): value for key, value in summary.items()}
+    summary = {rename_metric(key): value for key, value in summary.items()}
+    return {**later_forecasters(workdir, summary), **summary}
+
+
+def later_forecasters(workdir: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the results of forecasters that further evaluations of the run's test split added."""
+    found: dict[str, Any] = {}
+    for path in sorted(workdir.glob("evaluation-*.json")):
+        record = json.loads(path.read_text())
+        changed = record.get("changed")
+        if changed is None or not set(changed) <= {"forecasters", "select"}:
+            continue
+        for name in changed.get("forecasters", ()):
+            start = f"eval/{name}/"
+            if not any(key.startswith(start) for key in summary):
+                found |= {k: v for k, v in record["scalars"].items() if k.startswith(start)}
+    return found
 
 
 def collect(workdir: Path) -> Path:

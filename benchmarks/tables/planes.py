@@ -1,5 +1,7 @@
 """Table of the runs in two dimensions, one row for each forecaster."""
 
+from typing import Any
+
 from benchmarks.tables.markdown import number, read, table
 from benchmarks.tables.runs import FORECASTERS, SIMPLE, train_seconds
 
@@ -24,14 +26,13 @@ def planes() -> str:
     for name, run in runs.items():
         protocol, points = run["config"]["eval"]["protocol"], run["config"]["pde"]["points"]
         infix = "" if protocol == "p1" else "p10/"
-        for mode in (*FORECASTERS, *SIMPLE):
+        for mode in (*FORECASTERS, "coarse_solver", *SIMPLE):
             keys = (f"eval/{mode}/{infix}{key}" for key in ("nrmse", "correlation_time"))
             nrmse, time = (run["summary"].get(key) for key in keys)
             if nrmse is not None:
                 seconds = train_seconds(run) if mode == "operator" else ""
                 where = f"`{name}`, {' x '.join(map(str, points))}, {protocol.upper()}"
-                label = FORECASTERS.get(mode, mode)
-                rows.append([where, label, number(nrmse), number(time), seconds])
+                rows.append([where, _label(mode, run), number(nrmse), number(time), seconds])
     columns = ("config, points, protocol", "forecaster", "nRMSE", "correlation time", "train s")
     return (
         "## Two dimensions\n\n"
@@ -41,3 +42,11 @@ def planes() -> str:
         "Command: `python runners/fast_to_sota.py --config configs/NAME.py`, then "
         "`python -m benchmarks collect runs/NAME`.\n\n" + table(columns, rows)
     )
+
+
+def _label(mode: str, run: dict[str, Any]) -> str:
+    """Return a forecaster's name in the table, with the points of a coarse solver's grid."""
+    if mode != "coarse_solver":
+        return FORECASTERS.get(mode, mode)
+    factor = run["config"]["eval"]["coarsen"]
+    return f"solver, {' x '.join(str(n // factor) for n in run['config']['pde']['points'])}"

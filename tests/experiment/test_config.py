@@ -216,7 +216,7 @@ def test_arguments_without_default_are_no_keys(monkeypatch, tmp_path):
         ("fit.lr", "unknown key 'fit.lr'; did you mean 'fit.operator.lr'? known in fit: "),
         ("fit.steps", "unknown key 'fit.steps'; did you mean 'fit.operator.steps'?"),
         ("lr", "unknown key 'lr'; did you mean 'fit.control.lr'? known: data, denoiser, "),
-        ("eval", "unknown key 'eval'; known in eval: batch, context_frames,"),
+        ("eval", "unknown key 'eval'; known in eval: batch, coarsen, context_frames,"),
         ("sead", "unknown key 'sead'; did you mean 'seed'? known: "),
         ("operator.zzz", "unknown key 'operator.zzz'; known in operator: "),
         ("pde.cells", "unknown key 'pde.cells'; did you mean 'data.cells'?"),

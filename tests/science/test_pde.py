@@ -8,7 +8,7 @@ import pytest
 
 from ups_jax.emulator import Emulator, network_boundary
 from ups_jax.models import Network
-from ups_jax.pde import PDES, advection, base
+from ups_jax.pde import PDES, advection, base, coarse
 from ups_jax.pde import finite_volume as fv
 
 SMALL = PDES["burgers"](nu=0.01, points=64, cells=64)
@@ -327,7 +327,7 @@ def test_a_coarse_march_keeps_means_and_leading_axes():
     np.testing.assert_allclose(fv.prolong(line, 2, -2)[2:-2, 0], np.arange(12) / 2 + 0.75)
     u, cond = problem(PLANE)
     step = jax.jit(
-        fv.coarse_step(
+        coarse.coarse_step(
             PLANE.march, factor=2, substeps=4, points=PLANE.points, boundary=PLANE.boundary
         )
     )
@@ -344,7 +344,7 @@ def test_a_coarse_march_takes_more_substeps_on_a_finer_grid():
     for size, factor in ((points, 1), (4 * points, 4)):
         given = fine if factor > 1 else jnp.asarray(u)
         step = jax.jit(
-            fv.coarse_step(
+            coarse.coarse_step(
                 SMALL.march, factor=2, substeps=9, points=(points,), boundary=("periodic",)
             )
         )

@@ -32,7 +32,7 @@ AT_LEAST_1 += ("fit.*.steps_per_call", "fit.*.val_every", "fit.*.num_rollouts", 
 AT_LEAST_1 += ("operator.substeps", "pde.modes", "*r.width", "*r.blocks", "*r.dilations")
 AT_LEAST_1 += ("*r.patch", "operator.layers", "operator.modes", "operator.channel_mult")
 AT_LEAST_1 += ("operator.heads", "operator.mlp_ratio", "pde.mode", "pde.low", "pde.high")
-AT_LEAST_1 += ("operator.history",)
+AT_LEAST_1 += ("operator.history", "eval.coarsen")
 POSITIVE = ("data.nu", "pde.dt", "diffusion.sigma_*", "sweep.lr_factors", "eval.horizons")
 POSITIVE += ("pde.nu", "pde.length", "pde.diffusion", "pde.feed", "pde.kill", "pde.gravity")
 POSITIVE += ("pde.radius", "pde.heights", "pde.weights", "pde.permeability", "pde.force")
@@ -57,7 +57,7 @@ MAXIMA: tuple[tuple[int | float, tuple[str, ...]], ...] = (
     (10**6, ("*.members", "regression.history", "eval.num_figures", "search.calls_per_step")),
     (10**4, ("num_seeds", "mesh.*", "ensemble.noise_channels", "diffusion.*steps", "pde.modes")),
     (10**4, ("search.beams", "search.candidates", "search.lookahead", "fit.*.unroll")),
-    (10**4, ("*r.width", "*r.dilations", "*r.patch", "operator.modes", "operator.coarsen")),
+    (10**4, ("*r.width", "*r.dilations", "*r.patch", "operator.modes", "*.coarsen")),
     (10**3, ("report.dpi", "*temperature", "search.temperature_*", "data.observed_noise")),
     (10**3, ("fit.*.lr", "fit.*.weight_decay", "fit.*.start_bias")),
     (10, ("fit.*.input_noise",)),

@@ -13,8 +13,8 @@ from ups_jax.diffusion import NoiseSchedule
 from ups_jax.emulator.states import state_channels
 from ups_jax.models import OPERATORS, Network
 from ups_jax.pde.base import PDE
+from ups_jax.pde.coarse import check_coarsening, coarse_step
 from ups_jax.pde.data import pde_of
-from ups_jax.pde.finite_volume import coarse_step
 from ups_jax.pde.spectral import linear_step
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Trajectories
@@ -245,11 +245,9 @@ def base_step(pde: PDE, name: str, *, coarsen: int = 1, substeps: int = 1) -> Ba
             f"operator.base is 'solver', but pde {pde.name!r} has no interval solver; "
             "use 'identity'"
         )
-    if min(coarsen, substeps) < 1 or any(n % coarsen or n // coarsen < 4 for n in pde.points):
-        raise ValueError(
-            f"operator.coarsen is {coarsen} and operator.substeps {substeps}; both must be at "
-            f"least 1, and coarsen must divide pde.points {pde.points} into 4 cells or more"
-        )
+    check_coarsening(pde, coarsen, key="operator.coarsen")
+    if substeps < 1:
+        raise ValueError(f"operator.substeps is {substeps}; it must be at least 1")
     return coarse_step(
         pde.march, factor=coarsen, substeps=substeps, points=pde.points, boundary=pde.boundary
     )

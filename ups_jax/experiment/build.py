@@ -29,6 +29,7 @@ from ups_jax.forecast.beam_search import PROPOSALS
 from ups_jax.models import DENOISERS, OPERATORS, Network
 from ups_jax.pde import PDES
 from ups_jax.pde.base import PDE
+from ups_jax.pde.coarse import check_coarsening
 from ups_jax.registry import lookup
 from ups_jax.stages import STAGES
 from ups_jax.types import Array
@@ -60,6 +61,8 @@ def build(cfg: Any) -> Emulator:
             f"forecaster 'symmetrized' needs a reflection, but pde {pde.name!r} has none, or "
             "operator.history is above 1; use 'operator'"
         )
+    if "coarse_solver" in cfg.eval.forecasters:
+        check_coarsening(pde, cfg.eval.coarsen, key="eval.coarsen")
     if cfg.data.observed_stride is not None and not all(pde.periodic):
         raise ValueError(
             f"data.observed_stride is {cfg.data.observed_stride}, but its interpolation needs "

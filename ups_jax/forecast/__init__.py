@@ -28,7 +28,7 @@ from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh, map_samples
 from ups_jax.types import Array, Key, Params
 
-COUNT_OPTIONS = ("members", "calls", "levels", "beams", "candidates")
+COUNT_OPTIONS = ("members", "calls", "levels", "beams", "candidates", "coarsen")
 """Options that are whole numbers of at least one."""
 
 
@@ -54,6 +54,12 @@ FORECASTERS: dict[str, Forecaster] = {
         deterministic.solver,
         note="the scheme of regenerated data, on the evaluation grid",
         solver=True,
+    ),
+    "coarse_solver": Forecaster(
+        deterministic.coarse_solver,
+        note="the scheme of regenerated data, on a coarser grid",
+        solver=True,
+        settings={"coarsen": "eval.coarsen"},
     ),
     "operator": Forecaster(deterministic.operator, ("operator",), "learned", one_call),
     "symmetrized": Forecaster(

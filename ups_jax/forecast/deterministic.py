@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ups_jax.emulator import Emulator, last_frame, seen, step
 from ups_jax.forecast.base import Forecast
 from ups_jax.pde.base import rollout
+from ups_jax.pde.coarse import coarse_rollout
 from ups_jax.pde.symmetries import images
 from ups_jax.types import Array, Key, Params
 
@@ -46,6 +47,24 @@ def solver(
 ) -> Forecast:
     """Run the PDE's numerical scheme on the grid of the given frame."""
     return Forecast(rollout(emulator.pde.step, steps)(last_frame(emulator, u0), cond))
+
+
+def coarse_solver(
+    emulator: Emulator,
+    params: Params,
+    u0: Array,
+    cond: Array,
+    key: Key,
+    *,
+    steps: int,
+    coarsen: int = 2,
+) -> Forecast:
+    """Run the PDE's numerical scheme with `coarsen` points a cell, and interpolate its frames.
+
+    Raises ValueError if the PDE has no solver for that grid.
+    """
+    run = coarse_rollout(emulator.pde, steps, factor=coarsen)
+    return Forecast(run(last_frame(emulator, u0), cond))
 
 
 def operator(

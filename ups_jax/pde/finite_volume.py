@@ -132,32 +132,6 @@ def prolong(u: Array, factor: int, axis: int, boundary: str = "periodic") -> Arr
     return fine.reshape(*u.shape[:at], u.shape[at] * factor, *u.shape[at + 1 :])
 
 
-def coarse_step(
-    march: Callable[[Array, Array, int], Array],
-    *,
-    factor: int,
-    substeps: int,
-    points: tuple[int, ...],
-    boundary: Sequence[str],
-) -> Callable[[Array, Array], Array]:
-    """Return a step of u (..., *s, c) that restricts to a coarser grid, marches and prolongs.
-
-    It takes `substeps` on a grid of `points`; on finer grids their number grows with the CFL limit.
-    """
-    axes = spatial_axes(len(points))
-
-    def step(u: Array, cond: Array) -> Array:
-        refinement = max(-(-u.shape[axis] // points[axis + 1]) for axis in axes)
-        for axis in axes:
-            u = restrict(u, factor, axis)
-        u = march(u, cond, substeps * refinement)
-        for axis, name in zip(axes, boundary, strict=True):
-            u = prolong(u, factor, axis, name)
-        return u
-
-    return step
-
-
 def upwind(velocity: Array) -> Callable[[Array, Array], Array]:
     """Exact Riemann flux of linear advection; `velocity` broadcasts against the states."""
     return lambda left, right: jnp.where(velocity > 0, velocity * left, velocity * right)

@@ -52,6 +52,22 @@ def derivative_symbol(k: Array, coefficients: Sequence[float] | Array) -> Array:
     return jax.lax.complex(real, imaginary)
 
 
+def resample(u: Array, points: int, axis: int) -> Array:
+    """Interpolate a periodic axis of u (..., *s, c) to another number of points, by its waves.
+
+    Waves above the highest one of the new grid are cut. That of an even grid is one wave there and
+    two of opposite sign on a finer grid, so that a field on the coarser grid returns exactly.
+    """
+    old, at = u.shape[axis], axis % u.ndim
+    shared = min(old, points)
+    waves = jax.lax.slice_in_dim(jnp.fft.rfft(u, axis=at), 0, shared // 2 + 1, axis=at)
+    if shared % 2 == 0 and points != old:
+        weight = np.append(np.ones(shared // 2), 0.5 if points > old else 2.0)
+        shape = (*(1,) * at, -1, *(1,) * (u.ndim - 1 - at))
+        waves = waves * jnp.asarray(weight, u.dtype).reshape(shape)
+    return jnp.fft.irfft(waves, points, axis=at) * (points / old)
+
+
 def linear_step(
     symbol: Symbol, *, dt: float, extent: tuple[float, ...]
 ) -> Callable[[Array, Array], Array]:

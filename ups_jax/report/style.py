@@ -30,6 +30,7 @@ LINE_STYLES = {
     "truth": LineStyle("#b0b0b0", "-", "", 5.0),  # a broad band: what lies on it stays visible
     "operator": LineStyle("#0072B2", "-", "o"),
     "solver": LineStyle("#D55E00", (0, (5, 2)), "s"),
+    "coarse_solver": LineStyle("#8C3A00", (0, (1, 1)), "8"),
     "mean": LineStyle("#808080", (0, (1, 1.6)), "^"),
     "persistence": LineStyle("#3a3a3a", (0, (6, 2, 1, 2)), "v"),
     "diffusion": LineStyle("#CC79A7", (0, (9, 3)), "D"),
