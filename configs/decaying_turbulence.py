@@ -19,6 +19,6 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.operator.blocks = 3
     if variant == "smoke":
         cfg.pde.update(points=(16, 16), nu=0.05, low=1, high=2)
-        cfg.data.cells = (16, 16)
+        cfg.data.cells = (32, 32)
         cfg.eval.horizons = (0.5, 1.0)
     return cfg
