@@ -32,9 +32,12 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.fit.ensemble.update(batch=32, steps=4000, val_every=4000)
         cfg.fit.control.batch = 32
     if variant == "smoke":
-        cfg.pde.update(points=(16, 16), nu=0.05, mode=2)
-        cfg.data.update(cells=(16, 16), eval_steps=20)
-        cfg.fit.ensemble.update(steps=20, warmup=5, steps_per_call=10, val_every=20)
-        cfg.fit.control.update(warmup=5, steps_per_call=10, val_every=20)
-        cfg.eval.horizons = (1.0, 2.0)
+        cfg.pde.update(points=(24, 24), nu=0.05, mode=2)
+        cfg.data.update(cells=(24, 24), steps=10, eval_steps=10)
+        # Compilation takes most of the time: one stage less, and one step a window.
+        cfg.stages = ("operator", "ensemble")
+        cfg.fit.ensemble.update(steps=20, warmup=5, val_every=20, unroll=(1,))
+        cfg.eval.forecasters = (*simple, *cfg.stages)
+        cfg.ensemble.members = 2
+        cfg.eval.update(context_frames=5, horizons=(1.0, 2.0))
     return cfg

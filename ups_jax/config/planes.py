@@ -27,4 +27,5 @@ def set_recipe(
         cfg.data.update(steps=20, train=16, val=4, test=4)
         cfg.operator.update(width=8, blocks=1, dilations=(1,))
         update(steps=40, warmup=5, steps_per_call=20, val_every=20)
+        update(unroll=(1,), phase_fractions=(1.0,))  # one program
         cfg.eval.update(batch=4, num_figures=1)
