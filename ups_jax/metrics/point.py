@@ -76,7 +76,8 @@ def mean_error_squared(pred: Array, true: Array, ndim: int) -> Array:
 def brmse(pred: Array, true: Array, ndim: int) -> Array:
     """RMS error over the first and last slices along every space axis. -> (b, t).
 
-    In two dimensions all 2 (nx + ny) boundary points have equal weight, so corners count twice.
+    PDEBench defines it so for periodic axes too, where these slices are no boundary. In two
+    dimensions all 2 (nx + ny) boundary points have equal weight, so corners count twice.
     """
     squares = jnp.square(_error(pred, true))
     total, count = 0.0, 0
