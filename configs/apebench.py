@@ -1,6 +1,6 @@
 """APEBench's scenarios: 50 training trajectories of 50 steps, GMean100 on 30 test trajectories.
 
-`configs/apebench.py:SCENARIO[-POINTS][-constrained][-linear][-smoke]`, such as `1d_diff_kdv`,
+`configs/apebench.py:SCENARIO[-POINTS][-constrained][-linear][-gpu][-smoke]`, such as `1d_diff_kdv`,
 `2d_diff_ks-32` and `1d_diff_burgers-constrained`; `ups_jax.pde.scenarios` lists the scenarios.
 """
 
@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from ups_jax.config import base
 from ups_jax.pde.scenarios import find
 
-KINDS = ("constrained", "linear", "smoke")
+KINDS = ("constrained", "linear", "gpu", "smoke")
 
 
 def get_config(variant: str = "1d_diff_burgers") -> base.Config:
@@ -17,7 +17,7 @@ def get_config(variant: str = "1d_diff_burgers") -> base.Config:
 
     A number is that of points along each axis; 160 are published. `constrained`: APEBench's 10,000
     one-step updates, no symmetries. `linear`: the network corrects the exact step of the equation's
-    linear part. `smoke`: the same code in seconds. The metric is
+    linear part. `gpu`: a wider network. `smoke`: the same code in seconds. The metric is
     `eval/operator/nrmse_gmean100`. The data need exponax, the extra `pde`.
     """
     scenario, *kinds = variant.split("-")
@@ -55,6 +55,9 @@ def get_config(variant: str = "1d_diff_burgers") -> base.Config:
     # The data come from exponax on the same points, so the solver's error would be zero.
     cfg.eval.update(forecasters=("persistence", "mean", "operator"), batch=30)
     cfg.eval.horizons = (10.0, 50.0, 100.0) if "_diff_" in scenario else ()
+    if "gpu" in kinds:
+        cfg.operator.width = 64
+        cfg.fit.operator.update(steps=40000, batch=32, steps_per_call=100, val_every=4000)
     if "linear" in kinds:
         cfg.operator.base = "linear"
     if "constrained" in kinds:

@@ -4,14 +4,15 @@ from ml_collections import ConfigDict
 
 from ups_jax.config import base
 
-VARIANTS = ("default", "linear", "chaos", "smoke")
+VARIANTS = ("default", "linear", "chaos", "gpu", "smoke")
 
 
 def get_config(variant: str = "default") -> base.Config:
     """`default`: Korteweg-de Vries with hyper-diffusion. `smoke`: the same code in seconds.
 
     `linear`: the network corrects the exact step of the linear part. `chaos`: Kuramoto-Sivashinsky
-    in conservative form, on the attractor. Times are counted in intervals.
+    in conservative form, on the attractor. `gpu`: more data, a wider network. Times are counted in
+    intervals.
     """
     cfg = base.get_config()
     # Difficulties of APEBench, whose `1d_diff_kdv` has convection -2, gamma3 -14 and gamma4 -9.
@@ -33,6 +34,11 @@ def get_config(variant: str = "default") -> base.Config:
         # `1d_diff_ks_cons` has convection -1, gamma2 -2 and gamma4 -18.
         growth = dict(convection=(-2.0, -1.0), gamma2=(-2.0, -0.5), gamma4=(-27.0, -12.0))
         cfg.pde = ConfigDict(dict(name="semilinear", **growth, warmup=500))
+    if variant == "gpu":
+        cfg.data.update(train=4096, val=128, test=256)
+        cfg.operator.update(width=96, blocks=3)
+        cfg.fit.operator.update(steps=40000, batch=32, warmup=1000, val_every=8000)
+        cfg.eval.batch = 128
     if variant == "smoke":
         cfg.pde.points = 64
         cfg.data.update(cells=(64,), train=64, val=8, test=8, steps=20, eval_steps=20)
