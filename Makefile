@@ -28,8 +28,9 @@ smoke: $(READY)
 	@echo '+ XLA_FLAGS="$(QUICK)" $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke'
 	@XLA_FLAGS="$(QUICK)" $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke
 
-# The ten scenarios of one dimension, one seed: twenty trainings of four minutes of one fast core each.
-# Interrupted, it resumes. The published table, benchmarks/results/apebench.json, stays as it is.
+# The ten scenarios of one dimension, one seed: twenty trainings of four minutes of one fast core each,
+# as many side by side as there are cores: 40 minutes on two. Interrupted, it resumes. The published
+# table, benchmarks/results/apebench.json, stays as it is.
 apebench: $(PDE)
 	@echo '+ $(BENCH) apebench --out runs/apebench.json'
 	@$(BENCH) apebench --out runs/apebench.json

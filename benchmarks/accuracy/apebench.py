@@ -8,11 +8,15 @@ a row has the median over seeds. Rows `-symmetrized` average mirror images, two 
 scenario may have a number of points: `2d_diff_ks-32`.
 
 Each network and seed is one part. Parts in the results file are kept, unless their config differs.
+`--jobs` parts run side by side, each in one thread.
 """
 
 import hashlib
 import json
 import time
+from functools import partial
+from itertools import product
+from multiprocessing import parent_process
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +24,8 @@ import numpy as np
 
 import ups_jax as ups
 from benchmarks.accuracy.bars import draw_bars
+from benchmarks.accuracy.published import PUBLISHED
+from benchmarks.processes import measure_each, num_cores
 from benchmarks.record import choose_rows, write
 from ups_jax.config import base, difference, to_dict
 from ups_jax.experiment.datasets import load_splits
@@ -41,26 +47,6 @@ NETWORKS = {
     "transformer": {"operator.name": "transformer", "operator.width": 32, "operator.layers": 3},
 }
 """Overrides of the config, about 30,000 parameters in one dimension, the size of APEBench's."""
-PUBLISHED = {
-    "1d_diff_disp": {"Conv": 0.031, "Res": 0.042, "UNet": 0.086, "Dil": 0.072, "FNO": 0.041},
-    "1d_diff_burgers": {
-        "Conv": 0.0265,
-        "Res": 0.0128,
-        "UNet": 0.0649,
-        "Dil": 0.0571,
-        "FNO": 0.0698,
-    },
-    "1d_diff_kdv": {"Conv": 0.1225, "Res": 0.876, "UNet": 0.0963, "Dil": 0.0769, "FNO": 0.210},
-    "1d_diff_ks": {"Conv": 0.271, "Res": 0.262, "UNet": 0.194, "Dil": 0.157, "FNO": 0.538},
-    "1d_diff_ks_cons": {"Conv": 0.343, "Res": 0.242, "UNet": 0.411, "Dil": 0.284, "FNO": 1.04},
-    "2d_phy_aniso_diff": {"Conv": 0.017, "Res": 0.021, "UNet": 0.043, "Dil": 0.041, "FNO": 0.077},
-    "2d_diff_burgers": {"Conv": 0.147, "Res": 0.053, "UNet": 0.162, "Dil": 0.139, "FNO": 0.328},
-    "2d_diff_ks-32": {"Conv": 0.478, "Res": 0.450, "UNet": 0.331, "Dil": 0.291, "FNO": 0.302},
-    "2d_diff_ks": {"Conv": 0.217, "Res": 0.197, "UNet": 0.268, "Dil": 0.257, "FNO": 0.907},
-    "2d_phy_kolm_flow": {"Conv": 0.882, "Res": 0.914, "UNet": 0.826, "Dil": 0.875, "FNO": 0.688},
-    "2d_phy_gs_type": {"Conv": 0.055, "Res": 0.063, "UNet": 0.069, "Dil": 0.103, "FNO": 0.21},
-}
-"""Koehler et al. (2024), one-step training, median over seeds; some are read off a figure."""
 METRIC = "nrmse_gmean100"
 DATA = ("pde.", "data.")
 TRAINING = (*DATA, "operator.", "fit.operator.", "seed")
@@ -75,6 +61,9 @@ def add_flags(parser):
     parser.add_argument("--networks", default="resnet", help=f"some of {','.join(NETWORKS)}")
     parser.add_argument("--columns", default=",".join(COLUMNS), help="constrained, free or both")
     parser.add_argument("--seeds", type=int, default=1, help="seeds of each network: 0, 1, ...")
+    parser.add_argument(
+        "--jobs", type=int, default=num_cores(), help="parts at a time, of one thread"
+    )
 
 
 def run(options):
@@ -87,14 +76,19 @@ def run(options):
     parts = {}
     if options.out and options.out.exists():
         parts = json.loads(options.out.read_text())["parts"]
-    for scenario in scenarios:
-        for label, config, make in _planned(scenario, networks, columns, options):
-            if parts.get(label, {}).get("config") != config:
-                parts[label] = {"config": config, **make()}
-                if options.out:
-                    write(options.out, {"rows": rows_of(parts), "parts": parts}, PACKAGES)
-            values = "  ".join(f"{k} {v:.4g}" for k, v in parts[label].items() if k != "config")
-            print(f"{label:55} {values}", flush=True)
+    planned = dict(_planned(scenarios, networks, columns, options))
+
+    def done(label, values):
+        parts[label] = {"config": planned[label], **values}
+        if options.out:
+            write(options.out, {"rows": rows_of(parts), "parts": parts}, PACKAGES)
+        show_part(label, parts[label])
+
+    missing = [name for name in planned if parts.get(name, {}).get("config") != planned[name]]
+    for label in planned:
+        if label not in missing:
+            show_part(label, parts[label])
+    measure_each(partial(measure, quick=options.quick), missing, done, jobs=options.jobs)
     rows = rows_of(parts)
     show(rows)
     if options.out:
@@ -102,34 +96,31 @@ def run(options):
     return {"rows": rows, "parts": parts}
 
 
-def _planned(scenario, networks, columns, options):
-    """Yield label, fingerprint and program of every part of a scenario."""
-    smoke = "-smoke" if options.quick else ""
-    splits = []
-
-    def data(cfg):
-        if not splits:
-            emulator = ups.build(cfg)
-            splits.append(load_splits(cfg, emulator.pde))
-        return splits[0]
-
-    plain = ups.load_config(f"{CONFIG}:{scenario}{smoke}")
-    yield (
-        f"{scenario} free baselines -",
-        fingerprint(plain, DATA),
-        lambda: baselines(plain, data(plain)),
-    )
-    for column in columns:
-        kind = "-constrained" if column == "constrained" else ""
-        for network in networks:
+def _planned(scenarios, networks, columns, options):
+    """Yield label and fingerprint of every part."""
+    for scenario in scenarios:
+        label = f"{scenario} free baselines -"
+        yield label, fingerprint(config_of(label, quick=options.quick), DATA)
+        for column, network in product(columns, networks):
             for seed in range(options.seeds):
-                overrides = {**NETWORKS[network], "seed": seed}
-                cfg = ups.load_config(f"{CONFIG}:{scenario}{kind}{smoke}", overrides)
-                yield (
-                    f"{scenario} {column} {network} {seed}",
-                    fingerprint(cfg, TRAINING),
-                    lambda cfg=cfg, column=column: train(cfg, data(cfg), column),
-                )
+                label = f"{scenario} {column} {network} {seed}"
+                yield label, fingerprint(config_of(label, quick=options.quick), TRAINING)
+
+
+def config_of(label, *, quick):
+    """Return the config of a part, "SCENARIO COLUMN NETWORK SEED"."""
+    scenario, column, network, seed = label.split()
+    kind = ("-constrained" if column == "constrained" else "") + ("-smoke" if quick else "")
+    overrides = {} if network == "baselines" else {**NETWORKS[network], "seed": int(seed)}
+    return ups.load_config(f"{CONFIG}:{scenario}{kind}", overrides)
+
+
+def measure(label, *, quick):
+    """Return the results of a part."""
+    cfg = config_of(label, quick=quick)
+    splits = load_splits(cfg, ups.build(cfg).pde)
+    _, column, network, _ = label.split()
+    return baselines(cfg, splits) if network == "baselines" else train(cfg, splits, column)
 
 
 def fingerprint(cfg, sections):
@@ -153,6 +144,7 @@ def train(cfg, splits, column):
         splits.val,
         recipe_of(emulator, cfg, "operator"),
         key=jax.random.key(cfg.seed),
+        progress=parent_process() is None,
     )
     train_s = time.perf_counter() - began
     mirrored = emulator.pde.reflection is not None and column == "free"
@@ -231,6 +223,11 @@ def coarse(pde, scenario):
             return jnp.moveaxis(jax.vmap(solver)(jnp.moveaxis(u, -1, 1)), 1, -1)
 
     return step
+
+
+def show_part(label, part):
+    values = "  ".join(f"{key} {value:.4g}" for key, value in part.items() if key != "config")
+    print(f"{label:55} {values}", flush=True)
 
 
 def rows_of(parts):

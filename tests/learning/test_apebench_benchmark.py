@@ -1,19 +1,23 @@
 """The table of APEBench's scenarios, at the sizes of `-smoke`."""
 
 import json
+import multiprocessing
+import time
 from argparse import ArgumentParser
 
 import numpy as np
 import pytest
 
 from benchmarks.accuracy import apebench
+from benchmarks.processes import measure_each
 from benchmarks.tables import questions, runs
+from runs import QUICK
 
 
 def options(out, *flags):
     parser = ArgumentParser()
     apebench.add_flags(parser)
-    chosen = parser.parse_args(["--scenario", "1d_diff_disp", *flags])
+    chosen = parser.parse_args(["--scenario", "1d_diff_disp", "--jobs", "1", *flags])
     chosen.quick, chosen.out = True, out
     return chosen
 
@@ -47,6 +51,56 @@ def test_a_table_is_made_part_by_part_and_resumes(tmp_path, monkeypatch, capsys)
     columns, row = (line.split(" | ") for line in runs.apebench_scenarios().splitlines()[-3::2])
     assert columns[0] == "| scenario" and row[columns.index("published")] == "0.031"
     assert questions._apebench(record) == f"1d disp {rows['resnet']['gmean100']:.3g}"
+
+
+def test_the_best_retrained_family_of_a_scenario_is_a_column(monkeypatch):
+    ours = dict(row="resnet", column="free", parameters=9, seeds=1, gmean100=1e-3, train_s=60.0)
+    ours |= dict(knows_equation=False, gmean100_std=0.0, published=None)
+    names = ("1d_diff_adv", "1d_diff_burgers")
+    own = dict(configuration="", train_s=85.0, parameters=5)
+    families = [
+        dict(**own, row=row, scenario=row.split()[0], gmean100=error)
+        for row, error in (("1d_diff_adv Conv", 0.02), ("1d_diff_adv Res", 0.01), ("Res", 1e-9))
+    ]
+    origin = dict(command="c", device="2 CPU cores", date="d", git_sha="0" * 40)
+    records = {
+        "apebench": {"rows": [ours | {"scenario": name} for name in names], **origin},
+        "apebench_families": {"rows": families, **origin},
+    }
+    monkeypatch.setattr(runs, "read", records.get)
+    header, _, adv, burgers = runs.apebench_scenarios().splitlines()[-4:]
+    assert header == "| scenario | resnet, free | APEBench's best retrained family |"
+    assert adv == "| 1d_diff_adv | 0.001 (60 s) | 0.01 (Res, 85 s) |"
+    assert burgers == "| 1d_diff_burgers | 0.001 (60 s) |  |"
+    # The table of Burgers alone has none of the other scenarios.
+    monkeypatch.setattr(runs, "read_run", lambda name: None)
+    assert "Conv" not in runs.apebench()
+
+
+def test_two_parts_side_by_side_are_those_one_after_the_other(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", QUICK)
+    out = tmp_path / "apebench.json"
+    flags = ("--networks", "resnet", "--columns", "constrained", "--jobs", "2")
+    apebench.run(options(out, *flags))
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split("  ")[0] for line in lines[:2]} == {
+        "1d_diff_disp free baselines -", "1d_diff_disp constrained resnet 0"
+    }  # fmt: skip
+    parts = json.loads(out.read_text())["parts"]
+    assert len(parts) == 2
+    alone = apebench.measure("1d_diff_disp constrained resnet 0", quick=True)
+    both = parts["1d_diff_disp constrained resnet 0"]
+    assert both["gmean100"] == pytest.approx(alone["gmean100"], rel=1e-3)
+
+
+def test_a_part_that_fails_ends_the_others():
+    with pytest.raises(ZeroDivisionError):
+        measure_each(fail_or_wait, ["wait", "fail"], lambda *_: None, jobs=2)
+    assert not multiprocessing.active_children()
+
+
+def fail_or_wait(name):
+    time.sleep(60.0) if name == "wait" else 1 / 0
 
 
 def test_a_row_has_the_median_and_the_deviation_of_its_seeds():
