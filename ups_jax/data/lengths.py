@@ -50,13 +50,13 @@ def mask_ends(data: Trajectories, frames: int | None = None) -> Trajectories:
     by default that of the array. Raises ValueError if it is longer.
     """
     longest = data.u.shape[1]
-    frames = longest if frames is None else frames
-    if not 1 < frames <= longest:
-        raise ValueError(f"frames is {frames}; expected 2 to {longest}, those of the array")
+    length = longest if frames is None else frames
+    if not 1 < length <= longest:
+        raise ValueError(f"frames is {length}; expected 2 to {longest}, those of the array")
     if data.lengths is None:
-        return replace(data, u=data.u[:, :frames])
-    u = np.array(data.u[:, :frames])
-    u[..., : len(data.predicted)][np.arange(frames) >= np.asarray(data.lengths)[:, None]] = np.nan
+        return replace(data, u=data.u[:, :length])
+    u = np.array(data.u[:, :length])
+    u[..., : len(data.predicted)][np.arange(length) >= np.asarray(data.lengths)[:, None]] = np.nan
     return replace(data, u=u, lengths=None)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ups_jax.arrays import safe_ratio
 from ups_jax.pde.base import PDE, grid_shape
 from ups_jax.pde.finite_volume import extend
-from ups_jax.pde.symmetries import isotropic
+from ups_jax.pde.symmetries import at_random, isotropic
 from ups_jax.types import Array, Key, positive
 
 FIELD_MODES = 64
@@ -71,7 +71,7 @@ def make(
         initial=initial,
         step=step,
         steady=True,
-        symmetries=isotropic(grid, [(1, 1), (1, 1)]),
+        symmetries=tuple(map(at_random, isotropic(grid, [(1, 1), (1, 1)]))),
         boundary=("dirichlet", "dirichlet"),
         spec=dict(
             points=points, cells=cells, permeability=permeability, force=force, tau=tau, alpha=alpha
