@@ -106,9 +106,7 @@ def get_config() -> Config:
     cfg.eval.protocol = "p1"  # p1: start from frame 0; p10: start after eval.context_frames
     cfg.eval.context_frames = 10  # frames given in p10
     cfg.eval.nudging_gain = 1.0  # 0 to 1: pull of the p10 analysis towards each given frame
-    cfg.eval.coarsen = (
-        2  # of forecaster coarse_solver: points per cell of its grid, along each axis
-    )
+    cfg.eval.coarsen = 2  # of forecaster coarse_solver: points per cell along each axis
     cfg.eval.horizons = (0.5, 1.0, 2.0)  # times of nrmse@t since the given frame, in time units
     cfg.eval.batch = 16  # trajectories per call
     cfg.eval.num_figures = 3  # trajectories plotted in the report
