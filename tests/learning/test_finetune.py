@@ -257,7 +257,7 @@ def test_a_pretrained_network_is_fine_tuned_by_its_name():
         "universal-1d", splits.train, splits.val, STILL, key=jax.random.key(0), progress=False
     )
     close(found, params)
-    assert tuned.spec["init_from"] == "universal-1d"
+    assert tuned.spec["provenance"]["source"] == "universal-1d"
     with pytest.raises(ValueError, match="unknown folder or pretrained emulator 'none'"):
         ups.finetune("none", splits.train, splits.val, STILL, key=jax.random.key(0))
 
