@@ -95,3 +95,30 @@ def write_well(path: Path | str, scalar: np.ndarray, vector: np.ndarray, re: np.
             condition = file.create_group(f"boundary_conditions/{name}")
             condition.attrs.update(bc_type=kind, associated_dims=[axis], associated_fields=[])
     return Path(path)
+
+
+def edited(write, change):
+    """Return a writer of the same HDF5 file, changed by `change(file)`: folder -> path."""
+
+    def written(folder):
+        path = write(folder)
+        with h5py.File(path, "a") as file:
+            change(file)
+        return path
+
+    return written
+
+
+def without(name):
+    """Return the change that deletes a dataset or a group."""
+    return lambda file: file.__delitem__(name)
+
+
+def replaced(name, values):
+    """Return the change that puts other values in the place of a dataset."""
+
+    def change(file):
+        del file[name]
+        file[name] = values
+
+    return change

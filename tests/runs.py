@@ -32,6 +32,21 @@ TINY = [
     "--config.eval.num_figures=0",
     "--config.report.dpi=40",
 ]
+SMALL = {
+    "operator.width": 8,
+    "operator.blocks": 1,
+    "operator.dilations": 1,
+    "operator.patch": 1,
+    "fit.operator.warmup": 2,
+    "fit.operator.batch": 8,
+    "fit.operator.unroll": 1,
+    "fit.operator.phase_fractions": 1,
+    "stages": "operator",
+    "eval.forecasters": "persistence,mean,operator",
+    "eval.batch": 4,
+    "report.dpi": 40,
+}
+"""Keys of a run of `configs/data.py:smoke` on a small file."""
 
 
 def sh(argv, **options):

@@ -7,25 +7,13 @@ import pytest
 
 from fixtures import write_groups, write_well
 from runners import fast_to_sota
-from runs import summary
+from runs import SMALL, summary
 
-FLAGS = {
-    "operator.width": 8,
-    "operator.blocks": 1,
-    "operator.dilations": 1,
-    "operator.patch": 1,
+FLAGS = SMALL | {
     "fit.operator.steps": 40,
     "fit.operator.steps_per_call": 20,
     "fit.operator.val_every": 20,
-    "fit.operator.warmup": 2,
-    "fit.operator.batch": 8,
-    "fit.operator.unroll": 1,
-    "fit.operator.phase_fractions": 1,
-    "stages": "operator",
-    "eval.forecasters": "persistence,mean,operator",
-    "eval.batch": 4,
     "eval.num_figures": 0,
-    "report.dpi": 40,
 }
 N, T, POINTS = 20, 6, 8
 

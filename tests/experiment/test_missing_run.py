@@ -7,30 +7,18 @@ import pytest
 
 import ups_jax as ups
 from runners import evaluate, fast_to_sota
-from runs import summary
+from runs import SMALL, summary
 
-FLAGS = {
+FLAGS = SMALL | {
     "data.missing": "mask",
     "data.static": "depth",
     "operator.history": 2,
-    "operator.width": 8,
-    "operator.blocks": 1,
-    "operator.dilations": 1,
-    "operator.patch": 1,
     "fit.operator.steps": 20,
     "fit.operator.steps_per_call": 10,
     "fit.operator.val_every": 10,
-    "fit.operator.warmup": 2,
-    "fit.operator.batch": 8,
-    "fit.operator.unroll": 1,
-    "fit.operator.phase_fractions": 1,
-    "stages": "operator",
-    "eval.forecasters": "persistence,mean,operator",
     "eval.protocol": "p10",
     "eval.context_frames": 4,
     "eval.select": "best",
-    "eval.batch": 4,
-    "report.dpi": 40,
 }
 
 

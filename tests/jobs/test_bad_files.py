@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fixtures import write_fluid, write_groups, write_pdebench, write_well
+from fixtures import (
+    edited,
+    replaced,
+    without,
+    write_fluid,
+    write_groups,
+    write_pdebench,
+    write_well,
+)
 from ups_jax.jobs import cli, commands
 
 N, T, X, Y = 10, 5, 8, 8
@@ -67,28 +75,6 @@ def attach(file, name, values):
         file[name].dims[i].attach_scale(file[axis])
 
 
-def edited(write, change):
-    def written(folder):
-        path = write(folder)
-        with h5py.File(path, "a") as file:
-            change(file)
-        return path
-
-    return written
-
-
-def gone(name):
-    return lambda file: file.__delitem__(name)
-
-
-def put(name, values):
-    def change(file):
-        del file[name]
-        file[name] = values
-
-    return change
-
-
 def hole(name, *place):
     return lambda file: file[name].__setitem__(place, np.nan)
 
@@ -121,32 +107,40 @@ def holed(values):
 
 NAN = "sample 2 holds NaN or infinity in float32, first in frame 3"
 FILES = [
-    ("tensor: missing", edited(tensor, gone("x-coordinate")), "no dataset 'x-coordinate'"),
-    ("tensor: rank", edited(tensor, put("tensor", A[:, 0, 0])), "tensor has shape (10, 8)"),
+    ("tensor: missing", edited(tensor, without("x-coordinate")), "no dataset 'x-coordinate'"),
+    ("tensor: rank", edited(tensor, replaced("tensor", A[:, 0, 0])), "tensor has shape (10, 8)"),
     ("tensor: NaN", edited(tensor, hole("tensor", 2, 3, 4)), NAN),
-    ("fluid: missing", edited(fluid, gone("Vx")), "this file no Vx"),
-    ("fluid: rank", edited(fluid, put("density", A[..., None])), "three space axes"),
+    ("fluid: missing", edited(fluid, without("Vx")), "this file no Vx"),
+    ("fluid: rank", edited(fluid, replaced("density", A[..., None])), "three space axes"),
     ("fluid: NaN", edited(fluid, hole("Vy", 2, 3, 4, 5)), NAN),
-    ("fluid: lengths", edited(fluid, put("Vy", A[:, :4])), "Vy has shape (10, 4, 8, 8)"),
-    ("groups: missing", edited(groups, gone("0003/data")), "no dataset '0003/data'"),
-    ("groups: rank", edited(groups, put("0000/data", A[0, :, 0])), "equal lengths and grids"),
+    ("fluid: lengths", edited(fluid, replaced("Vy", A[:, :4])), "Vy has shape (10, 4, 8, 8)"),
+    ("groups: missing", edited(groups, without("0003/data")), "no dataset '0003/data'"),
+    ("groups: rank", edited(groups, replaced("0000/data", A[0, :, 0])), "equal lengths and grids"),
     ("groups: NaN", edited(groups, hole("0002/data", 3, 4, 5, 0)), NAN),
-    ("groups: lengths", edited(groups, put("0003/data", np.stack([A, B], -1)[3, :4])),
+    ("groups: lengths", edited(groups, replaced("0003/data", np.stack([A, B], -1)[3, :4])),
      "sample 3 (/0003/data) has shape (4, 8, 8, 2)"),
-    ("shallow water: missing", edited(shallow_water, gone("0000/grid/t")), "'0000/grid/t'"),
+    ("shallow water: missing", edited(shallow_water, without("0000/grid/t")), "'0000/grid/t'"),
     ("shallow water: NaN", edited(shallow_water, hole("0002/data", 3, 4, 5, 0)), NAN),
-    ("Darcy: rank", edited(darcy, put("nu", A[:, 0, :, 0])), "nu has shape (10, 8)"),
+    ("Darcy: rank", edited(darcy, replaced("nu", A[:, 0, :, 0])), "nu has shape (10, 8)"),
     ("Darcy: NaN", edited(darcy, hole("tensor", 2, 0, 4, 5)), "sample 2 holds NaN"),
-    ("The Well: missing", edited(well, gone("dimensions/time")), "no dataset 'dimensions/time'"),
-    ("The Well: rank", edited(well, put("t1_fields/velocity", A[..., 0])), "velocity has shape"),
+    ("The Well: missing", edited(well, without("dimensions/time")), "no dataset 'dimensions/time'"),
+    (
+        "The Well: rank",
+        edited(well, replaced("t1_fields/velocity", A[..., 0])),
+        "velocity has shape",
+    ),
     ("The Well: NaN", edited(well, hole("t0_fields/tracer", 2, 3, 4, 5)), NAN),
-    ("The Well: lengths", edited(well, put("t0_fields/tracer", A[:, :4])), "of equal sizes"),
+    ("The Well: lengths", edited(well, replaced("t0_fields/tracer", A[:, :4])), "of equal sizes"),
     ("The Well: boundary", edited(well, bc), "y_wall has bc_type 'ROBIN'"),
-    ("own: missing", edited(own, gone("u")), "no known layout; found boundary"),
-    ("own: rank", edited(own, put("u", A[:, 0, 0])), "u has shape (10, 8)"),
+    ("own: missing", edited(own, without("u")), "no known layout; found boundary"),
+    ("own: rank", edited(own, replaced("u", A[:, 0, 0])), "u has shape (10, 8)"),
     ("own: NaN", edited(own, hole("u", 2, 3, 4, 5, 0)), NAN),
     ("own: lengths", edited(own, lambda file: file.update(lengths=[1])), "lengths is [1]"),
-    ("own: boundary", edited(own, put("boundary", ["robin", "wall"])), "unknown boundary 'robin'"),
+    (
+        "own: boundary",
+        edited(own, replaced("boundary", ["robin", "wall"])),
+        "unknown boundary 'robin'",
+    ),
     ("own: cond", edited(own, lambda file: file.update(cond=np.ones(N))), "cond of shape (10,)"),
     ("NetCDF: rank", edited(netcdf, lambda file: [file.pop("q"), attach(file, "w", A[:, 0, 0])]),
      "no variable has dimensions"),

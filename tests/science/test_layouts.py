@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray
 
-from fixtures import write_fluid, write_groups, write_well
+from fixtures import edited, replaced, without, write_fluid, write_groups, write_well
 from ups_jax.config import load as load_config
 from ups_jax.data import DiskFields, from_xarray, load, save_npz, save_predictions
 from ups_jax.experiment.build import build
@@ -227,29 +227,7 @@ def test_predictions_are_read_again(tmp_path):
     assert (back.dt, back.extent, back.channels) == (0.5, (2.0, 1.0), ("a", "b"))
 
 
-def edit(write, change):
-    def written(folder):
-        path = write(folder)
-        with h5py.File(path, "a") as file:
-            change(file)
-        return path
-
-    return written
-
-
-def without(name):
-    return lambda file: file.__delitem__(name)
-
-
-def replaced(name, value):
-    def change(file):
-        del file[name]
-        file[name] = value
-
-    return change
-
-
-def uneven(folder):
+def of_two_lengths(folder):
     return write_groups(folder / "a.h5", [PAIR[0], PAIR[1], PAIR[2, :4]])
 
 
@@ -275,15 +253,21 @@ def link(file):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (edit(fluid, without("x-coordinate")), "no dataset 'x-coordinate'; found Vx, Vy, density"),
-        (edit(fluid, replaced("Vy", C[:, :4])), r"Vy has shape \(5, 4, 8, 4\), density \(5, 5"),
-        (edit(fluid, replaced("Vy", C.astype(int))), "Vy holds .* int64; expected floating"),
-        (uneven, r"sample 2 \(/0002/data\) has shape \(4, 8, 4, 2\), sample 0 .* equal lengths"),
+        (
+            edited(fluid, without("x-coordinate")),
+            "no dataset 'x-coordinate'; found Vx, Vy, density",
+        ),
+        (edited(fluid, replaced("Vy", C[:, :4])), r"Vy has shape \(5, 4, 8, 4\), density \(5, 5"),
+        (edited(fluid, replaced("Vy", C.astype(int))), "Vy holds .* int64; expected floating"),
+        (
+            of_two_lengths,
+            r"sample 2 \(/0002/data\) has shape \(4, 8, 4, 2\), sample 0 .* equal lengths",
+        ),
         (with_gap, r"sample 3 holds NaN .* frame 2 at point \(7, 1\) of channel 1"),
-        (edit(groups, without("0000/grid/y")), "no dataset '0000/grid/y'"),
-        (edit(well, without("dimensions")), "spatial_dims"),
-        (edit(well, bad_condition), "y_wall has bc_type 'ROBIN'; known: PERIODIC, WALL, OPEN"),
-        (edit(well, link), "'t0_fields' is a link"),
+        (edited(groups, without("0000/grid/y")), "no dataset '0000/grid/y'"),
+        (edited(well, without("dimensions")), "spatial_dims"),
+        (edited(well, bad_condition), "y_wall has bc_type 'ROBIN'; known: PERIODIC, WALL, OPEN"),
+        (edited(well, link), "'t0_fields' is a link"),
         (mapped, "no known layout; found clock, flow, grid, re\nsupported: .* data.datasets"),
     ],
 )

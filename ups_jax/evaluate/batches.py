@@ -141,16 +141,10 @@ def initial_states(
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _initial_states(
-    emulator: Emulator,
-    start: int,
-    gain: float | None,
-    mesh: Mesh | None,
-    params: Params,
-    u: Array,
-    cond: Array,
+    emulator: Emulator, start: int, gain: float | None, mesh: Mesh | None, *batch: Any
 ) -> Array:
     def share(params: Params, u: Array, cond: Array) -> Array:
         state = nudged_analysis(emulator, params, u[:, : start + 1], cond, gain=gain)
         return with_later_forcing(emulator, state, u, start)
 
-    return map_samples(mesh, share)(params, u, cond)
+    return map_samples(mesh, share)(*batch)
