@@ -5,9 +5,10 @@ import time
 
 import pytest
 
+import ups_jax as ups
 from benchmarks import record
 from benchmarks.__main__ import main
-from benchmarks.gpu import correctness, kernels, runs, updates
+from benchmarks.gpu import correctness, joint, kernels, runs, updates
 from benchmarks.gpu.findings import findings
 from benchmarks.gpu.machine import published_peak
 from benchmarks.gpu.pack import (
@@ -214,3 +215,13 @@ def test_the_command_writes_a_file_that_it_continues(tmp_path, capfd):
     assert main(argv) == 0
     assert "parts all finished" in capfd.readouterr().out
     assert json.loads((tmp_path / "gpu.json").read_text())["rows"] == saved["rows"]
+
+
+def test_updates_of_the_joint_run_fit_the_seconds_left():
+    cfg = ups.load_config(joint.CONFIG)
+    # Unrolls 1, 2, 3 in shares .6, .25, .15: 1.55 steps an update, in calls of 500.
+    assert joint.affordable(cfg, ms=2.0, seconds=30.9) == 9_500
+    assert joint.affordable(cfg, ms=2.0, seconds=31.1) == 10_000
+    assert joint.affordable(cfg, ms=1e-6, seconds=60.0) == cfg.fit.operator.steps
+    with pytest.raises(Skipped, match="less than 1000 updates"):
+        joint.affordable(cfg, ms=2.0, seconds=3.0)

@@ -1,12 +1,12 @@
 """Correctness and speed on one GPU: one command, most valuable part first, within `--minutes`.
 
 Parts: device, correctness (against the CPU), step_time, data, full (seconds to published errors),
-ensemble, golden, apebench, kernels. The results file is written after each task; the same command
-continues with the tasks that are missing. Tasks for which no time is left are named. A file of
-another device is refused. On a CPU and with `--quick` all sizes are small, and only the shape of
-the results means something; a CPU writes `gpu_cpu.json`. Targets on
-one H100: nRMSE 1.08e-2 within 5 minutes, 40 % of the bfloat16 peak for the widest network, the
-golden operator in under 60 s. benchmarks/GPU.md says what to carry to a machine without a network.
+golden, joint (ML4PS), ensemble, apebench, kernels. The results file is written after each task; the
+same command continues with the tasks that are missing. Tasks for which no time is left are named. A
+file of another device is refused. On a CPU and with `--quick` all sizes are small, and only the
+shape of the results means something; a CPU writes `gpu_cpu.json`. Targets on one H100: nRMSE
+1.08e-2 within 5 minutes, 40 % of the bfloat16 peak for the widest network, the golden operator in
+under 60 s. benchmarks/GPU.md says what to carry to a machine without a network.
 """
 
 import sys
@@ -14,7 +14,7 @@ import time
 
 import jax
 
-from benchmarks.gpu import STARTED, correctness, kernels, machine, runs, updates
+from benchmarks.gpu import STARTED, correctness, joint, kernels, machine, runs, updates
 from benchmarks.gpu.findings import findings
 from benchmarks.gpu.pack import PACKAGES, TARGETS, OtherResults, Pack, Setting, met, text
 from benchmarks.record import choose_rows
@@ -23,11 +23,12 @@ __all__ = ["PACKAGES", "PARTS", "add_flags", "file_name", "run"]
 PARTS = {
     "device": (machine.device, 0.04),
     "correctness": (correctness.correctness, 0.12),
-    "step_time": (updates.step_time, 0.24),
+    "step_time": (updates.step_time, 0.18),
     "data": (runs.data, 0.06),
-    "full": (runs.full, 0.32),
-    "ensemble": (runs.ensemble, 0.06),
-    "golden": (runs.golden, 0.06),
+    "full": (runs.full, 0.22),
+    "golden": (runs.golden, 0.08),
+    "joint": (joint.joint, 0.2),
+    "ensemble": (runs.ensemble, 0.04),
     "apebench": (runs.apebench, 0.06),
     "kernels": (kernels.kernels, 0.04),
 }

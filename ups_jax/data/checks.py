@@ -42,6 +42,31 @@ def cell_strides(pde: PDE) -> tuple[int, ...]:
     return tuple(cells // points for cells, points in zip(pde.cells, pde.points, strict=True))
 
 
+def valid_samples(
+    pde: PDE, output: SolverOutput, samples: np.ndarray, *, strict: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest violations (b, laws) and, for each sample, whether it passes (b,).
+
+    If `strict`, raises ValueError on one that does not, as `check_solver_output`.
+    """
+    try:
+        return check_solver_output(pde, output, samples), np.ones(len(samples), bool)
+    except ValueError:
+        if strict:
+            raise
+        if len(samples) == 1:
+            return np.full((1, len(pde.laws)), np.nan), np.zeros(1, bool)
+    ones = [slice(i, i + 1) for i in range(len(samples))]
+    checked = [
+        valid_samples(
+            pde, jax.tree.map(lambda x, one=one: x[one], output), samples[one], strict=False
+        )
+        for one in ones
+    ]
+    laws, valid = (np.concatenate(parts) for parts in zip(*checked, strict=True))
+    return laws, valid
+
+
 def check_solver_output(pde: PDE, output: SolverOutput, samples: np.ndarray) -> np.ndarray:
     """Return the largest violation (b, laws), laws sorted by name; ValueError above tolerance."""
     numbers = [output.u.reshape(len(samples), -1), *output.values.values()]

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, as_completed, wait
-from dataclasses import replace
 from functools import lru_cache, partial
 from hashlib import sha256
 from math import prod
@@ -15,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.data import cache as store
-from ups_jax.data.checks import SolverOutput, check_solver_output
+from ups_jax.data.checks import SolverOutput, valid_samples
+from ups_jax.data.parts import simulate_parts
 from ups_jax.data.programs import evolution, initial_frames
 from ups_jax.pde.base import PDE
 from ups_jax.sharding import Mesh, num_threads
@@ -53,7 +53,8 @@ def simulate(
     solved, checked and cached one by one.
 
     Raises ValueError on sizes that do not match, and if the solver breaks a law or returns a
-    non-finite number. Raises `Interrupted` after `stop()`; the finished shards stay cached.
+    non-finite number, for as many draws of a sample as its PDE allows. Raises `Interrupted` after
+    `stop()`; the finished shards stay cached.
     """
     for name, value in (("n", n), ("steps", steps)):
         if not 1 <= value < float("inf") or int(value) != value:
@@ -64,7 +65,7 @@ def simulate(
     n, steps = int(n), int(steps)
     if pde.parts:
         shared = dict(steps=steps, cache=cache, mesh=mesh, stop=stop)
-        return _simulate_parts(pde, key, n, progress, shared)
+        return simulate_parts(simulate, pde, key, n, progress, shared)
     try:
         out = {
             "u": np.empty((n, steps + 1, *pde.points, len(pde.fields)), np.float32),
@@ -89,43 +90,6 @@ def simulate(
     about: Any = dict(origin="regenerated", params=pde.params, pde=pde.equation or pde.name)
     about |= dict(meta={"cells": pde.cells, "laws": laws}, static=pde.static, steady=pde.steady)
     return Trajectories(out["u"], out["cond"], pde.dt, pde.extent, pde.fields, **about)
-
-
-def part_numbers(weights: Sequence[float], n: int) -> np.ndarray:
-    """Return the part of each of n samples (n,): any first samples are in proportion to weights."""
-    shares, counts = np.array(weights) / np.sum(weights), np.zeros(len(weights))
-    numbers = np.empty(n, int)
-    for i in range(n):
-        numbers[i] = np.argmax(np.round(shares * (i + 1) - counts, 9))
-        counts[numbers[i]] += 1
-    return numbers
-
-
-def _simulate_parts(
-    pde: PDE,
-    key: Key,
-    n: int,
-    progress: Callable[[int, int], None] | None,
-    shared: dict[str, Any],
-) -> Trajectories:
-    """Return trajectories of a mixture; sample j of a part is that of its own PDE."""
-    numbers, solved, laws = part_numbers(pde.weights, n), [], {}
-    rows = [np.flatnonzero(numbers == i) for i in range(len(pde.parts))]
-    for part, own in zip(pde.parts, rows, strict=True):
-        if not len(own):
-            continue
-        before = sum(map(len, solved))
-        tick = progress and (lambda done, _, before=before: progress(before + done, n))
-        solved.append(simulate(part, key, n=len(own), progress=tick, **shared))
-        for name, worst in solved[-1].meta["laws"].items():
-            laws[name] = max(worst, laws.get(name, 0.0))
-    order = np.argsort(np.concatenate(rows), kind="stable")
-    u, cond = (
-        np.concatenate([np.asarray(x) for x in arrays])[order]
-        for arrays in ([data.u for data in solved], [data.cond for data in solved])
-    )
-    first = replace(solved[0], u=u, cond=cond, pde=pde.equation or pde.name)
-    return replace(first, meta={"cells": pde.cells, "laws": laws})
 
 
 def _on_devices(
@@ -248,10 +212,37 @@ def _make_shard(
     tick: Callable[[int], None],
     stop: Callable[[], bool],
 ) -> dict[str, np.ndarray]:
-    """Solve `count` samples from `start` in chunks of similar speed: u, cond, law violations."""
+    """Solve `count` samples from `start`, some in several draws: u, cond, law violations."""
+    samples, redraws = start + np.arange(count), solver.pde.redraws
+    shard, valid = _solve(solver, device, key, samples, tick, stop, strict=not redraws)
+    for attempt in range(1, redraws + 1):
+        if not len(rows := np.flatnonzero(~valid)):
+            break
+        args = (jax.random.fold_in(key, attempt), samples[rows], lambda done: None, stop)
+        again, valid[rows] = _solve(solver, device, *args, strict=attempt == redraws)
+        for name, array in again.items():
+            shard[name][rows] = array
+    return shard
+
+
+def _solve(
+    solver: _Solver,
+    device: Any,
+    key: Key,
+    samples: np.ndarray,
+    tick: Callable[[int], None],
+    stop: Callable[[], bool],
+    *,
+    strict: bool,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Solve samples in chunks of similar speed; return a shard and whether each is valid.
+
+    Raises ValueError on one that is not, if `strict`.
+    """
     _check_stop(stop)
     draw, evolve = solver.on(device)
-    index = start + np.minimum(np.arange(count + -count % solver.drawn), count - 1)
+    count = len(samples)
+    index = np.pad(samples, (0, -count % solver.drawn), mode="edge")
     batches = np.asarray(index, np.int32).reshape(-1, solver.drawn)
     drawn = [jax.tree.map(np.asarray, draw(key, batch)) for batch in batches]
     cond, u, speed = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
@@ -260,13 +251,14 @@ def _make_shard(
     chunks = order.reshape(-1, solver.chunk)
     done, parts = 0, []
     for rows, output in _run_chunks(solver, evolve, u, cond, chunks[::-1], stop):
-        parts.append((rows, output.u, check_solver_output(solver.pde, output, start + rows)))
+        laws, valid = valid_samples(solver.pde, output, samples[rows], strict=strict)
+        parts.append((rows, output.u, laws, valid))
         done += len(np.unique(rows))
         tick(done)
-    rows, frames, laws = (np.concatenate(part) for part in zip(*parts, strict=True))
+    rows, frames, laws, valid = (np.concatenate(part) for part in zip(*parts, strict=True))
     first = np.unique(rows, return_index=True)[1]
     arrays = {"u": frames[first], "cond": cond[:count], "laws": laws[first]}
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
+    return {name: array.astype(np.float32) for name, array in arrays.items()}, valid[first]
 
 
 def _run_chunks(

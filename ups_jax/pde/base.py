@@ -73,15 +73,16 @@ class PDE:
     `step` advances a field by one interval `dt` on any grid. `march` does so in a given number of
     equal substeps, stable or not, and is differentiable. `initial` draws an initial condition on a
     grid of `cells`, `sample_cond` draws PDE parameters, and `sample_keys` derives both keys of
-    sample i. The first frame of data is `warmup` steps later. `residual` is the pointwise balance
-    of two frames one `dt` apart. `features` maps PDE parameters to network inputs. `symmetries` are
-    random transformations of a window and its parameters that commute with the solver. `reflection`
-    is a symmetry of fields (..., *s, c) that is its own inverse, at all parameters, `mirrors`
-    several whose products form a group. `galilean_frame` gives the frame that moves with a field's
-    mean. `conserves_mean` maps parameters (..., p) to True (...) where the spatial mean is
-    constant. `convexity` is the smallest f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, and
-    0 for all others. `spec` contains the arguments of the factory; with `name` it identifies the
-    PDE. `equation` names it in data where a factory makes several. Functions may be `absent`.
+    sample i. The first frame of data is `warmup` steps later. A sample whose solver fails is drawn
+    anew, at most `redraws` times. `residual` is the pointwise balance of two frames one `dt` apart.
+    `features` maps PDE parameters to network inputs. `symmetries` are random transformations of a
+    window and its parameters that commute with the solver. `reflection` is a symmetry of fields
+    (..., *s, c) that is its own inverse, at all parameters, `mirrors` several whose products form a
+    group. `galilean_frame` gives the frame that moves with a field's mean. `conserves_mean` maps
+    parameters (..., p) to True (...) where the spatial mean is constant. `convexity` is the
+    smallest f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, and 0 for all others. `spec`
+    contains the arguments of the factory; with `name` it identifies the PDE. `equation` names it in
+    data where a factory makes several. Functions may be `absent`.
 
     `linear_symbol` is the Fourier symbol of the linear part of a periodic PDE, which the base step
     "linear" integrates exactly. It maps wave vectors k (*k, ndim) and the parameters (p,) of one
@@ -119,6 +120,7 @@ class PDE:
     features: Callable[[Array], Array] = lambda cond: cond
     sample_keys: Callable[[Key, Array], tuple[Key, Key]] = sample_keys
     warmup: int = 0
+    redraws: int = 0
     symmetries: tuple[Symmetry, ...] = ()
     reflection: Callable[[Array], Array] | None = None
     mirrors: tuple[Callable[[Array], Array], ...] = ()
@@ -155,9 +157,7 @@ class PDE:
                 f"boundary is {boundary} on {self.ndim} space axes; expected one name for each axis"
             )
         if self.galilean_frame is not None and set(boundary) != {"periodic"}:
-            raise ValueError(
-                f"a Galilean frame moves fields through the boundary {boundary}; drop it"
-            )
+            raise ValueError(f"a Galilean frame moves fields through boundary {boundary}; drop it")
         object.__setattr__(self, "boundary", boundary)
 
     @property

@@ -38,13 +38,16 @@ class Equation(NamedTuple):
     """One equation: difficulties (k, 8), a row drawn for each sample, and its first frame.
 
     If `uniform`, the two rows are the ends of ranges. Random waves have zero mean and the largest
-    value 1, or if `nonnegative` they span 0 to 1; `warmup` steps precede the data.
+    value `amplitude`, or if `nonnegative` they span 0 to that; `warmup` steps precede the data.
+    Samples for which the solver fails are drawn anew, at most `redraws` times.
     """
 
     settings: np.ndarray
     uniform: bool = False
     nonnegative: bool = False
     warmup: int = 0
+    amplitude: float = 1.0
+    redraws: int = 0
 
 
 def settings(**values: float | Sequence[float]) -> np.ndarray:
@@ -62,8 +65,10 @@ def _logistic(rates: Sequence[float], diffusion: Sequence[float]) -> np.ndarray:
 
 def _ml4ps(count: str, kdv: Mapping, ks: Mapping, rates, diffusion, adv: Mapping) -> dict:
     return {
-        f"kdv_{count}": Equation(settings(**kdv)),
-        f"ks_cons_{count}": Equation(settings(**ks), warmup=500),
+        # At the weakest diffusion the solver diverges from one initial condition in a hundred.
+        f"kdv_{count}": Equation(settings(**kdv), redraws=4),
+        # It diverges from larger waves at some settings, not from the chaos that they become.
+        f"ks_cons_{count}": Equation(settings(**ks), warmup=500, amplitude=0.5),
         f"fisher_{count}": Equation(_logistic(rates, diffusion), nonnegative=True),
         f"adv_diff_{count}": Equation(settings(**adv)),
     }
@@ -248,7 +253,8 @@ def _part(name: str, equation: Equation, *, size: dict) -> PDE:
         pde,
         name=name,
         warmup=equation.warmup,
-        initial=partial(initial, nonnegative=equation.nonnegative),
+        redraws=equation.redraws,
+        initial=partial(initial, nonnegative=equation.nonnegative, amplitude=equation.amplitude),
         sample_keys=published_sample_keys,
         sample_cond=pde.sample_cond
         if equation.uniform
@@ -256,21 +262,23 @@ def _part(name: str, equation: Equation, *, size: dict) -> PDE:
     )
 
 
-def initial(key: Key, cond: Array, cells: tuple[int, ...], *, nonnegative: bool) -> Array:
+def initial(
+    key: Key, cond: Array, cells: tuple[int, ...], *, nonnegative: bool, amplitude: float = 1.0
+) -> Array:
     """Random waves as exponax 0.1.0 draws them from a key, on the same cells: (*s, 1)."""
     shape = (*cells[:-1], cells[-1] // 2 + 1)
     # One key a channel.
     k_amplitude, k_phase, _ = jax.random.split(jax.random.split(key, 1)[0], 3)
-    amplitude = jax.random.uniform(k_amplitude, shape, "float32", -1.0, 1.0)
+    modulus = jax.random.uniform(k_amplitude, shape, "float32", -1.0, 1.0)
     phase = jax.random.uniform(k_phase, shape, "float32", 0.0, 2 * np.pi)
     waves = [np.abs(np.fft.fftfreq(n, 1 / n)) <= INITIAL_MODES for n in cells]
     kept = np.ix_(*waves[:-1], waves[-1][: shape[-1]])
     mask = np.zeros(shape, bool)
     mask[kept] = True
     mask[(0,) * len(shape)] = False
-    u = jnp.fft.irfftn(amplitude * jnp.exp(1j * phase) * mask, cells)
+    u = jnp.fft.irfftn(modulus * jnp.exp(1j * phase) * mask, cells)
     u = u - jnp.min(u) if nonnegative else u
-    return (u / jnp.max(jnp.abs(u)))[..., None]
+    return amplitude * (u / jnp.max(jnp.abs(u)))[..., None]
 
 
 def nearest(cond: Array, *, low: np.ndarray, high: np.ndarray) -> Array:
