@@ -20,13 +20,13 @@ import ups_jax as ups
 from benchmarks.clock import interleaved
 from benchmarks.gpu.machine import published_peak
 from benchmarks.gpu.pack import Row, Setting, Task, row
-from benchmarks.speed.convolution import STEPS, descent
+from benchmarks.speed.convolution import STEPS, application, descent
 from benchmarks.training import one_phase, random_params, updates_program
 from ups_jax.data import sample_windows
 from ups_jax.experiment.schedule import recipe_of, stage_of
 from ups_jax.flops import update_flops
 from ups_jax.models import DENOISERS, OPERATORS
-from ups_jax.models.layers import cpu_conv, native_conv
+from ups_jax.models.layers import gathered_conv, native_conv
 
 Overrides = dict[str, Any]
 SIZES: dict[str, tuple[str, Overrides]] = {
@@ -61,7 +61,7 @@ def step_time(setting: Setting) -> dict[str, Task]:
         for count in CALLS:
             name = f"resnet {size} {matmul}, calls of {count}"
             first[name] = partial(update, setting, "resnet", size, matmul, count)
-    for size in ("full", "golden"):
+    for size in ("full", "golden", "plane"):
         first[f"convolution {size}"] = partial(convolution, setting, size)
     first["windows"] = partial(windows, setting)
     names = [*OPERATORS, *(f"denoiser {name}" for name in DENOISERS)]
@@ -160,26 +160,38 @@ def program_mib(compiled: Any) -> float | None:
 
 def convolution(setting: Setting, size: str) -> list[Row]:
     """Compare `lax.conv` with the product of gathered neighbourhoods, in one hidden layer."""
-    cfg, _ = configured("resnet", size, "tf32", small=setting.small)
-    width, sites = cfg.operator.width, cfg.pde.points // cfg.operator.patch
-    x = jax.random.normal(jax.random.key(0), (cfg.fit.operator.batch, sites, width))
-    kernel = jax.random.normal(jax.random.key(0), (3, width, width)) / (3 * width) ** 0.5
+    cfg, _ = configured(
+        "resnet", "golden" if size == "plane" else size, "tf32", small=setting.small
+    )
+    width, ndim = cfg.operator.width, 2 if size == "plane" else 1
+    sites = (16, 16) if ndim == 2 and setting.small else (80, 80)
+    sites = sites if ndim == 2 else (cfg.pde.points // cfg.operator.patch,)
+    x = jax.random.normal(jax.random.key(0), (cfg.fit.operator.batch, *sites, width))
+    kernel = jax.random.normal(jax.random.key(0), (3**ndim, width, width))
+    kernel /= (3**ndim * width) ** 0.5
     rows = []
     for dtype in ("float32", "bfloat16"):
         args = kernel.astype(dtype), x.astype(dtype)
-        programs = {"gathered": descent(cpu_conv), "native": descent(native_conv)}
-        seconds = interleaved(
-            {
-                name: lambda program=program, args=args: jax.block_until_ready(program(*args))
-                for name, program in programs.items()
-            },
-            1 if setting.small else 5,
-        )
-        label = f"convolution, {size}, {'tf32' if dtype == 'float32' else dtype}"
-        rows += [row(f"{label}: {name}", 1e6 * s / STEPS, "us") for name, s in seconds.items()]
-        ratio = seconds["native"] / seconds["gathered"]
-        rows.append(row(f"{label}: native / gathered", ratio, "1"))
+        for task, make in (("", descent), (", forward", application)):
+            label = f"convolution, {size}, {'tf32' if dtype == 'float32' else dtype}{task}"
+            programs = {
+                "gathered": make(gathered_conv, ndim),
+                "native": make(native_conv, ndim),
+            }
+            rows += compared(label, programs, args, 1 if setting.small else 5)
     return rows
+
+
+def compared(label: str, programs: dict[str, Any], args: Any, rounds: int) -> list[Row]:
+    """Return the time of a layer by both convolutions, and their ratio."""
+    turns = {
+        name: lambda program=program: jax.block_until_ready(program(*args))
+        for name, program in programs.items()
+    }
+    seconds = interleaved(turns, rounds)
+    rows = [row(f"{label}: {name}", 1e6 * s / STEPS, "us") for name, s in seconds.items()]
+    ratio = seconds["native"] / seconds["gathered"]
+    return [*rows, row(f"{label}: native / gathered", ratio, "1")]
 
 
 def windows(setting: Setting) -> list[Row]:

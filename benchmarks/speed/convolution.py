@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.clock import interleaved
-from ups_jax.models.layers import cpu_conv, native_conv
+from ups_jax.models.layers import gathered_conv, native_conv
 
 SHAPE = {"width": 64, "sites": 128, "batch": 8}
 STEPS, ROUNDS = 20, 5
@@ -18,7 +18,7 @@ def run(options):
     width = SHAPE["width"]
     x = jax.random.normal(jax.random.key(0), (SHAPE["batch"], SHAPE["sites"], width))
     kernel = jax.random.normal(jax.random.key(0), (3, width, width)) / (3 * width) ** 0.5
-    programs = {"gathered": descent(cpu_conv), "native": descent(native_conv)}
+    programs = {"gathered": descent(gathered_conv), "native": descent(native_conv)}
     seconds = interleaved(
         {
             name: lambda program=program: jax.block_until_ready(program(kernel, x))
@@ -34,11 +34,11 @@ def run(options):
     return {"rows": rows, "ratio_native_to_gathered": ratio, "shape": SHAPE}
 
 
-def descent(conv):
+def descent(conv, ndim=1):
     """Return a program of `STEPS` gradient steps of one layer in a scan."""
 
     def loss(kernel, x):
-        return jnp.mean(conv(x, kernel, 3, 4, 1) ** 2)
+        return jnp.mean(conv(x, kernel, 3, 4, ndim) ** 2)
 
     @jax.jit
     def program(kernel, x):
@@ -46,5 +46,18 @@ def descent(conv):
             return kernel - 1e-3 * jax.grad(loss)(kernel, x), None
 
         return jax.lax.scan(body, kernel, None, length=STEPS)[0]
+
+    return program
+
+
+def application(conv, ndim=1):
+    """Return a program of `STEPS` applications of one layer in a scan, as in a rollout."""
+
+    @jax.jit
+    def program(kernel, x):
+        def body(x, _):
+            return conv(x, kernel, 3, 4, ndim), None
+
+        return jax.lax.scan(body, x, None, length=STEPS)[0]
 
     return program

@@ -127,7 +127,7 @@ def contenders(network, task, batch, count, workers, compiled):
     if network == "resnet" and jax.default_backend() == "cpu":
         # `lax.conv` in a scan is so slow that a fifth of the steps suffices.
         few = max(1, count // 5)
-        with patch.object(layers, "cpu_conv", layers.native_conv):
+        with patch.object(layers, "gathered_conv", layers.native_conv):
             programs["ups_jax, lax.conv"] = ours(network, size, task, batch, few)
     if network in PDEQUINOX:
         programs["pdequinox"] = peer("equinox_steps", network)

@@ -60,10 +60,10 @@ def test_gathered_convolution_is_the_native_one_with_its_gradients(ndim, dilatio
         (_, y), grads = jax.value_and_grad(total, (0, 1), has_aux=True)(x, kernel)
         return y, *grads
 
-    for ours, native in zip(value(layers.cpu_conv), value(layers.native_conv), strict=True):
+    for ours, native in zip(value(layers.gathered_conv), value(layers.native_conv), strict=True):
         np.testing.assert_allclose(ours, native, atol=1e-4)
-    alone = jax.jit(layers.cpu_conv, static_argnums=(2, 3, 4))(x, kernel, 3, dilation, ndim)
-    np.testing.assert_allclose(alone, value(layers.cpu_conv)[0], atol=1e-5)
+    alone = jax.jit(layers.gathered_conv, static_argnums=(2, 3, 4))(x, kernel, 3, dilation, ndim)
+    np.testing.assert_allclose(alone, value(layers.gathered_conv)[0], atol=1e-5)
 
 
 def test_a_convolution_reaches_around_the_seam_by_its_dilation():
@@ -71,7 +71,7 @@ def test_a_convolution_reaches_around_the_seam_by_its_dilation():
     kernel = jnp.array([1.0, 10.0, 100.0]).reshape(3, 1, 1)
 
     def conv(x):
-        return layers.cpu_conv(x, kernel, 3, 2, 1)[:, 0]
+        return layers.gathered_conv(x, kernel, 3, 2, 1)[:, 0]
 
     for y in (conv(x), jax.vjp(conv, x)[0]):
         np.testing.assert_array_equal(y, [10, 0, 1, 0, 0, 0, 100, 0])
