@@ -97,7 +97,7 @@ def updates_program(
     u = jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
     cond = jnp.full((SAMPLES, len(pde.params)), 1e-3)
     frozen = {name: value for name, value in params.items() if name != stage}
-    args = frozen, u, cond, jax.random.key(2)
+    args = frozen, (u, cond), jax.random.key(2)
     state = init_state(stage, params, opt).state
     compiled = jax.jit(call, donate_argnums=0).lower(state, *args).compile()
 

@@ -91,11 +91,11 @@ def update(name, *, points, batch, width):
         run_updates, stage.loss, opt, emulator.pde.symmetries, UPDATES, windows, recipe.ema_decay,
         None,
     )  # fmt: skip
-    compiled = jax.jit(call, donate_argnums=0).lower(state, frozen, u, cond, key).compile()
+    compiled = jax.jit(call, donate_argnums=0).lower(state, frozen, (u, cond), key).compile()
     times = []
     for turn in range(ROUNDS + 1):
         began = time.perf_counter()
-        state, _ = jax.block_until_ready(compiled(state, frozen, u, cond, key))
+        state, _ = jax.block_until_ready(compiled(state, frozen, (u, cond), key))
         if turn:  # the first call warms up
             times.append((time.perf_counter() - began) / UPDATES)
     return median(times), program_bytes(compiled)

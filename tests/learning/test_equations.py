@@ -11,13 +11,15 @@ from matplotlib.figure import Figure
 
 import ups_jax as ups
 from ups_jax.data import sample_windows
+from ups_jax.data.windows import window_index
 from ups_jax.emulator import fit_statistics
 from ups_jax.evaluate.equations import equation_table
 from ups_jax.pde import PDES
 from ups_jax.report.data import ReportData
 from ups_jax.report.equations import equation_errors
 from ups_jax.stages import STAGES, bind
-from ups_jax.train import init_state, run_updates
+from ups_jax.train import Hooks, TrainSnapshot, init_state, run_updates, train_stage
+from ups_jax.train.sampling import EquationSampling
 
 EQUATIONS = ("adv_diff", "fisher")
 SIZE = dict(points=32, cells=32)
@@ -165,6 +167,66 @@ def test_one_program_trains_any_mixture_of_a_size(transport):
     state, frozen = init_state("operator", params, opt).state, {"stats": params["stats"]}
     key, first = jax.random.key(1), np.argmax(np.asarray(pde.part_of(cond)) == 1)
     for rows in (np.arange(24), np.full(24, first), np.arange(24) // 3):
-        state, row = train(state, frozen, u[rows], cond[rows], key)
+        state, row = train(state, frozen, (u[rows], cond[rows]), key)
         assert np.isfinite(row["loss"])
     assert traced == [(4, 2, 32, 1)] and int(state.step) == 6
+
+
+def test_half_of_the_windows_are_shared_by_the_errors_of_the_equations(transport):
+    pde = PDES["mixture"](equations=("adv", "diff", "disp"), **SIZE)
+    sampling = EquationSampling(pde, transport.train, transport.val)
+    np.testing.assert_allclose(sampling.shares(()), 1 / 3)
+    sampling.record(np.array([0.1, 0.4, 0.0, 0.3, np.inf, 0.2]))
+    sampling.record(np.zeros(6))
+    # Two trajectories of each equation in turn: errors (0.2, 0.7, 0.1), over two networks.
+    errors = sampling.take()
+    assert errors == pytest.approx((0.1, 0.35, 0.05))
+    shares = sampling.shares(errors)
+    np.testing.assert_allclose(shares, 1 / 6 + 0.5 * np.array([0.2, 0.7, 0.1]))
+    draw = partial(window_index, n=24, frames=5, batch=30_000, length=2, start_bias=1.0)
+    sample, start = draw(jax.random.key(0), cumulative=sampling.cumulative(errors))
+    number = np.asarray(pde.part_of(jnp.asarray(transport.train.cond)))[sample]
+    np.testing.assert_allclose(np.bincount(number) / 30_000, shares, atol=0.01)
+    assert len(np.unique(sample)) == 24 and set(np.asarray(start).tolist()) == {0, 1, 2, 3}
+    # Without errors every trajectory is as likely as any other.
+    sample, _ = draw(jax.random.key(1), cumulative=sampling.cumulative(()))
+    np.testing.assert_allclose(np.bincount(sample) / 30_000, 1 / 24, atol=0.005)
+
+
+def test_training_by_the_errors_of_the_equations_resumes_to_the_same_bits(transport):
+    pde = PDES["mixture"](equations=("adv", "diff", "disp"), **SIZE)
+    emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], width=4, blocks=1, dilations=(1,))
+    params = ups.init(emulator, jax.random.key(0), fit_statistics(emulator, transport.train))
+    recipe = ups.Recipe(
+        steps=12, batch=4, warmup=2, steps_per_call=2, val_every=4, unroll=(1,),
+        phase_fractions=(1.0,), sampling="validation",
+    )  # fmt: skip
+    saves = []
+
+    def train(recipe, resume=None):
+        hooks = Hooks(on_save=lambda now: saves.append(jax.device_get(now)))
+        return train_stage(
+            "operator", emulator, params, transport.train, transport.val, recipe,
+            jax.random.key(1), hooks=hooks, resume=resume,
+        )  # fmt: skip
+
+    whole = train(recipe)
+    middle = next(now for now in saves if int(now.state.step) == 8 and now.progress.equations)
+    assert len(middle.progress.equations) == 3
+    state, best = jax.tree.map(jnp.asarray, middle[:2])
+    again = train(recipe, TrainSnapshot(state, best, middle.progress))
+    jax.tree.map(np.testing.assert_array_equal, again.last, whole.last)
+    uniform = train(replace(recipe, sampling="uniform"))
+    pairs = zip(jax.tree.leaves(uniform.last), jax.tree.leaves(whole.last), strict=True)
+    assert any((a != b).any() for a, b in pairs)
+    with pytest.raises(ValueError, match="pde 'semilinear' is one equation; use 'uniform'"):
+        EquationSampling(PDES["semilinear"](gamma2=1.0), transport.train, transport.val)
+
+
+@pytest.mark.parametrize(
+    "config, extra", [("burgers", {}), ("universal", {"stages": ("operator", "diffusion")})]
+)
+def test_only_equations_of_a_mixture_are_drawn_by_their_errors(config, extra):
+    stage = "diffusion" if extra else "operator"
+    with pytest.raises(ValueError, match=f"fit.{stage}.sampling is 'validation'; it must be"):
+        ups.load_config(config, {**extra, f"fit.{stage}.sampling": "validation"})

@@ -85,7 +85,7 @@ def trace_every_stage(cfg, emulator, data, params):
         state = init_state(name, params, opt).state
         draw = partial(sample_windows, batch=2, length=2, start_bias=2.0)
         updates = partial(run_updates, stage.loss, opt, emulator.pde.symmetries, 2, draw, 0.9, None)
-        jax.eval_shape(updates, state, params, fields, cond, jax.random.key(0))
+        jax.eval_shape(updates, state, params, (fields, cond), jax.random.key(0))
     return params
 
 

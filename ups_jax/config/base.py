@@ -165,6 +165,7 @@ def fit(**defaults: Any) -> Config:
     fit.unroll = (1, 2, 4)  # steps a window is rolled out, one number per phase
     fit.phase_fractions = (0.6, 0.25, 0.15)  # fraction of `steps` in each phase
     fit.start_bias = 1.0  # windows start at r^start_bias of the horizon, r uniform in [0, 1]
+    fit.sampling = "uniform"  # of operator: uniform | validation: by the equations' errors
     fit.loss = "nrmse"  # of operator, control: nrmse (per sample) | mse
     fit.loss_floor = 0.0  # of nrmse, CRPS: added in quadrature to the truth's RMS; data's std
     fit.members = 2  # of ensemble: forecasts per window

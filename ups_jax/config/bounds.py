@@ -17,6 +17,7 @@ from ups_jax.registry import lookup
 from ups_jax.rewards import REWARDS
 from ups_jax.search import TEMPERATURE_SCHEDULES
 from ups_jax.stages import LOSSES, STAGES
+from ups_jax.train.sampling import SAMPLINGS
 
 AT_LEAST_0 = ("seed", "data.*seed", "data.observed_noise", "*temperature", "eval.num_figures")
 AT_LEAST_0 += ("fit.*.warmup", "fit.*.weight_decay", "fit.*.loss_floor", "leaderboard.margin")
@@ -77,6 +78,7 @@ NAMES: dict[str, Mapping[str, Any]] = {
     "fit.*.optimizer": OPTIMIZERS,
     "fit.*.schedule": LR_SCHEDULES,
     "fit.*.loss": LOSSES,
+    "fit.*.sampling": dict.fromkeys(SAMPLINGS),
     "diffusion.noise": NOISE_SCHEDULES,
     "diffusion.sampler": SAMPLERS,
     "diffusion.transform": dict.fromkeys(TRANSFORMS),

@@ -91,6 +91,10 @@ def _fit(cfg: Config, stage: str) -> None:
     require(single_steps, f"{key}.unroll", fit.unroll, "1: a denoiser is trained on single steps")
     of_operator = STAGES[stage].network != "denoiser" or fit.input_noise == 0
     require(of_operator, f"{key}.input_noise", fit.input_noise, "0: a denoiser adds its own")
+    if fit.sampling == "validation":
+        by_error = cfg.pde.name == "mixture" and STAGES[stage].validate_by == "nrmse"
+        allowed = "'uniform', except in stages of pde 'mixture' that are validated by nRMSE"
+        require(by_error and not data.stream, f"{key}.sampling", fit.sampling, allowed)
     fractions = fit.phase_fractions
     sums_to_1 = abs(sum(fractions) - 1) <= TOLERANCE
     require(sums_to_1, f"{key}.phase_fractions", fractions, "positive numbers that sum to 1")

@@ -135,6 +135,7 @@ def sample_windows(
     key: Key,
     u: Array,
     cond: Array,
+    cumulative: Array | None = None,
     *,
     batch: int,
     length: int,
@@ -144,15 +145,16 @@ def sample_windows(
 ) -> tuple[Array, Array]:
     """Draw random windows: u (n, t, *s, c), cond (n, p) -> (b, length, *s, c), (b, p).
 
-    Samples are uniform. First frames are r^`start_bias` of the possible range, r uniform: 1 is
-    uniform, larger values favour early frames, whose errors a rollout propagates. `history` - 1
-    more frames precede a window; those before the first one are copies of it. `lengths` (n,) are
-    the frames of each trajectory, None: all. Runs inside `scan` on device arrays. Raises ValueError
+    Samples are uniform, or have the probabilities whose `cumulative` sums (n,) are given. First
+    frames are r^`start_bias` of the possible range, r uniform: 1 is uniform, larger values favour
+    early frames, whose errors a rollout propagates. `history` - 1 more frames precede a window;
+    those before the first one are copies of it. `lengths` (n,) are the frames of each trajectory,
+    None: all. Runs inside `scan` on device arrays. Raises ValueError
     if a trajectory is shorter than `length`.
     """
     sample, start = window_index(
         key, u.shape[0], u.shape[1], batch=batch, length=length, start_bias=start_bias,
-        lengths=lengths,
+        lengths=lengths, cumulative=cumulative,
     )  # fmt: skip
 
     def window(i: Array, t: Array) -> Array:
@@ -173,6 +175,7 @@ def window_index(
     length: int,
     start_bias: float,
     lengths: np.ndarray | None = None,
+    cumulative: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return samples and first frames, both (b,), of the windows that `sample_windows` draws."""
     frames = frames if lengths is None else int(np.min(lengths))
@@ -182,7 +185,11 @@ def window_index(
             "lower fit.unroll or raise data.steps"
         )
     k_sample, k_start = jax.random.split(key)
-    sample = jax.random.randint(k_sample, (batch,), 0, n, jnp.int32)
+    if cumulative is None:
+        sample = jax.random.randint(k_sample, (batch,), 0, n, jnp.int32)
+    else:
+        at = jax.random.uniform(k_sample, (batch,), jnp.float32)
+        sample = jnp.searchsorted(cumulative, at, side="right").astype(jnp.int32)
     own: Any = frames if lengths is None else jnp.asarray(lengths, jnp.int32)[sample]
     starts = own - length + 1
     share = jax.random.uniform(k_start, (batch,), jnp.float32) ** start_bias

@@ -33,11 +33,13 @@ def validator(
     start: int = 0,
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
+    record: Callable[[np.ndarray], None] = lambda errors: None,
     **options: Any,
 ) -> Validate:
     """Return the error of a learned forecaster after frame `start` of a split; 0 is P1, 9 is P10.
 
-    `options` are those of the forecaster, and `nudging_gain` as in `evaluate`.
+    `options` are those of the forecaster, and `nudging_gain` as in `evaluate`. `record` receives
+    the error of each trajectory (n,).
 
     The function raises Interrupted if `stop()` is true.
     """
@@ -50,6 +52,7 @@ def validator(
             metric=metric, forecaster=forecaster, start=start, batch=batch, mesh=mesh, stop=stop,
             **options,
         )  # fmt: skip
+        record(measure.by_sample(errors))
         return _finite(measure.reduce(errors))
 
     return validate

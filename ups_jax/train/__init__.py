@@ -30,6 +30,7 @@ from ups_jax.train.loop import (
     init_states,
 )
 from ups_jax.train.recipe import Phases, Recipe
+from ups_jax.train.sampling import SAMPLINGS, EquationSampling
 from ups_jax.train.selection import Progress, Validate
 from ups_jax.train.updates import TrainState, run_updates
 from ups_jax.types import Array, BoundStage, Key, Params, Stage, Trajectories
@@ -181,6 +182,9 @@ def train_stage(
     require_one_length(val, "the validation split")
     rollouts = rollouts or Rollouts(mesh, hooks.stop)
     bound = bind(stage, emulator, {**recipe.to_dict(), "rollouts": rollouts})
+    lookup(dict.fromkeys(SAMPLINGS), recipe.sampling, "sampling")
+    by_error = recipe.sampling == "validation" and stage.validate_by == "nrmse"
+    sampling = EquationSampling(emulator.pde, data, val) if by_error else None
     number, run_key = key_number(name), key[0] if key.ndim else key
     stage_key = _maybe_vmap(lambda k: jax.random.fold_in(k, number), key)
     data, val = bound.data(params, data), bound.data(params, val)
@@ -192,7 +196,10 @@ def train_stage(
         recipe,
         augment=_symmetries(stage, emulator) if recipe.augment else (),
         lr_factors=lr_factors,
-        validate=_validator(bound, emulator, val, recipe, validation, mesh=mesh, stop=hooks.stop),
+        validate=_validator(
+            bound, emulator, val, recipe, validation, sampling, mesh=mesh, stop=hooks.stop
+        ),
+        sampling=sampling,
         mesh=mesh,
         hooks=hooks,
         resume=resume,
@@ -249,6 +256,7 @@ def _validator(
     val: Trajectories,
     recipe: Recipe,
     spec: Validation,
+    sampling: EquationSampling | None,
     **options: Any,
 ) -> Validate:
     """Return the validation error that selects a stage's parameters."""
@@ -264,6 +272,7 @@ def _validator(
         options |= dict(members=spec.members)
         options |= dict(antithetic=True) if spec.antithetic else {}
         return ensemble_validator(emulator, val.take(slice(spec.num_trajectories)), **options)
+    options |= dict(record=sampling.record) if sampling else {}
     return validator(emulator, val, **options)
 
 

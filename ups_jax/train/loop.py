@@ -16,6 +16,7 @@ from ups_jax.evaluate.timing import compile_seconds
 from ups_jax.optim import Optimizer
 from ups_jax.sharding import Mesh, any_process, device_put, fsdp_shardings, replicate, replicated
 from ups_jax.train.recipe import Recipe
+from ups_jax.train.sampling import EquationSampling
 from ups_jax.train.selection import Progress, Validate, update_best, validate_networks
 from ups_jax.train.updates import Augment, TrainState, run_updates
 from ups_jax.types import Array, BoundStage, Interrupted, Key, Params, Trajectories
@@ -81,6 +82,7 @@ def fit(
     augment: Sequence[Augment] = (),
     lr_factors: Array | None = None,
     validate: Validate | None = None,
+    sampling: EquationSampling | None = None,
     mesh: Mesh | None = None,
     hooks: Hooks = NO_HOOKS,
     resume: TrainSnapshot | None = None,
@@ -91,10 +93,14 @@ def fit(
     has that leading axis, and the log holds means over networks, with `<name>_std`. `lr_factors`
     (m,) multiply the learning rate of each; networks that diverge are then left out of the log.
     The devices of a `mesh` share every batch, and over its axis `fsdp` the parameters. `validate`
-    selects the EMA of each network; without it the last one is returned. Raises
-    FloatingPointError, after logging and saving, on a loss that is not finite, and Interrupted.
+    selects the EMA of each network; without it the last one is returned. It records errors in
+    `sampling`, by which the next windows are drawn. Raises FloatingPointError, after logging and
+    saving, on a loss that is not finite, Interrupted, and ValueError on a sampling of windows that
+    the host draws.
     """
-    loop = _Loop(stage, params, data, key, recipe, augment, lr_factors, validate, mesh, hooks)
+    loop = _Loop(
+        stage, params, data, key, recipe, augment, lr_factors, validate, sampling, mesh, hooks
+    )
     loop.begin(resume)
     try:
         return loop.run()
@@ -107,16 +113,22 @@ class _Loop:
     """One training run: what is fixed, the state, and the compiled call of the current phase."""
 
     def __init__(
-        self, stage, params, data, key, recipe, augment, lr_factors, validate, mesh, hooks
+        self, stage, params, data, key, recipe, augment, lr_factors, validate, sampling, mesh, hooks
     ) -> None:
         self.stage, self.recipe, self.hooks, self.mesh = stage, recipe, hooks, mesh
-        self.data, self.augment, self.validate = data, tuple(augment), validate
+        self.data, self.augment = data, tuple(augment)
+        self.validate, self.sampling = validate, sampling
         self.init_params, self.networks = params, key.shape
         frozen = {name: value for name, value in params.items() if name != stage.name}
         # Windows are read by the host from a disk, and by each process of several for itself.
         self.host_windows = isinstance(data.u, DiskFields) or (
             mesh is not None and mesh.is_multi_process
         )
+        if self.host_windows and sampling:
+            raise ValueError(
+                "sampling is 'validation', but the windows are drawn on the host; use 'uniform', "
+                "or one process and data.stream=false"
+            )
         fields = () if self.host_windows else (as_float32(data.u), as_float32(data.cond))
         factors = () if lr_factors is None else (lr_factors,)
         self.fields, self.frozen, self.key, self.factors = replicate(
@@ -135,7 +147,14 @@ class _Loop:
             self.places = fsdp_shardings(self.mesh, state, lead=len(self.networks))
             state, best = device_put((state, best), (self.places, self.places.ema))
         self.state, self.best = state, best
+        self.weigh()
         self.step = int(np.ravel(state.step)[0])
+
+    def weigh(self) -> None:
+        """Draw the next windows by the equations' last validation errors."""
+        if self.sampling:
+            cumulative = replicate(self.mesh, self.sampling.cumulative(self.progress.equations))
+            self.fields = (*self.fields[:2], cumulative)
 
     def run(self) -> FitResult:
         if self.progress.pending is not None:
@@ -176,7 +195,7 @@ class _Loop:
             given=(self.stage.history, self.stage.predicted), fill=self.stage.fill,
         )  # fmt: skip
         fields = 0 if self.host_windows else None
-        axes = (0, 0, fields, fields, 0, *(0 for _ in self.factors))
+        axes = (0, 0, fields, 0, *(0 for _ in self.factors))
         run = jax.vmap(run, in_axes=axes) if many else run
         if self.host_windows:
             self.loader = window_loader(
@@ -185,7 +204,7 @@ class _Loop:
             )  # fmt: skip
             self.fields = self.loader(self.step)
         out: Any = self.mesh and {"out_shardings": (self.places, replicated(self.mesh))}
-        args = (self.state, self.frozen, *self.fields, self.key, *self.factors)
+        args = (self.state, self.frozen, self.fields, self.key, *self.factors)
         self.call = jax.jit(run, donate_argnums=0, **(out or {})).lower(*args).compile()
         self.add_time("compile_s", time.monotonic() - began)
 
@@ -194,7 +213,7 @@ class _Loop:
         assert self.call is not None
         began = time.monotonic()
         fields = self.loader(self.step) if self.loader else self.fields
-        self.state, means = self.call(self.state, self.frozen, *fields, self.key, *self.factors)
+        self.state, means = self.call(self.state, self.frozen, fields, self.key, *self.factors)
         row: dict[str, float] = {}
         for name, values in jax.device_get(means).items():
             row |= _row_entries(name, values, finite_only=bool(self.factors))
@@ -219,6 +238,9 @@ class _Loop:
             self.best, self.progress = update_best(
                 self.best, self.state.ema, self.progress, values, self.step
             )
+            if self.sampling:
+                self.progress = self.progress._replace(equations=self.sampling.take())
+                self.weigh()
         self.progress = self.progress._replace(pending=None)
         self.hooks.on_log(self.step, row)
         if not np.isfinite(row["loss"]):

@@ -34,6 +34,7 @@ class Recipe:
     unroll: tuple[int, ...] = (1, 2, 4)
     phase_fractions: tuple[float, ...] | None = None
     start_bias: float = 1.0
+    sampling: str = "uniform"
     loss: str = "nrmse"
     loss_floor: float = 0.0
     members: int = 2

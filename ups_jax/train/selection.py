@@ -17,7 +17,8 @@ class Progress(NamedTuple):
     """Best validation step and value of each network, and the seconds spent so far.
 
     `compile_s` includes the programs of validation, `validation_s` does not. `pending` is the row
-    of a call whose validation was interrupted; it is logged after validation.
+    of a call whose validation was interrupted; it is logged after validation. `equations` are the
+    last validation errors of a mixture's equations, where these determine how windows are drawn.
     """
 
     best_step: Sequence[int] = ()
@@ -26,6 +27,7 @@ class Progress(NamedTuple):
     compile_s: float = 0.0
     validation_s: float = 0.0
     pending: Mapping[str, float] | None = None
+    equations: Sequence[float] = ()
 
 
 def validate_networks(validate: Validate, params: Params, networks: tuple[int, ...]) -> np.ndarray:

@@ -42,8 +42,7 @@ def run_updates(
     mesh: Mesh | None,
     state: TrainState,
     frozen: Params,
-    u: Array,
-    cond: Array,
+    fields: tuple[Array, ...],
     key: Key,
     lr_factor: Array | None = None,
     *,
@@ -53,7 +52,8 @@ def run_updates(
 ) -> tuple[TrainState, dict[str, Array]]:
     """Run `steps` updates in one scan -> state, and means of the log's quantities over them.
 
-    `draw` samples windows from u and cond; without it, these hold one batch an update. Update i
+    `draw` samples windows from the fields u, cond and, where trajectories are drawn with unequal
+    probabilities, their cumulative sums; without it, u and cond hold one batch an update. Update i
     uses a key of its own number. `noise` is the input noise of an update, in the frames and
     channels `given`, see `add_input_noise`; `fill` fills the missing values of these frames.
     Devices draw the loss's noise of their own; each computes the loss of its samples: followed and
@@ -72,10 +72,10 @@ def run_updates(
     gradient = mean_over_samples(mesh, share, shared=3)
 
     def update(
-        state: TrainState, window: tuple[Array, Array] | None
+        state: TrainState, window: tuple[Array, ...] | None
     ) -> tuple[TrainState, dict[str, Array]]:
         k_window, k_augment, k_loss = update_keys(key, state.step)
-        batch_u, batch_cond = draw(k_window, u, cond) if draw else window  # pyright: ignore[reportGeneralTypeIssues]
+        batch_u, batch_cond = draw(k_window, *fields) if draw else window  # pyright: ignore[reportGeneralTypeIssues]
         batch_u = batch_u if fill is None else fill(batch_u)
         for i, symmetry in enumerate(augment):
             keys = jax.random.split(jax.random.fold_in(k_augment, i), len(batch_u))
@@ -97,6 +97,6 @@ def run_updates(
         row = {"loss": value, "grad_norm": optax.tree.norm(grads), **extra}
         return TrainState(done, trained, average, opt_state), row
 
-    state, rows = jax.lax.scan(update, state, None if draw else (u, cond), length=steps)
+    state, rows = jax.lax.scan(update, state, None if draw else fields, length=steps)
     means = {name: jnp.mean(value) for name, value in rows.items()}
     return state, {**means, "lr": opt.lr(state.step - 1)}
