@@ -30,17 +30,21 @@ START_S = 25.0
 PROGRAMS = 5
 """Compilations of a run, in those of one-step updates: its phases, validation, forecasts."""
 VALIDATIONS, LEAST = 5, 1000
+ENOUGH_S = 300.0
+"""Seconds that a run needs for compilation and some ten thousand updates."""
 
 
 def joint(setting: Setting) -> dict[str, Task]:
-    """Return a run for each base step: the last has all seconds, those before it a share."""
+    """Return a run for each base step; they share the seconds if both then have enough."""
     return {f"ml4ps {base}": partial(joint_run, setting, base) for base in BASES}
 
 
 def joint_run(setting: Setting, base: str) -> list[Row]:
     """Train on the coarse grid of coefficients; return the errors at APEBench's coefficients."""
     began, name = time.monotonic(), f"ml4ps-{base}"
-    seconds = setting.left() / (len(BASES) - BASES.index(base))
+    seconds = setting.left()
+    if seconds > ENOUGH_S * (others := len(BASES) - BASES.index(base)):
+        seconds /= others
     overrides: dict[str, Any] = {"operator.base": base}
     cfg = ups.load_config(SMOKE if setting.small else CONFIG, overrides)
     ms, compile_s = update_time(cfg, small=setting.small)
