@@ -50,9 +50,10 @@ def joint_run(setting: Setting, base: str) -> list[Row]:
     ms, compile_s = update_time(cfg, small=setting.small)
     spent = time.monotonic() - began + START_S + PROGRAMS * compile_s
     steps = 100 if setting.small else affordable(cfg, ms, seconds - spent)
+    call = cfg.fit.operator.steps_per_call
     overrides |= {
         "fit.operator.steps": steps,
-        "fit.operator.val_every": max(50, steps // VALIDATIONS),
+        "fit.operator.val_every": max(1, steps // VALIDATIONS // call) * call,
         "fit.operator.warmup": min(cfg.fit.operator.warmup, steps // 4),
     }
     began = time.monotonic()

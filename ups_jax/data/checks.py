@@ -14,6 +14,9 @@ LAW_TOLERANCE = {"conserved": 1e-6, "decaying": 1e-5, "bounded": 1e-3}
 """Largest violation of a law of each kind, relative to the law's scale, apart from rounding."""
 ROUNDING_PER_STEP = 4
 """Epsilons of the solver's float type that a step may add; an exact spectral step adds 1 to 3."""
+ACCELERATOR = 4
+"""Factor on a law's own tolerance off the CPU: on an H100 the mean of Burgers on 1,024 cells drifted
+by 1.1e-6 in one of 5,000 trajectories, where the tolerance is 1e-6."""
 PARAMETER_DRAWS = 1024
 """Draws of a PDE's parameters that give the values, or the range, of those in a file."""
 
@@ -212,7 +215,8 @@ def parameter_differences(data: Trajectories, pde: PDE) -> list[Difference]:
 def _tolerance(law: Law, value: np.ndarray) -> np.ndarray:
     """Largest violation (t,) of a law with values (b, t)."""
     if law.tolerance is not None:
-        return np.full(value.shape[1], law.tolerance)
+        exact = jax.default_backend() == "cpu"
+        return np.full(value.shape[1], law.tolerance * (1 if exact else ACCELERATOR))
     epsilon = float(np.finfo(value.dtype).eps)
     return LAW_TOLERANCE[law.kind] + ROUNDING_PER_STEP * epsilon * np.arange(value.shape[1])
 
