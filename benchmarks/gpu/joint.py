@@ -23,7 +23,7 @@ from benchmarks.record import ROOT
 from benchmarks.training import one_phase, random_params, updates_program
 from ups_jax.experiment.schedule import recipe_of
 
-CONFIG, SMOKE = "configs/universal.py:ml4ps", "configs/universal.py:smoke"
+CONFIG, SMOKE = "configs/universal.py:ml4ps-gpu", "configs/universal.py:smoke"
 BASES = ("identity", "linear")
 START_S = 25.0
 """Seconds of a run for imports, data, evaluation and figures."""

@@ -47,9 +47,10 @@ def universal() -> str:
         "last rows compare its parameters with those of the joint network. Published: "
         "the best network of one equation (Koehler et al., 2024), and of joint ones (ML4PS 2025), "
         "which are trained on a grid of coefficients around those of the test and never on "
-        "Burgers. Ours is trained at the coefficients of the test, on Burgers too.\n"
+        "Burgers. `universal` is trained at the coefficients of the test, on Burgers too; "
+        "`ml4ps` and `ml4ps-linear` on the coarse grid of ML4PS, without Burgers.\n"
         f"Command: {source(record)}, after `python runners/fast_to_sota.py --config "
-        f"configs/universal.py`.\n\n" + table(("scenario", *labels), rows)
+        f"configs/universal.py` and its variants.\n\n" + table(("scenario", *labels), rows)
     )
 
 

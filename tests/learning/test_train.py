@@ -358,6 +358,19 @@ def test_muon_turns_hidden_kernels_by_orthogonal_matrices_and_the_rest_by_adam()
         np.testing.assert_allclose(turned[name], adam[name], rtol=1e-4)
 
 
+@pytest.mark.parametrize("growth", [30.0, 1e3])
+def test_a_rollout_that_diverges_within_its_window_has_a_finite_gradient(task, growth):
+    """Without a bound its fields overflow, and the gradient is NaN from the fourth step on."""
+    emulator, params, data = task
+    params = {**params, "operator": jax.tree.map(lambda x: growth * x, params["operator"])}
+    batch = {"u": jnp.asarray(data.u[:, :8]), "cond": jnp.asarray(data.cond)}
+    loss = bind(STAGES["operator"], emulator, {}).loss
+    (value, _), grads = jax.value_and_grad(loss, has_aux=True)(params, batch, jax.random.key(0))
+    assert np.isfinite(value) and value > 10
+    for leaf in jax.tree.leaves(grads["operator"]):
+        assert np.isfinite(leaf).all()
+
+
 def test_a_perfect_forecast_has_the_least_loss():
     true = jax.random.normal(jax.random.key(0), (4, 16, 1))
     assert float(losses.nrmse_loss(true, true, 1)) < 1e-5
