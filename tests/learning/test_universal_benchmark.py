@@ -75,6 +75,20 @@ def test_the_reference_of_one_equation_is_one_named_network(tmp_path, monkeypatc
     assert [(row["gmean100"], row["parameters"]) for row in found] == [(0.2, 9)]
 
 
+def test_the_best_retrained_network_stands_where_nothing_is_published(tmp_path, monkeypatch):
+    names = {"1d_diff_diff": (0.2, 0.1), "1d_diff_kdv": (0.3,)}
+    rows = [
+        {"row": f"{name} {i}", "scenario": name, "gmean100": error}
+        for name, errors in names.items()
+        for i, error in enumerate(errors)
+    ]
+    (tmp_path / "apebench_families.json").write_text(json.dumps({"rows": rows}))
+    monkeypatch.setattr(universal, "RESULTS", tmp_path)
+    found = universal.references(set(names))
+    errors = {row["scenario"]: row["gmean100"] for row in found if "retrained" in row["row"]}
+    assert errors == {"1d_diff_diff": 0.1}
+
+
 def test_the_table_marks_as_held_out_what_the_network_of_a_column_has_not_seen(monkeypatch):
     row = dict(scenario="1d_diff_burgers", parameters=9, train_s=1.0)
     rows = [
