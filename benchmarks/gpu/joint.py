@@ -1,7 +1,7 @@
 """One network for the equations of ML4PS (2025): trained and tested as a run, in the seconds left.
 
-Burgers is held out. The run keeps its recipe but for the number of updates, and leaves its folder
-in `runs/`, for `python -m benchmarks universal`.
+Burgers is held out. The run keeps its recipe but for the number of updates and of validations, and
+leaves its folder in `runs/`, for `python -m benchmarks universal`.
 """
 
 import os

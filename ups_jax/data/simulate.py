@@ -187,6 +187,8 @@ class _Solver:
             jax=jax.__version__,
             platform=jax.default_backend(),
         )
+        if self.pde.redraws:
+            parts["redraws"] = str(self.pde.redraws)
         if flags := store.compiler_flags():
             parts["xla_flags"] = flags
         text = json.dumps(parts, sort_keys=True)
