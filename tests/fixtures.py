@@ -39,13 +39,13 @@ def write_pdebench(
 
 
 def write_fluid(path: Path | str, fields: dict[str, np.ndarray], *, dt: float = 0.05) -> Path:
-    """Write PDEBench's compressible flow: one dataset a field, each (N, T, X) or (N, T, X, Y)."""
+    """Write PDEBench's compressible flow: a dataset a field, (N, T, X), (N, T, X, Y) or of 3D."""
     frames, *points = next(iter(fields.values())).shape[1:]
     with h5py.File(path, "w") as file:
         for name, value in fields.items():
             file[name] = value.astype(np.float32)
         file["t-coordinate"] = np.arange(frames + 1, dtype=np.float32) * dt
-        for axis, n in zip("xy", points, strict=False):
+        for axis, n in zip("xyz", points, strict=False):
             file[f"{axis}-coordinate"] = ((np.arange(n) + 0.5) / n).astype(np.float32)
         file.attrs.update(eta=0.01, zeta=0.01, M=0.1)
     return Path(path)

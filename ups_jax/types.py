@@ -1,7 +1,8 @@
 """Axes, glossary, and the types that several modules share.
 
-Axes: `n` sample, `b` batch, `t` time, `*s` one or two space axes, `c` channel, `p` PDE parameters,
-`m` member, `w` beam, `k` candidate. Channels are last, space stays a grid, leading axes are free.
+Axes: `n` sample, `b` batch, `t` time, `*s` one to three axes of space, `c` channel, `m` member,
+`p` PDE parameters, `w` beam, `k` candidate. Channels are last, space stays a grid, leading axes
+are free.
 
 Glossary:
     trajectory   one solution of a PDE at equal intervals `dt`: (t, *s, c), with its `cond`
@@ -109,11 +110,11 @@ class Trajectories:
         for name in ("channels", "params", "boundary", "static", "forcing"):
             object.__setattr__(self, name, names_of(getattr(self, name)))
         shape = self.u.shape
-        if self.u.ndim not in (4, 5):
-            remedy = "add a channel axis with u[..., None]" if self.u.ndim < 4 else "select a plane"
+        if self.u.ndim not in (4, 5, 6):
+            remedy = "add a channel axis with u[..., None]" if self.u.ndim < 4 else "select a part"
             raise ValueError(
-                f"trajectories of shape {shape}: expected (n, t, *s, c) with one or two "
-                f"space axes; {remedy}"
+                f"trajectories of shape {shape}: expected (n, t, *s, c) with one to "
+                f"three space axes; {remedy}"
             )
         if 0 in shape:
             raise ValueError(f"u has shape {shape} and holds nothing; expected one trajectory")

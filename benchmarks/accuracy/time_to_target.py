@@ -116,7 +116,6 @@ CONTENDERS = {
                 "operator.matmul": "bfloat16",
                 "operator.width": 256,
                 "fit.operator.batch": 64,
-                "fit.operator.lr": 2e-3,
             },
         ),
     },

@@ -111,7 +111,7 @@ FILES = [
     ("tensor: rank", edited(tensor, replaced("tensor", A[:, 0, 0])), "tensor has shape (10, 8)"),
     ("tensor: NaN", edited(tensor, hole("tensor", 2, 3, 4)), NAN),
     ("fluid: missing", edited(fluid, without("Vx")), "this file no Vx"),
-    ("fluid: rank", edited(fluid, replaced("density", A[..., None])), "three space axes"),
+    ("fluid: rank", edited(fluid, replaced("density", A[..., None])), "this file no Vz"),
     ("fluid: NaN", edited(fluid, hole("Vy", 2, 3, 4, 5)), NAN),
     ("fluid: lengths", edited(fluid, replaced("Vy", A[:, :4])), "Vy has shape (10, 4, 8, 8)"),
     ("groups: missing", edited(groups, without("0003/data")), "no dataset '0003/data'"),

@@ -105,7 +105,10 @@ def test_arrays_that_are_no_coordinates_are_named_as_unused(tmp_path):
         (dict(lengths=np.ones(N)), "lengths is .*; expected 10 whole numbers"),
         (dict(u=A[:, :, 0]), r"u has shape .* u\[..., None\]"),
         (dict(u=A, y=np.arange(Y) * 1.0), r"y has as many entries .* u\[..., None\]"),
-        (dict(u=A[:, :, :, :, None, None]), "three space axes are not supported: select a plane"),
+        (
+            dict(u=A[:, :, :, :, None, None, None]),
+            "more space axes are not supported: select a part",
+        ),
         (dict(u=np.ones((N, T, X, 1), int)), "u holds int64; expected floats"),
     ],
 )
@@ -217,7 +220,7 @@ def scalars(count):
         (condition("y", "OPEN"), "axis y has two boundary conditions, .*\n.* pde.boundary"),
         (without("boundary_conditions/x_periodic"), "no boundary condition of axis x is stated\n"),
         (attribute("", grid_type="spherical"), "grid_type 'spherical', which is not supported"),
-        (attribute("dimensions", spatial_dims=["x", "y", "z"]), "layout with 3 space axes"),
+        (attribute("dimensions", spatial_dims=list("xyzw")), "layout with 4 space axes"),
         (attribute("t0_fields/tracer", dim_varying=[True, False]), "tracer does not vary along"),
         (scalars(4), "scalars/re holds 4 numbers; expected one, or 10"),
     ],
@@ -238,7 +241,10 @@ def test_the_same_condition_at_both_ends_is_one(tmp_path):
     [
         (dict(density=A, Vy=A, pressure=A), "has density, Vx, Vy, pressure, and this file no Vx"),
         (dict(density=A, Vx=A, Vy=A), "and this file no pressure"),
-        (dict(density=A[..., None]), "compressible flow of three space axes, which is not sup"),
+        (
+            dict(density=A[..., None], Vx=A, Vy=A, pressure=A),
+            "Vx, Vy, Vz, pressure, and this file no Vz",
+        ),
         (dict(density=A[:, :, 0, 0]), r"compressible flow of shape \(10, 5\), which is not sup"),
         (dict(density=A, Vx=A, Vy=A[:, :, 0], pressure=A), r"Vy has shape .*, density .* of equal"),
     ],

@@ -27,8 +27,8 @@ from ups_jax.data.stored import (
 from ups_jax.data.well import open_well
 
 SUPPORTED = (
-    "supported: PDEBench (tensor; nu, tensor; density, Vx, Vy, pressure; 0000/data), The Well "
-    "(t0_fields), both in one or two dimensions, NetCDF, arrays (u); name others in data.datasets"
+    "supported: PDEBench (tensor; nu, tensor; density, Vx to Vz, pressure; 0000/data), The Well "
+    "(t0_fields), both in one to three dimensions, NetCDF, arrays (u); name others in data.datasets"
 )
 DIFFUSION_SORPTION = (
     "boundary neumann stands for that of PDEBench's diffusion-sorption, u = 1 at x = 0 and "
@@ -126,13 +126,13 @@ def _darcy(file: h5py.File, name: str) -> Stored:
 
 
 def _fluid(file: h5py.File, name: str) -> Stored:
-    """PDEBench's compressible flows: density, Vx, Vy, pressure, each (n, t, *s)."""
+    """PDEBench's compressible flows: density, Vx, Vy, Vz, pressure, each (n, t, *s)."""
     first = dataset(file, "density")
     ndim = first.ndim - 2
-    if ndim not in (1, 2):
-        held = "three space axes" if ndim == 3 else f"shape {first.shape}"
+    if ndim not in (1, 2, 3):
         raise ValueError(
-            f"it holds PDEBench's compressible flow of {held}, which is not supported\n{SUPPORTED}"
+            f"it holds PDEBench's compressible flow of shape {first.shape}, which is not supported"
+            f"\n{SUPPORTED}"
         )
     names = ("density", *(f"V{axis}" for axis in AXIS_NAMES[:ndim]), "pressure")
     absent = [key for key in names if key not in file]

@@ -70,7 +70,7 @@ def from_xarray(
 ) -> Trajectories:
     """Return an xarray Dataset or DataArray as trajectories: u (n, t, *s, c) float32, cond (n, p).
 
-    Channels are the variables of sample, time and one or two axes of space, whose names or
+    Channels are the variables of sample, time and one to three axes of space, whose names or
     coordinates give their roles; without an axis of samples there is one trajectory. See
     `named_arrays.stored_variables`. `static` names channels, or variables without time, that are
     inputs and not predicted, `forcing` those that change in time. With `missing` "mask", NaN in

@@ -39,8 +39,6 @@ def open_mapped(find: Callable[[str], Any], datasets: Sequence[str]) -> Stored:
             f"data.datasets {tuple(datasets)} names no field (n, t, *s); name one, or leave the "
             "key out for a layout that is known"
         )
-    if ndim > 2:
-        raise ValueError("data.datasets names x, y and z; one or two axes of space are supported")
     read = side_by_side(fields, ndim)
     total, frames, *points = next(iter(fields.values())).shape[: 2 + ndim]
     axes = [a for a in AXIS_NAMES[:ndim] if a in found]
@@ -75,8 +73,8 @@ def _space_axes(name: str, shape: Sequence[int]) -> int:
         ndim -= 1
     if ndim > 2:
         raise ValueError(
-            f"{name} has shape {tuple(shape)}; one or two axes of space are supported: if the last "
-            "axis counts channels, name the coordinates x=PATH and y=PATH too"
+            f"{name} has shape {tuple(shape)}; its last axis may be space or channels: name the "
+            "coordinates x=PATH and y=PATH too, and z=PATH for three axes of space"
         )
     return ndim
 

@@ -29,9 +29,9 @@ def stored_variables(
 ) -> Stored:
     """Return variables with named axes, and the coordinates of axes by name, as stored fields.
 
-    Channels are the variables of sample, time and one or two axes of space, in any order, with the
-    axes of the first of the most dimensions. Names and coordinates give the roles of the axes, see
-    `axes.roles_of`; without an axis of samples there is one trajectory. Coordinates give dt and
+    Channels are the variables of sample, time and one to three axes of space, in any order, with
+    the axes of the first of the most dimensions. Names and coordinates give the roles of the axes,
+    see `axes.roles_of`; without an axis of samples there is one trajectory. Coordinates give dt and
     extent, else spacings are 1; times with a unit count in seconds. Variables (sample,) are PDE
     parameters, others without time may become static channels, and those of sample and time
     forcing. Raises ValueError if no variable has such axes or their roles are ambiguous.
@@ -87,18 +87,18 @@ def _first_field(variables: Mapping[str, Variable], kinds: Mapping[str, str | No
     if not flat:
         dims = ", ".join(f"{name} {field.dims}" for name, field in variables.items()) or "none"
         raise ValueError(
-            "no variable has dimensions (sample, time, x) or (sample, time, x, y); variables: "
+            "no variable has dimensions (sample, time, x) to (sample, time, x, y, z); variables: "
             f"{dims}; dataset.expand_dims and transpose add and order dimensions"
         )
     return max(flat, key=lambda field: field.ndim)
 
 
 def _check_space(field: Variable, space: Sequence[str]) -> None:
-    """Raise ValueError unless a field has one or two axes of space."""
-    if len(space) not in (1, 2):
+    """Raise ValueError unless a field has one to three axes of space."""
+    if len(space) not in (1, 2, 3):
         raise ValueError(
             f"{field.name} has dimensions ({', '.join(field.dims)}) with {len(space)} axes of "
-            "space; one or two are supported: select a part, such as dataset.isel(level=0)"
+            "space; one to three are supported: select a part, such as dataset.isel(level=0)"
         )
 
 

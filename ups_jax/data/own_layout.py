@@ -74,11 +74,11 @@ def _check_fields(u: Any) -> None:
     if u.dtype.kind != "f":
         raise ValueError(f"u holds {u.dtype}; expected floats: u.astype('float32')")
     rank = len(u.shape)
-    if rank not in (4, 5):
+    if rank not in (4, 5, 6):
         remedy = "add a channel axis with u[..., None]"
-        remedy = remedy if rank < 4 else "three space axes are not supported: select a plane"
+        remedy = remedy if rank < 4 else "more space axes are not supported: select a part"
         raise ValueError(
-            f"u has shape {u.shape}; expected (n, t, *s, c) with one or two space axes; {remedy}"
+            f"u has shape {u.shape}; expected (n, t, *s, c) with one to three space axes; {remedy}"
         )
     if 0 in u.shape:
         raise ValueError(f"u has shape {u.shape} and holds nothing; expected one trajectory")
@@ -107,7 +107,7 @@ def _lengths(arrays: Mapping[str, Any], count: int) -> np.ndarray | None:
 
 
 def _coordinates(arrays: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Variable]:
-    """Return the arrays t, x, y that are coordinates of the axes of u."""
+    """Return the arrays t, x, y, z that are coordinates of the axes of u."""
     axes = zip(("t", *AXIS_NAMES), shape[1:-1], strict=False)
     return {
         name: variable(name, arrays[name])
@@ -118,7 +118,7 @@ def _coordinates(arrays: Mapping[str, Any], shape: Sequence[int]) -> dict[str, V
 
 def _check_channels(arrays: Mapping[str, Any], shape: Sequence[int]) -> None:
     """Raise ValueError if coordinates show that the last axis of u is one of space."""
-    name = AXIS_NAMES[len(shape) - 3]
+    name = (*AXIS_NAMES, None)[len(shape) - 3]
     if name in arrays and shape[-1] > 1 and np.shape(arrays[name]) == (shape[-1],):
         raise ValueError(
             f"u has shape {tuple(shape)}, and {name} has as many entries as its last axis, which "

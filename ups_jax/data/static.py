@@ -37,10 +37,10 @@ def pairs(a: Any, u: Any, *, static: Sequence[str] = (), **stated: Any) -> Traje
     `channels` of u and `extent`.
     """
     a, u = np.asarray(a), np.asarray(u)
-    if a.shape[:-1] != u.shape[:-1] or u.ndim not in (3, 4):
+    if a.shape[:-1] != u.shape[:-1] or u.ndim not in (3, 4, 5):
         raise ValueError(
             f"a has shape {a.shape} and u {u.shape}; expected (n, *s, e) and (n, *s, c) with one "
-            "or two space axes; add a channel axis with a[..., None]"
+            "to three space axes; add a channel axis with a[..., None]"
         )
     names = names_of(static) or tuple(f"a{i}" for i in range(a.shape[-1]))
     channels = names_of(stated.pop("channels", ())) or tuple(f"u{i}" for i in range(u.shape[-1]))

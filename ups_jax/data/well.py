@@ -31,11 +31,11 @@ def open_well(file: h5py.File) -> Stored:
     if not axes:
         raise ValueError("no attribute spatial_dims of the group dimensions, as The Well has")
     grid = text_of(file.attrs.get("grid_type", CARTESIAN))
-    if len(axes) > 2 or grid != CARTESIAN:
-        held = f"{len(axes)} space axes" if len(axes) > 2 else f"grid_type {grid!r}"
+    if len(axes) > 3 or grid != CARTESIAN:
+        held = f"{len(axes)} space axes" if len(axes) > 3 else f"grid_type {grid!r}"
         raise ValueError(
             f"it holds The Well's layout with {held}, which is not supported; "
-            f"supported are one or two axes of a {CARTESIAN} grid"
+            f"supported are one to three axes of a {CARTESIAN} grid"
         )
     fields, constants, unused = {}, {}, []
     for order in ("t0_fields", "t1_fields", "t2_fields"):

@@ -52,19 +52,26 @@ class SpectralConv(nnx.Module):
             )
         low = jnp.fft.rfftn(x, axes=axes)[..., : self.modes, :]
         weights = jax.lax.complex(self.kernel[0], self.kernel[1])
-        if ndim == 1:
-            full = jnp.zeros((*x.shape[:-2], space[-1] // 2 + 1, weights.shape[-1]), low.dtype)
-            full = full.at[..., : self.modes, :].set(jnp.einsum("...ki,kio->...ko", low, weights))
-        else:
-            nx, ny = space
-            kept = jnp.concatenate([jnp.arange(self.modes), jnp.arange(nx - self.modes + 1, nx)])
-            mixed = jnp.einsum("...jki,jkio->...jko", jnp.take(low, kept, axis=-3), weights)
-            full = jnp.zeros((*x.shape[:-3], nx, ny // 2 + 1, weights.shape[-1]), low.dtype)
-            full = full.at[..., kept, : self.modes, :].set(mixed)
-        y = jnp.fft.irfftn(full, s=space, axes=axes)
+        for axis in axes[:-1]:
+            low = jnp.concatenate(self._ends(low, axis), axis)
+        k = "xyz"[:ndim]
+        y = jnp.einsum(f"...{k}i,{k}io->...{k}o", low, weights)
+        for axis, n in zip(axes, space[:-1], strict=False):
+            first, last = self._ends(y, axis)
+            between = [(0, 0)] * y.ndim
+            between[axis] = (0, n - y.shape[axis])
+            y = jnp.concatenate([jnp.pad(first, between), last], axis)
+        # Of the last axis `irfftn` pads the higher wavenumbers.
+        y = jnp.fft.irfftn(y, s=space, axes=axes)
         for axis, n in zip(axes, points, strict=True):
             y = jax.lax.slice_in_dim(y, 0, n, axis=axis % y.ndim)
         return y
+
+    def _ends(self, x: Array, axis: int) -> tuple[Array, Array]:
+        """Return the wavenumbers from 0 and the negative ones of an axis, below `modes`."""
+        n = x.shape[axis]
+        part = partial(jax.lax.slice_in_dim, x, axis=axis % x.ndim)
+        return part(0, self.modes), part(n - self.modes + 1, n)
 
 
 class FactorizedConv(nnx.Module):

@@ -1,4 +1,4 @@
-"""Layers on grids of one or two dimensions: (..., *s, c_in) -> (..., *s, c_out)."""
+"""Layers on grids of one to three dimensions: (..., *s, c_in) -> (..., *s, c_out)."""
 
 import os
 from collections.abc import Sequence
@@ -119,7 +119,7 @@ def native_conv(x: Array, kernel: Array, size: int, dilation: int, ndim: int) ->
     # `taps` gathers the first space axis innermost, so the kernel's tap axes are reversed.
     window = kernel.reshape(*(size,) * ndim, *kernel.shape[1:])
     window = jnp.transpose(window, (*reversed(range(ndim)), ndim, ndim + 1))
-    letters = "xy"[:ndim]
+    letters = "xyz"[:ndim]
     y = jax.lax.conv_general_dilated(
         x,
         window,
@@ -193,7 +193,7 @@ class Conv(nnx.Module):
         require_divisor(self.fold, x.shape[-1 - ndim : -1], "patch")
         # The field is continued, not the grid of patches: the points of a patch are mirrored too.
         x = fold(extend(x, reach * self.fold, self.boundary), self.fold, ndim)
-        # In one dimension cuDNN takes 3 to 16 times as long as the products; in two it is untried.
+        # In one dimension cuDNN takes 3 to 16 times as long as the products; in more it is untried.
         gathered = ndim == 1 or jax.default_backend() == "cpu"
         conv = gathered_conv if gathered else native_conv
         kernel = self.kernel[...].astype(self.matmul)

@@ -34,18 +34,20 @@ INITIAL_MODES = 5
 def make(
     *,
     scenario: str = "1d_diff_burgers",
-    points: int | tuple[int, ...] = 160,
+    points: int | tuple[int, ...] | None = None,
     cells: int | tuple[int, ...] | None = None,
 ) -> PDE:
-    """One of the 29 one- and two-dimensional scenarios of APEBench (Koehler et al., 2024).
+    """One of the 46 scenarios of APEBench (Koehler et al., 2024).
 
     `scenario` is a name of `scenarios.SCENARIOS`, such as "1d_diff_kdv". `points`: one number, or
-    equal numbers for both axes. The solver is exponax's pseudo-spectral ETDRK2 on the points, so
-    `cells` must equal `points`, and `step` takes this grid alone. No parameters: `cond` is (n, 0).
+    equal numbers for all axes; by default the published 160, in three dimensions 32. The solver is
+    exponax's pseudo-spectral ETDRK2 on the points, so `cells` must equal `points`, and `step` takes
+    this grid alone. No parameters: `cond` is (n, 0).
     Raises ValueError on an unknown scenario or without exponax.
     """
     spec = scenarios.find(scenario)
     ndim = int(scenario[0])
+    points = scenarios.POINTS[ndim] if points is None else points
     shape = _grid(points, ndim)
     if cells is not None and grid_shape(cells, ndim, "data.cells") != shape:
         raise ValueError(f"data.cells is {cells}; it must equal pde.points, {points}")

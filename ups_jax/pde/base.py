@@ -194,13 +194,13 @@ def check_interval(dt: float, length: float, *, substep: float) -> None:
 def grid_shape(points: int | Sequence[int], ndim: int | None, name: str) -> tuple[int, ...]:
     """Return the points along each axis from one number or one number an axis.
 
-    Raises ValueError unless there are `ndim` axes (one or two for None) of at least 4 points.
+    Raises ValueError unless there are `ndim` axes (1 to 3 for None) of at least 4 points.
     """
     numbers = np.ravel(points).tolist()
     sizes = tuple(int(n) if np.isfinite(n) else 0 for n in numbers)
-    count = len(sizes) in (1, 2) if ndim is None else len(sizes) == ndim
+    count = len(sizes) in (1, 2, 3) if ndim is None else len(sizes) == ndim
     if not count or min(sizes) < 4 or sizes != tuple(numbers):
-        wanted = "one or two axes" if ndim is None else f"{ndim} axes" if ndim > 1 else "one axis"
+        wanted = "one to three axes" if ndim is None else f"{ndim} axes" if ndim > 1 else "one axis"
         raise ValueError(f"{name} is {points}; expected {wanted} of at least 4 points")
     return sizes
 

@@ -49,10 +49,10 @@ def make(
         raise ValueError(
             "pde 'data' takes its points, channels, dt and length from a file: set data.path"
         )
-    if len(shape) > 2 or min(shape) < FEWEST_POINTS:
+    if len(shape) > 3 or min(shape) < FEWEST_POINTS:
         raise ValueError(
-            f"pde.points is {shape}; expected one or two axes of at least {FEWEST_POINTS} points "
-            "each"
+            f"pde.points is {shape}; expected one to three axes of at least {FEWEST_POINTS} "
+            "points each"
         )
     axes, names = range(len(shape)), dict.fromkeys(channels)
     fields = (*channels, *static, *forcing)

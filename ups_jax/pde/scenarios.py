@@ -1,41 +1,41 @@
-"""APEBench's scenarios in one and two dimensions: equation, laws, symmetries, initial condition.
+"""APEBench's scenarios in one to three dimensions: equation, laws, symmetries, initial condition.
 
 Koehler et al. (2024), version 0.1.1. A name is the dimension, the interface and the equation:
 `diff` for difficulties, where dt and the length are one, or `phy` for physical units.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.pde.symmetries import reflection, transposition
+from ups_jax.arrays import spatial_axes
+from ups_jax.pde.symmetries import cube, mirrors, reflection, swaps, transposition, vector
 from ups_jax.types import Array
 
 Map = Callable[[Array], Array]
 
-EVEN, ODD = (reflection(-2, (1.0,)),), (reflection(-2, (-1.0,)),)
-"""Reflection in one dimension of a scalar that keeps or changes its sign."""
-MIRRORS = (reflection(-3, (1.0,)), reflection(-2, (1.0,)))
-SWAP = (transposition((0,), (1.0,)),)
-SQUARE = MIRRORS + SWAP
-PAIR = (
-    reflection(-3, (1.0, 1.0)), reflection(-2, (1.0, 1.0)), transposition((0, 1), (1.0, 1.0))
-)  # fmt: skip
-"""Reflections and transposition of two scalars, which generate the symmetries of a square."""
-VECTOR = (
-    reflection(-3, (-1.0, 1.0)), reflection(-2, (1.0, -1.0)), transposition((1, 0), (1.0, 1.0))
-)  # fmt: skip
-"""The same of a velocity."""
-PSEUDOSCALAR = (reflection(-3, (-1.0,)), reflection(-2, (-1.0,)), transposition((0,), (-1.0,)))
-"""The same of a vorticity."""
+ODD = (reflection(-2, (-1.0,)),)
+"""Reflection in one dimension of a scalar that changes its sign."""
+VELOCITY = np.array((0.01, -0.04, 0.005), np.float32)
+DIAGONAL = np.array((0.001, 0.002, 0.0004), np.float32)
+ANISOTROPIC = np.array(
+    ((0.001, 0.0005, 0.0003), (0.0005, 0.002, 0.0002), (0.0003, 0.0002, 0.0004)), np.float32
+)
+"""Coefficients in three dimensions; in two, those of the first two axes."""
 TRANSPORT = ("mass", "energy", "total_variation", "maximum", "minimum")
 DISSIPATION = ("mass", "energy")
 SCALAR = ("u",)
-NUMBER, NUMBER_3D = 46, 17
-"""APEBench's scenarios, and those of three dimensions among them."""
+POINTS = {1: 160, 2: 160, 3: 32}
+"""Published points along each axis by the number of axes."""
+TESTED = {1: 30, 2: 30, 3: 10}
+"""Published test trajectories by the number of axes."""
+
+
+PSEUDOSCALAR = (reflection(-3, (-1.0,)), reflection(-2, (-1.0,)), transposition((0,), (-1.0,)))
+"""Reflections and transposition of a vorticity."""
 
 
 def negation(u: Array) -> Array:
@@ -43,9 +43,9 @@ def negation(u: Array) -> Array:
     return -u
 
 
-def point_reflection(sign: float) -> tuple[Map]:
-    """Return the reflection of both axes, with a sign."""
-    return (lambda u: sign * jnp.flip(u, (-3, -2)),)
+def point_reflection(ndim: int, sign: float) -> tuple[Map]:
+    """Return the reflection of all axes, with a sign."""
+    return (lambda u: sign * jnp.flip(u, spatial_axes(ndim)),)
 
 
 def kolmogorov(u: Array) -> Array:
@@ -116,24 +116,19 @@ def _nonlinear(
 
 
 def _physical(
-    name: str, *, dt: float, length: float = 1.0, substeps: int = 1, **coefficients: Any
+    name: str, ndim: int, *, dt: float, length: float = 1.0, substeps: int = 1, **coefficients: Any
 ) -> Callable[[Any, int, float], Any]:
     def build(ex: Any, points: int, part: float) -> Any:
         make = getattr(ex.stepper, name, None) or getattr(ex.stepper.reaction, name)
-        stepper = make(2, length, points, part * dt / substeps, **coefficients)
+        stepper = make(ndim, length, points, part * dt / substeps, **coefficients)
         return stepper if substeps == 1 else ex.RepeatedStepper(stepper, substeps)
 
     return build
 
 
-def _vector(*numbers: Sequence[float] | float) -> np.ndarray:
-    return np.array(numbers, np.float32)
-
-
 def _shared(ndim: int) -> dict[str, Scenario]:
     """Return the scenarios that are defined in any dimension."""
-    even, swap = (EVEN, ()) if ndim == 1 else (SQUARE, SWAP)
-    sign = (negation,)
+    even, swap, sign = cube(ndim), swaps(ndim), (negation,)
     nonlinear = {
         "kdv": Scenario(
             _nonlinear(ndim, (0.0, -2.0, 0.0), 0.0, 0.0, 0.0, -14.0, -9.0),
@@ -167,6 +162,82 @@ def _shared(ndim: int) -> dict[str, Scenario]:
     }
 
 
+def _several(ndim: int) -> dict[str, Scenario]:
+    """Return the scenarios of two and of three dimensions."""
+    sign, turned = (negation,), point_reflection
+    return {
+        "diff_burgers": Scenario(
+            _convection(ndim, -1.5, 0.0, 0.0, 1.5),
+            ("mass",),
+            vector(ndim),
+            channels=("u", "v", "w")[:ndim],
+        ),
+        "diff_burgers_sc": Scenario(
+            _nonlinear(ndim, (0.0, -1.5, 0.0), 0.0, 0.0, 1.5),
+            TRANSPORT,
+            turned(ndim, -1.0) + swaps(ndim),
+        ),
+        "phy_unbal_adv": Scenario(
+            _physical("Advection", ndim, dt=0.1, velocity=VELOCITY[:ndim]), DISSIPATION, sign
+        ),
+        "phy_diag_diff": Scenario(
+            _physical("Diffusion", ndim, dt=0.1, diffusivity=DIAGONAL[:ndim]),
+            TRANSPORT,
+            sign + mirrors(ndim),
+        ),
+        "phy_aniso_diff": Scenario(
+            _physical("Diffusion", ndim, dt=0.1, diffusivity=ANISOTROPIC[:ndim, :ndim]),
+            ("mass", "energy", "maximum", "minimum"),
+            sign + turned(ndim, 1.0),
+        ),
+        "phy_mix_disp": Scenario(
+            _physical("Dispersion", ndim, dt=0.001, dispersivity=0.00025, advect_on_diffusion=True),
+            DISSIPATION,
+            sign + swaps(ndim),
+        ),
+        "phy_mix_hyp": Scenario(
+            _physical(
+                "HyperDiffusion",
+                ndim,
+                dt=0.00001,
+                hyper_diffusivity=0.000075,
+                diffuse_on_diffuse=True,
+            ),
+            DISSIPATION,
+            sign + cube(ndim),
+        ),
+        "phy_gs_type": Scenario(
+            _physical(
+                "GrayScott",
+                ndim,
+                dt=20.0,
+                length=2.5,
+                substeps=20,
+                feed_rate=0.04,
+                kill_rate=0.06,
+                diffusivity_1=2e-5,
+                diffusivity_2=1e-5,
+            ),
+            maps=cube(ndim, channels=2),
+            channels=("u", "v"),
+            initial="blobs",
+        ),
+        "phy_sh": Scenario(
+            _physical(
+                "SwiftHohenberg",
+                ndim,
+                dt=0.1,
+                length=10 * np.pi,
+                substeps=5,
+                reactivity=0.7,
+                critical_number=1.0,
+                polynomial_coefficients=(0.0, 0.0, 1.0, -1.0),
+            ),
+            maps=cube(ndim),
+        ),
+    }
+
+
 SCENARIOS: dict[str, Scenario] = {
     **{f"1d_diff_{name}": scenario for name, scenario in _shared(1).items()},
     "1d_diff_burgers": Scenario(_convection(1, -1.5, 0.0, 0.0, 1.5), TRANSPORT, ODD),
@@ -174,43 +245,14 @@ SCENARIOS: dict[str, Scenario] = {
         _convection(1, -1.0, 0.0, 0.0, -2.0, 0.0, -18.0), ("mass",), ODD, warmup=500
     ),
     **{f"2d_diff_{name}": scenario for name, scenario in _shared(2).items()},
-    "2d_diff_burgers": Scenario(
-        _convection(2, -1.5, 0.0, 0.0, 1.5), ("mass",), VECTOR, channels=("u", "v")
-    ),
-    "2d_diff_burgers_sc": Scenario(
-        _nonlinear(2, (0.0, -1.5, 0.0), 0.0, 0.0, 1.5), TRANSPORT, point_reflection(-1.0) + SWAP
-    ),
-    "2d_phy_unbal_adv": Scenario(
-        _physical("Advection", dt=0.1, velocity=_vector(0.01, -0.04)), DISSIPATION, (negation,)
-    ),
-    "2d_phy_diag_diff": Scenario(
-        _physical("Diffusion", dt=0.1, diffusivity=_vector(0.001, 0.002)),
-        TRANSPORT,
-        (negation, *MIRRORS),
-    ),
-    "2d_phy_aniso_diff": Scenario(
-        _physical("Diffusion", dt=0.1, diffusivity=_vector((0.001, 0.0005), (0.0005, 0.002))),
-        ("mass", "energy", "maximum", "minimum"),
-        (negation, *point_reflection(1.0)),
-    ),
-    "2d_phy_mix_disp": Scenario(
-        _physical("Dispersion", dt=0.001, dispersivity=0.00025, advect_on_diffusion=True),
-        DISSIPATION,
-        (negation, *SWAP),
-    ),
-    "2d_phy_mix_hyp": Scenario(
-        _physical(
-            "HyperDiffusion", dt=0.00001, hyper_diffusivity=0.000075, diffuse_on_diffuse=True
-        ),
-        DISSIPATION,
-        (negation, *SQUARE),
-    ),
+    **{f"2d_{name}": scenario for name, scenario in _several(2).items()},
     "2d_phy_decay_turb": Scenario(
-        _physical("NavierStokesVorticity", dt=0.1, diffusivity=1e-4), DISSIPATION, PSEUDOSCALAR
+        _physical("NavierStokesVorticity", 2, dt=0.1, diffusivity=1e-4), DISSIPATION, PSEUDOSCALAR
     ),
     "2d_phy_kolm_flow": Scenario(
         _physical(
             "KolmogorovFlowVorticity",
+            2,
             dt=0.1,
             length=2 * np.pi,
             substeps=20,
@@ -224,46 +266,16 @@ SCENARIOS: dict[str, Scenario] = {
         warmup=500,
         homogeneous=(True, False),
     ),
-    "2d_phy_gs_type": Scenario(
-        _physical(
-            "GrayScott",
-            dt=20.0,
-            length=2.5,
-            substeps=20,
-            feed_rate=0.04,
-            kill_rate=0.06,
-            diffusivity_1=2e-5,
-            diffusivity_2=1e-5,
-        ),
-        maps=PAIR,
-        channels=("u", "v"),
-        initial="blobs",
-    ),
-    "2d_phy_sh": Scenario(
-        _physical(
-            "SwiftHohenberg",
-            dt=0.1,
-            length=10 * np.pi,
-            substeps=5,
-            reactivity=0.7,
-            critical_number=1.0,
-            polynomial_coefficients=(0.0, 0.0, 1.0, -1.0),
-        ),
-        maps=SQUARE,
-    ),
+    **{f"3d_diff_{name}": scenario for name, scenario in _shared(3).items()},
+    **{f"3d_{name}": scenario for name, scenario in _several(3).items()},
 }
-"""Ten scenarios in one dimension and nineteen in two."""
+"""Ten scenarios in one dimension, nineteen in two and seventeen in three."""
 
 
 def find(name: str) -> Scenario:
     """Return the scenario; ValueError with the closest names for an unknown one."""
     if name in SCENARIOS:
         return SCENARIOS[name]
-    if name.startswith("3d_"):
-        raise ValueError(
-            f"pde.scenario is {name!r}; {NUMBER_3D} of APEBench's {NUMBER} scenarios have three "
-            f"space axes, and ups_jax has one or two: {_similar(name.replace('3d', '2d', 1))}"
-        )
     raise ValueError(f"unknown pde.scenario {name!r}; {_similar(name)}")
 
 
@@ -271,7 +283,7 @@ def _similar(name: str) -> str:
     close = get_close_matches(name, SCENARIOS, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     families = []
-    for start in ("1d_diff_", "2d_diff_", "2d_phy_"):
+    for start in ("1d_diff_", "2d_diff_", "2d_phy_", "3d_diff_", "3d_phy_"):
         names = [n.removeprefix(start) for n in SCENARIOS if n.startswith(start)]
         families.append(f"{start} {', '.join(names)}")
     return f"{hint}known: {'; '.join(families)}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
-from itertools import compress, product
+from itertools import compress, pairwise, product
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from ups_jax.arrays import per_channel, spatial_axes
 from ups_jax.pde.base import Symmetry
 from ups_jax.types import Array, Key
 
+Map = Callable[[Array], Array]
 REVERSED = np.array([1, -1, 1, -1, 1, 1, -1, 1])
 """Signs of the coefficients of `semilinear` after x -> -x."""
 NEGATED = np.array([1, 1, 1, 1, 1, -1, -1, -1])
@@ -20,7 +21,7 @@ FLIPS = {(True, True): REVERSED * NEGATED, (True, False): REVERSED, (False, True
 """Signs of the coefficients by a flip: whether it reverses space, whether it negates the field."""
 
 
-def reflection(axis: int, signs: Sequence[float]) -> Callable[[Array], Array]:
+def reflection(axis: int, signs: Sequence[float]) -> Map:
     """Return the map x -> -x along a negative `axis`; it multiplies the channels by `signs`."""
 
     def reflect(u: Array) -> Array:
@@ -29,17 +30,50 @@ def reflection(axis: int, signs: Sequence[float]) -> Callable[[Array], Array]:
     return reflect
 
 
-def transposition(order: Sequence[int], signs: Sequence[float]) -> Callable[[Array], Array]:
-    """Return the map that swaps x and y, then takes the channels in `order` times `signs`."""
+def transposition(
+    order: Sequence[int], signs: Sequence[float], axes: tuple[int, int] = (-3, -2)
+) -> Map:
+    """Return the map that swaps two negative axes, then takes the channels in `order` by `signs`.
+
+    By default the axes are x and y of two.
+    """
 
     def transpose(u: Array) -> Array:
-        swapped = jnp.swapaxes(u, -3, -2)[..., jnp.array(order)]
+        swapped = jnp.swapaxes(u, *axes)[..., jnp.array(order)]
         return swapped * per_channel(jnp.asarray(signs, u.dtype), u)
 
     return transpose
 
 
-def at_random(change: Callable[[Array], Array]) -> Symmetry:
+def mirrors(ndim: int, channels: int = 1) -> tuple[Map, ...]:
+    """Return the reflection of each axis of scalars, which keep their signs."""
+    return tuple(reflection(axis, (1.0,) * channels) for axis in spatial_axes(ndim))
+
+
+def swaps(ndim: int, channels: int = 1) -> tuple[Map, ...]:
+    """Return the transposition of each two neighbouring axes of scalars; none in one dimension."""
+    axes = spatial_axes(ndim)
+    order, signs = range(channels), (1.0,) * channels
+    return tuple(transposition(order, signs, pair) for pair in pairwise(axes))
+
+
+def cube(ndim: int, channels: int = 1) -> tuple[Map, ...]:
+    """Return reflections and transpositions of scalars: they generate the symmetries of a cube."""
+    return mirrors(ndim, channels) + swaps(ndim, channels)
+
+
+def vector(ndim: int) -> tuple[Map, ...]:
+    """Return the maps of `cube` of a velocity, whose components change with the axes."""
+    axes, maps = spatial_axes(ndim), []
+    for i, axis in enumerate(axes):
+        maps.append(reflection(axis, [-1.0 if i == j else 1.0 for j in range(ndim)]))
+    for i, pair in enumerate(pairwise(axes)):
+        order = [{i: i + 1, i + 1: i}.get(j, j) for j in range(ndim)]
+        maps.append(transposition(order, (1.0,) * ndim, pair))
+    return tuple(maps)
+
+
+def at_random(change: Map) -> Symmetry:
     """Return the symmetry that changes all frames of a window with probability one half."""
 
     def symmetry(key: Key, u: Array, cond: Array) -> tuple[Array, Array]:
@@ -53,7 +87,7 @@ def isotropic(
     signs: Sequence[Sequence[float]],
     order: Sequence[int] | None = None,
     transposed: Sequence[float] | None = None,
-) -> tuple[Callable[[Array], Array], ...]:
+) -> tuple[Map, ...]:
     """Return the reflections along every axis, and on square grids the transposition, of fields.
 
     Channels change sign by `signs[axis]` in a reflection; a transposition takes them in `order`
@@ -67,8 +101,8 @@ def isotropic(
 
 
 def images(
-    mirrors: Sequence[Callable[[Array], Array]],
-) -> Iterator[tuple[Callable[[Array], Array], Callable[[Array], Array]]]:
+    mirrors: Sequence[Map],
+) -> Iterator[tuple[Map, Map]]:
     """Yield every product of maps that are their own inverses, with its inverse.
 
     The maps of `isotropic` give the two mirror images of a line, four of a rectangle or the eight
@@ -79,7 +113,7 @@ def images(
         yield partial(_in_turn, maps), partial(_in_turn, maps[::-1])
 
 
-def _in_turn(maps: Sequence[Callable[[Array], Array]], u: Array) -> Array:
+def _in_turn(maps: Sequence[Map], u: Array) -> Array:
     return reduce(lambda u, change: change(u), maps, u)
 
 

@@ -1,4 +1,4 @@
-"""Animations of two-dimensional examples: truth, prediction and error in time, as GIF files."""
+"""Animations of examples in the plane: truth, prediction and error in time, as GIF files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +9,14 @@ from matplotlib.animation import FuncAnimation, PillowWriter
 
 from ups_jax.report import style
 from ups_jax.report.data import ReportData, ReportFigure
-from ups_jax.report.fields import axis_of, channel_names, draw_image, error_text, layers_of
+from ups_jax.report.fields import (
+    axis_of,
+    channel_names,
+    draw_image,
+    error_text,
+    layers_of,
+    middle_plane,
+)
 
 ANIMATED = ("median", "worst")
 """First words of the labels of animated examples."""
@@ -63,23 +70,23 @@ def animate_forecast(
 
 
 def example_animations(data: ReportData) -> Iterator[ReportFigure]:
-    """Yield an animation of the median and of the worst example of two-dimensional fields."""
+    """Yield an animation of the median and of the worst example, in 3D of the middle plane."""
     report, selected = data.evaluation, data.selected
     if not {"truth", selected} <= report.examples.keys():
         return
     truths, predictions = (np.asarray(report.examples[k], float) for k in ("truth", selected))
     times = np.asarray(report.times, float)[1:]
-    if truths.ndim != 5 or len(times) < 2:
+    if truths.ndim < 5 or len(times) < 2:
         return
     for i, label in enumerate(report.labels):
         if not label.startswith(ANIMATED):
             continue
         truth, prediction = truths[i, 1:], predictions[i]
         content = animate_forecast(
-            truth,
-            prediction,
+            middle_plane(truth),
+            middle_plane(prediction),
             times=times,
-            extent=data.extent,
+            extent=data.extent and data.extent[:2],
             channels=data.channels,
             title=f"{selected}, {label}",
         )

@@ -57,26 +57,28 @@ def plot_forecast(
     channels: Sequence[str] = (),
     title: str = "",
 ) -> Figure:
-    """Plot truth, prediction and their difference; both (t, *s, c), one or two space axes.
+    """Plot truth, prediction and their difference; both (t, *s, c), one to three space axes.
 
     times: (t,), evenly spaced; extent: length of each space axis. Without them the axes count
-    frames and grid points. channels: names of several. 1D gives space-time panels, 2D snapshots;
-    one block of panels a channel. Truth and prediction share the truth's colour scale. Raises
-    ValueError if the shapes differ.
+    frames and grid points. channels: names of several. 1D gives space-time panels, 2D snapshots, 3D
+    those of the plane in the middle of z; one block of panels a channel. Truth and prediction share
+    the truth's colour scale. Raises ValueError if the shapes differ.
     """
     true, pred = np.asarray(truth, float), np.asarray(prediction, float)
-    if true.shape != pred.shape or true.ndim not in (3, 4):
+    if true.shape != pred.shape or true.ndim not in (3, 4, 5):
         raise ValueError(
             f"truth has shape {true.shape} and prediction {pred.shape}; expected one shape "
-            "(t, *s, c) with one or two space axes; drop the given frame of a truth with truth[1:]"
+            "(t, *s, c) with 1 to 3 space axes; drop the given frame of a truth with truth[1:]"
         )
     axis = axis_of(true, times, extent)
     one_dimensional, names = true.ndim == 3, channel_names(true, channels)
-    tall = np.clip(axis.lengths[-1] / axis.lengths[0], 0.4, 2.0)
+    tall = np.clip(axis.lengths[:2][-1] / axis.lengths[0], 0.4, 2.0)
     block_height = 2.9 if one_dimensional else 0.6 + 5.2 * tall
     width = 10.5 if one_dimensional else max(4.5, 2.0 + 1.9 * len(_shown(axis)))
     figure = style.new_figure(width, 0.6 + block_height * len(names))
     result = error_text(true, pred, axis.times)
+    if true.ndim == 5:
+        result, true, pred = f"{result}, middle of z", middle_plane(true), middle_plane(pred)
     figure.suptitle(style.plain(f"{title}: {result}" if title else result), fontsize=11)
     blocks = np.ravel(np.asarray(figure.subfigures(len(names), 1)))
     for channel, (name, block) in enumerate(zip(names, blocks, strict=True)):
@@ -187,6 +189,11 @@ def error_text(truth: np.ndarray, prediction: np.ndarray, times: np.ndarray) -> 
     if not finite.all():
         return f"diverged at t = {times[np.argmin(finite)]:.3g} (grey: not finite)"
     return f"nRMSE {style.format_number(nrmse(truth, prediction))}"
+
+
+def middle_plane(u: np.ndarray) -> np.ndarray:
+    """Return a field (t, x, y, z, c) at the middle of z, (t, x, y, c); others as they are."""
+    return u[:, :, :, u.shape[3] // 2] if u.ndim == 5 else u
 
 
 def axis_of(truth: np.ndarray, times: ArrayLike | None, extent: Sequence[float] | None) -> Axis:

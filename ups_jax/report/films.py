@@ -14,15 +14,16 @@ from numpy.typing import ArrayLike
 from ups_jax.evaluate import Report
 from ups_jax.report import style
 from ups_jax.report.curves import plot_errors
-from ups_jax.report.fields import FIELD_COLORS
+from ups_jax.report.fields import FIELD_COLORS, middle_plane
 from ups_jax.types import Trajectories
 
 
 def plot(data: Report | Trajectories, *, samples: int = 3) -> Figure:
     """Plot the error of a report over time, or the first trajectories as one panel a channel.
 
-    1D: u(x, t), time to the right; 2D: the first trajectory at times from first to last, `samples`
-    of them. Raises ValueError on other data, and on a report without curves of the nRMSE.
+    1D: u(x, t), time to the right; 2D and the middle plane of 3D: the first trajectory at `samples`
+    times from first to last. Raises ValueError on other data, and on a report without curves of the
+    nRMSE.
     """
     _require(data, (Report, Trajectories), "a report or trajectories")
     if isinstance(data, Trajectories):
@@ -47,8 +48,9 @@ def animate(
     """Write one channel as a GIF of all frames; return its path.
 
     `data` are trajectories, whose number `sample` is drawn, or fields (t, *s, c) by name, such as
-    {"truth": ..., "operator": ...}, of equal shapes. 1D gives curves, 2D images. Raises ValueError
-    on other data, on unequal shapes and on a path that does not end in .gif.
+    {"truth": ..., "operator": ...}, of equal shapes. 1D gives curves, 2D images, 3D middle
+    planes. Raises ValueError on other data, on unequal shapes and on a path that does not end in
+    .gif.
     """
     path = Path(path).expanduser()
     if path.suffix.lower() != ".gif":
@@ -56,7 +58,7 @@ def animate(
     _require(data, (Trajectories, Mapping), "trajectories, or fields (t, *s, c) by name")
     single = isinstance(data, Trajectories)
     named = {f"sample {sample}": data.u[sample]} if single else dict(data)
-    fields = {name: np.asarray(u, float)[..., channel] for name, u in named.items()}
+    fields = {name: middle_plane(np.asarray(u, float))[..., channel] for name, u in named.items()}
     shapes = {name: u.shape for name, u in fields.items()}
     if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) not in (2, 3):
         raise ValueError(f"fields without their channel are {shapes}; expected equal (t, *s)")
@@ -84,8 +86,8 @@ def _require(data: object, kinds: tuple[type, ...], allowed: str) -> None:
 
 
 def _plot_trajectories(data: Trajectories, samples: int) -> Figure:
-    """Plot space-time panels (1D), or snapshots of the first trajectory (2D)."""
-    u = np.asarray(data.u[:samples] if data.ndim == 1 else data.u[0], float)
+    """Plot space-time panels (1D), or snapshots of the first trajectory (2D, 3D)."""
+    u = np.asarray(data.u[:samples] if data.ndim == 1 else middle_plane(np.asarray(data.u[0])), float)
     frames = data.u.shape[1]
     if data.ndim == 1:
         panels = {f"sample {i}": field for i, field in enumerate(u)}

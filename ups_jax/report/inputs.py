@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ups_jax.report import style
 from ups_jax.report.data import ReportData, ReportFigure
-from ups_jax.report.fields import axis_of, channel_names, draw_image, layers_of
+from ups_jax.report.fields import axis_of, channel_names, draw_image, layers_of, middle_plane
 
 
 def static_inputs(data: ReportData) -> Iterator[ReportFigure]:
@@ -32,9 +32,10 @@ def plot_static(
     channels: Sequence[str] = (),
     title: str = "",
 ) -> Figure:
-    """Plot static fields (*s, k) side by side: curves in one dimension, images in two."""
+    """Plot static fields (*s, k) side by side: curves in 1D, images in 2D, middle planes in 3D."""
     axis, names = axis_of(fields[None], None, extent), channel_names(fields, channels)
-    tall = np.clip(axis.lengths[-1] / axis.lengths[0], 0.4, 2.0) if fields.ndim == 3 else 0.7
+    fields = middle_plane(fields[None])[0]
+    tall = np.clip(axis.lengths[:2][-1] / axis.lengths[0], 0.4, 2.0) if fields.ndim == 3 else 0.7
     figure = style.new_figure(0.6 + 3.4 * len(names), 0.9 + 2.9 * tall)
     figure.suptitle(style.plain(title), fontsize=11)
     panels = figure.subplots(1, len(names), squeeze=False)[0]

@@ -1,0 +1,144 @@
+"""Fields of three space axes: files, metrics, symmetries, figures and a run."""
+
+import os
+from pathlib import Path
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+
+import ups_jax as ups
+from fixtures import write_fluid
+from runs import QUICK, RUNNER, sh, summary
+from ups_jax.metrics.point import METRICS
+from ups_jax.pde.symmetries import cube, vector
+
+N, T, SPACE = 4, 5, (8, 6, 4)
+RNG = np.random.default_rng(0)
+A, B, C, D, E = (RNG.normal(size=(N, T, *SPACE)).astype(np.float32) for _ in range(5))
+
+
+def own(folder: Path) -> Path:
+    grid = {name: np.arange(n) / n for name, n in zip("xyz", SPACE, strict=True)}
+    np.savez(folder / "own.npz", u=np.stack([A, B], -1), t=0.05 * np.arange(T), **grid)
+    return folder / "own.npz"
+
+
+def fluid(folder: Path) -> Path:
+    fields = {"density": A, "Vx": B, "Vy": C, "Vz": D, "pressure": E}
+    return write_fluid(folder / "3D_CFD_Rand_M1.0_periodic_8.hdf5", fields)
+
+
+def well(folder: Path) -> Path:
+    with h5py.File(folder / "mhd.hdf5", "w") as file:
+        file.create_group("dimensions").attrs["spatial_dims"] = list("xyz")
+        file["dimensions/time"] = 0.05 * np.arange(T)
+        for name, n in zip("xyz", SPACE, strict=True):
+            file[f"dimensions/{name}"] = np.arange(n) / n
+        file["t0_fields/density"] = A
+        file["t1_fields/velocity"] = np.stack([B, C, D], -1)
+    return folder / "mhd.hdf5"
+
+
+def named(folder: Path) -> Path:
+    with h5py.File(folder / "named.h5", "w") as file:
+        file["flow/q"], file["time"] = A, 0.05 * np.arange(T)
+        for name, n in zip("xyz", SPACE, strict=True):
+            file[name] = np.arange(n) / n
+    return folder / "named.h5"
+
+
+FILES = {
+    own: ((), (A, B)),
+    fluid: ((), (A, B, C, D, E)),
+    well: ((), (A, B, C, D)),
+    named: (("q=flow/q", "t=time", "x=x", "y=y", "z=z"), (A,)),
+}
+
+
+@pytest.mark.parametrize("write", FILES)
+def test_files_are_read_as_they_are(tmp_path, write):
+    datasets, fields = FILES[write]
+    data = ups.load_data(write(tmp_path), datasets=datasets)
+    np.testing.assert_array_equal(data.u, np.stack(fields, -1))
+    assert data.dt == pytest.approx(0.05) and data.extent == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_without_coordinates_the_last_of_five_axes_is_not_guessed(tmp_path):
+    with pytest.raises(ValueError, match=r"its last axis may be space or channels.*z=PATH"):
+        ups.load_data(named(tmp_path), datasets=("q=flow/q", "t=time"))
+
+
+def test_a_dataset_of_xarray_has_three_named_axes():
+    dims = ("sample", "time", "lon", "lat", "level")
+    data = ups.from_xarray(xarray.Dataset({"q": (dims, A)}))
+    np.testing.assert_array_equal(data.u[..., 0], A)
+
+
+def test_the_error_of_one_wave_is_in_its_shell_and_on_every_face():
+    x = 2 * np.pi * np.arange(8) / 8
+    wave = np.cos(2 * x)[:, None, None] * np.cos(x)[None, :, None] * np.cos(2 * x)[None, None]
+    true, pred = (
+        jnp.zeros((1, 1, 8, 8, 8, 1)),
+        jnp.asarray(wave, jnp.float32)[None, None, ..., None],
+    )
+    spectrum = METRICS["frmse_low"].per_sample(pred, true, 3)[0, 0, :, 0]
+    # |k| = 3; half of the mean square 1/8: a wave and its conjugate count once.
+    np.testing.assert_allclose(spectrum, [0, 0, 0, 1 / 16, 0][: len(spectrum)], atol=1e-7)
+    assert METRICS["rmse"].per_sample(pred, true, 3)[0, 0] == pytest.approx(8**-0.5, abs=1e-6)
+    ends = [np.stack([np.take(wave, i, axis) for i in (0, 7)]) for axis in range(3)]
+    expected = np.sqrt(np.mean(np.square(ends)))
+    assert METRICS["brmse"].per_sample(pred, true, 3)[0, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def generated(maps, u):
+    """Return all images of a field (x, y, z, c) by products of maps, as bytes."""
+    found, new = {u.tobytes()}, [u]
+    while new:
+        images = [np.asarray(change(jnp.asarray(v))) for v in new for change in maps]
+        new = [v for i, v in enumerate(images) if v.tobytes() not in found]
+        found |= {v.tobytes() for v in new}
+    return found
+
+
+@pytest.mark.parametrize(("maps", "channels"), [(cube(3), 1), (vector(3), 3)])
+def test_maps_generate_the_48_symmetries_of_a_cube(maps, channels):
+    u = np.arange(27 * channels, dtype=np.float32).reshape(3, 3, 3, channels) + 1
+    assert len(generated(maps, u)) == 48
+
+
+def test_a_velocity_turns_with_its_axes():
+    """The gradient of a scalar is a vector: of the image of a scalar it is the image."""
+    u = jax.random.normal(jax.random.key(0), (8, 8, 8, 1))
+    k = 2j * jnp.pi * jnp.fft.fftfreq(8, 1 / 8).at[4].set(0.0)
+
+    def gradient(u):
+        hat = jnp.fft.fftn(u[..., 0])
+        axes = (k[:, None, None], k[None, :, None], k[None, None])
+        return jnp.stack([jnp.fft.ifftn(wave * hat).real for wave in axes], -1)
+
+    for scalar, velocity in zip(cube(3), vector(3), strict=True):
+        np.testing.assert_allclose(gradient(scalar(u)), velocity(gradient(u)), atol=2e-3)
+
+
+def test_figures_show_the_plane_in_the_middle_of_z(tmp_path):
+    data = ups.Trajectories(A[..., None], dt=0.1)
+    figure = ups.plot_forecast(data.u[0], 1.1 * data.u[0])
+    assert figure.get_suptitle() == "nRMSE 0.1, middle of z"
+    image = figure.subfigs[0].axes[0].images[0].get_array()
+    np.testing.assert_array_equal(image, A[0, 0, :, :, 2].T)
+    image = ups.plot(data).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(image, A[0, 0, :, :, 2].T)
+    assert ups.animate(data, tmp_path / "a.gif").stat().st_size > 1000
+
+
+def test_a_scenario_is_trained_and_evaluated_in_one_run(tmp_path):
+    settings = ["--config.fit.operator.steps=100", "--wandb_mode=disabled", f"--workdir={tmp_path}"]
+    argv = [*RUNNER, "--config=configs/apebench.py:3d_diff_diff-8-smoke", *settings]
+    sh(argv, check=True, env={**os.environ, "XLA_FLAGS": QUICK})
+    errors = summary(tmp_path)
+    assert errors["eval/operator/nrmse"] < 0.3 * errors["eval/persistence/nrmse"]
+    assert (tmp_path / "figures" / "animation_0.gif").exists()
