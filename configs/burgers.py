@@ -73,9 +73,8 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.pde.points = 1024
         cfg.data.train = 10000
         # The data conserve the mean on their own points.
-        cfg.operator.update(width=128, patch=8, blocks=4, zero_mean=True)
-        # With AdamW forecasts of some fields diverge after tens of thousands of updates.
-        cfg.fit.operator.update(steps=40000, batch=32, warmup=1000, val_every=4000)
+        cfg.operator.update(width=256, patch=8, blocks=4, matmul="bfloat16", zero_mean=True)
+        cfg.fit.operator.update(steps=40000, batch=64, warmup=1000, val_every=4000)
         cfg.fit.operator.update(optimizer="muon", lr=4e-3)
         cfg.eval.update(protocol="p10", batch=100)
     if variant == "sparse":

@@ -36,7 +36,7 @@ PACKAGES = ("jax", "apebench", "exponax", "pdequinox", "equinox", "trainax", "op
 def add_flags(parser):
     parser.add_argument("--only", help=f"some of {','.join(FAMILIES)}")
     parser.add_argument("--scenario", default=SCENARIO, help="such as 1d_diff_kdv, 2d_diff_ks")
-    parser.add_argument("--points", type=int, default=160, help="points along each axis")
+    parser.add_argument("--points", type=int, help="points along each axis; the published ones")
     parser.add_argument("--dump", help="write the scenario's arrays to this npz file, and stop")
 
 
@@ -72,9 +72,12 @@ def run_scenario(options):
 def make_scenario(options):
     """Return the published scenario, or the same with other points or, for --quick, updates."""
     name, ndim = options.scenario[3:], int(options.scenario[0])
-    settings = dict(num_spatial_dims=ndim, num_points=options.points)
-    if name == "phy_unbal_adv":
-        settings["advection_coef_vector"] = (0.01, -0.04, 0.005)[:ndim]
+    published = ({"num_spatial_dims": 1} | each for each in apebench.scraper.CURATION_APEBENCH_V1)
+    matches = (s for s in published if (s["scenario"], s["num_spatial_dims"]) == (name, ndim))
+    settings = next(matches, {"scenario": name, "num_spatial_dims": ndim})
+    del settings["scenario"]
+    if options.points:
+        settings["num_points"] = options.points
     if options.quick:
         config = f"adam;{QUICK_UPDATES};warmup_cosine;0.0;1e-3;{QUICK_UPDATES // 5}"
         settings["optim_config"] = config

@@ -109,16 +109,20 @@ def _faults(record: Record) -> str:
 
 
 def _gpu(record: Record) -> str:
-    """Return the values of the targets; those of a CPU mean nothing."""
-    values = {row["metric"]: row["value"] for row in record["rows"]}
+    """Return the values of the targets with the device of each; those of a CPU mean nothing."""
+    rows = {row["metric"]: row for row in record["rows"] if row["value"]}
     wanted = {
         "resnet, wide, bfloat16: share of the peak": "{} of the peak",
-        "resnet: seconds to P10 nRMSE 0.0108": "{} s",
+        "resnet: seconds to P10 nRMSE 0.0108": "P10 0.0108 in {} s",
         "golden operator: trained and validated": "golden {} s",
         "golden operator: both, projected": "golden {} s, projected",
     }
-    cells = [text.format(number(values[key])) for key, text in wanted.items() if values.get(key)]
-    return "" if "CPU" in record["device"] else f"{record['device']}: {', '.join(cells)}"
+    cells = []
+    for key, text in wanted.items():
+        if key in rows:
+            device = record["parts"][rows[key]["part"]]["device"]
+            cells.append(f"{text.format(number(rows[key]['value']))} ({device})")
+    return "" if "CPU" in record["device"] else ", ".join(cells)
 
 
 QUESTIONS: tuple[tuple[str, str, str, str, Callable[[Record], str]], ...] = (

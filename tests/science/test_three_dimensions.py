@@ -14,8 +14,17 @@ import ups_jax as ups
 from fixtures import write_fluid
 from runs import QUICK, RUNNER, sh, summary
 from ups_jax.metrics.point import METRICS
+from ups_jax.pde import PDES
 from ups_jax.pde.symmetries import cube, vector
 
+# Values of apebench 0.1.1 itself: training trajectory 0 at frame 2, in the first channel at the
+# points (0, 0, 0) and (16, 3, 9), in the last at (5, 17, 30).
+DUMPED = {
+    "3d_diff_burgers": (0.2326117, -0.2785009, 0.1569118),
+    "3d_diff_kdv": (0.1549623, -0.07993729, -0.1597617),
+    "3d_phy_aniso_diff": (-0.1871653, 0.08012295, -0.05787235),
+    "3d_phy_gs_type": (0.9999578, 1.000297, -0.00196671),
+}
 N, T, SPACE = 4, 5, (8, 6, 4)
 RNG = np.random.default_rng(0)
 A, B, C, D, E = (RNG.normal(size=(N, T, *SPACE)).astype(np.float32) for _ in range(5))
@@ -133,6 +142,21 @@ def test_figures_show_the_plane_in_the_middle_of_z(tmp_path):
     image = ups.plot(data).axes[0].images[0].get_array()
     np.testing.assert_array_equal(image, A[0, 0, :, :, 2].T)
     assert ups.animate(data, tmp_path / "a.gif").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("scenario", DUMPED)
+def test_arrays_are_those_of_apebench(scenario):
+    pde = PDES["apebench"](scenario=scenario)
+    assert pde.points == (32, 32, 32)
+    u = ups.simulate(pde, jax.random.key(0), n=1, steps=2, cache=False).u[0, 2]
+    actual = [u[0, 0, 0, 0], u[16, 3, 9, 0], u[5, 17, 30, -1]]
+    np.testing.assert_allclose(actual, DUMPED[scenario], atol=2e-6)
+
+
+def test_sampled_extremes_may_grow_by_the_motion_between_points():
+    """A wave of five periods on 32 points has other extremes on them after part of a spacing."""
+    data = ups.simulate(PDES["apebench"](scenario="3d_diff_adv"), jax.random.key(0), n=2, steps=4)
+    assert data.u.shape == (2, 5, 32, 32, 32, 1)
 
 
 def test_a_scenario_is_trained_and_evaluated_in_one_run(tmp_path):

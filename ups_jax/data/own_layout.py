@@ -118,7 +118,7 @@ def _coordinates(arrays: Mapping[str, Any], shape: Sequence[int]) -> dict[str, V
 
 def _check_channels(arrays: Mapping[str, Any], shape: Sequence[int]) -> None:
     """Raise ValueError if coordinates show that the last axis of u is one of space."""
-    name = (*AXIS_NAMES, None)[len(shape) - 3]
+    name = (*AXIS_NAMES, "")[len(shape) - 3]
     if name in arrays and shape[-1] > 1 and np.shape(arrays[name]) == (shape[-1],):
         raise ValueError(
             f"u has shape {tuple(shape)}, and {name} has as many entries as its last axis, which "

@@ -87,7 +87,9 @@ def _require(data: object, kinds: tuple[type, ...], allowed: str) -> None:
 
 def _plot_trajectories(data: Trajectories, samples: int) -> Figure:
     """Plot space-time panels (1D), or snapshots of the first trajectory (2D, 3D)."""
-    u = np.asarray(data.u[:samples] if data.ndim == 1 else middle_plane(np.asarray(data.u[0])), float)
+    u = np.asarray(
+        data.u[:samples] if data.ndim == 1 else middle_plane(np.asarray(data.u[0])), float
+    )
     frames = data.u.shape[1]
     if data.ndim == 1:
         panels = {f"sample {i}": field for i, field in enumerate(u)}
