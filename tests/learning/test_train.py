@@ -320,7 +320,16 @@ def test_input_noise_changes_the_first_frame_by_a_share_of_its_deviation():
     schedule = ups.Recipe(steps=100, warmup=10, steps_per_call=10, val_every=10, input_noise=0.01)
     noise = schedule.noise_schedule()
     assert float(noise(10)) == pytest.approx(0.01) and float(noise(100)) < 1e-6
-    assert ups.Recipe().noise_schedule() is None
+    assert ups.Recipe().noise_schedule() is None and ups.Recipe().input_noises(1, None) == ()
+
+
+def test_damping_noise_does_not_fall_with_the_learning_rate():
+    recipe = ups.Recipe(steps=100, warmup=10, unroll=(1,), damping_noise=0.1, damping_from=3)
+    (add,) = recipe.input_noises(1, None)
+    u = jax.random.normal(jax.random.key(0), (2, 32, 1))
+    first, last = (add(jax.random.key(1), u, step) for step in (0, 99))
+    np.testing.assert_array_equal(first, last)
+    assert np.abs(first[0] - u[0]).max() > 1e-4
 
 
 @pytest.mark.parametrize("name", optim.LR_SCHEDULES)

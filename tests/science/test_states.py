@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 
 import h5py
 import jax
@@ -12,7 +13,7 @@ import pytest
 import ups_jax as ups
 from fixtures import write_well
 from ups_jax.config import load_adapted
-from ups_jax.data import DiskFields, add_input_noise, observe, sample_windows
+from ups_jax.data import DiskFields, add_input_noise, add_short_waves, observe, sample_windows
 from ups_jax.data.streaming import ArrayFields
 from ups_jax.diffusion import NOISE_SCHEDULES
 from ups_jax.emulator import (
@@ -182,6 +183,30 @@ def test_input_noise_changes_the_given_frames_but_no_static_channel():
     noisy = add_input_noise(jax.random.key(0), window, 0.1, history=2, channels=1)
     changed = np.asarray(noisy != window)
     assert changed[:2, :, 0].all() and not changed[2:].any() and not changed[..., 1].any()
+
+
+@pytest.mark.parametrize("points", [(64,), (12, 16)])
+def test_damping_noise_has_short_waves_of_many_sizes_alone(points):
+    ndim, keys = len(points), jax.random.split(jax.random.key(1), 200)
+    scales, rng = np.array([1.0, 100.0, 1.0], np.float32), np.random.default_rng(0)
+    window = jnp.asarray(5 + scales * rng.normal(size=(3, *points, 3)).astype(np.float32))
+    add = partial(add_short_waves, noise=0.1, lowest=5, history=2, channels=2)
+    change = np.asarray(jax.vmap(add, (0, None))(keys, window)) - np.asarray(window)
+    assert not change[:, 2].any() and not change[..., 2].any()
+    axes = tuple(range(2, 2 + ndim))
+    spectrum = np.abs(np.fft.fftn(change[:, :2, ..., :2], axes=axes)) / scales[:2]
+    waves = np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in points), indexing="ij")
+    short = np.linalg.norm(waves, axis=0) >= 5
+    assert spectrum[:, :, ~short].max() < 1e-3 < spectrum[:, :, short].mean()
+    deviation = change[:, :2, ..., :2].std(axes).mean(1) / np.asarray(window[:2]).std(
+        tuple(range(1, 1 + ndim))
+    )[..., :2].mean(0)
+    shares = np.sort(deviation[:, 0]) / (0.1 * short.mean() ** 0.5)
+    # Log-uniform from a hundredth: the median is a tenth.
+    assert 0.007 < shares[0] and shares[-1] < 1.3 and 0.06 < np.median(shares) < 0.16
+    assert (
+        np.abs(np.log(deviation[:, 0] / deviation[:, 1])).max() < 0.5
+    )  # one size for all channels
 
 
 def test_windows_from_disk_have_the_frames_before_them(tmp_path):

@@ -172,6 +172,8 @@ def fit(**defaults: Any) -> Config:
     fit.num_rollouts = 1024  # of diffusion, student: operator rollouts that make the data
     fit.match_flops_of = config_dict.placeholder(str)  # a stage whose FLOPs set this one's steps
     fit.input_noise = 0.0  # of operators: peak noise of a window's first frame; its own deviation
+    fit.damping_noise = 0.0  # of operators: the same of short waves alone, not falling with lr
+    fit.damping_from = 1  # lowest wavenumber of damping_noise, in waves across the domain
     fit.augment = True  # augment by the PDE's symmetries
     fit.steps_per_call = 50  # updates per compiled call; a call should take at most 5 s
     fit.val_every = 1000  # updates between validations, a multiple of steps_per_call

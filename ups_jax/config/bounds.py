@@ -21,7 +21,7 @@ from ups_jax.train.sampling import SAMPLINGS
 
 AT_LEAST_0 = ("seed", "data.*seed", "data.observed_noise", "*temperature", "eval.num_figures")
 AT_LEAST_0 += ("fit.*.warmup", "fit.*.weight_decay", "fit.*.loss_floor", "leaderboard.margin")
-AT_LEAST_0 += ("fit.*.input_noise",)
+AT_LEAST_0 += ("fit.*.input_noise", "fit.*.damping_noise")
 AT_LEAST_0 += ("search.lookahead", "search.temperature_start", "search.temperature_end")
 AT_LEAST_0 += ("operator.projection_channel_ratio", "pde.warmup", "pde.drag")
 AT_LEAST_1 = ("num_seeds", "pde.points", "data.cells", "data.*steps", "data.*stride", "mesh.*")
@@ -33,7 +33,7 @@ AT_LEAST_1 += ("fit.*.steps_per_call", "fit.*.val_every", "fit.*.num_rollouts", 
 AT_LEAST_1 += ("operator.substeps", "pde.modes", "*r.width", "*r.blocks", "*r.dilations")
 AT_LEAST_1 += ("*r.patch", "operator.layers", "operator.modes", "operator.channel_mult")
 AT_LEAST_1 += ("operator.heads", "operator.mlp_ratio", "pde.mode", "pde.low", "pde.high")
-AT_LEAST_1 += ("operator.history", "eval.coarsen")
+AT_LEAST_1 += ("operator.history", "eval.coarsen", "fit.*.damping_from")
 POSITIVE = ("data.nu", "pde.dt", "diffusion.sigma_*", "sweep.lr_factors", "eval.horizons")
 POSITIVE += ("pde.nu", "pde.length", "pde.diffusion", "pde.feed", "pde.kill", "pde.gravity")
 POSITIVE += ("pde.radius", "pde.heights", "pde.weights", "pde.permeability", "pde.force")
@@ -61,7 +61,7 @@ MAXIMA: tuple[tuple[int | float, tuple[str, ...]], ...] = (
     (10**4, ("*r.width", "*r.dilations", "*r.patch", "operator.modes", "*.coarsen")),
     (10**3, ("report.dpi", "*temperature", "search.temperature_*", "data.observed_noise")),
     (10**3, ("fit.*.lr", "fit.*.weight_decay", "fit.*.start_bias")),
-    (10, ("fit.*.input_noise",)),
+    (10, ("fit.*.input_noise", "fit.*.damping_noise")),
     (10**2, ("*r.blocks", "operator.layers", "operator.substeps", "operator.channel_mult")),
     (10**2, ("operator.heads", "operator.mlp_ratio", "operator.projection_channel_ratio")),
     (10**2, ("operator.history",)),

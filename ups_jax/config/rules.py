@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from ups_jax.config.base import SCHEMA, Config
 from ups_jax.config.bounds import check_values, require
 from ups_jax.config.gate_rules import check_gate_rules
@@ -89,8 +91,13 @@ def _fit(cfg: Config, stage: str) -> None:
     require(reached, f"{key}.unroll", fit.unroll, reach)
     single_steps = STAGES[stage].network != "denoiser" or set(fit.unroll) == {1}
     require(single_steps, f"{key}.unroll", fit.unroll, "1: a denoiser is trained on single steps")
-    of_operator = STAGES[stage].network != "denoiser" or fit.input_noise == 0
-    require(of_operator, f"{key}.input_noise", fit.input_noise, "0: a denoiser adds its own")
+    for name in ("input_noise", "damping_noise"):
+        of_operator = STAGES[stage].network != "denoiser" or fit[name] == 0
+        require(of_operator, f"{key}.{name}", fit[name], "0: a denoiser adds its own")
+    shortest = min(np.ravel(cfg.pde.get("points") or 2 * fit.damping_from)) // 2
+    allowed = f"at most {shortest}, half of pde.points"
+    in_grid = fit.damping_noise == 0 or fit.damping_from <= shortest
+    require(in_grid, f"{key}.damping_from", fit.damping_from, allowed)
     if fit.sampling == "validation":
         by_error = cfg.pde.name == "mixture" and STAGES[stage].validate_by == "nrmse"
         allowed = "'uniform', except in stages of pde 'mixture' that are validated by nRMSE"

@@ -32,6 +32,7 @@ from ups_jax.data.splits import (
 from ups_jax.data.streaming import DiskFields, draw_windows, update_keys, window_loader
 from ups_jax.data.windows import (
     add_input_noise,
+    add_short_waves,
     condition,
     field_std,
     fit_normalizer,

@@ -206,7 +206,36 @@ def add_input_noise(
     lack; unless it has seen some in training, it may amplify them at each step. Sanchez-Gonzalez et
     al. (2020).
     """
-    given = u[:history, ..., :channels]
-    scale = noise * jnp.std(given, spatial_axes(u.ndim - 2), keepdims=True)
-    change = scale * jax.random.normal(key, given.shape, u.dtype)
+    change = _white(key, u[:history, ..., :channels], noise)
     return u.at[:history, ..., :channels].add(change)
+
+
+def add_short_waves(
+    key: Key,
+    u: Array,
+    noise: float,
+    *,
+    lowest: int,
+    history: int = 1,
+    channels: int | None = None,
+) -> Array:
+    """Add noise of the wavenumbers |k| >= `lowest` alone to the given frames of a window.
+
+    Frames, channels and units are those of `add_input_noise`. The size is log-uniform from a
+    hundredth of `noise` to `noise`: a network that has seen short waves of all sizes damps them
+    before they grow. What it can remove does not limit its accuracy, so this noise need not fall.
+    """
+    k_size, k_waves = jax.random.split(key)
+    size = noise * 10 ** jax.random.uniform(k_size, (), u.dtype, -2.0, 0.0)
+    axes, points = spatial_axes(u.ndim - 2), u.shape[1:-1]
+    waves = np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in points), indexing="ij")
+    short = np.linalg.norm(waves, axis=0)[None, ..., None] >= lowest
+    spectrum = jnp.fft.fftn(_white(k_waves, u[:history, ..., :channels], size), axes=axes)
+    change = jnp.fft.ifftn(jnp.where(short, spectrum, 0), axes=axes).real
+    return u.at[:history, ..., :channels].add(change)
+
+
+def _white(key: Key, given: Array, noise: Array | float) -> Array:
+    """Return noise like frames (t, *s, c), in deviations over space."""
+    scale = noise * jnp.std(given, spatial_axes(given.ndim - 2), keepdims=True)
+    return scale * jax.random.normal(key, given.shape, given.dtype)

@@ -191,8 +191,8 @@ class _Loop:
         draw = None if self.host_windows else on_device
         run = partial(
             run_updates, self.stage.loss, self.opt, self.augment, recipe.steps_per_call, draw,
-            recipe.ema_decay, self.mesh, noise=recipe.noise_schedule(),
-            given=(self.stage.history, self.stage.predicted), fill=self.stage.fill,
+            recipe.ema_decay, self.mesh, fill=self.stage.fill,
+            noises=recipe.input_noises(self.stage.history, self.stage.predicted),
         )  # fmt: skip
         fields = 0 if self.host_windows else None
         axes = (0, 0, fields, 0, *(0 for _ in self.factors))

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, Self
 
 from ups_jax import optim
+from ups_jax.data import add_input_noise, add_short_waves
 from ups_jax.registry import lookup
-from ups_jax.types import Array
+from ups_jax.types import Array, Key
 
+Noise = Callable[[Key, Array, Array], Array]
 Phases = tuple[tuple[int, int], ...]
 """(updates, unroll) of each phase."""
 FRACTIONS = {1: (1.0,), 2: (0.7, 0.3), 3: (0.6, 0.25, 0.15)}
@@ -41,6 +44,8 @@ class Recipe:
     num_rollouts: int = 1024
     match_flops_of: str | None = None
     input_noise: float = 0.0
+    damping_noise: float = 0.0
+    damping_from: int = 1
     augment: bool = True
     steps_per_call: int = 50
     val_every: int = 1000
@@ -117,6 +122,20 @@ class Recipe:
             return None
         rate = self.build_optimizer().lr
         return lambda step: self.input_noise / self.lr * rate(step)
+
+    def input_noises(self, history: int, channels: int | None) -> tuple[Noise, ...]:
+        """Return the functions (key, window, update) -> window that add the noise of an update.
+
+        They change the first `history` frames, in the first `channels`.
+        """
+        found: list[Noise] = []
+        given: dict[str, Any] = dict(history=history, channels=channels)
+        if noise := self.noise_schedule():
+            found.append(lambda key, u, step: add_input_noise(key, u, noise(step), **given))
+        if self.damping_noise:
+            add = partial(add_short_waves, lowest=self.damping_from, **given)
+            found.append(lambda key, u, step: add(key, u, self.damping_noise))
+        return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all values by key, those of `settings` among them."""

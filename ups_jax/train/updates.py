@@ -1,14 +1,13 @@
 """Optimizer updates of one call: a scan over windows, with the average of the parameters."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from ups_jax.data import add_input_noise, update_keys
+from ups_jax.data import update_keys
 from ups_jax.optim import Optimizer
 from ups_jax.sharding import (
     Mesh,
@@ -46,16 +45,15 @@ def run_updates(
     key: Key,
     lr_factor: Array | None = None,
     *,
-    noise: Callable[[Array], Array] | None = None,
-    given: tuple[int, int | None] = (1, None),
+    noises: tuple[Callable[[Key, Array, Array], Array], ...] = (),
     fill: Callable[[Array], Array] | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """Run `steps` updates in one scan -> state, and means of the log's quantities over them.
 
     `draw` samples windows from the fields u, cond and, where trajectories are drawn with unequal
     probabilities, their cumulative sums; without it, u and cond hold one batch an update. Update i
-    uses a key of its own number. `noise` is the input noise of an update, in the frames and
-    channels `given`, see `add_input_noise`; `fill` fills the missing values of these frames.
+    uses a key of its own number. `noises` change the given frames of a window, see
+    `Recipe.input_noises`; `fill` fills the missing values of these frames.
     Devices draw the loss's noise of their own; each computes the loss of its samples: followed and
     logged is their mean, of the loss's other scalars the largest.
     """
@@ -80,10 +78,9 @@ def run_updates(
         for i, symmetry in enumerate(augment):
             keys = jax.random.split(jax.random.fold_in(k_augment, i), len(batch_u))
             batch_u, batch_cond = jax.vmap(symmetry)(keys, batch_u, batch_cond)
-        if noise is not None:
-            keys = jax.random.split(jax.random.fold_in(k_augment, len(augment)), len(batch_u))
-            add = partial(add_input_noise, history=given[0], channels=given[1])
-            batch_u = jax.vmap(add, (0, 0, None))(keys, batch_u, noise(state.step))
+        for i, add in enumerate(noises, len(augment)):
+            keys = jax.random.split(jax.random.fold_in(k_augment, i), len(batch_u))
+            batch_u = jax.vmap(add, (0, 0, None))(keys, batch_u, state.step)
         batch = {"u": batch_u, "cond": batch_cond}
         params = constrain_replicated(mesh, state.params)
         (value, extra), grads = gradient(params, frozen, k_loss, batch)
