@@ -57,10 +57,10 @@ def get_config(variant: str = "default") -> base.Config:
         # Three values of a coefficient do not show how an equation depends on it in between.
         fine = variant in ("ml4ps-fine", "ml4ps-gpu")
         grid, settings = ("fine", 688) if fine else ("coarse", 72)
-        # 50 trajectories of each setting of the coefficients, on average.
         cfg.pde.equations = tuple(f"{name}_{grid}" for name in TRAINED)
         cfg.pde.update(weights="size", test_equations=(*TRAINED, "burgers"))
-        cfg.data.update(train=50 * settings, val=2 * settings, test=150)
+        # On average, trajectories of each setting of the coefficients; ML4PS has 50 of all.
+        cfg.data.update(train=(8 if fine else 50) * settings, val=172 if fine else 144, test=150)
     if variant == "ml4ps-gpu":
         cfg.operator.update(width=128, blocks=4)
         cfg.fit.operator.update(steps=100000, batch=64, val_every=10000, steps_per_call=500)

@@ -40,7 +40,7 @@ def joint(setting: Setting) -> dict[str, Task]:
 
 
 def joint_run(setting: Setting, base: str) -> list[Row]:
-    """Train on the coarse grid of coefficients; return the errors at APEBench's coefficients."""
+    """Train on the fine grid of coefficients; return the errors at APEBench's coefficients."""
     began, name = time.monotonic(), f"ml4ps-{base}"
     seconds = setting.left()
     if seconds > ENOUGH_S * (others := len(BASES) - BASES.index(base)):
