@@ -153,6 +153,35 @@ def test_arrays_are_those_of_apebench(scenario):
     np.testing.assert_allclose(actual, DUMPED[scenario], atol=2e-6)
 
 
+SAME = {
+    "3d_diff_kdv": dict(convection=-2.0, gamma3=-14.0, gamma4=-9.0),
+    "3d_diff_ks": dict(gradient_norm=-6.0, gamma2=-1.2, gamma4=-15.0),
+    "3d_diff_fisher": dict(gamma0=0.02, gamma2=0.2, quadratic=-0.02),
+}
+
+
+@pytest.mark.parametrize("scenario", SAME)
+def test_a_scenario_is_one_of_the_semilinear_family(scenario):
+    other = PDES["apebench"](scenario=scenario, points=16)
+    pde = PDES["semilinear"](points=(16, 16, 16), cells=(16, 16, 16), **SAME[scenario])
+    key, none = jax.random.key(0), jnp.zeros((1, 0))
+    cond = pde.sample_cond(key)
+    assert len(pde.symmetries) >= 1 + 2
+    u = pde.initial(key, cond, pde.cells)[None]
+    np.testing.assert_allclose(pde.step(u, cond[None]), other.step(u, none), atol=2e-5)
+
+
+def test_advection_of_what_does_not_depend_on_z_is_that_of_the_plane():
+    plane, space = (PDES["advection"](points=(8,) * d, cells=(16,) * d) for d in (2, 3))
+    assert space.params == ("vx", "vy", "vz")
+    u = plane.initial(jax.random.key(0), jnp.ones(2), plane.cells)
+    deep = jnp.repeat(u[:, :, None], 16, 2)
+    after = space.step(deep[None], jnp.array([[0.7, 1.2, 0.0]]))[0]
+    expected = plane.step(u[None], jnp.array([[0.7, 1.2]]))[0]
+    for z in (0, 9):
+        np.testing.assert_allclose(after[:, :, z], expected, atol=2e-6)
+
+
 def test_sampled_extremes_may_grow_by_the_motion_between_points():
     """A wave of five periods on 32 points has other extremes on them after part of a spacing."""
     data = ups.simulate(PDES["apebench"](scenario="3d_diff_adv"), jax.random.key(0), n=2, steps=4)

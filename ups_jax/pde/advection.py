@@ -1,4 +1,4 @@
-"""Linear advection at constant velocity in one or two dimensions: the solution is translated."""
+"""Linear advection at constant velocity in one to three dimensions: the solution is translated."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -50,7 +50,7 @@ def make(
         points=shape,
         extent=(length,) * ndim,
         dt=dt,
-        params=("vx", "vy")[:ndim],
+        params=("vx", "vy", "vz")[:ndim],
         initial=partial(initial, modes=modes),
         sample_cond=lambda key: jax.random.uniform(key, (ndim,), minval=low, maxval=high),
         step=partial(step, dt=dt, length=length),

@@ -24,7 +24,7 @@ from ups_jax.pde.semilinear import (
     ranges,
     require_decay,
 )
-from ups_jax.pde.symmetries import FLIPS, at_random, random_flip, transposition
+from ups_jax.pde.symmetries import FLIPS, at_random, random_flip, swaps
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key
 
@@ -234,7 +234,7 @@ def _mixture(equations: Mapping[str, Equation], weights: tuple[float, ...], size
         symmetries=(
             random_translation(hull.ndim),
             *(partial(random_flip, flip=flip, ranges=(low, high)) for flip in FLIPS),
-            *([at_random(transposition((0,), (1.0,)))] if hull.ndim == 2 else []),
+            *map(at_random, swaps(hull.ndim)),
         ),
         reflection=None,
         parts=parts,

@@ -16,7 +16,7 @@ import numpy as np
 from ups_jax.arrays import per_channel
 from ups_jax.pde.base import PDE, Law, grid_shape, random_translation, transport_laws
 from ups_jax.pde.spectral import derivative_symbol, wave_vectors
-from ups_jax.pde.symmetries import FLIPS, at_random, flipped, random_flip, transposition
+from ups_jax.pde.symmetries import FLIPS, at_random, flipped, random_flip, swaps
 from ups_jax.types import Array, Key
 
 LINEAR = ("gamma0", "gamma1", "gamma2", "gamma3", "gamma4")
@@ -107,7 +107,7 @@ def between(
         symmetries=(
             random_translation(ndim),
             *(partial(random_flip, flip=f) for f in flips),
-            *([at_random(transposition((0,), (1.0,)))] if ndim == 2 else []),
+            *map(at_random, swaps(ndim)),
         ),
         reflection=partial(flipped, flip=fixed[0], ndim=ndim) if fixed else None,
         conserves_mean=conserves_mean if any(used[i] for i in GROWTH) else None,
