@@ -12,10 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.arrays import spatial_axes
-from ups_jax.pde.symmetries import cube, mirrors, reflection, swaps, transposition, vector
+from ups_jax.pde.symmetries import Map, cube, mirrors, reflection, swaps, transposition, vector
 from ups_jax.types import Array
-
-Map = Callable[[Array], Array]
 
 ODD = (reflection(-2, (-1.0,)),)
 """Reflection in one dimension of a scalar that changes its sign."""
