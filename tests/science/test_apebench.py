@@ -175,7 +175,9 @@ def waves(shape):
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_symmetries_commute_with_the_solver(scenario):
-    pde = PDES["apebench"](scenario=scenario, points=16 if scenario.startswith("3d") else 48)
+    # Convection makes waves of twenty in a step; at half of the points they have no mirror image.
+    few = scenario.startswith("3d") and not scenario.endswith(("kdv", "burgers", "burgers_sc"))
+    pde = PDES["apebench"](scenario=scenario, points=16 if few else 48)
     maps, step = SCENARIOS[scenario].maps, jax.jit(pde.step)
     assert len(pde.symmetries) == 1 + len(maps)
     changes = [partial(change, jax.random.key(3)) for change in pde.symmetries]

@@ -91,12 +91,12 @@ def test_an_axis_is_known_by_its_coordinates():
     ("dims", "message"),
     [
         (("sample", "lon", "lat"), "none of them is time; rename that axis to 'time'"),
-        (("time", "lev", "lon", "lat"), r"with 3 axes of space; .* dataset.isel\(level=0\)"),
+        (("time", "z", "lev", "lon", "lat"), r"with 4 axes of space; .* dataset.isel\(level=0\)"),
         (("time", "group", "lon", "lat"), "rename an axis to 'sample'"),
         (("time", "t", "lon", "lat"), "both time and t are axes of time; expected one"),
         (("sample", "member", "time", "x"), "both sample and member are axes of sample"),
         (("time", "sample"), r"no variable has dimensions \(sample, time, x\)"),
-        (("sample", "time", "x", "y", "z"), "with 3 axes of space"),
+        (("sample", "time", "x", "y", "z", "lev"), "with 4 axes of space"),
     ],
 )
 def test_axes_that_may_mean_several_things_are_refused(dims, message):
