@@ -60,6 +60,8 @@ def rows_of(name, folders):
             key = f"eval/{forecaster}/equations/{equation}/{METRIC}"
             errors = [summary[key] for summary in summaries if summary.get(key) is not None]
             learned = forecaster == "operator"
+            if not errors:
+                continue  # its forecasts diverge
             rows.append(
                 {
                     "scenario": f"1d_diff_{equation}",

@@ -49,8 +49,8 @@ def universal() -> str:
         "by their code where nothing is published, and joint ones (ML4PS 2025), "
         "which are trained on a grid of coefficients around those of the test and never on "
         "Burgers. `universal` is trained at the coefficients of the test, on Burgers too; "
-        "`ml4ps` and `ml4ps-linear` on the coarse grid of ML4PS, without Burgers, as its hybrid is; "
-        "`ml4ps-fine` and `ml4ps-fine-linear` on its fine grid, as its learned networks are.\n"
+        "`ml4ps` and `ml4ps-linear` on the coarse grid of ML4PS, without Burgers, like its hybrid; "
+        "`ml4ps-fine` on its fine grid, like its learned networks; on Burgers it diverges.\n"
         f"Command: {source(record)}, after `python runners/fast_to_sota.py --config "
         f"configs/universal.py` and its variants.\n\n" + table(("scenario", *labels), rows)
     )
