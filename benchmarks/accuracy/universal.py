@@ -58,10 +58,10 @@ def rows_of(name, folders):
     for forecaster in ("operator", *SIMPLE):
         for equation in (part.name for part in tested.parts):
             key = f"eval/{forecaster}/equations/{equation}/{METRIC}"
-            errors = [summary[key] for summary in summaries if summary.get(key) is not None]
+            errors = [summary[key] for summary in summaries if key in summary]
             learned = forecaster == "operator"
-            if not errors:
-                continue  # its forecasts diverge
+            # Forecasts of a seed that diverge have no error, nor then have the seeds together.
+            finite = None not in errors
             rows.append(
                 {
                     "scenario": f"1d_diff_{equation}",
@@ -69,8 +69,8 @@ def rows_of(name, folders):
                     "knows_equation": learned and cfg.operator.base != "identity",
                     "held_out": learned and equation in emulator.pde.held_out,
                     "seeds": len(errors),
-                    "gmean100": float(np.median(errors)),
-                    "gmean100_std": float(np.std(errors)),
+                    "gmean100": float(np.median(errors)) if finite else None,
+                    "gmean100_std": float(np.std(errors)) if finite else None,
                     "parameters": ups.num_params(params["operator"]) if learned else None,
                     "train_s": summaries[0]["wall/train_s"] if learned else None,
                 }

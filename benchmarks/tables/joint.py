@@ -12,11 +12,13 @@ SINGLE = "resnet"
 
 
 def table_of(rows):
-    """Return the labels of columns and {scenario: {label: GMean100}}."""
+    """Return the labels of columns and {scenario: {label: GMean100}}, if it did not diverge."""
     labels = list(dict.fromkeys(row["row"] for row in sorted(rows, key=_order)))
     table: dict[str, dict[str, float]] = {}
     for row in rows:
-        table.setdefault(row["scenario"], {})[row["row"]] = row["gmean100"]
+        cells = table.setdefault(row["scenario"], {})
+        if row["gmean100"] is not None:
+            cells[row["row"]] = row["gmean100"]
     return labels, table
 
 
@@ -32,11 +34,14 @@ def universal() -> str:
     if record is None:
         return ""
     labels, grid = table_of(record["rows"])
-    held_out = {(row["scenario"], row["row"]) for row in record["rows"] if row["held_out"]}
-    rows = [
-        [name, *(number(cells.get(x)) + " (held out)" * ((name, x) in held_out) for x in labels)]
-        for name, cells in grid.items()
-    ]
+    found = {(row["scenario"], row["row"]): row for row in record["rows"]}
+
+    def cell(scenario: str, label: str) -> str:
+        if (row := found.get((scenario, label))) is None:
+            return ""
+        return number(row["gmean100"], "diverges") + " (held out)" * row["held_out"]
+
+    rows: list[list[Any]] = [[name, *(cell(name, label) for label in labels)] for name in grid]
     for title, key in (("parameters", "parameters"), ("seconds of training", "train_s")):
         known = {row["row"]: row[key] for row in record["rows"]}
         rows.append([title, *(f"{known[x]:,.0f}" if known.get(x) else "" for x in labels)])
@@ -50,7 +55,7 @@ def universal() -> str:
         "which are trained on a grid of coefficients around those of the test and never on "
         "Burgers. `universal` is trained at the coefficients of the test, on Burgers too; "
         "`ml4ps` and `ml4ps-linear` on the coarse grid of ML4PS, without Burgers, like its hybrid; "
-        "`ml4ps-fine` on its fine grid, like its learned networks; on Burgers it diverges.\n"
+        "`ml4ps-fine` on its fine grid, like its learned networks.\n"
         f"Command: {source(record)}, after `python runners/fast_to_sota.py --config "
         f"configs/universal.py` and its variants.\n\n" + table(("scenario", *labels), rows)
     )

@@ -138,6 +138,7 @@ fit.operator.input_noise=-1 | at least 0
 fit.operator.input_noise=11 | at most 10
 fit.operator.damping_noise=-1 | at least 0
 fit.operator.damping_from=0 | at least 1
+fit.operator.damping_noise=0.1 fit.operator.damping_from=200 | half of pde.points
 fit.diffusion.input_noise=0.1 | 0: a denoiser adds its own
 fit.diffusion.damping_noise=0.1 | 0: a denoiser adds its own
 fit.operator.match_flops_of=operator | fit.operator.match_flops_of is 'operator'
