@@ -42,7 +42,7 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.eval.update(forecasters=("persistence", "mean", "operator"), batch=30)
     cfg.eval.horizons = (10.0, 50.0, 100.0)
     if variant in ("linear-only", "blind"):
-        cfg.pde.blind = True
+        cfg.pde.inputs = "none"
     if variant == "blind":
         # The equation shows in the frames before the forecast: four of them, then 100 to forecast.
         cfg.operator.update(zero_mean=False, history=4)

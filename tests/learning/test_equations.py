@@ -110,12 +110,12 @@ def transport():
     return ups.simulate_splits(pde, train=24, val=6, test=12, steps=4)
 
 
-def trained_error(splits, *, blind, history=1):
+def trained_error(splits, *, inputs="all", history=1):
     """Test scalars of a short training, with the coefficients and with those of other samples.
 
     Forecasts begin after two frames.
     """
-    pde = PDES["mixture"](equations=("adv", "diff", "disp"), blind=blind, **SIZE)
+    pde = PDES["mixture"](equations=("adv", "diff", "disp"), inputs=inputs, **SIZE)
     spec = dict(width=12, blocks=1, dilations=(1, 2), history=history)
     emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], **spec)
     recipe = ups.Recipe(
@@ -129,7 +129,7 @@ def trained_error(splits, *, blind, history=1):
 
 
 def test_shuffled_coefficients_raise_the_error(transport):
-    right, wrong = trained_error(transport, blind=False)
+    right, wrong = trained_error(transport)
     assert wrong["eval/operator/nrmse"] > 3 * right["eval/operator/nrmse"]
     for name in ("adv", "disp"):
         errors = [right[f"eval/{m}/equations/{name}/nrmse"] for m in ("persistence", "operator")]
@@ -137,15 +137,15 @@ def test_shuffled_coefficients_raise_the_error(transport):
 
 
 def test_a_blind_network_infers_the_equation_from_frames_and_not_from_coefficients(transport):
-    right, wrong = trained_error(transport, blind=True)
+    right, wrong = trained_error(transport, inputs="none")
     assert wrong["eval/nrmse"] == pytest.approx(right["eval/nrmse"], rel=1e-6)
-    informed, _ = trained_error(transport, blind=True, history=2)
+    informed, _ = trained_error(transport, inputs="none", history=2)
     assert informed["eval/nrmse"] < 0.75 * right["eval/nrmse"]
 
 
 def test_the_blind_variant_is_given_the_frames_that_its_network_sees():
     cfg = ups.load_config("universal:blind")
-    assert cfg.pde.blind and cfg.eval.protocol == "p10"
+    assert cfg.pde.inputs == "none" and cfg.eval.protocol == "p10"
     assert 1 < cfg.operator.history <= cfg.eval.context_frames
     # GMean100 is over a hundred forecast frames.
     assert cfg.data.eval_steps - (cfg.eval.context_frames - 1) == 100

@@ -447,6 +447,22 @@ def test_the_validator_is_the_evaluation_of_the_operator(task, report):
         validator(emulator, data, batch=3, stop=lambda: True)(params)
 
 
+def test_one_diverging_forecast_does_not_decide_a_geometric_mean(task):
+    emulator, params, data = task
+    rows, u = [], np.array(data.u)
+    options: dict = dict(batch=3, record=rows.append, average="gmean")
+    value = validator(emulator, data, **options)(params)
+    assert value == pytest.approx(np.exp(np.log(np.minimum(rows[0], 1)).mean()), rel=1e-6)
+    u[2] = np.nan
+    broken = replace(data, u=u)
+    assert validator(emulator, broken, batch=3)(params) == np.inf
+    rest = np.minimum(np.delete(rows[0], 2), 1)
+    expected = np.prod(rest) ** (1 / len(data))
+    assert validator(emulator, broken, **options)(params) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="unknown average 'median'"):
+        validator(emulator, data, batch=3, average="median")
+
+
 def test_a_stopped_evaluation_raises(task):
     with pytest.raises(Interrupted):
         ups.evaluate(*task, jax.random.key(0), forecasters=("mean",), batch=4, stop=lambda: True)

@@ -177,5 +177,6 @@ def fit(**defaults: Any) -> Config:
     fit.augment = True  # augment by the PDE's symmetries
     fit.steps_per_call = 50  # updates per compiled call; a call should take at most 5 s
     fit.val_every = 1000  # updates between validations, a multiple of steps_per_call
+    fit.val_average = "mean"  # of val_nrmse over trajectories: mean | gmean (of at most 1 each)
     fit.update(defaults)
     return fit

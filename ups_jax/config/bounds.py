@@ -9,6 +9,7 @@ from ups_jax.config.renames import rename_value
 from ups_jax.data.missing import MISSING
 from ups_jax.diffusion import NOISE_SCHEDULES, SAMPLERS
 from ups_jax.emulator import TRANSFORMS
+from ups_jax.evaluate.validate import AVERAGES
 from ups_jax.files import flatten
 from ups_jax.forecast import FORECASTERS
 from ups_jax.forecast.beam_search import PROPOSALS
@@ -79,6 +80,7 @@ NAMES: dict[str, Mapping[str, Any]] = {
     "fit.*.schedule": LR_SCHEDULES,
     "fit.*.loss": LOSSES,
     "fit.*.sampling": dict.fromkeys(SAMPLINGS),
+    "fit.*.val_average": dict.fromkeys(AVERAGES),
     "diffusion.noise": NOISE_SCHEDULES,
     "diffusion.sampler": SAMPLERS,
     "diffusion.transform": dict.fromkeys(TRANSFORMS),

@@ -70,6 +70,8 @@ def upgrade(saved: Mapping[str, Any]) -> dict[str, Any]:
         flat["operator.base"] = "identity"
     if flat.get("pde.name") == "mixture" and not flat.get("pde.weights", "equal"):
         flat["pde.weights"] = "equal"
+    if "pde.blind" in flat:
+        flat["pde.inputs"] = "none" if flat.pop("pde.blind") else "all"
     if flat.get("schema") != RENAMED_SCHEMA:
         return flat
     renamed = {rename_key(key): value for key, value in flat.items()}

@@ -102,6 +102,8 @@ def _fit(cfg: Config, stage: str) -> None:
         by_error = cfg.pde.name == "mixture" and STAGES[stage].validate_by == "nrmse"
         allowed = "'uniform', except in stages of pde 'mixture' that are validated by nRMSE"
         require(by_error and not data.stream, f"{key}.sampling", fit.sampling, allowed)
+    by_nrmse = fit.val_average == "mean" or STAGES[stage].validate_by == "nrmse"
+    require(by_nrmse, f"{key}.val_average", fit.val_average, "'mean': it has no val_nrmse")
     fractions = fit.phase_fractions
     sums_to_1 = abs(sum(fractions) - 1) <= TOLERANCE
     require(sums_to_1, f"{key}.phase_fractions", fractions, "positive numbers that sum to 1")

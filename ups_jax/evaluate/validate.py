@@ -21,6 +21,12 @@ from ups_jax.types import Array, BoundStage, Interrupted, Key, Params, Trajector
 Validate = Callable[[Params], float]
 NUM_WINDOWS = 256
 """Validation windows of a stage that is selected by its own loss."""
+AVERAGES = ("mean", "gmean")
+"""Averages over trajectories, arithmetic and geometric."""
+WORST = 1.0
+"""Larger errors, and those that are not finite, count as this in a geometric mean."""
+SMALLEST = 1e-9
+"""Errors below the precision of float32 count as this in a geometric mean."""
 
 
 def validator(
@@ -31,6 +37,7 @@ def validator(
     forecaster: str = "operator",
     metric: str = "nrmse",
     start: int = 0,
+    average: str = "mean",
     mesh: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     record: Callable[[np.ndarray], None] = lambda errors: None,
@@ -39,10 +46,12 @@ def validator(
     """Return the error of a learned forecaster after frame `start` of a split; 0 is P1, 9 is P10.
 
     `options` are those of the forecaster, and `nudging_gain` as in `evaluate`. `record` receives
-    the error of each trajectory (n,).
+    the error of each trajectory (n,). With `average` "gmean" it is the geometric mean over
+    trajectories, of errors of at most `WORST`: a mean that one diverging forecast cannot decide.
 
-    The function raises Interrupted if `stop()` is true.
+    The function raises Interrupted if `stop()` is true. Raises ValueError on an unknown name.
     """
+    lookup(dict.fromkeys(AVERAGES), average, "average")
     lookup(METRICS, metric, "metric")
     measure = metrics_of(emulator, {metric: METRICS[metric]})[metric]
 
@@ -52,8 +61,9 @@ def validator(
             metric=metric, forecaster=forecaster, start=start, batch=batch, mesh=mesh, stop=stop,
             **options,
         )  # fmt: skip
-        record(measure.by_sample(errors))
-        return _finite(measure.reduce(errors))
+        by_sample = measure.by_sample(errors)
+        record(by_sample)
+        return _geometric(by_sample) if average == "gmean" else _finite(measure.reduce(errors))
 
     return validate
 
@@ -193,6 +203,12 @@ def _forecast_scores(
         scores, params, data, jax.random.key(0), batch=min(batch, len(data)), mesh=mesh, stop=stop,
         name="validation",
     )  # fmt: skip
+
+
+def _geometric(errors: np.ndarray) -> float:
+    """Return the geometric mean of errors (n,) between SMALLEST and WORST."""
+    bounded = np.clip(np.nan_to_num(errors, nan=WORST), SMALLEST, WORST)
+    return float(np.exp(np.log(bounded).mean()))
 
 
 def _finite(value: Any) -> float:

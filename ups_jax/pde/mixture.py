@@ -21,6 +21,7 @@ from ups_jax.pde.semilinear import (
     between,
     conserves_mean,
     features,
+    nonlinear_features,
     ranges,
     require_decay,
 )
@@ -32,6 +33,10 @@ OWN = "own"
 """Name of the equation whose coefficients are arguments."""
 INITIAL_MODES = 5
 """Wavenumbers of the initial conditions along each axis."""
+
+
+INPUTS = {"all": features, "nonlinear": nonlinear_features, "none": jnp.zeros_like}
+"""Inputs of networks by the name of the coefficients that determine them."""
 
 
 class Equation(NamedTuple):
@@ -113,7 +118,7 @@ def make(
     equations: Sequence[str] = TEN,
     test_equations: Sequence[str] = (),
     weights: Literal["equal", "size"] | Sequence[float] = "equal",
-    blind: bool = False,
+    inputs: Literal["all", "nonlinear", "none"] = "all",
     points: int | Sequence[int] = 160,
     cells: int | Sequence[int] = 160,
     gamma0: float | Sequence[float] = 0.0,
@@ -132,8 +137,9 @@ def make(
     `equations` are names of EQUATIONS. Sample i is of one of them, in proportion to `weights`:
     "equal", "size", the number of settings of each equation, so that all settings have equal
     shares, or a number each. `test_equations` are those of the test split if they are others, such
-    as equations that training must not see; they have equal weights. If `blind`, networks receive
-    zeros for the coefficients, which a base step still has. The name "own" is an equation of these
+    as equations that training must not see; they have equal weights. `inputs` are the coefficients
+    that networks receive, zeros stand for others: with the base step "linear" those of "nonlinear"
+    terms determine the equation. The name "own" is an equation of these
     arguments: coefficients as in `semilinear`, a number each or two between which it is uniform,
     and `nonnegative` and `warmup` as in `Equation`. Raises ValueError on an unknown name, weights
     that are not positive or of another number, sizes of ranges, which have none, coefficients of
@@ -147,14 +153,14 @@ def make(
     tested = _named(table, "pde.test_equations", test_equations) if test_equations else {}
     weights = weights if isinstance(weights, str) else tuple(weights)
     test = _mixture(tested, (1.0,) * len(tested), size) if tested else None
-    spec = dict(equations=equations, test_equations=test_equations, weights=weights, blind=blind)
-    inputs = jnp.zeros_like if blind else features
+    spec = dict(equations=equations, test_equations=test_equations, weights=weights, inputs=inputs)
+    received = lookup(INPUTS, inputs, "pde.inputs")
     held_out = tuple(name for name, one in tested.items() if not _contains(found, one))
     return replace(
         _mixture(found, _shares(found, weights), size),
         test=test,
         held_out=held_out,
-        features=inputs,
+        features=received,
         conserves_mean=conserves_mean,
         spec={**spec, **size, **own, "nonnegative": nonnegative, "warmup": warmup},
     )

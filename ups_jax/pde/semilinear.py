@@ -121,6 +121,11 @@ def features(cond: Array) -> Array:
     return jnp.arcsinh(cond / per_channel(jnp.asarray(FEATURE_UNITS), cond))
 
 
+def nonlinear_features(cond: Array) -> Array:
+    """Return `features` of the nonlinear terms, and zeros for those of the linear ones."""
+    return features(cond).at[..., : len(LINEAR)].set(0)
+
+
 def conserves_mean(cond: Array) -> Array:
     """Return True (...) where difficulties (..., 8) have no term of order zero."""
     return jnp.all(cond[..., np.array(GROWTH)] == 0, -1)

@@ -272,6 +272,7 @@ def _validator(
         options |= dict(members=spec.members)
         options |= dict(antithetic=True) if spec.antithetic else {}
         return ensemble_validator(emulator, val.take(slice(spec.num_trajectories)), **options)
+    options |= dict(average=recipe.val_average)
     options |= dict(record=sampling.record) if sampling else {}
     return validator(emulator, val, **options)
 

@@ -38,6 +38,7 @@ class Recipe:
     phase_fractions: tuple[float, ...] | None = None
     start_bias: float = 1.0
     sampling: str = "uniform"
+    val_average: str = "mean"
     loss: str = "nrmse"
     loss_floor: float = 0.0
     members: int = 2
