@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from ups_jax.arrays import is_floored, rms, safe_ratio, spatial_axes
-from ups_jax.pde.base import PDE, Law, law_floor
+from ups_jax.pde.base import PDE, Law
+from ups_jax.pde.laws import law_floor
 from ups_jax.pde.spectral import wavenumber_shells
 from ups_jax.types import Array
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from ups_jax.arrays import rms, safe_ratio
-from ups_jax.pde.base import PDE, law_floor
+from ups_jax.pde.base import PDE
+from ups_jax.pde.laws import law_floor
 from ups_jax.registry import lookup
 from ups_jax.types import Array
 
@@ -19,7 +20,7 @@ class Reward(NamedTuple):
     """A score and its requirements.
 
     `score(pde, prev, next, cond)` maps two frames (..., *s, c) and cond (..., p) to (...); if it is
-    `relative`, it takes `floor=`, that of `pde.base.law_floor`. `needs` names the laws that the PDE
+    `relative`, it takes `floor=`, that of `pde.laws.law_floor`. `needs` names the laws that the PDE
     must have; `convex` requires `PDE.convexity` > 0, `residual` a `PDE.residual`.
     """
 

@@ -233,12 +233,17 @@ def test_mistakes_are_named(arguments, message):
 
 def test_a_family_is_trained_through_the_runner(tmp_path):
     argv = ["--config", f"{ROOT}/configs/semilinear.py:smoke", "--workdir", str(tmp_path / "run")]
-    argv += ["--wandb_mode=disabled", "--config.report.dpi=40", "--config.operator.base=linear"]
+    argv += [
+        "--wandb_mode=disabled",
+        "--config.report.dpi=40",
+        "--config.operator.base=exponential",
+    ]
+    argv += ["--config.operator.natural_units=True"]
     argv += ["--config.fit.operator.steps=100", "--config.eval.num_figures=0"]
     assert commands.main(argv) == 0
     values = summary(tmp_path / "run")
     assert values["eval/operator/nrmse"] < values["eval/persistence/nrmse"]
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "knows the equation" in page and "<dt>base step</dt><dd>linear</dd>" in page
+    assert "knows the equation" in page and "<dt>base step</dt><dd>exponential</dd>" in page
     emulator, _, _ = ups.load(tmp_path / "run")
-    assert emulator.pde.spec["gamma3"] == (-20.0, -7.0) and emulator.base is not None
+    assert emulator.pde.spec["gamma3"] == (-20.0, -7.0) and emulator.natural_units

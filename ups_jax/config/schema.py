@@ -64,10 +64,11 @@ FACTORY_SECTIONS = {
         {
             "zero_mean": (False, "remove the mean of the increment"),
             "galilean": (False, "work in the frame moving with the mean flow"),
+            "natural_units": (False, "work in units that make nonlinear coefficients of size one"),
             "history": (1, "frames that the network sees; the first one is repeated before"),
             "base": (
                 "identity",
-                "base step that the increment is added to: identity | linear | solver",
+                "step that the increment is added to: identity | linear | exponential | solver",
             ),
             "coarsen": (2, "of base=solver: points per cell of its grid"),
             "substeps": (8, "of base=solver: substeps per interval"),

@@ -23,35 +23,43 @@ def fit_normalizer(
     *,
     base_step: Callable[[Array, Array], Array] | None = None,
     to_frame: Callable[[Array], Array] | None = None,
+    units: Callable[[Array], tuple[Array, Array]] | None = None,
 ) -> dict[str, np.ndarray]:
     """Return float32 statistics of the fields, of their increments, and of `features(cond)`.
 
     `mean`, `std`, `increment_std` (c,) and, if there are parameters, `cond_mean`, `cond_std` (p,),
     over samples, frames and space, in float64. A deviation of zero is replaced by one. An increment
     is a frame minus `base_step(u, cond)` of the frame before, or minus that frame. `mean` and `std`
-    are those of `to_frame(u)`, or of u. Inputs have no increment. NaN, a missing value, is left
-    out, as is an increment from or to it. Steady data have a `mean_field` (*s, c), the mean of the
-    solutions.
+    are those of `to_frame(u)`, or of u. `units` maps cond to a unit of each sample's fields, which
+    they are divided by, and to the cond of the quotients. Inputs have no increment. NaN, a missing
+    value, is left out, as is an increment from or to it. Steady data have a `mean_field` (*s, c),
+    the mean of the solutions.
     """
     channels, c = train.u.shape[-1], len(train.predicted)
     if train.u.shape[1] < 2:
         raise ValueError(f"u has shape {train.u.shape}; expected at least two frames")
     rows = block_rows(train.u.shape)
+    unit, conds = units(as_float32(train.cond)) if units else (None, train.cond)
+
+    def blocks() -> Iterable[np.ndarray]:
+        for i, u in enumerate(_blocks(train)):
+            own = None if unit is None else np.asarray(unit)[i * rows : i * rows + len(u)]
+            yield u if own is None else u / own.reshape(-1, *(1,) * (u.ndim - 1))
 
     def increments() -> Iterable[np.ndarray]:
         predict = jax.jit(base_step) if base_step else None
-        for i, u in enumerate(_blocks(train)):
-            before, cond = u[:, :-1], np.asarray(train.cond)[i * rows : i * rows + len(u)]
+        for i, u in enumerate(blocks()):
+            before, cond = u[:, :-1], np.asarray(conds)[i * rows : i * rows + len(u)]
             if predict:
-                conds = np.repeat(cond[:, None], before.shape[1], axis=1)
-                before = np.stack([predict(*pair) for pair in zip(before, conds, strict=True)])
+                cond = np.repeat(cond[:, None], before.shape[1], axis=1)
+                before = np.stack([predict(*pair) for pair in zip(before, cond, strict=True)])
             change = (u[:, 1:].astype(np.float64) - before)[..., :c]
             yield own_frames(train, change, i * rows, skip=1).reshape(-1, c)
 
     transform = jax.jit(to_frame) if to_frame else lambda u: u
     frames = (
         own_frames(train, np.asarray(transform(u)), i * rows).reshape(-1, channels)
-        for i, u in enumerate(_blocks(train))
+        for i, u in enumerate(blocks())
     )
     mean, std, _ = _accumulate_moments(frames)
     _, increment_std, pairs = _accumulate_moments(increments())
@@ -64,7 +72,7 @@ def fit_normalizer(
     stats = dict(mean=mean, std=std, increment_std=increment_std)
     if train.steady:
         stats["mean_field"] = np.asarray(train.u[:, 1])[..., :c].mean(0, dtype=np.float64)
-    inputs = np.asarray(features(as_float32(train.cond)))
+    inputs = np.asarray(features(as_float32(conds)))
     if inputs.shape[-1]:
         stats["cond_mean"], stats["cond_std"], _ = _accumulate_moments([inputs])
     zero_to_one = {k: np.where(v > 0, v, 1.0) for k, v in stats.items() if k.endswith("std")}

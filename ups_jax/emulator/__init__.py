@@ -10,6 +10,7 @@ from ups_jax.emulator.base import (
     base_step,
     network_boundary,
     network_sizes,
+    operator_calls,
 )
 from ups_jax.emulator.params import (
     identity_stats,

@@ -15,12 +15,12 @@ from ups_jax.models import OPERATORS, Network
 from ups_jax.pde.base import PDE
 from ups_jax.pde.coarse import check_coarsening, coarse_step
 from ups_jax.pde.data import pde_of
-from ups_jax.pde.spectral import linear_step
+from ups_jax.pde.spectral import ExponentialStep, linear_step
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Trajectories
 
 BaseStep = Callable[[Array, Array], Array]
-BASE_STEPS = ("identity", "linear", "solver")
+BASE_STEPS = ("identity", "linear", "exponential", "solver")
 TRANSFORMS = ("asinh", "linear")
 
 
@@ -69,11 +69,13 @@ class Emulator:
     """Static functions of one task; parameters are separate, as `stats` and one entry a network.
 
     The operator adds its increment to the field or, in a hybrid, to `base(u, cond)`: the exact step
-    of the linear part or a cheap solver step, which it also receives as input. With `galilean` it
-    sees fields in the frame moving with their mean. With `zero_mean` increments lose their spatial
-    mean: for data that conserve it. With `history` k it sees k frames; before there are as many,
-    the first one is repeated. With `missing` "mask", NaN in predicted channels of data and initial
-    frames are missing values: see `data.missing.fill`.
+    of the linear part or a cheap solver step, which it also receives as input. If the base is an
+    `ExponentialStep`, it is the nonlinear part of that step, which calls it twice. With `galilean`
+    it sees fields in the frame moving with their mean, with `natural_units` in units of the PDE.
+    With `zero_mean` increments lose their spatial mean: for data that conserve it. With `history` k
+    it sees k frames; before there are as many, the first one is repeated. With `missing` "mask",
+    NaN in predicted channels of data and initial frames are missing values: see
+    `data.missing.fill`.
     `networks` are those of the stages after the operator's, by stage: operators, with
     `noise_channels` of noise where they are stochastic, or denoisers of the operator's residual.
     """
@@ -82,6 +84,7 @@ class Emulator:
     operator: Network
     zero_mean: bool
     galilean: bool
+    natural_units: bool
     history: int
     base: BaseStep | None
     networks: Mapping[str, Network]
@@ -98,6 +101,7 @@ class Emulator:
         *,
         zero_mean: bool = False,
         galilean: bool = False,
+        natural_units: bool = False,
         history: int = 1,
         base: BaseStep | str | None = None,
         coarsen: int = 1,
@@ -130,8 +134,14 @@ class Emulator:
                 f"operator.history is {history}; it must be at least 1, and in the Galilean frame "
                 "exactly 1 and without static channels: set galilean to false"
             )
+        if natural_units and (pde.natural_units is None or galilean):
+            raise ValueError(
+                f"natural_units is true, but pde {pde.name!r} has none, or galilean is true too; "
+                "set it to false"
+            )
         check_maskable(missing, pde, dict(galilean=galilean, base=base, search=search))
         frame = dict(zero_mean=zero_mean, galilean=galilean, history=history)
+        frame["natural_units"] = natural_units
         if pde.forcing and (
             galilean or search or pde.has("step") or base not in (None, "identity")
         ):
@@ -143,6 +153,11 @@ class Emulator:
             step = base_step(pde, base, coarsen=coarsen, substeps=substeps)
             frame |= dict(base=base, coarsen=coarsen, substeps=substeps)
             base = step
+        if isinstance(base, ExponentialStep) and history > 1:
+            raise ValueError(
+                f"operator.history is {history}; with base='exponential' it must be 1, as a stage "
+                "of the step has no frames before it"
+            )
         if not isinstance(operator, Network):
             names = [name for name, make in OPERATORS.items() if make is operator]
             if spec is None and names:
@@ -150,7 +165,16 @@ class Emulator:
             operator = operator(**network_sizes(pde, base, operator, history=history), **options)
         elif options:
             raise ValueError(f"unknown arguments {sorted(options)}; a Network takes no options")
-        values = (pde, operator, zero_mean, galilean, history, base, dict(networks or {}))
+        values = (
+            pde,
+            operator,
+            zero_mean,
+            galilean,
+            natural_units,
+            history,
+            base,
+            dict(networks or {}),
+        )
         values = (*values, noise_channels, diffusion, search, dict(spec or {}), missing)
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)
@@ -186,7 +210,13 @@ def network_sizes(
 
 def _inputs(pde: PDE, base: BaseStep | None, history: int) -> int:
     """Return the number of input channels of an operator."""
-    return state_channels(pde, history) + (0 if base is None else len(pde.channels))
+    shown = base is not None and not isinstance(base, ExponentialStep)
+    return state_channels(pde, history) + (len(pde.channels) if shown else 0)
+
+
+def operator_calls(emulator: Emulator) -> int:
+    """Return the calls of an operator's network in one step."""
+    return 2 if isinstance(emulator.base, ExponentialStep) else 1
 
 
 def network_boundary(pde: PDE, factory: Callable[..., Network]) -> dict[str, tuple[str, ...]]:
@@ -226,19 +256,22 @@ def _check_shapes(emulator: Emulator) -> None:
 def base_step(pde: PDE, name: str, *, coarsen: int = 1, substeps: int = 1) -> BaseStep | None:
     """Return the step that an operator corrects, None for the identity.
 
-    "linear" is the exact step of the PDE's linear part, "solver" a step on a coarse grid, with
-    `coarsen` points a cell. Raises ValueError on an unknown name, a PDE without a linear part or an
-    interval solver, and numbers that do not divide the grid.
+    "linear" is the exact step of the PDE's linear part, "exponential" that of an exponential
+    Runge-Kutta method, "solver" a step on a coarse grid, with `coarsen` points a cell. Raises
+    ValueError on an unknown name, a PDE without a linear part or an interval solver, and numbers
+    that do not divide the grid.
     """
     lookup(dict.fromkeys(BASE_STEPS), name, "operator.base")
     if name == "identity":
         return None
-    if name == "linear":
+    if name in ("linear", "exponential"):
         if pde.linear_symbol is None:
             raise ValueError(
-                f"operator.base is 'linear', but pde {pde.name!r} has no linear_symbol; "
+                f"operator.base is {name!r}, but pde {pde.name!r} has no linear_symbol; "
                 "use 'identity'"
             )
+        if name == "exponential":
+            return ExponentialStep(pde.linear_symbol, pde.phi, pde.dt, pde.extent)
         return linear_step(pde.linear_symbol, dt=pde.dt, extent=pde.extent)
     if pde.march is None:
         raise ValueError(

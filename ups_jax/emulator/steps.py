@@ -11,6 +11,7 @@ from ups_jax.emulator.base import Emulator
 from ups_jax.emulator.params import residual_scales
 from ups_jax.emulator.states import last_frame, next_state, normalize_state, predicted
 from ups_jax.pde.base import GalileanFrame
+from ups_jax.pde.spectral import ExponentialStep
 from ups_jax.types import Array, Params, Trajectories
 
 Denoiser = Callable[[Array, Array], Array]
@@ -32,7 +33,7 @@ def step(
     and the forcing of both ends of the step.
     cond: (..., p); z: noise (..., *s, noise) of a stochastic network; model: its entry of params.
     """
-    frame = _galilean_frame(emulator)(u)
+    frame, cond = _frame(emulator, u, cond)
     u_next = frame.from_frame(_predict(emulator, params, frame.u, cond, z, model=model))
     return next_state(emulator, u, u_next)
 
@@ -52,7 +53,7 @@ def add_residual(
     u, u_next (..., *s, c), cond (..., p) -> like u, or with leading axes that `draw` adds. The
     denoiser takes x (..., *s, c) and sigma features (..., f); `draw` also gets the shape of x.
     """
-    frame = _galilean_frame(emulator)(u)
+    frame, cond = _frame(emulator, u, cond)
     forecast = frame.to_frame(predicted(emulator, u_next))
     denoiser = _bind_denoiser(emulator, params, frame.u, forecast, cond, model=model)
     residual = _unscale_residual(emulator, params["stats"], draw(denoiser, forecast.shape))
@@ -75,7 +76,7 @@ def residual(
     States (..., *s, c), cond (..., p) -> the predicted channels of such a difference, and the
     denoiser of each model as in `add_residual`.
     """
-    frame = _galilean_frame(emulator)(u)
+    frame, cond = _frame(emulator, u, cond)
     forecast, true = (frame.to_frame(predicted(emulator, x)) for x in (u_next, truth))
     error = _remove_mean(emulator, true - forecast, cond)
     denoisers = tuple(
@@ -103,10 +104,9 @@ def fit_statistics(emulator: Emulator, train: Trajectories) -> Params:
     """Return scales of the training split in the operator's frame, for `init`."""
     check_task(train, emulator.pde)
     check_trajectories(train, emulator.missing)
-    to_frame = _galilean_frame(emulator)
 
     def base(u: Array, cond: Array) -> Array:
-        frame = to_frame(u)
+        frame = _galilean_frame(emulator)(u)
         return frame.from_frame(frame.u if emulator.base is None else emulator.base(frame.u, cond))
 
     plain = emulator.base is None and not emulator.galilean
@@ -114,7 +114,8 @@ def fit_statistics(emulator: Emulator, train: Trajectories) -> Params:
         train,
         emulator.pde.features,
         base_step=None if plain else base,
-        to_frame=(lambda u: to_frame(u).u) if emulator.galilean else None,
+        to_frame=(lambda u: _galilean_frame(emulator)(u).u) if emulator.galilean else None,
+        units=emulator.pde.natural_units if emulator.natural_units else None,
     )
 
 
@@ -123,16 +124,23 @@ def _predict(
 ) -> Array:
     """Return the field one interval later, both in the operator's frame."""
     stats, network = params["stats"], emulator.networks.get(model, emulator.operator)
-    start, inputs = predicted(emulator, u), normalize_state(emulator, stats, u)
-    if emulator.base is not None:
-        after = emulator.base(last_frame(emulator, u), cond)
-        start = predicted(emulator, after)
-        inputs = jnp.concatenate([inputs, predicted(emulator, normalize(stats, after))], -1)
     features = condition(stats, emulator.pde.features(cond))
     noise = () if z is None else (z,)
-    increment = network.apply(params[model], inputs, features, *noise)
-    increment = increment * per_channel(stats["increment_std"], increment)
-    return start + _remove_mean(emulator, increment, cond)
+
+    def increment(u: Array, *base: Array) -> Array:
+        inputs = jnp.concatenate([normalize_state(emulator, stats, u), *base], -1)
+        scaled = network.apply(params[model], inputs, features, *noise)
+        return _remove_mean(emulator, scaled * per_channel(stats["increment_std"], scaled), cond)
+
+    start = predicted(emulator, u)
+    if isinstance(emulator.base, ExponentialStep):
+        return emulator.base.advance(
+            start, cond, lambda stage: increment(next_state(emulator, u, stage))
+        )
+    if emulator.base is None:
+        return start + increment(u)
+    after = emulator.base(last_frame(emulator, u), cond)
+    return predicted(emulator, after) + increment(u, predicted(emulator, normalize(stats, after)))
 
 
 def _bind_denoiser(
@@ -163,6 +171,23 @@ def _remove_mean(emulator: Emulator, increment: Array, cond: Array) -> Array:
         leading = (1,) * (mean.ndim - pde.ndim - 1 - kept.ndim)
         mean = jnp.where(kept.reshape(*leading, *kept.shape, *(1,) * (pde.ndim + 1)), mean, 0)
     return increment - mean
+
+
+def _frame(emulator: Emulator, u: Array, cond: Array) -> tuple[GalileanFrame, Array]:
+    """Return a state in the operator's frame and units, and the parameters of its equation."""
+    if not emulator.natural_units:
+        return _galilean_frame(emulator)(u), cond
+    assert emulator.pde.natural_units is not None
+    unit, cond = emulator.pde.natural_units(cond)
+
+    def times(v: Array, factor: Array) -> Array:
+        leading = v.ndim - factor.ndim - emulator.pde.ndim - 1
+        return v * factor.reshape(*(1,) * leading, *factor.shape, *(1,) * (emulator.pde.ndim + 1))
+
+    frame = GalileanFrame(
+        times(u, 1 / unit), lambda v: times(v, unit), lambda v: times(v, 1 / unit)
+    )
+    return frame, cond
 
 
 def _galilean_frame(emulator: Emulator) -> Callable[[Array], GalileanFrame]:

@@ -34,7 +34,8 @@ from ups_jax.registry import lookup
 from ups_jax.stages import STAGES
 from ups_jax.types import Array
 
-BUILDER_KEYS = ("name", "zero_mean", "galilean", "history", "base", "coarsen", "substeps")
+BUILDER_KEYS = ("name", "zero_mean", "galilean", "natural_units", "history", "base")
+BUILDER_KEYS += ("coarsen", "substeps")
 """Keys of `cfg.operator` that are no arguments of its factory."""
 
 
@@ -90,6 +91,7 @@ def build(cfg: Any) -> Emulator:
             network,
             zero_mean=spec.get("zero_mean", False),
             galilean=spec.get("galilean", False),
+            natural_units=spec.get("natural_units", False),
             history=history,
             base=base,
             networks=networks,
@@ -179,12 +181,13 @@ def _search(cfg: Any, pde: PDE) -> SearchSpec | None:
         return None
     if not pde.has("step") and "ttc" not in cfg.eval.forecasters:
         return None
-    if pde.fields != pde.channels or cfg.operator.history > 1:
+    exponential = cfg.operator.get("base") == "exponential"
+    if pde.fields != pde.channels or cfg.operator.history > 1 or exponential:
         if "ttc" not in cfg.eval.forecasters:
             return None
         raise ValueError(
-            "forecaster 'ttc' has no search with static channels, forcing or operator.history "
-            "above 1; leave it out of eval.forecasters"
+            "forecaster 'ttc' has no search with static channels, forcing, operator.history "
+            "above 1 or operator.base 'exponential'; leave it out of eval.forecasters"
         )
     cost = source.cost(_diffusion(cfg))
     candidates = spec.candidates

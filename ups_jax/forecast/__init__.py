@@ -21,8 +21,8 @@ from ups_jax.emulator import (
     step,
     with_later_forcing,
 )
-from ups_jax.forecast import beam_search, deterministic, ensembles
-from ups_jax.forecast.base import Forecast, Forecaster, one_call, run_each, sample_keys
+from ups_jax.forecast import beam_search, costs, deterministic, ensembles
+from ups_jax.forecast.base import Forecast, Forecaster, run_each, sample_keys
 from ups_jax.forecast.forcing import check_start, input_channels, start_state
 from ups_jax.registry import lookup
 from ups_jax.sharding import Mesh, map_samples
@@ -61,25 +61,25 @@ FORECASTERS: dict[str, Forecaster] = {
         solver=True,
         settings={"coarsen": "eval.coarsen"},
     ),
-    "operator": Forecaster(deterministic.operator, ("operator",), "learned", one_call),
+    "operator": Forecaster(deterministic.operator, ("operator",), "learned", costs.one_step),
     "symmetrized": Forecaster(
         deterministic.symmetrized,
         ("operator",),
         "learned; mean over mirror images",
-        calls=lambda emulator, members: 2 ** len(deterministic.mirrors_of(emulator)),
+        costs.symmetrized_calls,
     ),
     "control": Forecaster(
         deterministic.control,
         ("control",),
         "learned; the operator trained on",
-        one_call,
+        costs.one_step,
         selectable=_never,
     ),
     "diffusion": Forecaster(
         ensembles.diffusion,
         ("operator", "diffusion"),
         "learned; mean of members",
-        ensembles.teacher_calls,
+        costs.teacher_calls,
         stochastic=True,
         settings={**MEMBERS, "temperature": "diffusion.temperature"},
         own_rollouts=_autoregressive,
@@ -90,7 +90,7 @@ FORECASTERS: dict[str, Forecaster] = {
         ensembles.student,
         ("operator", "student"),
         "learned; mean of members",
-        ensembles.student_calls,
+        costs.student_calls,
         stochastic=True,
         settings={**MEMBERS, "temperature": "diffusion.student_temperature"},
         own_rollouts=_autoregressive,
@@ -99,7 +99,7 @@ FORECASTERS: dict[str, Forecaster] = {
         ensembles.ensemble,
         ("ensemble",),
         "learned; mean of members",
-        ensembles.ensemble_calls,
+        costs.ensemble_calls,
         stochastic=True,
         settings={**MEMBERS, "temperature": "ensemble.temperature"},
     ),

@@ -79,8 +79,3 @@ def run_each(
 def sample_keys(key: Key, samples: Array | np.ndarray) -> Key:
     """Return the key of each sample number (b,) -> (b,)."""
     return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(samples))
-
-
-def one_call(emulator: Emulator, members: int) -> int:
-    """Return the calls of a forecaster that calls one network a step."""
-    return 1

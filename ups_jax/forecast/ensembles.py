@@ -278,23 +278,3 @@ def _summarize_members(paths: Array) -> Forecast:
 def _diffusion_spec(emulator: Emulator) -> DiffusionSpec:
     assert emulator.diffusion is not None
     return emulator.diffusion
-
-
-def ensemble_calls(emulator: Emulator, members: int) -> int:
-    """Return one call of the stochastic operator for each member."""
-    return members
-
-
-def teacher_calls(
-    emulator: Emulator, members: int, *, sampler: str | None = None, levels: int | None = None
-) -> int:
-    """Return the sampler's calls for each member, and one of the operator for all or for each."""
-    spec = _diffusion_spec(emulator)
-    calls = noising.SAMPLERS[sampler or spec.sampler].calls(levels or spec.steps)
-    return members * calls + (members if spec.autoregressive else 1)
-
-
-def student_calls(emulator: Emulator, members: int, *, calls: int | None = None) -> int:
-    """Return the student's calls for each member, and one of the operator for all or for each."""
-    spec = _diffusion_spec(emulator)
-    return members * (calls or spec.student_steps) + (members if spec.autoregressive else 1)

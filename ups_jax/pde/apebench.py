@@ -22,6 +22,7 @@ from ups_jax.pde.base import (
     random_translation,
     transport_laws,
 )
+from ups_jax.pde.etdrk import real_phi
 from ups_jax.pde.keys import as_before_jax_0_5, published_sample_keys
 from ups_jax.pde.spectral import Symbol, wave_vectors
 from ups_jax.pde.symmetries import at_random
@@ -90,6 +91,7 @@ def make(
         reflection=spec.maps[-1] if spec.maps else None,
         galilean_frame=partial(_zero_mean_frame, axes=spatial_axes(ndim)) if is_ks else None,
         linear_symbol=symbol,
+        phi=real_phi,
         convexity=solver.convection_scale if scenario == "1d_diff_burgers" else 0.0,
         laws=_laws(spec, shape),
         spec=dict(scenario=scenario, points=points, cells=cells),

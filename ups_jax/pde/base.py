@@ -3,15 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import sqrt
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ups_jax.arrays import floor_like, spatial_axes
-from ups_jax.pde.spectral import Symbol
+from ups_jax.arrays import spatial_axes
+from ups_jax.pde.spectral import Symbol, phi_functions
 from ups_jax.registry import lookup
 from ups_jax.types import Array, Key, positive
 
@@ -78,7 +77,9 @@ class PDE:
     `features` maps PDE parameters to network inputs. `symmetries` are random transformations of a
     window and its parameters that commute with the solver. `reflection` is a symmetry of fields
     (..., *s, c) that is its own inverse, at all parameters, `mirrors` several whose products form a
-    group. `galilean_frame` gives the frame that moves with a field's mean. `conserves_mean` maps
+    group. `galilean_frame` gives the frame that moves with a field's mean. `natural_units` maps
+    parameters (..., p) to a unit of the fields (...) and to the parameters of the equation of
+    fields divided by it, whose nonlinear terms are of size one or absent. `conserves_mean` maps
     parameters (..., p) to True (...) where the spatial mean is constant. `convexity` is the
     smallest f'' of a PDE u_t + f(u)_x = nu u_xx in one dimension, and 0 for all others. `spec`
     contains the arguments of the factory; with `name` it identifies the PDE. `equation` names it in
@@ -88,6 +89,8 @@ class PDE:
     "linear" integrates exactly. It maps wave vectors k (*k, ndim) and the parameters (p,) of one
     sample to the growth rates (*k, c or 1) of exp(i k . x): -nu |k|^2 for diffusion, -i v . k for
     advection. `spectral.derivative_symbol` returns that of constant coefficients.
+
+    `phi` returns phi_1 and phi_2 of z, dt times the symbol, as the solver approximates them.
 
     `boundary` is a name of BOUNDARIES for each axis, by default periodic. A boundary lies half a
     cell outside the first and the last point. "neumann": zero normal derivative, fields are even
@@ -126,7 +129,9 @@ class PDE:
     mirrors: tuple[Callable[[Array], Array], ...] = ()
     galilean_frame: Callable[[Array], GalileanFrame] | None = None
     conserves_mean: Callable[[Array], Array] | None = None
+    natural_units: Callable[[Array], tuple[Array, Array]] | None = None
     linear_symbol: Symbol | None = None
+    phi: Callable[[Array], tuple[Array, Array]] = phi_functions
     convexity: float = 0.0
     laws: Mapping[str, Law] = field(default_factory=dict)
     boundary: tuple[str, ...] = ()
@@ -259,19 +264,6 @@ def total_variation(u: Array, ndim: int) -> Array:
     space = spatial_axes(ndim)
     parts = [jnp.sum(jnp.abs(u - jnp.roll(u, 1, axis)), (*space, -1)) for axis in space]
     return sum(parts[1:], parts[0])
-
-
-def law_floor(law: Law, like: Array, floor: Array | float, ndim: int) -> Array:
-    """Return the law's scale of a wave whose RMS is the floor, on the grid of `like` (..., *s, c).
-
-    A floor is a number, or one a channel (c,): the smallest RMS that a relative value is divided
-    by, `FLOOR` times the data's deviation. A law that has no scale there has the floor 0.
-    """
-    axis = -1 - ndim
-    phase = 2 * jnp.pi * jnp.arange(like.shape[axis], dtype=like.dtype) / like.shape[axis]
-    sine = jnp.broadcast_to(phase.reshape(-1, *(1,) * ndim), like.shape[axis:])
-    wave = sqrt(2.0) * jnp.sin(sine)
-    return jnp.nan_to_num(law.scale(wave * floor_like(wave, floor)))
 
 
 def transport_laws(ndim: int, *, mass_tolerance: float | None = None) -> dict[str, Law]:

@@ -14,6 +14,8 @@ from ups_jax.types import Array, Key
 
 CONTOUR_POINTS = 32
 """Quadrature points on the upper half of the contour of the coefficients."""
+CIRCLE_POINTS = 16
+"""Quadrature points on the circle of `real_phi`."""
 
 
 def coefficients(rates: np.ndarray, h: float) -> np.ndarray:
@@ -151,3 +153,15 @@ def _cast(values: np.ndarray, like: Array, axes: int = 0) -> Array:
     """Return values in the type of `like`, of its rank; `axes` leading axes stay in front."""
     lead, rest = values.shape[:axes], values.shape[axes:]
     return jnp.asarray(values, like.dtype).reshape(*lead, *(1,) * (like.ndim - len(rest)), *rest)
+
+
+def real_phi(z: Array) -> tuple[Array, Array]:
+    """Return the real parts of phi_1(z) and phi_2(z), each (*k). Kassam and Trefethen (2005).
+
+    The functions cancel near zero, so they are averaged over a circle about z. exponax 0.1.0, and
+    with it APEBench, keeps their real parts alone: odd derivatives are then of first order in time.
+    """
+    angle = 2 * np.pi * (np.arange(1, CIRCLE_POINTS + 1) - 0.5) / CIRCLE_POINTS
+    t = z[..., None] + jnp.asarray(np.exp(1j * angle), z.dtype).reshape(*(1,) * z.ndim, -1)
+    growth = jnp.exp(t) - 1
+    return jnp.mean(growth / t, -1).real, jnp.mean((growth - t) / t**2, -1).real

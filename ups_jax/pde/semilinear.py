@@ -15,6 +15,7 @@ import numpy as np
 
 from ups_jax.arrays import per_channel
 from ups_jax.pde.base import PDE, Law, grid_shape, random_translation, transport_laws
+from ups_jax.pde.etdrk import real_phi
 from ups_jax.pde.spectral import derivative_symbol, wave_vectors
 from ups_jax.pde.symmetries import FLIPS, at_random, flipped, random_flip, swaps
 from ups_jax.types import Array, Key
@@ -25,8 +26,6 @@ GROWTH = (COEFFICIENTS.index("gamma0"), COEFFICIENTS.index("quadratic"))
 """Terms that change the spatial mean."""
 FEATURE_UNITS = np.array([0.01, 1.0, 1.0, 1.0, 1.0, 0.01, 1.0, 1.0], np.float32)
 """Difficulties below which a network input is linear in them, and above which logarithmic."""
-CIRCLE_POINTS = 16
-"""Quadrature points on the circle of the ETDRK2 coefficients."""
 
 
 def make(
@@ -111,7 +110,9 @@ def between(
         ),
         reflection=partial(flipped, flip=fixed[0], ndim=ndim) if fixed else None,
         conserves_mean=conserves_mean if any(used[i] for i in GROWTH) else None,
+        natural_units=natural_units,
         linear_symbol=partial(_linear, scales=scales),
+        phi=real_phi,
         laws=_laws(low, high, ndim),
     )
 
@@ -124,6 +125,18 @@ def features(cond: Array) -> Array:
 def nonlinear_features(cond: Array) -> Array:
     """Return `features` of the nonlinear terms, and zeros for those of the linear ones."""
     return features(cond).at[..., : len(LINEAR)].set(0)
+
+
+def natural_units(cond: Array) -> tuple[Array, Array]:
+    """Return the unit of fields (...) in which nonlinear difficulties (..., 8) are of size one.
+
+    If u solves an equation, u / unit solves that with nonlinear coefficients times the unit.
+    Without nonlinear terms the unit is one.
+    """
+    sizes = (cond / per_channel(jnp.asarray(FEATURE_UNITS), cond))[..., len(LINEAR) :]
+    size = jnp.sqrt(jnp.sum(sizes**2, -1))
+    unit = jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 1)
+    return unit, cond.at[..., len(LINEAR) :].multiply(unit[..., None])
 
 
 def conserves_mean(cond: Array) -> Array:
@@ -166,7 +179,8 @@ def march(u: Array, cond: Array, count: int, **solver) -> Array:
 
     def one(v: Array, cond: Array) -> Array:
         linear, nonlinear = _tendencies(v.shape, cond, **solver)
-        keep, first, second = _etdrk2(linear / count)
+        z = linear / count
+        keep, (first, second) = jnp.exp(z), real_phi(z)
 
         def body(w: Array, _: None) -> tuple[Array, None]:
             at_w = nonlinear(w) / count
@@ -235,18 +249,6 @@ def _tendencies(
         return total
 
     return _linear(k, cond, scales=scales)[..., 0], nonlinear
-
-
-def _etdrk2(z: Array) -> tuple[Array, Array, Array]:
-    """Return exp(z), phi_1(z) and phi_2(z), each (*k). Kassam and Trefethen (2005), section 2.
-
-    phi_1 and phi_2 cancel near zero, so they are averaged over a circle about z. exponax 0.1.0, and
-    with it APEBench, keeps their real parts alone: odd derivatives are then of first order in time.
-    """
-    angle = 2 * np.pi * (np.arange(1, CIRCLE_POINTS + 1) - 0.5) / CIRCLE_POINTS
-    t = z[..., None] + jnp.asarray(np.exp(1j * angle), z.dtype).reshape(*(1,) * z.ndim, -1)
-    growth = jnp.exp(t) - 1
-    return jnp.exp(z), jnp.mean(growth / t, -1).real, jnp.mean((growth - t) / t**2, -1).real
 
 
 def ranges(given: dict) -> tuple[np.ndarray, np.ndarray]:

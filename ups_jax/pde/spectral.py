@@ -1,6 +1,8 @@
 """Fourier space of periodic fields: wave vectors, symbols of derivatives, exact linear steps."""
 
 from collections.abc import Callable, Sequence
+from math import factorial, prod
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +70,19 @@ def resample(u: Array, points: int, axis: int) -> Array:
     return jnp.fft.irfft(waves, points, axis=at) * (points / old)
 
 
+def phi_functions(z: Array) -> tuple[Array, Array]:
+    """Return phi_1(z) = (e^z - 1) / z and phi_2(z) = (phi_1(z) - 1) / z, complex, like z."""
+    small = jnp.abs(z) < 1
+    safe = jnp.where(small, 1, z)
+    ratio = jnp.expm1(safe) / safe
+    # Near zero the quotients cancel; there the series converge within rounding.
+    first, second = (
+        jnp.polyval(jnp.asarray([1 / factorial(n + j) for n in range(10, -1, -1)]), z)
+        for j in (1, 2)
+    )
+    return jnp.where(small, first, ratio), jnp.where(small, second, (ratio - 1) / safe)
+
+
 def linear_step(
     symbol: Symbol, *, dt: float, extent: tuple[float, ...]
 ) -> Callable[[Array, Array], Array]:
@@ -89,3 +104,37 @@ def linear_step(
         return u + jnp.fft.irfftn(change, points, axes).reshape(u.shape)
 
     return step
+
+
+class ExponentialStep(NamedTuple):
+    """Exponential Runge-Kutta step of u_t = L u + N(u). Cox and Matthews (2002), eq. 22.
+
+    With z = dt L and n(u) the increment dt N(u) of a tendency held constant, it is
+    a + phi_2(z) (n(a) - n(u)), a = e^z u + phi_1(z) n(u). Without N it is `linear_step`.
+    """
+
+    symbol: Symbol
+    phi: Callable[[Array], tuple[Array, Array]]
+    dt: float
+    extent: tuple[float, ...]
+
+    def __call__(self, u: Array, cond: Array) -> Array:
+        """Return the exact step of the linear part: u (..., *s, c), cond (..., p) -> like u."""
+        return linear_step(self.symbol, dt=self.dt, extent=self.extent)(u, cond)
+
+    def advance(self, u: Array, cond: Array, nonlinear: Callable[[Array], Array]) -> Array:
+        """Return the step with n `nonlinear`, which is called twice: like u (..., *s, c)."""
+        axes = spatial_axes(len(self.extent))
+        points = tuple(u.shape[axis] for axis in axes)
+        k, samples = wave_vectors(points, self.extent, u.dtype), u.shape[: axes[0]]
+        conds = cond.astype(u.dtype).reshape(prod(samples), -1)
+        weights = jax.vmap(lambda cond: self.phi(self.dt * self.symbol(k, cond)))(conds)
+
+        def filtered(weight: Array, v: Array) -> Array:
+            spectrum = jnp.fft.rfftn(v, axes=axes)
+            weight = weight.reshape(*samples, *weight.shape[1:])
+            return jnp.fft.irfftn(weight * spectrum, points, axes)
+
+        first = nonlinear(u)
+        stage = self(u, cond) + filtered(weights[0], first)
+        return stage + filtered(weights[1], nonlinear(stage) - first)

@@ -1,0 +1,154 @@
+"""Exponential Runge-Kutta steps with a learned nonlinear part, and an equation's own units."""
+
+from dataclasses import replace
+from functools import partial
+from math import factorial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ups_jax as ups
+from ups_jax.arrays import per_channel
+from ups_jax.emulator import fit_statistics, operator_calls, step
+from ups_jax.forecast import calls_per_step
+from ups_jax.models import Network
+from ups_jax.pde import PDES
+from ups_jax.pde.etdrk import real_phi
+from ups_jax.pde.spectral import phi_functions
+
+SIZE = dict(points=64, cells=64)
+# Burgers, Korteweg-de Vries, Kuramoto-Sivashinsky, Fisher and diffusion, by nonzero coefficients.
+ROWS = np.zeros((5, 8), np.float32)
+ROWS[0, [2, 6]] = 1.5, -1.5
+ROWS[1, [3, 4, 6]] = -14, -9, -2
+ROWS[2, [2, 4, 7]] = -1.2, -15, -6
+ROWS[3, [0, 2, 5]] = 0.02, 0.2, -0.02
+ROWS[4, 2] = 4.0
+
+
+def family(**options):
+    """All five equations as one PDE, a field of each, and its coefficients."""
+    names = ("gamma0", "gamma1", "gamma2", "gamma3", "gamma4", "quadratic", "convection")
+    ends = zip((*names, "gradient_norm"), ROWS.min(0), ROWS.max(0), strict=True)
+    ranges = {name: (float(low), float(high)) for name, low, high in ends}
+    ranges["gamma4"], ranges["gamma2"] = (-15.0, -1e-6), (-1.2, 4.0)
+    pde = PDES["semilinear"](**SIZE, **ranges)
+    keys = jax.random.split(jax.random.key(3), len(ROWS))
+    draw = jax.vmap(lambda key: pde.initial(key, jnp.zeros(8), pde.points))
+    return pde, draw(keys), jnp.asarray(ROWS)
+
+
+def exact_terms(u, cond):
+    """The nonlinear terms of fields (b, x, 1) with 2/3 of their waves, by NumPy's rules in JAX."""
+    n = u.shape[-2]
+    k = np.arange(n // 2 + 1)
+    low = k < 2 / 3 * (n // 2) - 1 + 1e-6
+    lead = (1,) * (u.ndim - 2)
+    wave = jnp.asarray(2j * np.pi * k, jnp.complex64).reshape(*lead, -1)
+    w = jnp.fft.rfft(u[..., 0]) * low.reshape(*lead, -1)
+    v, slope = (jnp.fft.irfft(x, n) for x in (w, wave * w))
+    quadratic, convection, gradient = cond[..., 5], cond[..., 6] / n, cond[..., 7] / n**2
+    source = quadratic[..., None] * v * v
+    norm = slope**2 - jnp.mean(slope**2, -1, keepdims=True)
+    flux = jnp.fft.irfft(wave * jnp.fft.rfft(v * v), n)
+    total = source + 0.5 * convection[..., None] * flux + 0.5 * gradient[..., None] * norm
+    return total[..., None]
+
+
+def test_phi_functions_are_accurate_near_and_far_from_zero():
+    r = np.random.default_rng(0)
+    parts = r.normal(size=(2, 500)) * 10.0 ** r.uniform(-4, 1, (2, 500))
+    z = parts[0] + 1j * parts[1]
+    big = z.astype(np.clongdouble)
+    far = [(np.exp(big) - 1) / big, (np.exp(big) - 1 - big) / big**2]
+    near = [sum(big**n / factorial(n + j) for n in range(30)) for j in (1, 2)]
+    want = [np.where(np.abs(z) < 1, a, b) for a, b in zip(near, far, strict=True)]
+    got = phi_functions(jnp.asarray(z, jnp.complex64))
+    for one, other, real in zip(got, want, real_phi(jnp.asarray(z, jnp.complex64)), strict=True):
+        error = np.abs(np.asarray(one) - other) / np.abs(other)
+        assert error.max() < 1e-5
+        np.testing.assert_allclose(real, other.real, rtol=1e-4, atol=1e-5 * np.abs(other).max())
+    np.testing.assert_allclose(phi_functions(jnp.zeros(1, jnp.complex64)), [[1], [0.5]])
+
+
+def test_with_the_exact_nonlinear_terms_the_step_is_the_solver():
+    pde, u, cond = family()
+    base = ups.base_step(pde, "exponential")
+    got = jax.jit(lambda u, c: base.advance(u, c, lambda v: exact_terms(v, c)))(u, cond)
+    want = jax.jit(pde.step)(u, cond)
+    np.testing.assert_allclose(got, want, atol=2e-6)
+    assert float(jnp.abs(base(u, cond) - want)[:4].max((1, 2)).min()) > 1e-3
+    np.testing.assert_allclose(base(u, cond)[4], want[4], atol=2e-6)
+    for at in range(5):
+        alone = base.advance(u[at], cond[at], lambda v, at=at: exact_terms(v, cond[at]))
+        np.testing.assert_allclose(alone, want[at], atol=4e-6)
+
+
+@pytest.mark.parametrize("natural_units", [False, True])
+def test_an_operator_that_knows_the_nonlinear_terms_is_the_solver(natural_units):
+    """In units of the equation too, whose coefficients the network then receives."""
+    pde, u, cond = family()
+    units = np.array([0.01, 1, 1, 1, 1, 0.01, 1, 1], np.float32)
+
+    def apply(params, inputs, features):
+        return exact_terms(inputs, jnp.sinh(features) * per_channel(units, features))
+
+    network = Network(lambda key: {}, apply)
+    options = dict(base="exponential", natural_units=natural_units)
+    emulator = ups.Emulator(pde, network, **options)
+    params = ups.init(emulator, jax.random.key(0))
+    got = jax.jit(partial(step, emulator))(params, u, cond)
+    np.testing.assert_allclose(got, jax.jit(pde.step)(u, cond), atol=1e-5)
+    assert operator_calls(emulator) == calls_per_step(emulator, "operator") == 2
+    plain = ups.Emulator(pde, network)
+    assert operator_calls(plain) == calls_per_step(plain, "operator") == 1
+
+
+def test_units_make_the_nonlinear_terms_of_size_one():
+    pde, u, cond = family()
+    unit, scaled = pde.natural_units(cond)
+    np.testing.assert_allclose(unit, [1 / 1.5, 0.5, 1 / 6, 0.5, 1], rtol=1e-6)
+    np.testing.assert_array_equal(scaled[:, :5], cond[:, :5])
+    np.testing.assert_allclose(jnp.abs(scaled[:, 5:]).sum(1), [1, 1, 1, 0.01, 0], rtol=1e-6)
+    # The quotient of fields and unit solves the equation of the new coefficients.
+    by = unit[:, None, None]
+    advance = jax.jit(pde.step)
+    np.testing.assert_allclose(advance(u / by, scaled) * by, advance(u, cond), atol=2e-6)
+
+
+def test_an_operator_in_natural_units_scales_with_its_equation():
+    pde, u, cond = family()
+    options = dict(width=6, blocks=1, dilations=(1, 2), natural_units=True)
+    emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], **options)
+    frames = np.stack([np.asarray(u), np.asarray(jax.jit(pde.step)(u, cond))], 1)
+    data = ups.Trajectories(frames, np.asarray(cond), pde.dt)
+    unit, scaled = (np.asarray(x) for x in pde.natural_units(cond))
+    by = unit[:, None, None, None]
+    quotient = replace(data, u=frames / by, cond=scaled)
+    plain = ups.Emulator(pde, ups.OPERATORS["resnet"], **options | dict(natural_units=False))
+    stats, want = fit_statistics(emulator, data), fit_statistics(plain, quotient)
+    for name, value in want.items():
+        np.testing.assert_allclose(stats[name], value, rtol=1e-5, atol=1e-6)
+    params = ups.init(emulator, jax.random.key(0), stats)
+    params["operator"] = jax.tree.map(lambda x: x + 0.1, params["operator"])
+    advance = jax.jit(partial(step, emulator))
+    moved = advance(params, u, cond)
+    same = advance(params, 3 * u, cond.at[:, 5:].divide(3.0))
+    # Diffusion has no nonlinear term, so its fields keep their unit.
+    np.testing.assert_allclose(same[:4] / 3, moved[:4], atol=1e-4)
+    assert float(jnp.abs(moved - u).max()) > 1e-2
+
+
+def test_what_does_not_fit_is_refused():
+    pde, _, _ = family()
+    build = partial(ups.Emulator, pde, ups.OPERATORS["resnet"], width=4, blocks=1, dilations=(1,))
+    with pytest.raises(ValueError, match="history is 2; with base='exponential' it must be 1"):
+        build(base="exponential", history=2)
+    burgers = PDES["burgers"](points=32, cells=32)
+    with pytest.raises(ValueError, match="natural_units is true, but pde 'burgers' has none"):
+        ups.Emulator(burgers, ups.OPERATORS["resnet"], width=4, natural_units=True)
+    search = {"operator.base": "exponential", "operator.galilean": False}
+    with pytest.raises(ValueError, match="has no search with .* or operator.base 'exponential'"):
+        ups.build(ups.load_config("configs/burgers.py:smoke", search))
