@@ -19,9 +19,10 @@ def get_config(variant: str = "default") -> base.Config:
     coefficients; `blind`: neither, but four frames, which show the equation; forecasts begin after
     them. `gpu`: a wider network, more updates. `ml4ps`: the coarse grid of coefficients of ML4PS
     (2025), tested at APEBench's coefficients and, with no training data, on Burgers;
-    `ml4ps-linear`: with the linear base step; `ml4ps-fine`: the fine grid, on which ML4PS trained
-    its learned networks; `ml4ps-gpu`: that with the wider network and the batch of ML4PS. The
-    metric of an equation is `eval/operator/equations/NAME/nrmse_gmean100`. Times are in intervals.
+    `ml4ps-linear` and `ml4ps-exponential`: with such a base step, and of the coefficients those of
+    the nonlinear terms; `ml4ps-fine`: the fine grid, on which ML4PS trained its learned networks;
+    `ml4ps-gpu`: that with the wider network and the batch of ML4PS. The metric of an equation is
+    `eval/operator/equations/NAME/nrmse_gmean100`. Times are in intervals.
     """
     cfg = base.get_config()
     cfg.pde = ConfigDict(dict(name="mixture", equations=TEN))

@@ -20,6 +20,7 @@ from benchmarks.accuracy.bars import draw_bars
 from benchmarks.collect import read_summary
 from benchmarks.record import RESULTS
 from benchmarks.tables.joint import SIMPLE, SINGLE, table_of
+from ups_jax.emulator import knows_equation
 
 JOINT = {
     "kdv": {False: 2.2e-3, True: 1.5e-3},
@@ -66,7 +67,7 @@ def rows_of(name, folders):
                 {
                     "scenario": f"1d_diff_{equation}",
                     "row": name if learned else forecaster,
-                    "knows_equation": learned and cfg.operator.base != "identity",
+                    "knows_equation": learned and knows_equation(emulator.base),
                     "held_out": learned and equation in emulator.pde.held_out,
                     "seeds": len(errors),
                     "gmean100": float(np.median(errors)) if finite else None,

@@ -54,8 +54,11 @@ def universal() -> str:
         "by their code where nothing is published, and joint ones (ML4PS 2025), "
         "which are trained on a grid of coefficients around those of the test and never on "
         "Burgers. `universal` is trained at the coefficients of the test, on Burgers too; "
-        "`ml4ps` and `ml4ps-linear` on the coarse grid of ML4PS, without Burgers, like its hybrid; "
-        "`ml4ps-fine` on its fine grid, like its learned networks.\n"
+        "`ml4ps`, `ml4ps-linear` and `ml4ps-exponential` on the coarse grid of ML4PS, without "
+        "Burgers, like its hybrid; `ml4ps-fine` on its fine grid, like its learned networks. "
+        "`ml4ps-linear` and `ml4ps-exponential` know the linear part of the equation, the latter "
+        "also the time scheme of the solver that made the data: it calls its network twice a step."
+        "\n"
         f"Command: {source(record)}, after `python runners/fast_to_sota.py --config "
         f"configs/universal.py` and its variants.\n\n" + table(("scenario", *labels), rows)
     )

@@ -12,6 +12,7 @@ import pytest
 import ups_jax as ups
 from ups_jax.arrays import per_channel
 from ups_jax.emulator import fit_statistics, operator_calls, step
+from ups_jax.emulator.base_steps import LINEAR_PART
 from ups_jax.forecast import calls_per_step
 from ups_jax.models import Network
 from ups_jax.pde import PDES
@@ -38,6 +39,11 @@ def family(**options):
     keys = jax.random.split(jax.random.key(3), len(ROWS))
     draw = jax.vmap(lambda key: pde.initial(key, jnp.zeros(8), pde.points))
     return pde, draw(keys), jnp.asarray(ROWS)
+
+
+def emulator_of(pde, **options):
+    sizes = dict(width=6, blocks=1, dilations=(1, 2))
+    return ups.Emulator(pde, ups.OPERATORS["resnet"], **sizes, **options)
 
 
 def exact_terms(u, cond):
@@ -120,14 +126,12 @@ def test_units_make_the_nonlinear_terms_of_size_one():
 
 def test_an_operator_in_natural_units_scales_with_its_equation():
     pde, u, cond = family()
-    options = dict(width=6, blocks=1, dilations=(1, 2), natural_units=True)
-    emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], **options)
+    emulator, plain = emulator_of(pde, natural_units=True), emulator_of(pde)
     frames = np.stack([np.asarray(u), np.asarray(jax.jit(pde.step)(u, cond))], 1)
     data = ups.Trajectories(frames, np.asarray(cond), pde.dt)
     unit, scaled = (np.asarray(x) for x in pde.natural_units(cond))
     by = unit[:, None, None, None]
     quotient = replace(data, u=frames / by, cond=scaled)
-    plain = ups.Emulator(pde, ups.OPERATORS["resnet"], **options | dict(natural_units=False))
     stats, want = fit_statistics(emulator, data), fit_statistics(plain, quotient)
     for name, value in want.items():
         np.testing.assert_allclose(stats[name], value, rtol=1e-5, atol=1e-6)
@@ -141,14 +145,57 @@ def test_an_operator_in_natural_units_scales_with_its_equation():
     assert float(jnp.abs(moved - u).max()) > 1e-2
 
 
+def test_a_learned_linear_part_with_the_true_weights_is_the_exact_one():
+    """Weights that are one at each order's own difficulty; of a field the step is exact then."""
+    pde, u, cond = family()
+    emulator = emulator_of(pde, base="learned")
+    params = ups.init(emulator, jax.random.key(0))
+    linear = params["operator"][LINEAR_PART]
+    assert linear["weights"].shape == (9, 5)
+    zero = jnp.zeros_like(u)
+    before = emulator.base.bind(params["operator"]).advance(u, cond, lambda v: zero)
+    np.testing.assert_allclose(before, u, atol=1e-6)
+    # Difficulties of order 0 are rates themselves, the others have the scales of the orders.
+    linear["weights"] = jnp.asarray(np.diag([0.5, 1, 1, 1, 1, 0, 0, 0, 0])[:, :5], jnp.float32)
+    exact = ups.base_step(pde, "linear")(u, cond)
+    after = emulator.base.bind(params["operator"]).advance(u, cond, lambda v: zero)
+    np.testing.assert_allclose(after, exact, atol=2e-6)
+    # Whatever the weights, no wave grows by more than e in an interval.
+    linear["weights"] = jnp.full((9, 5), 3.0)
+    moved = emulator.base.bind(params["operator"]).advance(u, cond, lambda v: zero)
+    sizes = [jnp.sum(jnp.abs(jnp.fft.rfft(x[..., 0])), -1) for x in (u, moved)]
+    assert float(jnp.max(sizes[1] / sizes[0])) <= np.e * (1 + 1e-4)
+    with pytest.raises(ValueError, match="'reaction_diffusion' has boundary .*; use 'identity'"):
+        ups.base_step(PDES["reaction_diffusion"](points=(16, 16), cells=(16, 16)), "learned")
+
+
+def test_a_linear_equation_is_learned_with_its_coefficient():
+    """Diffusion at several coefficients; then at one between them and one beyond them."""
+    pde = PDES["semilinear"](**SIZE, gamma2=(1.0, 4.0))
+    data = ups.simulate(pde, jax.random.key(0), n=16, steps=4, cache=False)
+    emulator = emulator_of(pde, base="learned")
+    params = ups.init(emulator, jax.random.key(1), fit_statistics(emulator, data))
+    recipe = ups.Recipe(
+        steps=300, batch=8, warmup=10, lr=2e-2, unroll=(1,), steps_per_call=50, val_every=300
+    )
+    params = ups.train(emulator, data, data, recipe, key=0)
+    weights = np.asarray(params["operator"][LINEAR_PART]["weights"])
+    assert weights.shape == (9, 5) and abs(weights[2, 2] - 1) < 0.3
+    cond = jnp.zeros((2, 8)).at[:, 2].set(jnp.asarray([2.5, 6.0]))
+    u = jnp.asarray(data.u[:2, 0])
+    moved = jax.jit(partial(step, emulator))(params, u, cond)
+    want = jax.jit(pde.step)(u, cond)
+    error = jnp.sqrt(jnp.mean((moved - want) ** 2, (1, 2)) / jnp.mean((want - u) ** 2, (1, 2)))
+    assert float(error.max()) < 0.2
+
+
 def test_what_does_not_fit_is_refused():
     pde, _, _ = family()
-    build = partial(ups.Emulator, pde, ups.OPERATORS["resnet"], width=4, blocks=1, dilations=(1,))
-    with pytest.raises(ValueError, match="history is 2; with base='exponential' it must be 1"):
-        build(base="exponential", history=2)
+    with pytest.raises(ValueError, match="history is 2; with an exponential base step"):
+        emulator_of(pde, base="exponential", history=2)
     burgers = PDES["burgers"](points=32, cells=32)
     with pytest.raises(ValueError, match="natural_units is true, but pde 'burgers' has none"):
         ups.Emulator(burgers, ups.OPERATORS["resnet"], width=4, natural_units=True)
     search = {"operator.base": "exponential", "operator.galilean": False}
-    with pytest.raises(ValueError, match="has no search with .* or operator.base 'exponential'"):
+    with pytest.raises(ValueError, match="has no search with .* or an exponential base"):
         ups.build(ups.load_config("configs/burgers.py:smoke", search))

@@ -12,6 +12,7 @@ from ups_jax.config import base
 from ups_jax.config.base import Config
 from ups_jax.config.renames import rename_key
 from ups_jax.config.types import KeyType, key_type_of
+from ups_jax.emulator import BASE_STEPS
 from ups_jax.files import flatten
 from ups_jax.models import DENOISERS, OPERATORS
 from ups_jax.pde import PDES
@@ -68,7 +69,7 @@ FACTORY_SECTIONS = {
             "history": (1, "frames that the network sees; the first one is repeated before"),
             "base": (
                 "identity",
-                "step that the increment is added to: identity | linear | exponential | solver",
+                "base step, that the network corrects or is part of: " + " | ".join(BASE_STEPS),
             ),
             "coarsen": (2, "of base=solver: points per cell of its grid"),
             "substeps": (8, "of base=solver: substeps per interval"),

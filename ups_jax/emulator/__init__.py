@@ -1,16 +1,21 @@
 """Emulators: a PDE and the networks that advance it, as static functions."""
 
 from ups_jax.emulator.base import (
-    BASE_STEPS,
     TRANSFORMS,
-    BaseStep,
     DiffusionSpec,
     Emulator,
     SearchSpec,
-    base_step,
     network_boundary,
     network_sizes,
     operator_calls,
+)
+from ups_jax.emulator.base_steps import (
+    BASE_STEPS,
+    BaseStep,
+    LearnedStep,
+    base_step,
+    is_exponential,
+    knows_equation,
 )
 from ups_jax.emulator.params import (
     identity_stats,

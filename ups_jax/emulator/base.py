@@ -10,17 +10,13 @@ import numpy as np
 
 from ups_jax.data.missing import REFUSE, check_maskable
 from ups_jax.diffusion import NoiseSchedule
+from ups_jax.emulator.base_steps import BaseStep, LearnedStep, base_step, is_exponential
 from ups_jax.emulator.states import state_channels
 from ups_jax.models import OPERATORS, Network
 from ups_jax.pde.base import PDE
-from ups_jax.pde.coarse import check_coarsening, coarse_step
 from ups_jax.pde.data import pde_of
-from ups_jax.pde.spectral import ExponentialStep, linear_step
-from ups_jax.registry import lookup
 from ups_jax.types import Array, Trajectories
 
-BaseStep = Callable[[Array, Array], Array]
-BASE_STEPS = ("identity", "linear", "exponential", "solver")
 TRANSFORMS = ("asinh", "linear")
 
 
@@ -70,7 +66,7 @@ class Emulator:
 
     The operator adds its increment to the field or, in a hybrid, to `base(u, cond)`: the exact step
     of the linear part or a cheap solver step, which it also receives as input. If the base is an
-    `ExponentialStep`, it is the nonlinear part of that step, which calls it twice. With `galilean`
+    `ExponentialStep`, or a `LearnedStep`, it is the nonlinear part, called twice. With `galilean`
     it sees fields in the frame moving with their mean, with `natural_units` in units of the PDE.
     With `zero_mean` increments lose their spatial mean: for data that conserve it. With `history` k
     it sees k frames; before there are as many, the first one is repeated. With `missing` "mask",
@@ -153,10 +149,10 @@ class Emulator:
             step = base_step(pde, base, coarsen=coarsen, substeps=substeps)
             frame |= dict(base=base, coarsen=coarsen, substeps=substeps)
             base = step
-        if isinstance(base, ExponentialStep) and history > 1:
+        if is_exponential(base) and history > 1:
             raise ValueError(
-                f"operator.history is {history}; with base='exponential' it must be 1, as a stage "
-                "of the step has no frames before it"
+                f"operator.history is {history}; with an exponential base step it must be 1, as a "
+                "stage of the step has no frames before it"
             )
         if not isinstance(operator, Network):
             names = [name for name, make in OPERATORS.items() if make is operator]
@@ -165,16 +161,9 @@ class Emulator:
             operator = operator(**network_sizes(pde, base, operator, history=history), **options)
         elif options:
             raise ValueError(f"unknown arguments {sorted(options)}; a Network takes no options")
-        values = (
-            pde,
-            operator,
-            zero_mean,
-            galilean,
-            natural_units,
-            history,
-            base,
-            dict(networks or {}),
-        )
+        operator = base.attach(operator) if isinstance(base, LearnedStep) else operator
+        values = (pde, operator, zero_mean, galilean, natural_units, history, base)
+        values = (*values, dict(networks or {}))
         values = (*values, noise_channels, diffusion, search, dict(spec or {}), missing)
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)
@@ -210,13 +199,13 @@ def network_sizes(
 
 def _inputs(pde: PDE, base: BaseStep | None, history: int) -> int:
     """Return the number of input channels of an operator."""
-    shown = base is not None and not isinstance(base, ExponentialStep)
+    shown = base is not None and not is_exponential(base)
     return state_channels(pde, history) + (len(pde.channels) if shown else 0)
 
 
 def operator_calls(emulator: Emulator) -> int:
     """Return the calls of an operator's network in one step."""
-    return 2 if isinstance(emulator.base, ExponentialStep) else 1
+    return 2 if is_exponential(emulator.base) else 1
 
 
 def network_boundary(pde: PDE, factory: Callable[..., Network]) -> dict[str, tuple[str, ...]]:
@@ -251,36 +240,3 @@ def _check_shapes(emulator: Emulator) -> None:
             f"the operator returns shape {output.shape} on pde {pde.name!r}; it must return "
             f"{(*pde.points, channels)}: one value a point and channel"
         )
-
-
-def base_step(pde: PDE, name: str, *, coarsen: int = 1, substeps: int = 1) -> BaseStep | None:
-    """Return the step that an operator corrects, None for the identity.
-
-    "linear" is the exact step of the PDE's linear part, "exponential" that of an exponential
-    Runge-Kutta method, "solver" a step on a coarse grid, with `coarsen` points a cell. Raises
-    ValueError on an unknown name, a PDE without a linear part or an interval solver, and numbers
-    that do not divide the grid.
-    """
-    lookup(dict.fromkeys(BASE_STEPS), name, "operator.base")
-    if name == "identity":
-        return None
-    if name in ("linear", "exponential"):
-        if pde.linear_symbol is None:
-            raise ValueError(
-                f"operator.base is {name!r}, but pde {pde.name!r} has no linear_symbol; "
-                "use 'identity'"
-            )
-        if name == "exponential":
-            return ExponentialStep(pde.linear_symbol, pde.phi, pde.dt, pde.extent)
-        return linear_step(pde.linear_symbol, dt=pde.dt, extent=pde.extent)
-    if pde.march is None:
-        raise ValueError(
-            f"operator.base is 'solver', but pde {pde.name!r} has no interval solver; "
-            "use 'identity'"
-        )
-    check_coarsening(pde, coarsen, key="operator.coarsen")
-    if substeps < 1:
-        raise ValueError(f"operator.substeps is {substeps}; it must be at least 1")
-    return coarse_step(
-        pde.march, factor=coarsen, substeps=substeps, points=pde.points, boundary=pde.boundary
-    )

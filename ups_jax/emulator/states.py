@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from ups_jax.data import normalize
 from ups_jax.data.missing import MASK, fill
 from ups_jax.pde.base import PDE, Symmetry
-from ups_jax.pde.spectral import ExponentialStep
 from ups_jax.types import Array, Key, Params
 
 if TYPE_CHECKING:
@@ -29,18 +28,6 @@ def state_channels(pde: PDE, history: int) -> int:
 def rollout_channels(pde: PDE, history: int, steps: int) -> int:
     """Return the number of channels of the state that a rollout of `steps` starts from."""
     return state_channels(pde, history) + (steps - 1) * len(pde.forcing)
-
-
-def operator_inputs(emulator: "Emulator") -> list[str]:
-    """Return what each input channel of an operator is, in their order."""
-    channels = range(len(emulator.pde.channels))
-    past = [f"channel {i} ({j} before)" for j in range(emulator.history) for i in channels]
-    shown = emulator.base is not None and not isinstance(emulator.base, ExponentialStep)
-    base = [f"base step of channel {i}" for i in channels if shown]
-    known = [
-        f"forcing {name} ({when})" for when in ("now", "next") for name in emulator.pde.forcing
-    ]
-    return [*past, *(f"static {name}" for name in emulator.pde.static), *known, *base]
 
 
 def predicted(emulator: "Emulator", u: Array) -> Array:

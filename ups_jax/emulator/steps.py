@@ -8,6 +8,7 @@ from ups_jax.arrays import per_channel, spatial_axes
 from ups_jax.data import check_task, condition, fit_normalizer, normalize
 from ups_jax.data.missing import check_trajectories
 from ups_jax.emulator.base import Emulator
+from ups_jax.emulator.base_steps import LearnedStep
 from ups_jax.emulator.params import residual_scales
 from ups_jax.emulator.states import last_frame, next_state, normalize_state, predicted
 from ups_jax.pde.base import GalileanFrame
@@ -133,13 +134,13 @@ def _predict(
         return _remove_mean(emulator, scaled * per_channel(stats["increment_std"], scaled), cond)
 
     start = predicted(emulator, u)
-    if isinstance(emulator.base, ExponentialStep):
-        return emulator.base.advance(
-            start, cond, lambda stage: increment(next_state(emulator, u, stage))
-        )
-    if emulator.base is None:
+    base = emulator.base
+    base = base.bind(params[model]) if isinstance(base, LearnedStep) else base
+    if isinstance(base, ExponentialStep):
+        return base.advance(start, cond, lambda stage: increment(next_state(emulator, u, stage)))
+    if base is None:
         return start + increment(u)
-    after = emulator.base(last_frame(emulator, u), cond)
+    after = base(last_frame(emulator, u), cond)
     return predicted(emulator, after) + increment(u, predicted(emulator, normalize(stats, after)))
 
 

@@ -7,8 +7,8 @@ from jax.tree_util import tree_flatten_with_path
 
 from ups_jax.arrays import as_float32
 from ups_jax.emulator.base import Emulator
+from ups_jax.emulator.base_steps import is_exponential
 from ups_jax.emulator.params import array_name
-from ups_jax.emulator.states import operator_inputs
 from ups_jax.types import Array, Params
 
 
@@ -113,3 +113,15 @@ def _by_name(tree: Params) -> dict[str, Any]:
     """Return the entries by name, without the mean field, which belongs to the data alone."""
     named = {array_name(path): leaf for path, leaf in tree_flatten_with_path(tree)[0]}
     return {name: leaf for name, leaf in named.items() if name != "stats/mean_field"}
+
+
+def operator_inputs(emulator: Emulator) -> list[str]:
+    """Return what each input channel of an operator is, in their order."""
+    channels = range(len(emulator.pde.channels))
+    past = [f"channel {i} ({j} before)" for j in range(emulator.history) for i in channels]
+    shown = emulator.base is not None and not is_exponential(emulator.base)
+    base = [f"base step of channel {i}" for i in channels if shown]
+    known = [
+        f"forcing {name} ({when})" for when in ("now", "next") for name in emulator.pde.forcing
+    ]
+    return [*past, *(f"static {name}" for name in emulator.pde.static), *known, *base]

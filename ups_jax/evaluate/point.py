@@ -9,7 +9,7 @@ import numpy as np
 from ups_jax.arrays import as_key
 from ups_jax.data import check_task, require_one_length
 from ups_jax.data.missing import MASK, check_trajectories, missing_share
-from ups_jax.emulator import Emulator, num_params, predicted
+from ups_jax.emulator import Emulator, knows_equation, num_params, predicted
 from ups_jax.evaluate import summarize
 from ups_jax.evaluate.batches import (
     Batches,
@@ -148,7 +148,7 @@ def evaluate(
         examples=_examples(run, data, chosen, mesh=mesh),
         labels=labels,
         chosen=chosen,
-        knows_equation=emulator.base is not None,
+        knows_equation=knows_equation(emulator.base),
         held_out=emulator.pde.held_out,
         missing=missing_share(data) if masks else None,
     )

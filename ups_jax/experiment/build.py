@@ -15,6 +15,7 @@ from ups_jax.emulator import (
     TRANSFORMS,
     DiffusionSpec,
     Emulator,
+    LearnedStep,
     SearchSpec,
     add_residual,
     base_step,
@@ -81,7 +82,8 @@ def build(cfg: Any) -> Emulator:
     def operator(noise: int = 0) -> Network:
         with _in_section("operator"):
             sizes = network_sizes(pde, base, make_operator, history=history)
-            return make_operator(**sizes, noise=noise, **options)
+            network = make_operator(**sizes, noise=noise, **options)
+        return base.attach(network) if isinstance(base, LearnedStep) else network
 
     network, networks = operator(), _networks(cfg, pde, operator)
     teacher, searching = _diffusion(cfg), _search(cfg, pde)
@@ -181,13 +183,13 @@ def _search(cfg: Any, pde: PDE) -> SearchSpec | None:
         return None
     if not pde.has("step") and "ttc" not in cfg.eval.forecasters:
         return None
-    exponential = cfg.operator.get("base") == "exponential"
+    exponential = cfg.operator.get("base") in ("exponential", "learned")
     if pde.fields != pde.channels or cfg.operator.history > 1 or exponential:
         if "ttc" not in cfg.eval.forecasters:
             return None
         raise ValueError(
             "forecaster 'ttc' has no search with static channels, forcing, operator.history "
-            "above 1 or operator.base 'exponential'; leave it out of eval.forecasters"
+            "above 1 or an exponential base step; leave it out of eval.forecasters"
         )
     cost = source.cost(_diffusion(cfg))
     candidates = spec.candidates

@@ -11,6 +11,8 @@ import numpy as np
 from ups_jax.arrays import spatial_axes
 from ups_jax.types import Array
 
+ORDERS = 5
+"""Orders of the derivatives of a `DifferentialOperator`, from zero."""
 Symbol = Callable[[Array, Array], Array]
 """Growth rate of a wave exp(i k . x), of one sample: k (*k, ndim), cond (p,) -> (*k, c or 1)."""
 
@@ -138,3 +140,27 @@ class ExponentialStep(NamedTuple):
         first = nonlinear(u)
         stage = self(u, cond) + filtered(weights[0], first)
         return stage + filtered(weights[1], nonlinear(stage) - first)
+
+
+class DifferentialOperator(NamedTuple):
+    """A linear differential operator up to the fourth order, affine in the parameters of a PDE.
+
+    Its `weights` (p + 1, 5) map parameters (p,) and one to the coefficients of the orders, in units
+    of a point and an interval: those of order j are times (extent / points)^j / (2^(j-1) ndim dt).
+    """
+
+    dt: float
+    extent: tuple[float, ...]
+    points: tuple[int, ...]
+
+    def symbol(self, weights: Array) -> Symbol:
+        """Return the symbol. Its growth in an interval is at most e: others are of no data."""
+        point = np.mean(np.asarray(self.extent) / np.asarray(self.points))
+        scales = [point**j / (2 ** (j - 1) * len(self.points) * self.dt) for j in range(ORDERS)]
+
+        def symbol(k: Array, cond: Array) -> Array:
+            known = jnp.append(cond, jnp.ones((), cond.dtype))
+            rate = derivative_symbol(k, known @ weights * jnp.asarray(scales, cond.dtype))
+            return jax.lax.complex(jnp.minimum(rate.real, 1 / self.dt), rate.imag)
+
+        return symbol
