@@ -6,7 +6,8 @@ from ups_jax.config import base
 from ups_jax.pde.mixture import TEN
 
 VARIANTS = ("default", "linear", "linear-only", "blind", "gpu", "smoke")
-VARIANTS += ("ml4ps", "ml4ps-linear", "ml4ps-exponential", "ml4ps-fine", "ml4ps-gpu")
+VARIANTS += ("ml4ps", "ml4ps-linear", "ml4ps-exponential", "ml4ps-learned")
+VARIANTS += ("ml4ps-fine", "ml4ps-gpu")
 TRAINED = ("kdv", "ks_cons", "fisher", "adv_diff")
 """Families of ML4PS (2025); Burgers is held out, and so is each exact setting of the test."""
 
@@ -19,10 +20,11 @@ def get_config(variant: str = "default") -> base.Config:
     coefficients; `blind`: neither, but four frames, which show the equation; forecasts begin after
     them. `gpu`: a wider network, more updates. `ml4ps`: the coarse grid of coefficients of ML4PS
     (2025), tested at APEBench's coefficients and, with no training data, on Burgers;
-    `ml4ps-linear` and `ml4ps-exponential`: with such a base step, and of the coefficients those of
-    the nonlinear terms; `ml4ps-fine`: the fine grid, on which ML4PS trained its learned networks;
-    `ml4ps-gpu`: that with the wider network and the batch of ML4PS. The metric of an equation is
-    `eval/operator/equations/NAME/nrmse_gmean100`. Times are in intervals.
+    `ml4ps-linear`, `ml4ps-exponential` and `ml4ps-learned`: with such a base step, and inputs from
+    the coefficients of the nonlinear terms alone; `ml4ps-fine`: the fine grid, on which ML4PS
+    trained its learned networks; `ml4ps-gpu`: that with the wider network and the batch of ML4PS.
+    The metric of an equation is `eval/operator/equations/NAME/nrmse_gmean100`. Times are in
+    intervals.
     """
     cfg = base.get_config()
     cfg.pde = ConfigDict(dict(name="mixture", equations=TEN))
@@ -68,7 +70,7 @@ def get_config(variant: str = "default") -> base.Config:
         # Forecasts of Korteweg-de Vries with weak diffusion amplify waves from about 30 on; input
         # noise that has fallen with the learning rate no longer teaches to damp them.
         cfg.fit.operator.update(damping_noise=0.01 if fine else 0.0, damping_from=25)
-    if variant in ("ml4ps-linear", "ml4ps-exponential"):
+    if variant in ("ml4ps-linear", "ml4ps-exponential", "ml4ps-learned"):
         # The linear coefficients act through the base step alone: so a network meets new equations
         # whose linear part it has not seen with those nonlinear terms.
         cfg.operator.base = variant.removeprefix("ml4ps-")

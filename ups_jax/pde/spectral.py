@@ -13,6 +13,8 @@ from ups_jax.types import Array
 
 ORDERS = 5
 """Orders of the derivatives of a `DifferentialOperator`, from zero."""
+WEIGHT = 0.1
+"""Unit of the weights of a `DifferentialOperator`."""
 Symbol = Callable[[Array, Array], Array]
 """Growth rate of a wave exp(i k . x), of one sample: k (*k, ndim), cond (p,) -> (*k, c or 1)."""
 
@@ -147,6 +149,8 @@ class DifferentialOperator(NamedTuple):
 
     Its `weights` (p + 1, 5) map parameters (p,) and one to the coefficients of the orders, in units
     of a point and an interval: those of order j are times (extent / points)^j / (2^(j-1) ndim dt).
+    They count in units of `WEIGHT`: the updates of an optimiser have one size for all parameters,
+    and those that suit a network make waves jitter.
     """
 
     dt: float
@@ -160,7 +164,7 @@ class DifferentialOperator(NamedTuple):
 
         def symbol(k: Array, cond: Array) -> Array:
             known = jnp.append(cond, jnp.ones((), cond.dtype))
-            rate = derivative_symbol(k, known @ weights * jnp.asarray(scales, cond.dtype))
+            rate = derivative_symbol(k, WEIGHT * known @ weights * jnp.asarray(scales, cond.dtype))
             return jax.lax.complex(jnp.minimum(rate.real, 1 / self.dt), rate.imag)
 
         return symbol
