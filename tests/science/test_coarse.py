@@ -8,7 +8,7 @@ import pytest
 import ups_jax as ups
 from ups_jax.pde import PDES
 from ups_jax.pde.base import rollout
-from ups_jax.pde.coarse import coarse_rollout
+from ups_jax.pde.coarse import coarse_rollout, coarse_step
 from ups_jax.pde.spectral import resample
 
 FLOW = PDES["kolmogorov"](points=(16, 24), cells=(16, 24), nu=0.05, mode=2, dt=0.1)
@@ -42,6 +42,17 @@ def test_a_coarse_rollout_is_the_solver_on_the_coarser_grid_from_the_same_waves(
     np.testing.assert_allclose(coarse_rollout(FLOW, 3, factor=2)(batch, cond)[0], path, atol=2e-5)
     whole = coarse_rollout(FLOW, 3, factor=1)(u, NONE)
     np.testing.assert_allclose(whole, rollout(FLOW.step, 3)(u, NONE), atol=2e-5)
+
+
+def test_a_coarse_step_of_a_spectral_pde_changes_the_waves_of_the_coarser_grid():
+    few = FLOW.initial(jax.random.key(0), NONE, (8, 12))
+    u = resample(resample(few, 16, -3), 24, -2)
+    # A wave that the coarser grid lacks keeps its place and size.
+    short = jnp.asarray(wave(16, 7), jnp.float32)[:, None, None] * jnp.ones((16, 24, 1))
+    by_hand = resample(resample(FLOW.march(few, NONE, 3), 16, -3), 24, -2)
+    moved = jax.jit(coarse_step(FLOW, factor=2, substeps=3))(u + short, NONE)
+    np.testing.assert_allclose(moved, by_hand + short, atol=2e-5)
+    np.testing.assert_allclose(moved.mean(), u.mean(), atol=1e-6)
 
 
 def test_between_walls_cell_means_are_kept():

@@ -326,11 +326,7 @@ def test_a_coarse_march_keeps_means_and_leading_axes():
     line = jnp.arange(8.0)[:, None]
     np.testing.assert_allclose(fv.prolong(line, 2, -2)[2:-2, 0], np.arange(12) / 2 + 0.75)
     u, cond = problem(PLANE)
-    step = jax.jit(
-        coarse.coarse_step(
-            PLANE.march, factor=2, substeps=4, points=PLANE.points, boundary=PLANE.boundary
-        )
-    )
+    step = jax.jit(coarse.coarse_step(PLANE, factor=2, substeps=4))
     whole = np.asarray(step(u, cond))
     np.testing.assert_allclose(whole.mean((2, 3)), u.mean((2, 3)), atol=1e-6)
     for at in np.ndindex(2, 2):
@@ -343,11 +339,7 @@ def test_a_coarse_march_takes_more_substeps_on_a_finer_grid():
     fine = jnp.asarray(fv.prolong(jnp.asarray(u), 4, -2))
     for size, factor in ((points, 1), (4 * points, 4)):
         given = fine if factor > 1 else jnp.asarray(u)
-        step = jax.jit(
-            coarse.coarse_step(
-                SMALL.march, factor=2, substeps=9, points=(points,), boundary=("periodic",)
-            )
-        )
+        step = jax.jit(coarse.coarse_step(SMALL, factor=2, substeps=9))
         march = jax.jit(SMALL.march, static_argnums=2)
         by_hand = fv.prolong(march(fv.restrict(given, 2, -2), cond, 9 * factor), 2, -2)
         assert given.shape[-2] == size

@@ -92,6 +92,4 @@ def base_step(pde: PDE, name: str, *, coarsen: int = 1, substeps: int = 1) -> Ba
     check_coarsening(pde, coarsen, key="operator.coarsen")
     if substeps < 1:
         raise ValueError(f"operator.substeps is {substeps}; it must be at least 1")
-    return coarse_step(
-        pde.march, factor=coarsen, substeps=substeps, points=pde.points, boundary=pde.boundary
-    )
+    return coarse_step(pde, factor=coarsen, substeps=substeps)

@@ -70,7 +70,8 @@ class PDE:
     """A PDE on a box and its solver. Static under `jit`.
 
     `step` advances a field by one interval `dt` on any grid. `march` does so in a given number of
-    equal substeps, stable or not, and is differentiable. `initial` draws an initial condition on a
+    equal substeps, stable or not, and is differentiable. Fields are sums of waves to a `spectral`
+    solver, else means of cells. `initial` draws an initial condition on a
     grid of `cells`, `sample_cond` draws PDE parameters, and `sample_keys` derives both keys of
     sample i. The first frame of data is `warmup` steps later. A sample whose solver fails is drawn
     anew, at most `redraws` times. `residual` is the pointwise balance of two frames one `dt` apart.
@@ -129,6 +130,7 @@ class PDE:
     mirrors: tuple[Callable[[Array], Array], ...] = ()
     galilean_frame: Callable[[Array], GalileanFrame] | None = None
     conserves_mean: Callable[[Array], Array] | None = None
+    spectral: bool = False
     natural_units: Callable[[Array], tuple[Array, Array]] | None = None
     linear_symbol: Symbol | None = None
     phi: Callable[[Array], tuple[Array, Array]] = phi_functions

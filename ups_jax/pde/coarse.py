@@ -1,6 +1,6 @@
 """Solvers on a coarser grid: a field is restricted to it, advanced there, and brought back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ups_jax.arrays import spatial_axes
 from ups_jax.pde.base import PDE, Step, rollout
@@ -12,31 +12,37 @@ MIN_CELLS = 4
 """Fewest cells along an axis of a coarser grid."""
 
 
-def coarse_step(
-    march: Callable[[Array, Array, int], Array],
-    *,
-    factor: int,
-    substeps: int,
-    points: tuple[int, ...],
-    boundary: Sequence[str],
-) -> Step:
+def coarse_step(pde: PDE, *, factor: int, substeps: int) -> Step:
     """Return a step of u (..., *s, c) that restricts to a coarser grid, marches and prolongs.
 
-    Values are cell means. It takes `substeps` on a grid of `points`; on finer grids their number
-    grows with the CFL limit.
+    Of a spectral PDE, the waves of the coarser grid change and all others stay; of the others,
+    values are cell means. It takes `substeps` on a grid of the PDE's points; on finer grids their
+    number grows with the CFL limit.
     """
-    axes = spatial_axes(len(points))
+    axes, march = spatial_axes(pde.ndim), pde.march
+    assert march is not None
 
     def step(u: Array, cond: Array) -> Array:
-        refinement = max(-(-u.shape[axis] // points[axis + 1]) for axis in axes)
+        sizes = [u.shape[axis] for axis in axes]
+        count = substeps * max(-(-n // m) for n, m in zip(sizes, pde.points, strict=True))
+        if pde.spectral:
+            low = _resampled(u, [n // factor for n in sizes])
+            return u + _resampled(march(low, cond, count) - low, sizes)
         for axis in axes:
             u = restrict(u, factor, axis)
-        u = march(u, cond, substeps * refinement)
-        for axis, name in zip(axes, boundary, strict=True):
+        u = march(u, cond, count)
+        for axis, name in zip(axes, pde.boundary, strict=True):
             u = prolong(u, factor, axis, name)
         return u
 
     return step
+
+
+def _resampled(u: Array, sizes: Sequence[int]) -> Array:
+    """Interpolate a periodic field (..., *s, c) to a grid of these sizes, by its waves."""
+    for axis, n in zip(spatial_axes(len(sizes)), sizes, strict=True):
+        u = resample(u, n, axis)
+    return u
 
 
 def coarse_rollout(pde: PDE, steps: int, *, factor: int) -> Step:

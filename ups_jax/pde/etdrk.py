@@ -88,6 +88,7 @@ class Solver(NamedTuple):
     march: Callable[[Array, Array, int], Array]
     residual: Callable[[Array, Array, Array], Array]
     linear_symbol: Callable[[Array, Array], Array]
+    spectral: bool = True
 
 
 def solver(

@@ -65,6 +65,7 @@ def make(
         march=partial(march, dt=dt, length=length),
         symmetries=(random_translation(1), random_reflection),
         reflection=reflection,
+        spectral=True,
         linear_symbol=lambda k, cond: k**2 - k**4,
         galilean_frame=partial(galilean_frame, dt=dt, length=length),
         # Long waves gain energy and short waves lose it: only the mean is conserved.

@@ -111,6 +111,7 @@ def between(
         reflection=partial(flipped, flip=fixed[0], ndim=ndim) if fixed else None,
         conserves_mean=conserves_mean if any(used[i] for i in GROWTH) else None,
         natural_units=natural_units,
+        spectral=True,
         linear_symbol=partial(_linear, scales=scales),
         phi=real_phi,
         laws=_laws(low, high, ndim),
