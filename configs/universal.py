@@ -20,9 +20,10 @@ def get_config(variant: str = "default") -> base.Config:
     coefficients; `blind`: neither, but four frames, which show the equation; forecasts begin after
     them. `gpu`: a wider network, more updates. `ml4ps`: the coarse grid of coefficients of ML4PS
     (2025), tested at APEBench's coefficients and, with no training data, on Burgers;
-    `ml4ps-linear`, `ml4ps-exponential` and `ml4ps-learned`: with such a base step, and inputs from
-    the coefficients of the nonlinear terms alone; `ml4ps-fine`: the fine grid, on which ML4PS
-    trained its learned networks; `ml4ps-gpu`: that with the wider network and the batch of ML4PS.
+    `ml4ps-linear`: with the linear base step; `ml4ps-exponential` and `ml4ps-learned`: with such a
+    base step, inputs from the coefficients of the nonlinear terms alone, and the units of each
+    equation; `ml4ps-fine`: these units and the fine grid, on which ML4PS trained its learned
+    networks; `ml4ps-gpu`: that with the wider network and the batch of ML4PS.
     The metric of an equation is `eval/operator/equations/NAME/nrmse_gmean100`. Times are in
     intervals.
     """
@@ -51,7 +52,7 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.operator.update(zero_mean=False, history=4)
         cfg.data.eval_steps = 103
         cfg.eval.update(protocol="p10", context_frames=4)
-    if variant in ("linear", "linear-only"):
+    if variant in ("linear", "linear-only", "ml4ps-linear"):
         cfg.operator.base = "linear"
     if variant == "gpu":
         cfg.operator.update(width=128, blocks=4)
@@ -64,13 +65,14 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.pde.update(weights="size", test_equations=(*TRAINED, "burgers"))
         # On average, trajectories of each setting of the coefficients; ML4PS has 50 of all.
         cfg.data.update(train=(8 if fine else 50) * settings, val=172 if fine else 144, test=150)
-        # In units of its own, an equation's nonlinear coefficients are no longer to be learned.
-        cfg.operator.natural_units = True
-        cfg.fit.operator.val_average = "gmean"
         # Forecasts of Korteweg-de Vries with weak diffusion amplify waves from about 30 on; input
         # noise that has fallen with the learning rate no longer teaches to damp them.
         cfg.fit.operator.update(damping_noise=0.01 if fine else 0.0, damping_from=25)
-    if variant in ("ml4ps-linear", "ml4ps-exponential", "ml4ps-learned"):
+    if variant in ("ml4ps-exponential", "ml4ps-learned", "ml4ps-fine", "ml4ps-gpu"):
+        # In units of its own, an equation's nonlinear coefficients are no longer to be learned.
+        cfg.operator.natural_units = True
+        cfg.fit.operator.val_average = "gmean"
+    if variant in ("ml4ps-exponential", "ml4ps-learned"):
         # The linear coefficients act through the base step alone: so a network meets new equations
         # whose linear part it has not seen with those nonlinear terms.
         cfg.operator.base = variant.removeprefix("ml4ps-")
