@@ -196,6 +196,17 @@ def test_a_linear_part_is_learned_from_pairs_of_frames():
     assert error(weights, u, jax.jit(pde.step)(u, others), others) < 1e-2
 
 
+@pytest.mark.parametrize("base", ["exponential", "learned"])
+def test_a_saved_emulator_keeps_its_base_step_and_units(tmp_path, base):
+    pde, u, cond = family()
+    emulator = emulator_of(pde, base=base, natural_units=True)
+    params = jax.tree.map(lambda x: x + 0.01, ups.init(emulator, jax.random.key(0)))
+    ups.save(tmp_path / "saved", emulator, params)
+    again, values, _ = ups.load(tmp_path / "saved")
+    got = jax.jit(partial(step, again))(values, u, cond)
+    np.testing.assert_array_equal(got, jax.jit(partial(step, emulator))(params, u, cond))
+
+
 def test_what_does_not_fit_is_refused():
     pde, _, _ = family()
     with pytest.raises(ValueError, match="history is 2; with an exponential base step"):
