@@ -147,7 +147,7 @@ def test_an_operator_in_natural_units_scales_with_its_equation():
 
 
 def test_a_learned_linear_part_with_the_true_weights_is_the_exact_one():
-    """Weights are then ten at each order's own difficulty; of a field the step is exact then."""
+    """Weights are then two at each order's own difficulty; of a field the step is exact then."""
     pde, u, cond = family()
     emulator = emulator_of(pde, base="learned")
     params = ups.init(emulator, jax.random.key(0))
@@ -157,12 +157,12 @@ def test_a_learned_linear_part_with_the_true_weights_is_the_exact_one():
     before = emulator.base.bind(params["operator"]).advance(u, cond, lambda v: zero)
     np.testing.assert_allclose(before, u, atol=1e-6)
     # Difficulties of order 0 are rates themselves, the others have the scales of the orders.
-    linear["weights"] = jnp.asarray(np.diag([5, 10, 10, 10, 10, 0, 0, 0, 0])[:, :5], jnp.float32)
+    linear["weights"] = jnp.asarray(np.diag([1, 2, 2, 2, 2, 0, 0, 0, 0])[:, :5], jnp.float32)
     exact = ups.base_step(pde, "linear")(u, cond)
     after = emulator.base.bind(params["operator"]).advance(u, cond, lambda v: zero)
     np.testing.assert_allclose(after, exact, atol=2e-6)
     # Whatever the weights, no wave grows by more than e in an interval.
-    linear["weights"] = jnp.full((9, 5), 30.0)
+    linear["weights"] = jnp.full((9, 5), 6.0)
     moved = emulator.base.bind(params["operator"]).advance(u, cond, lambda v: zero)
     sizes = [jnp.sum(jnp.abs(jnp.fft.rfft(x[..., 0])), -1) for x in (u, moved)]
     assert float(jnp.max(sizes[1] / sizes[0])) <= np.e * (1 + 1e-4)

@@ -13,7 +13,7 @@ from ups_jax.types import Array
 
 ORDERS = 5
 """Orders of the derivatives of a `DifferentialOperator`, from zero."""
-WEIGHT = 0.1
+WEIGHT = 0.5
 """Unit of the weights of a `DifferentialOperator`."""
 Symbol = Callable[[Array, Array], Array]
 """Growth rate of a wave exp(i k . x), of one sample: k (*k, ndim), cond (p,) -> (*k, c or 1)."""
