@@ -77,6 +77,8 @@ def get_config(variant: str = "default") -> base.Config:
         # whose linear part it has not seen with those nonlinear terms.
         cfg.operator.base = variant.removeprefix("ml4ps-")
         cfg.pde.inputs = "nonlinear"
+    if variant == "ml4ps-learned":
+        cfg.fit.operator.steps = 16000
     if variant == "ml4ps-gpu":
         cfg.operator.update(width=128, blocks=4)
         cfg.fit.operator.update(steps=100000, batch=64, val_every=10000, steps_per_call=500)

@@ -17,7 +17,7 @@ from ups_jax.emulator.base_steps import LINEAR_PART
 from ups_jax.forecast import calls_per_step
 from ups_jax.models import Network
 from ups_jax.pde import PDES
-from ups_jax.pde.etdrk import real_phi
+from ups_jax.pde.etdrk import quadrature_phi
 from ups_jax.pde.spectral import phi_functions
 
 SIZE = dict(points=64, cells=64)
@@ -73,11 +73,21 @@ def test_phi_functions_are_accurate_near_and_far_from_zero():
     near = [sum(big**n / factorial(n + j) for n in range(30)) for j in (1, 2)]
     want = [np.where(np.abs(z) < 1, a, b) for a, b in zip(near, far, strict=True)]
     got = phi_functions(jnp.asarray(z, jnp.complex64))
-    for one, other, real in zip(got, want, real_phi(jnp.asarray(z, jnp.complex64)), strict=True):
+    for one, other, real in zip(
+        got, want, quadrature_phi(jnp.asarray(z, jnp.complex64)), strict=True
+    ):
         error = np.abs(np.asarray(one) - other) / np.abs(other)
         assert error.max() < 1e-5
         np.testing.assert_allclose(real, other.real, rtol=1e-4, atol=1e-5 * np.abs(other).max())
     np.testing.assert_allclose(phi_functions(jnp.zeros(1, jnp.complex64)), [[1], [0.5]])
+    # A point of the quadrature's circle about z, where its quotients cancel.
+    node = jnp.asarray([-np.exp(1j * np.pi / 16) * (1 + 1e-6)], jnp.complex64)
+    exact = (np.exp(np.complex128(node[0])) - 1) / np.complex128(node[0])
+    assert abs(phi_functions(node)[0][0] - exact) < 1e-6
+    # Gradients are finite where a wave decays at once.
+    for z in (0.0, 0.5, -1e4):
+        grad = jax.grad(lambda x: phi_functions(jax.lax.complex(x, x))[1].real)(jnp.float32(z))
+        assert np.isfinite(grad)
 
 
 def test_with_the_exact_nonlinear_terms_the_step_is_the_solver():
@@ -147,7 +157,7 @@ def test_an_operator_in_natural_units_scales_with_its_equation():
 
 
 def test_a_learned_linear_part_with_the_true_weights_is_the_exact_one():
-    """Weights are then two at each order's own difficulty; of a field the step is exact then."""
+    """Weights are then one at each order's own difficulty; of a field the step is exact then."""
     pde, u, cond = family()
     emulator = emulator_of(pde, base="learned")
     params = ups.init(emulator, jax.random.key(0))
@@ -157,12 +167,12 @@ def test_a_learned_linear_part_with_the_true_weights_is_the_exact_one():
     before = emulator.base.bind(params["operator"]).advance(u, cond, lambda v: zero)
     np.testing.assert_allclose(before, u, atol=1e-6)
     # Difficulties of order 0 are rates themselves, the others have the scales of the orders.
-    linear["weights"] = jnp.asarray(np.diag([1, 2, 2, 2, 2, 0, 0, 0, 0])[:, :5], jnp.float32)
+    linear["weights"] = jnp.asarray(np.diag([0.5, 1, 1, 1, 1, 0, 0, 0, 0])[:, :5], jnp.float32)
     exact = ups.base_step(pde, "linear")(u, cond)
     after = emulator.base.bind(params["operator"]).advance(u, cond, lambda v: zero)
     np.testing.assert_allclose(after, exact, atol=2e-6)
     # Whatever the weights, no wave grows by more than e in an interval.
-    linear["weights"] = jnp.full((9, 5), 6.0)
+    linear["weights"] = jnp.full((9, 5), 3.0)
     moved = emulator.base.bind(params["operator"]).advance(u, cond, lambda v: zero)
     sizes = [jnp.sum(jnp.abs(jnp.fft.rfft(x[..., 0])), -1) for x in (u, moved)]
     assert float(jnp.max(sizes[1] / sizes[0])) <= np.e * (1 + 1e-4)
@@ -182,7 +192,7 @@ def test_a_linear_part_is_learned_from_pairs_of_frames():
         moved = linear.advance(u, cond, jnp.zeros_like)
         return jnp.mean((moved - after) ** 2) / jnp.mean((after - u) ** 2)
 
-    adam, weights = optax.adam(optax.cosine_decay_schedule(0.5, 300)), jnp.zeros((9, 5))
+    adam, weights = optax.adam(optax.cosine_decay_schedule(0.1, 300)), jnp.zeros((9, 5))
 
     def body(carry, _):
         weights, state = carry

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.arrays import spatial_axes
-from ups_jax.pde.spectral import integer_waves
+from ups_jax.pde.spectral import integer_waves, phi_functions
 from ups_jax.types import Array, Key
 
 CONTOUR_POINTS = 32
 """Quadrature points on the upper half of the contour of the coefficients."""
 CIRCLE_POINTS = 16
-"""Quadrature points on the circle of `real_phi`."""
+"""Quadrature points on the circle of `quadrature_phi`."""
 
 
 def coefficients(rates: np.ndarray, h: float) -> np.ndarray:
@@ -157,10 +157,17 @@ def _cast(values: np.ndarray, like: Array, axes: int = 0) -> Array:
 
 
 def real_phi(z: Array) -> tuple[Array, Array]:
-    """Return the real parts of phi_1(z) and phi_2(z), each (*k). Kassam and Trefethen (2005).
+    """Return the real parts of phi_1(z) and phi_2(z), each like z."""
+    first, second = phi_functions(z)
+    return first.real, second.real
 
-    The functions cancel near zero, so they are averaged over a circle about z. exponax 0.1.0, and
-    with it APEBench, keeps their real parts alone: odd derivatives are then of first order in time.
+
+def quadrature_phi(z: Array) -> tuple[Array, Array]:
+    """Return `real_phi` (*k) as exponax 0.1.0 computes it. Kassam and Trefethen (2005).
+
+    The functions cancel near zero, so they are averaged over a circle about z. exponax, and with it
+    APEBench, keeps their real parts alone: odd derivatives are then of first order in time. Where
+    the circle meets zero, near |z| = 1, the average has large rounding errors.
     """
     angle = 2 * np.pi * (np.arange(1, CIRCLE_POINTS + 1) - 0.5) / CIRCLE_POINTS
     t = z[..., None] + jnp.asarray(np.exp(1j * angle), z.dtype).reshape(*(1,) * z.ndim, -1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ups_jax.arrays import per_channel
 from ups_jax.pde.base import PDE, Law, grid_shape, random_translation, transport_laws
-from ups_jax.pde.etdrk import real_phi
+from ups_jax.pde.etdrk import quadrature_phi, real_phi
 from ups_jax.pde.spectral import derivative_symbol, wave_vectors
 from ups_jax.pde.symmetries import FLIPS, at_random, flipped, random_flip, swaps
 from ups_jax.types import Array, Key
@@ -181,7 +181,7 @@ def march(u: Array, cond: Array, count: int, **solver) -> Array:
     def one(v: Array, cond: Array) -> Array:
         linear, nonlinear = _tendencies(v.shape, cond, **solver)
         z = linear / count
-        keep, (first, second) = jnp.exp(z), real_phi(z)
+        keep, (first, second) = jnp.exp(z), quadrature_phi(z)
 
         def body(w: Array, _: None) -> tuple[Array, None]:
             at_w = nonlinear(w) / count

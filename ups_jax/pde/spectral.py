@@ -13,8 +13,6 @@ from ups_jax.types import Array
 
 ORDERS = 5
 """Orders of the derivatives of a `DifferentialOperator`, from zero."""
-WEIGHT = 0.5
-"""Unit of the weights of a `DifferentialOperator`."""
 Symbol = Callable[[Array, Array], Array]
 """Growth rate of a wave exp(i k . x), of one sample: k (*k, ndim), cond (p,) -> (*k, c or 1)."""
 
@@ -78,10 +76,10 @@ def phi_functions(z: Array) -> tuple[Array, Array]:
     """Return phi_1(z) = (e^z - 1) / z and phi_2(z) = (phi_1(z) - 1) / z, complex, like z."""
     small = jnp.abs(z) < 1
     safe = jnp.where(small, 1, z)
-    ratio = jnp.expm1(safe) / safe
+    ratio, near = jnp.expm1(safe) / safe, jnp.where(small, z, 0)
     # Near zero the quotients cancel; there the series converge within rounding.
     first, second = (
-        jnp.polyval(jnp.asarray([1 / factorial(n + j) for n in range(10, -1, -1)]), z)
+        jnp.polyval(jnp.asarray([1 / factorial(n + j) for n in range(10, -1, -1)]), near)
         for j in (1, 2)
     )
     return jnp.where(small, first, ratio), jnp.where(small, second, (ratio - 1) / safe)
@@ -149,8 +147,6 @@ class DifferentialOperator(NamedTuple):
 
     Its `weights` (p + 1, 5) map parameters (p,) and one to the coefficients of the orders, in units
     of a point and an interval: those of order j are times (extent / points)^j / (2^(j-1) ndim dt).
-    They count in units of `WEIGHT`: the updates of an optimiser have one size for all parameters,
-    and those that suit a network make waves jitter.
     """
 
     dt: float
@@ -164,7 +160,7 @@ class DifferentialOperator(NamedTuple):
 
         def symbol(k: Array, cond: Array) -> Array:
             known = jnp.append(cond, jnp.ones((), cond.dtype))
-            rate = derivative_symbol(k, WEIGHT * known @ weights * jnp.asarray(scales, cond.dtype))
+            rate = derivative_symbol(k, known @ weights * jnp.asarray(scales, cond.dtype))
             return jax.lax.complex(jnp.minimum(rate.real, 1 / self.dt), rate.imag)
 
         return symbol
