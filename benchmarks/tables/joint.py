@@ -61,8 +61,8 @@ def universal() -> str:
         "`ml4ps`, `ml4ps-linear` and `ml4ps-exponential` on the coarse grid of ML4PS, without "
         "Burgers, like its hybrid; `ml4ps-fine` on its fine grid, like its learned networks. "
         "`ml4ps-linear` and `ml4ps-exponential` know the linear part of the equation, the latter "
-        "also the time scheme of the solver that made the data: it calls its network twice a step, "
-        "as does `ml4ps-learned`, which learns the linear part.\n"
+        "also the time scheme of the solver that made the data: it calls its network twice a step."
+        "\n"
         f"Command: {source(record)}, after `python runners/fast_to_sota.py --config "
         f"configs/universal.py` and its variants.\n\n" + table(("scenario", *labels), rows)
     )
