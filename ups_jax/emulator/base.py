@@ -130,7 +130,7 @@ class Emulator:
                 f"operator.history is {history}; it must be at least 1, and in the Galilean frame "
                 "exactly 1 and without static channels: set galilean to false"
             )
-        if natural_units and (pde.natural_units is None or galilean):
+        if natural_units and (pde.natural_units is None or galilean or pde.static or pde.forcing):
             raise ValueError(
                 f"natural_units is true, but pde {pde.name!r} has none, or galilean is true too; "
                 "set it to false"

@@ -24,14 +24,16 @@ def teacher_calls(
     emulator: Emulator, members: int, *, sampler: str | None = None, levels: int | None = None
 ) -> int:
     """Return the sampler's calls for each member, and the operator's for all or for each."""
-    assert (spec := emulator.diffusion) is not None
+    spec = emulator.diffusion
+    assert spec is not None
     calls = noising.SAMPLERS[sampler or spec.sampler].calls(levels or spec.steps)
     return members * calls + _rollout_calls(emulator, spec, members)
 
 
 def student_calls(emulator: Emulator, members: int, *, calls: int | None = None) -> int:
     """Return the student's calls for each member, and the operator's for all or for each."""
-    assert (spec := emulator.diffusion) is not None
+    spec = emulator.diffusion
+    assert spec is not None
     return members * (calls or spec.student_steps) + _rollout_calls(emulator, spec, members)
 
 

@@ -160,7 +160,9 @@ class DifferentialOperator(NamedTuple):
 
         def symbol(k: Array, cond: Array) -> Array:
             known = jnp.append(cond, jnp.ones((), cond.dtype))
-            rate = derivative_symbol(k, known @ weights * jnp.asarray(scales, cond.dtype))
+            # A product of matrices would be rounded to TF32 on a GPU.
+            coefficients = jnp.sum(known[:, None] * weights, 0)
+            rate = derivative_symbol(k, coefficients * jnp.asarray(scales, cond.dtype))
             return jax.lax.complex(jnp.minimum(rate.real, 1 / self.dt), rate.imag)
 
         return symbol
