@@ -133,6 +133,10 @@ def test_units_make_the_nonlinear_terms_of_size_one():
     by = unit[:, None, None]
     advance = jax.jit(pde.step)
     np.testing.assert_allclose(advance(u / by, scaled) * by, advance(u, cond), atol=2e-6)
+    # Nonlinear terms of the other sign belong to fields of the other sign.
+    other, same = pde.natural_units(cond.at[:, 5:].multiply(-1))
+    np.testing.assert_array_equal(same, scaled)
+    np.testing.assert_array_equal(other, unit * jnp.where(jnp.any(cond[:, 5:] != 0, 1), -1, 1))
 
 
 def test_an_operator_in_natural_units_scales_with_its_equation():
@@ -150,9 +154,10 @@ def test_an_operator_in_natural_units_scales_with_its_equation():
     params["operator"] = jax.tree.map(lambda x: x + 0.1, params["operator"])
     advance = jax.jit(partial(step, emulator))
     moved = advance(params, u, cond)
-    same = advance(params, 3 * u, cond.at[:, 5:].divide(3.0))
     # Diffusion has no nonlinear term, so its fields keep their unit.
-    np.testing.assert_allclose(same[:4] / 3, moved[:4], atol=1e-4)
+    for by in (3.0, -3.0):
+        same = advance(params, by * u, cond.at[:, 5:].divide(by))
+        np.testing.assert_allclose(same[:4] / by, moved[:4], atol=1e-4)
     assert float(jnp.abs(moved - u).max()) > 1e-2
 
 

@@ -131,12 +131,14 @@ def nonlinear_features(cond: Array) -> Array:
 def natural_units(cond: Array) -> tuple[Array, Array]:
     """Return the unit of fields (...) in which nonlinear difficulties (..., 8) are of size one.
 
-    If u solves an equation, u / unit solves that with nonlinear coefficients times the unit.
-    Without nonlinear terms the unit is one.
+    If u solves an equation, u / unit solves that with nonlinear coefficients times the unit. The
+    sign of the unit makes the largest of them negative, as all of APEBench's are. Without nonlinear
+    terms the unit is one.
     """
     sizes = (cond / per_channel(jnp.asarray(FEATURE_UNITS), cond))[..., len(LINEAR) :]
     size = jnp.sqrt(jnp.sum(sizes**2, -1))
-    unit = jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 1)
+    positive = jnp.max(sizes, -1) > -jnp.min(sizes, -1)
+    unit = jnp.where(size > 0, jnp.where(positive, -1, 1) / jnp.where(size > 0, size, 1), 1)
     return unit, cond.at[..., len(LINEAR) :].multiply(unit[..., None])
 
 
