@@ -27,9 +27,13 @@ Beyond, a rollout that diverges would overflow, and its gradient be NaN.
 
 
 def bounded(u: Array, batch: Batch) -> Array:
-    """Clip a state to `ROLLOUT_BOUND` times the largest value of its batch; no gradient beyond."""
-    limit = ROLLOUT_BOUND * jnp.nanmax(jnp.abs(batch["u"]))
-    return jnp.clip(u, -limit, limit)
+    """Clip a state to `ROLLOUT_BOUND` times the largest value of its batch.
+
+    The gradient of a clipped value is scaled by as much as the value, not zero: otherwise a network
+    that has diverged for some inputs would never be trained back.
+    """
+    limit = ROLLOUT_BOUND * jnp.nanmax(jnp.abs(batch["u"])) + jnp.finfo(u.dtype).tiny
+    return u * jax.lax.stop_gradient(limit / jnp.maximum(jnp.abs(u), limit))
 
 
 def crps_loss(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import ups_jax as ups
@@ -16,7 +17,7 @@ from ups_jax.metrics import losses
 from ups_jax.models import OPERATORS
 from ups_jax.pde import PDES
 from ups_jax.pde.advection import exact
-from ups_jax.stages import STAGES, bind
+from ups_jax.stages import STAGES, bind, bounded
 from ups_jax.train import Hooks, Progress, Recipe, TrainSnapshot, fit, init_state, init_states
 from ups_jax.types import BoundStage, Interrupted, Trajectories
 
@@ -378,6 +379,37 @@ def test_a_rollout_that_diverges_within_its_window_has_a_finite_gradient(task, g
     assert np.isfinite(value) and value > 10
     for leaf in jax.tree.leaves(grads["operator"]):
         assert np.isfinite(leaf).all()
+
+
+def test_the_gradient_of_a_clipped_value_is_scaled_as_the_value():
+    batch = {"u": jnp.full((1, 2, 4, 1), -2.0)}
+    u = jnp.asarray([0.5, -2000.0, 4e3, -2e9]).reshape(1, 4, 1)
+    value, grad = jax.value_and_grad(lambda u: jnp.sum(bounded(u, batch)))(u)
+    want = np.array([0.5, -2000.0, 2000.0, -2000.0])
+    np.testing.assert_allclose(bounded(u, batch)[0, :, 0], want, rtol=1e-6)
+    np.testing.assert_allclose(grad[0, :, 0], [1, 1, 0.5, 1e-6], rtol=1e-6)
+    zeros = jnp.zeros((1, 2, 4, 1))
+    assert not jnp.any(bounded(zeros[:, 0], {"u": zeros}))
+
+
+def test_a_network_that_has_diverged_is_trained_back(task):
+    """All of its fields are clipped, and without their gradient its parameters would stay."""
+    emulator, params, data = task
+    own = jax.tree.map(lambda x: 1e3 * x, params["operator"])
+    batch = {"u": jnp.asarray(data.u[:, :2]), "cond": jnp.asarray(data.cond)}
+    loss = bind(STAGES["operator"], emulator, {}).loss
+    adam = optax.adam(1.0)
+
+    def body(carry, _):
+        own, state = carry
+        value, grads = jax.value_and_grad(
+            lambda own: loss({**params, "operator": own}, batch, jax.random.key(0))[0]
+        )(own)
+        change, state = adam.update(grads, state)
+        return (optax.apply_updates(own, change), state), value
+
+    _, losses = jax.jit(lambda: jax.lax.scan(body, (own, adam.init(own)), length=300))()
+    assert losses[0] > 1e3 and losses[-1] < 0.1 * losses[0]
 
 
 def test_a_perfect_forecast_has_the_least_loss():

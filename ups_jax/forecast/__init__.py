@@ -163,12 +163,11 @@ def forecast(
     (b, steps, *s, f), or (b, steps, f) if it is constant in space, is that of the frames after u0.
     NaN in predicted channels of u0 are missing values, which an emulator that masks them fills.
     Sample i has a key of its own: `key`, which may be a seed, with i folded in, or entry i of keys
-    (b,). The devices of
-    `mesh` share the samples, if it divides their number. Without `check` the values of u0 are not
-    looked at, which would wait for the device. `options` are the forecaster's own, such as
-    `members=8`. Raises ValueError on an unknown name, option or sampler, a wrong shape, a number
-    out of range, missing forcing, values that are not finite, and a forecaster whose networks were
-    not trained.
+    (b,). The devices of `mesh` share the samples, if it divides their number. Without `check` the
+    values of u0 are not looked at, which would wait for the device. `options` are the forecaster's
+    own, such as `members=8`. Raises ValueError on an unknown name, option or sampler, a wrong
+    shape, a number out of range, missing forcing, values that are not finite, and a forecaster
+    whose networks were not trained.
     """
     key, on_host = as_key(key), not isinstance(u0, jax.Array)
     if check and on_host:
