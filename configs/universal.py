@@ -79,7 +79,7 @@ def get_config(variant: str = "default") -> base.Config:
         cfg.operator.base = variant.removeprefix("ml4ps-")
         cfg.pde.inputs = "nonlinear"
     if variant == "ml4ps-learned":
-        # By settings, a fifteenth of the windows would be of Fisher's equation, the only one with
+        # By settings, 7 % of the windows would be of Fisher's equation, the only one with
         # its nonlinear term.
         cfg.pde.weights = "equal"
     if variant == "ml4ps-gpu":

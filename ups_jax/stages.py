@@ -33,6 +33,7 @@ def bounded(u: Array, batch: Batch) -> Array:
     that has diverged for some inputs would never be trained back.
     """
     limit = ROLLOUT_BOUND * jnp.nanmax(jnp.abs(batch["u"])) + jnp.finfo(u.dtype).tiny
+    u = jnp.clip(u, jnp.finfo(u.dtype).min, jnp.finfo(u.dtype).max)  # infinities
     return u * jax.lax.stop_gradient(limit / jnp.maximum(jnp.abs(u), limit))
 
 

@@ -9,6 +9,9 @@ Record = Mapping[str, Any]
 SIMPLE = ("persistence", "mean")
 SINGLE = "resnet"
 """Row of APEBench's table with our network of one equation."""
+HYBRID, LEARNED = "ml4ps-exponential", "ml4ps-learned"
+"""Rows of the networks whose linear part is known, and learned."""
+PUBLISHED = {HYBRID: "published, joint hybrid", LEARNED: "published, joint"}
 
 
 def table_of(rows):
@@ -20,11 +23,6 @@ def table_of(rows):
         if row["gmean100"] is not None:
             cells[row["row"]] = row["gmean100"]
     return labels, table
-
-
-HYBRID, LEARNED = "ml4ps-exponential", "ml4ps-learned"
-"""Rows of the networks whose linear part is known, and learned."""
-PUBLISHED = {HYBRID: "published, joint hybrid", LEARNED: "published, joint"}
 
 
 def _order(row):

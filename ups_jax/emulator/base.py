@@ -132,8 +132,8 @@ class Emulator:
             )
         if natural_units and (pde.natural_units is None or galilean or pde.static or pde.forcing):
             raise ValueError(
-                f"natural_units is true, but pde {pde.name!r} has none, or galilean is true too; "
-                "set it to false"
+                f"natural_units is true, but pde {pde.name!r} has none, or has static channels or "
+                "forcing, or galilean is true too; set it to false"
             )
         check_maskable(missing, pde, dict(galilean=galilean, base=base, search=search))
         frame = dict(zero_mean=zero_mean, galilean=galilean, history=history)
