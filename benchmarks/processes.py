@@ -34,12 +34,10 @@ def measure_each(
         for future in as_completed(running):
             done(running[future], future.result())
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        children = active_children()
-        for child in children:
+        for child in active_children():
             child.terminate()
-        for child in children:
-            child.join()
+        # The pool's thread collects the processes: two that wait for one would race.
+        pool.shutdown(cancel_futures=True)
 
 
 def _begin() -> None:
