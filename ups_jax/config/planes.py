@@ -8,7 +8,12 @@ from ups_jax.config.base import Config
 
 
 def set_recipe(
-    cfg: Config, variant: str, *, dilations: Sequence[int] = (1, 2, 1), steps: int = 3500
+    cfg: Config,
+    variant: str,
+    *,
+    dilations: Sequence[int] = (1, 2, 1),
+    steps: int = 3500,
+    batch: int = 8,
 ) -> None:
     """Set network, updates and batches of a variant; `gpu` is wider, `smoke` runs in seconds.
 
@@ -16,7 +21,7 @@ def set_recipe(
     """
     cfg.operator = ConfigDict(dict(name="resnet", width=48, blocks=2, dilations=dilations, patch=2))
     update = cfg.fit.operator.update
-    update(steps=steps, batch=8, lr=2e-3, warmup=200, steps_per_call=10, val_every=steps // 5)
+    update(steps=steps, batch=batch, lr=2e-3, warmup=200, steps_per_call=10, val_every=steps // 5)
     # Orthogonal updates have three quarters of AdamW's validation error after 300 updates.
     update(unroll=(1, 2), phase_fractions=(0.7, 0.3), optimizer="muon")
     if variant == "gpu":
