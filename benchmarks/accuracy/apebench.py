@@ -41,6 +41,7 @@ NETWORKS = {
     "resnet": {},
     "resnet-adamw": {"fit.operator.optimizer": "adamw"},
     "resnet-linear": {"operator.base": "linear"},
+    "resnet-exponential": {"operator.base": "exponential"},
     "dilated": {"operator.name": "dilated", "operator.width": 32},
     "unet": {"operator.name": "unet", "operator.width": 12},
     "fno": {"operator.name": "fno", "operator.width": 18, "operator.modes": 12},
@@ -285,10 +286,11 @@ def cells(rows):
 def show(rows):
     table = cells(rows)
     labels = list(dict.fromkeys(label for values in table.values() for label in values))
-    print(f"\n{'GMean100':20}" + "".join(f"{label:>23}" for label in labels))
+    width = 2 + max(map(len, labels), default=0)
+    print(f"\n{'GMean100':20}" + "".join(f"{label:>{width}}" for label in labels))
     for scenario, values in table.items():
         numbers = (f"{values[label]:.3g}" if label in values else "-" for label in labels)
-        print(f"{scenario:20}" + "".join(f"{text:>23}" for text in numbers))
+        print(f"{scenario:20}" + "".join(f"{text:>{width}}" for text in numbers))
 
 
 def draw(rows):
