@@ -24,7 +24,7 @@ def get_config(variant: str = "default") -> base.Config:
     simple = ("persistence", "mean", "coarse_solver")
     cfg.eval.update(forecasters=(*simple, *cfg.stages), coarsen=2, batch=8)
     cfg.eval.horizons = (1.0, 5.0, 10.0)
-    planes.set_recipe(cfg, variant, dilations=(1, 2, 4, 1), steps=8000, batch=2)
+    planes.set_recipe(cfg, variant, dilations=(1, 2, 4, 1), steps=2000)
     cfg.operator.zero_mean = True
     if variant == "gpu":
         cfg.data.update(train=1024, val=64, test=128)
