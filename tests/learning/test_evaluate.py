@@ -23,6 +23,7 @@ from ups_jax.forecast import (
 from ups_jax.models import OPERATORS
 from ups_jax.pde import PDES
 from ups_jax.pde.symmetries import images
+from ups_jax.report.fields import nrmse
 from ups_jax.types import Interrupted, Trajectories
 
 MODES = ("persistence", "mean", "solver", "operator")
@@ -170,6 +171,21 @@ def test_curves_and_examples_are_those_of_the_forecasts(task, report):
     worst = int(report.labels[2].split("(")[1].rstrip(")"))
     assert report.curves["operator/nrmse"].mean(1).argmax() == worst
     np.testing.assert_array_equal(report.examples["truth"][2], data.u[worst])
+
+
+def test_examples_are_those_of_the_protocol(task):
+    report = ups.evaluate(
+        *task, jax.random.key(0), forecasters=("persistence", "operator"), metrics=FEW,
+        protocol="p10",
+    )  # fmt: skip
+    given, after = np.asarray(task[2].u)[report.chosen, 9], report.examples["truth"][:, 1:]
+    np.testing.assert_array_equal(report.examples["truth"][:, 0], given)
+    np.testing.assert_allclose(report.example_times, report.times[10:])
+    for name in ("persistence", "operator"):
+        shown = [nrmse(*pair) for pair in zip(after, report.examples[name], strict=True)]
+        errors = report.curves[f"{name}/p10/nrmse"].mean(1)
+        np.testing.assert_allclose(shown, errors[report.chosen], rtol=1e-4)
+    assert errors.argmax() == report.chosen[2] and report.labels[2].startswith("worst")
 
 
 def test_only_the_examples_are_kept_unless_all_predictions_are_asked_for(task, report):

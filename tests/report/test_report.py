@@ -25,6 +25,7 @@ from ups_jax.report.curves import error_over_time, percentiles, plot_errors, plo
 from ups_jax.report.fields import nrmse, plot_profiles
 from ups_jax.report.stored import load_values
 from ups_jax.report.style import LINE_STYLES, line_styles
+from ups_jax.report.verdict import forecast_verdict
 from ups_jax.types import GateVerdict
 
 TIMES = np.linspace(0, 2, 41)
@@ -45,6 +46,8 @@ class Evaluation:
     rows: tuple = (("operator", 0.01376, 0.0229, 1.2), ("mean", 0.425, float("nan"), None))
     physics_columns: tuple = ("forecaster", "conservation_gap")
     physics_rows: tuple = (("truth", 4e-8), ("operator", 2.3e-4), ("mean", 0.0))
+    protocol: str = "p1"
+    example_times = Report.example_times
 
     def short_table(self):
         return self.columns[:2], [row[:2] for row in self.rows]
@@ -302,17 +305,24 @@ P1 = {"eval/operator/nrmse": 0.0138, "eval/mean/nrmse": 0.425, "eval/persistence
     ],
 )  # fmt: skip
 def test_verdict_is_true(scalars, expected):
-    sentence = page.forecast_verdict(scalars, grid=(256,))
+    sentence = forecast_verdict(scalars, grid=(256,))
     assert expected.replace("1.1e+02", "106") in sentence
     assert sentence.startswith("The operator's test nRMSE ") and sentence.count("\n") == 0
 
 
-def test_a_baseline_is_not_compared_with_itself():
-    sentence = page.forecast_verdict(P1 | {"eval/solver/nrmse": 0.01}, selected="mean")
-    assert "persistence" in sentence and "(mean" not in sentence
-    assert "cell solver" not in page.forecast_verdict(
-        {"eval/solver/nrmse": 0.01}, selected="solver"
+def test_the_verdict_is_that_of_the_protocol():
+    scalars = {"eval/mean/nrmse": 0.1, "eval/mean/p10/nrmse": 0.4, "eval/operator/nrmse": 0.2}
+    sentence = forecast_verdict(scalars | {"eval/operator/p10/nrmse": 0.01}, protocol="p10")
+    assert sentence.endswith(
+        "is 0.01 (P10, 0.2 on P1), 40x below the best trivial predictor (mean, 0.4)."
     )
+    assert "not measured (P10); mean 0.4" in forecast_verdict(scalars, protocol="p10")
+
+
+def test_a_baseline_is_not_compared_with_itself():
+    sentence = forecast_verdict(P1 | {"eval/solver/nrmse": 0.01}, selected="mean")
+    assert "persistence" in sentence and "(mean" not in sentence
+    assert "cell solver" not in forecast_verdict({"eval/solver/nrmse": 0.01}, selected="solver")
 
 
 @pytest.fixture(scope="module")

@@ -88,12 +88,12 @@ def evaluate(
     `floored` is the share so changed.
     If the emulator masks missing values, metrics are those over observed values; physics, spectra
     and the metrics that need whole fields are left out.
-    Forecasts of the samples `examples` are kept, by default of `num_figures` samples at quantiles
-    of the selected forecaster's error; all P1 forecasts with `keep_predictions`. `timing` adds
-    milliseconds. `key` may be a seed, by default 0. Evaluation uses JAX's default device alone,
-    unless the devices of `mesh` share the trajectories of a batch. Raises ValueError on an unknown
-    name, a gain outside 0 to 1, data of another PDE or interval and values that are not finite,
-    Interrupted if `stop()` is true.
+    Forecasts of the samples `examples` under `protocol` are kept, by default of `num_figures`
+    samples at quantiles of the selected forecaster's error; all P1 forecasts with
+    `keep_predictions`. `timing` adds milliseconds. `key` may be a seed, by default 0. Evaluation
+    uses JAX's default device alone, unless the devices of `mesh` share the trajectories of a batch.
+    Raises ValueError on an unknown name, a gain outside 0 to 1, data of another PDE or interval and
+    values that are not finite, Interrupted if `stop()` is true.
     """
     check_task(data, emulator.pde)
     require_one_length(data, "the evaluated split")
@@ -114,13 +114,17 @@ def evaluate(
     scored = {**metrics_of(emulator, {"nrmse": METRICS["nrmse"]}), **metrics}
     shared: dict[str, Any] = dict(batch=min(batch, len(data)), mesh=mesh, stop=stop)
     floor, table = replicate(mesh, floor_of(data)), table_of(scored)
-    program = partial(_evaluate_batch, emulator, settings, starts, table, nudging_gain, mesh, floor)
-    run = partial(each_batch, program, params, data, key, **shared)
+    fixed = (table, nudging_gain, mesh, floor)
+
+    def run(starts: Mapping[str, int], **more: Any) -> Batches:
+        program = partial(_evaluate_batch, emulator, settings, starts, *fixed)
+        return each_batch(program, params, data, key, **shared, **more)
+
     stats, predictions = join_batches(
-        run(progress=progress), mesh, lambda index: np.full(index.shape, keep_predictions)
+        run(starts, progress=progress), mesh, lambda index: np.full(index.shape, keep_predictions)
     )
     if examples is None:
-        errors = scored["nrmse"].by_sample(stats[selected]["p1/nrmse"])
+        errors = scored["nrmse"].by_sample(stats[selected][f"{protocol}/nrmse"])
         chosen, labels = example_indices(errors, num_figures)
     else:
         chosen, labels = np.asarray(examples, int), [f"sample {i}" for i in examples]
@@ -140,12 +144,15 @@ def evaluate(
         forecasters=tuple(forecasters),
         parameters={m: num_params([params[s] for s in stages]) for m, stages in trained.items()},
         protocols=tuple(starts),
+        protocol=protocol,
         horizons=tuple(horizons),
         times=np.arange(data.u.shape[1]) * data.dt,
         metrics=metrics,
         curves=summarize.curves_of(stats, starts, interpolated=masks) | curves,
         predictions=predictions,
-        examples=_examples(run, data, chosen, mesh=mesh),
+        examples=_examples(
+            partial(run, {protocol: starts[protocol]}), data, chosen, starts[protocol], mesh=mesh
+        ),
         labels=labels,
         chosen=chosen,
         knows_equation=knows_equation(emulator.base),
@@ -170,16 +177,16 @@ def _check(
 
 
 def _examples(
-    run: Callable[..., Batches], data: Trajectories, chosen: np.ndarray, *, mesh: Any
+    run: Callable[..., Batches], data: Trajectories, chosen: np.ndarray, start: int, *, mesh: Any
 ) -> Stats:
-    """Return truth, static inputs and P1 forecasts of a few samples.
+    """Return truth, from frame `start`, static inputs and forecasts of a few samples.
 
     They are known after the errors of all.
     """
     _, shown = join_batches(run(samples=chosen), mesh, lambda index: np.full(index.shape, True))
-    u, c = np.asarray(data.u[chosen]), len(data.predicted)
+    u, c = np.asarray(data.u[chosen, start:]), len(data.predicted)
     static = {"static": u[:, 0, ..., c : c + len(data.static)]} if data.static else {}
-    return {"truth": u[..., :c], **static, **shown}
+    return {"truth": u[..., :c], **static, **{k: v[:, : u.shape[1] - 1] for k, v in shown.items()}}
 
 
 def _evaluate_batch(
@@ -195,10 +202,11 @@ def _evaluate_batch(
     cond: Array,
     keys: Key,
 ) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
-    """Return every statistic of a batch u (b, t, *s, c), and the P1 forecasts, by forecaster.
+    """Return every statistic of a batch u (b, t, *s, c), and forecasts of the first protocol.
 
-    Keys: "<protocol>/<metric>", "physics/<name>", "law/<name>". Forecasts of all protocols have the
-    length of P1's and are cut: they, validation and timing share one program of each forecaster.
+    Physics and laws are theirs. Keys: "<protocol>/<metric>", "physics/<name>", "law/<name>".
+    Forecasts of all protocols have the length of P1's and are cut: they, validation and timing
+    share one program of each forecaster.
     """
     steps, pde = u.shape[1] - 1, emulator.pde
     out: dict[str, dict[str, Array]] = {}

@@ -39,7 +39,7 @@ class Report:
     `curves` holds "<mode>[/p10]/nrmse" (n, t), "<mode>/spectrum" (k,) at the last frame and
     "<mode>/law/<law>" (3, t + 1), the 10th, 50th and 90th percentile of a law's drift;
     `examples` "truth" (m, t + 1, *s, c), "<mode>" (m, t, *s, c) and, if there are static channels,
-    "static" (m, *s, k) of the samples `chosen`;
+    "static" (m, *s, k) of the samples `chosen`, from the last frame given under `protocol`;
     `predictions` every P1 forecast (n, t, *s, c), if kept. `knows_equation`: the networks correct a
     base step that is derived from the equation. `held_out`: equations of the test split that
     training does not contain. `missing`: share of the truth's values that are missing and masked.
@@ -52,6 +52,7 @@ class Report:
     protocols: tuple[str, ...]
     horizons: tuple[float, ...]
     times: np.ndarray
+    protocol: str = "p1"
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
     curves: Stats = field(default_factory=dict)
     predictions: Stats = field(default_factory=dict)
@@ -80,6 +81,11 @@ class Report:
 
     def __repr__(self) -> str:
         return self.table()
+
+    @property
+    def example_times(self) -> np.ndarray:
+        """Times (t,) of the forecasts in `examples`."""
+        return np.asarray(self.times, float)[1 - self.examples["truth"].shape[1] :]
 
     def to_pandas(self) -> Any:
         """Return "Evaluation Summary" as a pandas.DataFrame. Raises ImportError without pandas."""

@@ -16,6 +16,7 @@ from ups_jax.report.fields import (
     error_text,
     layers_of,
     middle_plane,
+    protocol_note,
 )
 
 ANIMATED = ("median", "worst")
@@ -75,7 +76,7 @@ def example_animations(data: ReportData) -> Iterator[ReportFigure]:
     if not {"truth", selected} <= report.examples.keys():
         return
     truths, predictions = (np.asarray(report.examples[k], float) for k in ("truth", selected))
-    times = np.asarray(report.times, float)[1:]
+    times = report.example_times
     if truths.ndim < 5 or len(times) < 2:
         return
     for i, label in enumerate(report.labels):
@@ -88,7 +89,7 @@ def example_animations(data: ReportData) -> Iterator[ReportFigure]:
             times=times,
             extent=data.extent and data.extent[:2],
             channels=data.channels,
-            title=f"{selected}, {label}",
+            title=f"{selected}{protocol_note(report)}, {label}",
         )
         result = error_text(truth, prediction, times)
         yield ReportFigure(

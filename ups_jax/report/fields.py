@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from ups_jax.arrays import FLOOR
+from ups_jax.evaluate import Report
 from ups_jax.report import style
 from ups_jax.report.data import ReportData, ReportFigure
 
@@ -130,10 +131,10 @@ def example_forecasts(data: ReportData) -> Iterator[ReportFigure]:
     examples = {name: np.asarray(field, float) for name, field in report.examples.items()}
     if not {"truth", selected} <= examples.keys():
         return
-    times = np.asarray(report.times, float)[1:]
+    times = report.example_times
     for i, label in enumerate(report.labels):
         truth, pred = examples["truth"][i, 1:], examples[selected][i]
-        title = f"{selected}, {label}"
+        title = f"{selected}{protocol_note(report)}, {label}"
         figure = plot_forecast(
             truth, pred, times=times, extent=extent, channels=data.channels, title=title
         )
@@ -147,13 +148,19 @@ def example_forecasts(data: ReportData) -> Iterator[ReportFigure]:
             continue
         names = [name for name in dict.fromkeys((selected, "solver")) if name in examples]
         predictions = {name: examples[name][i] for name in names}
-        figure = plot_profiles(truth, predictions, times=times, extent=extent, title=label)
+        title = f"{label}{protocol_note(report)}"
+        figure = plot_profiles(truth, predictions, times=times, extent=extent, title=title)
         yield ReportFigure(
             f"profile_{i}",
             figure,
             f"{label}: the field along x at three times.",
             f"Profiles of truth and {', '.join(names)} of {label} at three times.",
         )
+
+
+def protocol_note(report: Report) -> str:
+    """Return the protocol of the examples for a title, if it is not P1."""
+    return "" if report.protocol == "p1" else f" ({report.protocol.upper()})"
 
 
 def nrmse(truth: np.ndarray, prediction: np.ndarray) -> float:

@@ -15,8 +15,8 @@ from ups_jax.report.data import ReportData, ReportFigure, Table
 from ups_jax.report.figures import draw_figures
 from ups_jax.report.stored import load_values, save_values
 from ups_jax.report.style import to_image
+from ups_jax.report.verdict import forecast_verdict
 
-TRIVIAL_FORECASTERS = ("persistence", "mean", "mean_field")
 LEAD = ("gates", "Gates", "champion", "Regressions", "Leaderboard")
 """Names of figures and titles of tables that directly follow the verdict and its table."""
 
@@ -123,7 +123,9 @@ def _draw(
         figures[drawn.name] = _figure(drawn, MEDIA_TYPES[shown], images[shown])
     truth = report.examples.get("truth")
     grid = () if truth is None else truth.shape[2:-1]
-    sentence = forecast_verdict(report.scalars, selected=data.selected, grid=grid)
+    sentence = forecast_verdict(
+        report.scalars, selected=data.selected, grid=grid, protocol=report.protocol
+    )
     every = Table(ALL_METRICS, report.columns, report.rows)
     physics = Table("Physics Diagnostics", report.physics_columns, report.physics_rows)
     text = render(
@@ -139,67 +141,6 @@ def _draw(
     path = workdir / "report.html"
     write_text(path, text)
     return path
-
-
-def forecast_verdict(
-    scalars: Mapping[str, float | None], *, selected: str = "operator", grid: Sequence[int] = ()
-) -> str:
-    """Compare the selected forecaster's error, in one sentence, with the baselines' and solver's.
-
-    scalars: "eval/<forecaster>/nrmse", "eval/<forecaster>/p10/nrmse" and "eval/<forecaster>/ms";
-    grid: the solver's cells along each axis.
-    """
-
-    def nrmse(name: str) -> float | None:
-        value = scalars.get(f"eval/{name}/nrmse")
-        return None if value is None or not np.isfinite(value) else float(value)
-
-    errors = {name: nrmse(name) for name in TRIVIAL_FORECASTERS if name != selected}
-    baselines = {name: value for name, value in errors.items() if value is not None}
-    best = min(baselines, key=lambda name: baselines[name]) if baselines else None
-    solver = nrmse("solver") if selected != "solver" else None
-    cells = " x ".join(map(str, grid))
-    solver_name = f"the {cells}-cell solver" if cells else "the solver"
-    error = nrmse(selected)
-    if error is None:
-        line = "was not measured (P1)"
-        if f"eval/{selected}/nrmse" in scalars:
-            line = "is not finite (P1): some forecasts diverged"
-        others = [f"{best} {baselines[best]:.3g}"] if best else []
-        others += [f"{solver_name} {solver:.3g}"] if solver is not None else []
-        return f"The {selected}'s test nRMSE {'; '.join([line, *others])}."
-    p10 = scalars.get(f"eval/{selected}/p10/nrmse")
-    later = f", {p10:.3g} on P10" if p10 is not None and np.isfinite(p10) else ""
-    parts = [_against_trivial(error, best, baselines[best])] if best else []
-    if solver is not None:
-        parts.append(f"{_ratio(error, solver)} {solver_name} ({solver:.3g})")
-    comparison = f", {' and '.join(parts)}" if parts else ""
-    sentence = f"The {selected}'s test nRMSE is {error:.3g} (P1{later}){comparison}"
-    return f"{sentence}{_milliseconds(scalars, selected, solver_name)}."
-
-
-def _milliseconds(scalars: Mapping[str, float | None], selected: str, solver_name: str) -> str:
-    ms, solver = (scalars.get(f"eval/{name}/ms") for name in (selected, "solver"))
-    if ms is None:
-        return ""
-    other = "" if solver is None or selected == "solver" else f", {solver_name} {solver:.3g} ms"
-    return f"; a trajectory takes {ms:.3g} ms{other}"
-
-
-def _against_trivial(error: float, best: str, value: float) -> str:
-    name = f"the best trivial predictor ({best}, {value:.3g})"
-    if error == value or (value > 0 and 0.95 < error / value < 1.05):
-        return f"no better than {name}"
-    if error < value:
-        return f"{_ratio(value, error)} below {name}"
-    return f"worse than {name}: {_ratio(error, value)} its error"
-
-
-def _ratio(value: float, unit: float) -> str:
-    if unit == 0:
-        return "infinitely far" if value else "1x"
-    times = value / unit
-    return f"{times:.0f}x" if times >= 10 else f"{times:.2g}x"
 
 
 def render(
