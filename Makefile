@@ -28,8 +28,8 @@ smoke: $(READY)
 	@echo '+ XLA_FLAGS="$(QUICK)" $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke'
 	@XLA_FLAGS="$(QUICK)" $(BIN)/python runners/fast_to_sota.py --config configs/burgers.py:smoke
 
-# The ten scenarios of one dimension, one seed: twenty trainings of four minutes of one fast core each,
-# as many side by side as there are cores: 40 minutes on two. Interrupted, it resumes. The published
+# The ten scenarios of one dimension, one seed: twenty trainings, 68 CPU-minutes, as many side by side
+# as there are cores: 38 minutes on two hardware threads. Interrupted, it resumes. The published
 # table, benchmarks/results/apebench.json, stays as it is.
 apebench: $(PDE)
 	@echo '+ $(BENCH) apebench --out runs/apebench.json'
