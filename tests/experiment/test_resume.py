@@ -50,12 +50,15 @@ def stop(workdir, signum, rows):
     return process.returncode, time.monotonic() - asked, told
 
 
-def test_killed_three_times_with_a_damaged_checkpoint_it_ends_in_the_same_bits(tmp_path):
+def test_stopped_by_every_signal_it_ends_in_the_same_bits_and_a_restart_moves_it_aside(tmp_path):
     whole, cut = tmp_path / "one" / "whole", tmp_path / "two" / "cut"  # each its own leaderboard
     assert finish(start(whole)) == 0
-    moments = random.Random(os.getpid())
-    for _ in range(3):
-        assert stop(cut, signal.SIGKILL, moments.randint(3, 20))[0] == -9
+    moment = random.Random(os.getpid()).randint(3, 20)
+    assert stop(cut, signal.SIGKILL, moment)[0] == -9
+    for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        code, seconds, told = stop(cut, signum, 2)
+        assert code == expected and seconds < 15 and "resume with: python" in told
+    assert stored(cut)[-1].exit_codes == [143] and stored(cut)[-1].preempting
     number = newest_intact(cut / "ckpt" / "operator")[0]
     file = cut / "ckpt" / "operator" / str(number) / "meta" / "metadata"
     file.write_bytes(file.read_bytes()[:-1])
@@ -70,22 +73,20 @@ def test_killed_three_times_with_a_damaged_checkpoint_it_ends_in_the_same_bits(t
     for key, value in summary(whole).items():
         if not key.startswith(("wall/", "memory/")) and not key.endswith("ms"):
             assert summary(cut)[key] == value, key
+    restart(cut)
 
 
-def test_signals_are_answered_and_a_restart_moves_the_old_run_aside(tmp_path):
-    workdir = tmp_path / "w"
-    for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        code, seconds, told = stop(workdir, signum, 2)
-        assert code == expected and seconds < 15 and "resume with: python" in told
-    old, file = (workdir / "run_id.txt").read_text().strip(), workdir / "run_id.txt"
-    assert stored(workdir)[-1].exit_codes == [143] and stored(workdir)[-1].preempting
+def restart(workdir):
+    """Start a finished folder anew, and stop: what it held is kept under the old run's id."""
+    file = workdir / "run_id.txt"
+    old = file.read_text().strip()
     process = start(workdir, "--restart")
     while not file.exists() or file.read_text().strip() in ("", old):
         assert process.poll() is None
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGTERM)
     assert finish(process) == 143
-    assert (tmp_path / f"w.{old}" / "run_id.txt").exists()
+    assert (workdir.parent / f"{workdir.name}.{old}" / "run_id.txt").exists()
 
 
 def test_a_process_that_is_busy_in_a_compiler_is_ended_all_the_same():

@@ -61,7 +61,7 @@ FACTORY_SECTIONS = {
     "pde": FactorySection(PDES, ("cells",)),
     "operator": FactorySection(
         OPERATORS,
-        ("inputs", "noise", "boundary"),
+        ("inputs", "noise", "boundary", "signs"),
         {
             "zero_mean": (False, "remove the mean of the increment"),
             "galilean": (False, "work in the frame moving with the mean flow"),

@@ -15,6 +15,7 @@ from ups_jax.emulator.states import state_channels
 from ups_jax.models import OPERATORS, Network
 from ups_jax.pde.base import PDE
 from ups_jax.pde.data import pde_of
+from ups_jax.pde.symmetries import reflection_signs
 from ups_jax.types import Array, Trajectories
 
 TRANSFORMS = ("asinh", "linear")
@@ -162,6 +163,11 @@ class Emulator:
         elif options:
             raise ValueError(f"unknown arguments {sorted(options)}; a Network takes no options")
         operator = base.attach(operator) if isinstance(base, LearnedStep) else operator
+        if operator.equivariant and isinstance(base, LearnedStep):
+            raise ValueError(
+                "equivariant is true, but a learned base step has no symmetry; set it to false, or "
+                "use base='exponential'"
+            )
         values = (pde, operator, zero_mean, galilean, natural_units, history, base)
         values = (*values, dict(networks or {}))
         values = (*values, noise_channels, diffusion, search, dict(spec or {}), missing)
@@ -184,7 +190,9 @@ def network_sizes(
     Raises ValueError as `network_boundary`, and where the factory takes no further inputs.
     """
     channels = len(pde.channels)
-    sizes = dict(ndim=pde.ndim, channels=channels, params=len(pde.params))
+    sizes: dict[str, Any] = dict(ndim=pde.ndim, channels=channels, params=len(pde.params))
+    if "signs" in signature(factory).parameters:
+        sizes["signs"] = reflection_signs(pde)
     inputs = _inputs(pde, base, history)
     if inputs != channels:
         parameters = signature(factory).parameters.values()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
+import numpy as np
 
 from ups_jax.arrays import per_channel, spatial_axes
 from ups_jax.data import check_task, condition, fit_normalizer, normalize
@@ -13,6 +14,7 @@ from ups_jax.emulator.params import residual_scales
 from ups_jax.emulator.states import last_frame, next_state, normalize_state, predicted
 from ups_jax.pde.base import GalileanFrame
 from ups_jax.pde.spectral import ExponentialStep
+from ups_jax.pde.symmetries import reflection_signs
 from ups_jax.types import Array, Params, Trajectories
 
 Denoiser = Callable[[Array, Array], Array]
@@ -111,13 +113,17 @@ def fit_statistics(emulator: Emulator, train: Trajectories) -> Params:
         return frame.from_frame(frame.u if emulator.base is None else emulator.base(frame.u, cond))
 
     plain = emulator.base is None and not emulator.galilean
-    return fit_normalizer(
+    stats = fit_normalizer(
         train,
         emulator.pde.features,
         base_step=None if plain else base,
         to_frame=(lambda u: _galilean_frame(emulator)(u).u) if emulator.galilean else None,
         units=emulator.pde.natural_units if emulator.natural_units else None,
     )
+    if emulator.operator.equivariant:
+        # The mean of fields and their mirror images.
+        stats["mean"] = stats["mean"] * (1 + np.asarray(reflection_signs(emulator.pde), "f4")) / 2
+    return stats
 
 
 def _predict(

@@ -52,16 +52,20 @@ def copied(params: Params, source: Params) -> int:
 def require_same_kind(emulator: Emulator, trained: Emulator, name: str) -> None:
     """Raise ValueError unless the parameters of `trained` have the same meaning in `emulator`.
 
-    Parameters are copied by position: the number of dimensions, the kind of operator and its patch
-    must agree. The inputs of `trained` must be the first of `emulator`; on patches all must agree.
+    Parameters are copied by position: the number of dimensions, the kind of operator, its patch and
+    its symmetry must agree. The inputs of `trained` must be the first of `emulator`; on patches all
+    must agree.
     """
     if trained.pde.ndim != emulator.pde.ndim:
         raise ValueError(
             f"{name} is trained in {trained.pde.ndim}D, pde {emulator.pde.name!r} has "
             f"{emulator.pde.ndim}D; a network serves one number of dimensions: train another one"
         )
-    specs = [dict(one.spec.get("operator", {})) for one in (trained, emulator)]
-    for key in ("name", "patch"):
+    specs = [
+        {**one.spec.get("operator", {}), "equivariant": one.operator.equivariant}
+        for one in (trained, emulator)
+    ]
+    for key in ("name", "patch", "equivariant"):
         was, now = (spec.get(key) for spec in specs)
         if was != now and None not in (was, now):
             raise ValueError(

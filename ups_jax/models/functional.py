@@ -14,13 +14,15 @@ class Network(NamedTuple):
 
     `takes` names the optional inputs that `apply` uses, such as "noise". A factory that is given
     noise channels and does not declare "noise" would make an ensemble without spread. `any_grid`:
-    the map does not depend on the spacing of the points.
+    the map does not depend on the spacing of the points. `equivariant`: it commutes with the
+    reflection whose signs the factory was given.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[..., Array]
     takes: frozenset[str] = frozenset()
     any_grid: bool = False
+    equivariant: bool = False
 
 
 def functional(

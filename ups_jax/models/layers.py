@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ups_jax.arrays import per_channel, spatial_axes
+from ups_jax.models.equivariance import Mirror, exchange_halves
 from ups_jax.registry import lookup
 from ups_jax.types import Array
 
@@ -172,19 +173,24 @@ class Conv(nnx.Module):
         unfold: int = 1,
         scale: float = 1.0,
         matmul: str = "float32",
+        mirror: Mirror | None = None,
         rngs: nnx.Rngs,
     ):
         """Create odd `size` taps along each axis, `dilation` points apart; `matmul` is a dtype.
 
         `fold` points along each axis of the input, and `unfold` of the output, form one point of
         the grid of the convolution. `scale` multiplies the LeCun-normal initial kernel.
+        With `mirror` the layer commutes with a reflection.
         """
         self.size, self.dilation, self.matmul = size, dilation, matmul
-        self.fold, self.unfold, self.boundary = fold, unfold, boundary
+        self.fold, self.unfold, self.boundary, self.mirror = fold, unfold, boundary, mirror
         taps, cells = size ** len(boundary), fold ** len(boundary)
         shape = (taps, c_in * cells, c_out * unfold ** len(boundary))
         std = scale / (taps * c_in * cells) ** 0.5
-        self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32))
+        kernel = std * jax.random.normal(rngs.params(), shape, jnp.float32)
+        # Divided by the root of two, the sum has the variance of one.
+        kernel = kernel if mirror is None else (kernel + mirror.kernel(kernel)) / 2**0.5
+        self.kernel = nnx.Param(kernel)
         self.bias = nnx.Param(jnp.zeros(shape[-1:], jnp.float32))
 
     def __call__(self, x: Array) -> Array:
@@ -196,10 +202,13 @@ class Conv(nnx.Module):
         # In one dimension cuDNN takes 3 to 16 times as long as the products; in more it is untried.
         gathered = ndim == 1 or jax.default_backend() == "cpu"
         conv = gathered_conv if gathered else native_conv
-        kernel = self.kernel[...].astype(self.matmul)
+        kernel, bias = self.kernel[...], self.bias[...]
+        if self.mirror is not None:
+            kernel, bias = self.mirror.tie(kernel, bias)
+        kernel = kernel.astype(self.matmul)
         y: Array = conv(x.astype(self.matmul), kernel, self.size, self.dilation, ndim)  # pyright: ignore[reportAssignmentType]
         y = crop(y, reach, self.boundary).astype(x.dtype)
-        y = y + jnp.expand_dims(self.bias[...], tuple(range(y.ndim - 1)))
+        y = y + jnp.expand_dims(bias, tuple(range(y.ndim - 1)))
         return unfold(y, self.unfold, ndim)
 
 
@@ -236,8 +245,12 @@ class LayerNorm(nnx.Module):
 class Modulation(nnx.Module):
     """Scale and shift channels by the PDE parameters; initially the identity. FiLM (2018)."""
 
-    def __init__(self, params: int, width: int, *, rngs: nnx.Rngs):
-        """Map `params` features through one hidden layer to two coefficients a channel."""
+    def __init__(self, params: int, width: int, *, mirrored: bool = False, rngs: nnx.Rngs):
+        """Map `params` features through one hidden layer to two coefficients a channel.
+
+        With `mirrored` they are the same in both halves of the channels.
+        """
+        self.mirrored = mirrored
         hidden = max(8, width // 2)
         self.first = nnx.Linear(params, hidden, rngs=rngs)
         self.last = nnx.Linear(hidden, 2 * width, kernel_init=nnx.initializers.zeros, rngs=rngs)
@@ -247,4 +260,6 @@ class Modulation(nnx.Module):
         coefficients = self.last(nnx.gelu(self.first(cond)))
         coefficients = jnp.expand_dims(coefficients, tuple(range(cond.ndim - 1, x.ndim - 1)))
         scale, shift = jnp.split(coefficients, 2, axis=-1)
+        if self.mirrored:
+            scale, shift = ((a + exchange_halves(a, -1)) / 2 for a in (scale, shift))
         return x * (1 + scale) + shift

@@ -19,10 +19,12 @@ class Sizes(NamedTuple):
     noise: int
     boundary: tuple[str, ...]
 
-    def modulations(self, count: int, width: int, rngs: nnx.Rngs) -> nnx.List:
+    def modulations(
+        self, count: int, width: int, rngs: nnx.Rngs, *, mirrored: bool = False
+    ) -> nnx.List:
         """Return `count` layers that scale and shift channels, none without parameters."""
-        number = count if self.params else 0
-        return nnx.List([Modulation(self.params, width, rngs=rngs) for _ in range(number)])
+        layer = partial(Modulation, self.params, width, mirrored=mirrored, rngs=rngs)
+        return nnx.List([layer() for _ in range(count if self.params else 0)])
 
 
 def operator(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ups_jax.arrays import per_channel, spatial_axes
-from ups_jax.pde.base import Symmetry
+from ups_jax.pde.base import PDE, Symmetry
 from ups_jax.types import Array, Key
 
 Map = Callable[[Array], Array]
@@ -28,6 +28,19 @@ def reflection(axis: int, signs: Sequence[float]) -> Map:
         return jnp.flip(u, axis) * per_channel(jnp.asarray(signs, u.dtype), u)
 
     return reflect
+
+
+def reflection_signs(pde: PDE) -> tuple[float, ...] | None:
+    """Return the sign of each channel in the PDE's reflection of its one space axis.
+
+    None where it has no such reflection, or inputs besides its channels.
+    """
+    if pde.reflection is None or pde.ndim != 1 or pde.fields != pde.channels:
+        return None
+    u = np.arange(1.0, 1 + 4 * len(pde.channels), dtype=np.float32).reshape(4, -1)
+    image = np.asarray(pde.reflection(jnp.asarray(u)))
+    signs = np.sign(image[0])
+    return tuple(signs.tolist()) if np.array_equal(image, signs * u[::-1]) else None
 
 
 def transposition(
