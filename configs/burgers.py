@@ -31,11 +31,15 @@ def get_config(variant: str = "default") -> base.Config:
     cfg.fit.operator.update(unroll=(1, 2, 4), phase_fractions=(0.32, 0.39, 0.29), start_bias=2.0)
     _refine(cfg)
     if variant in ("default", "smoke"):
+        # One call has the error of a free network's mean over mirror images, after fewer updates.
+        cfg.operator.equivariant = True
+        cfg.eval.forecasters = tuple(f for f in cfg.eval.forecasters if f != "symmetrized")
         # The labels' own mean varies by 1e-4 where a shock lies between two saved points; a network
         # that need not follow it has two thirds of the error after as many updates.
         cfg.operator.zero_mean = True
-        # Muon has the error of Adam's 20,000 updates after half as many.
-        cfg.fit.operator.update(optimizer="muon", lr=4e-3, steps=10000, val_every=2500)
+        # Muon has the error of Adam's 20,000 updates after half as many, and with the symmetry
+        # after a quarter. Twice as many as these lower P1 by a third, P10 by a tenth.
+        cfg.fit.operator.update(optimizer="muon", lr=3e-3, steps=7500, val_every=2500)
         # A shock is thinner than the spacing of saved points: the forecast helps to locate it.
         cfg.eval.nudging_gain = 0.5
     if variant == "default":

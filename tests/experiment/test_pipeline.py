@@ -50,7 +50,7 @@ def test_the_summary_holds_what_the_contract_names(smoke):
     for name in names:
         assert np.isfinite(found[name]), name
     selected = json.loads((smoke[0] / "metadata.json").read_text())["selected"]
-    candidates = ("operator", "symmetrized", "student", "ensemble")
+    candidates = ("operator", "student", "ensemble")
     errors = {m: found[f"eval/selection/{m}/nrmse"] for m in candidates}
     assert errors[selected] <= errors["operator"]
     assert found["eval/nrmse"] == found[f"eval/{selected}/nrmse"]
@@ -202,7 +202,7 @@ def test_another_config_is_refused_by_its_keys(smoke, capsys):
     *_, argv = smoke
     assert fast_to_sota.main([*argv, "--config.fit.operator.lr=1e-3"]) == 2
     message = capsys.readouterr().err
-    assert "fit.operator.lr: 0.004 -> 0.001" in message and "--restart" in message
+    assert "fit.operator.lr: 0.003 -> 0.001" in message and "--restart" in message
     assert len(message.splitlines()) <= 2
     assert fast_to_sota.main([*argv, "--config.log.name=other"]) == 0
 
@@ -285,7 +285,8 @@ def test_a_finished_run_with_damaged_files_fails_closed_in_one_line(smoke, tmp_p
         (workdir / "verdict.json").unlink()
         if content is not None:
             (workdir / "verdict.json").write_bytes(content)
-        for flags, code in (([], 0), (["--fail_on_gate"], 3), (["--fail_on_regression"], 3)):
+        calls = ([], 0), (["--fail_on_regression"], 3), (["--fail_on_gate"], 3)
+        for flags, code in calls if content in (None, b"{}") else calls[-1:]:
             assert fast_to_sota.main([*argv, *flags]) == code
         told = capsys.readouterr().err
         if content == b"{}":
