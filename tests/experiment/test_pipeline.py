@@ -13,7 +13,7 @@ import wandb
 import ups_jax as ups
 from fixtures import write_pdebench
 from runners import evaluate, fast_to_sota
-from runs import ROOT, RUNNER, TINY, sh, stored, summary
+from runs import ROOT, TINY, stored, summary
 from ups_jax.data import save_npz
 from ups_jax.evaluate import validator
 from ups_jax.experiment import environment, reevaluate
@@ -208,12 +208,14 @@ def test_another_config_is_refused_by_its_keys(smoke, capsys):
 
 
 @pytest.mark.parametrize("mode, name", [("dry", "--dry_run"), ("help", "--help")])
-def test_nothing_is_run_for_a_question(tmp_path, mode, name):
+def test_nothing_is_run_for_a_question(tmp_path, mode, name, capsys):
     workdir = tmp_path / "w"
-    done = sh([*RUNNER, "--config=configs/burgers.py", "--workdir", str(workdir), name])
-    assert done.returncode == 0 and not workdir.exists()
+    argv = ["--config=configs/burgers.py:smoke", "--workdir", str(workdir), name]
+    with pytest.raises(SystemExit) as done:
+        raise SystemExit(fast_to_sota.main(argv))
+    assert done.value.code == 0 and not workdir.exists()
     wanted = "estimated minutes" if mode == "dry" else "fit.<stage>.val_every"
-    assert wanted in done.stdout
+    assert wanted in capsys.readouterr().out
 
 
 BAD = {

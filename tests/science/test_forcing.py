@@ -22,6 +22,7 @@ N, T, X = 6, 7, 8
 F = RNG.normal(size=(N, T, X)).astype(np.float32)
 MASK = RNG.normal(size=(N, X)).astype(np.float32)
 KEY = jax.random.key(0)
+NONE = np.zeros((N, 0), np.float32)
 
 
 def summed(forcing=F, start=None):
@@ -52,8 +53,7 @@ def identity_params(emulator):
 
 
 def rolled(emulator, u0, steps, forecaster="operator", **given):
-    u0, cond = jnp.asarray(u0), jnp.zeros((len(u0), 0))
-    params = identity_params(emulator)
+    params, cond = identity_params(emulator), np.zeros((len(u0), 0), np.float32)
     return ups.forecast(
         emulator, params, u0, cond, KEY, steps=steps, forecaster=forecaster, **given
     ).u
@@ -79,17 +79,18 @@ def test_each_step_sees_the_forcing_of_both_of_its_frames(history):
     """The exact integral of the forcing, from every frame, of the whole horizon."""
     data = trajectories()
     emulator = integrating(ups.pde_of(data), history)
+    first, every, step = (jax.jit(partial(f, emulator)) for f in (first_state, states, ups.step))
     for start in (0, 2):
         u0, after = data.u[:, start], data.u[:, start + 1 :, ..., -1:]
         found = rolled(emulator, u0, T - 1 - start, forcing=after)
         np.testing.assert_allclose(found, data.u[:, start + 1 :, ..., :1], atol=1e-5)
         # A longer forcing is cut, and a state may hold it.
         np.testing.assert_array_equal(rolled(emulator, u0, 2, forcing=after), found[:, :2])
-        state = first_state(emulator, jnp.asarray(data.u[:, start:]))
+        state = first(data.u[:, start:])
         np.testing.assert_array_equal(rolled(emulator, state, T - 1 - start), found)
-        state = states(emulator, jnp.asarray(data.u))[:, start]
-        np.testing.assert_allclose(ups.step(emulator, identity_params(emulator), state,
-                                   jnp.zeros((N, 0)))[..., :1], found[:, 0], atol=1e-6)  # fmt: skip
+        state = np.asarray(every(data.u))[:, start]
+        after = np.asarray(step(identity_params(emulator), state, NONE))
+        np.testing.assert_allclose(after[..., :1], found[:, 0], atol=1e-6)
 
 
 def test_a_constant_forcing_of_a_forecast_is_that_on_the_grid():
@@ -103,22 +104,26 @@ def test_a_constant_forcing_of_a_forecast_is_that_on_the_grid():
 
 def test_states_hold_the_forcing_now_and_next_and_normalise_both():
     emulator = integrating(ups.pde_of(trajectories()), 2)
-    data = jnp.asarray(trajectories().u)
-    found = states(emulator, data)
+    data, every = trajectories().u, jax.jit(partial(states, emulator))
+    found = np.asarray(every(data))
     np.testing.assert_array_equal(found[:, :-1, ..., -1], F[:, 1:])
     np.testing.assert_array_equal(found[:, -1, ..., -1], F[:, -1])
     np.testing.assert_array_equal(found[..., -2], F)
     np.testing.assert_array_equal(found[..., 2], data[..., 1])
     # Leading axes are free.
-    np.testing.assert_array_equal(states(emulator, data[0]), found[0])
-    np.testing.assert_array_equal(initial_state(emulator, data[0, 0])[..., :3], found[0, 0, :, :3])
-    after = next_state(emulator, found[:, 2], data[:, 3, ..., :1])
-    np.testing.assert_array_equal(after[..., :4], found[:, 3, ..., :4])
-    stats = {"mean": jnp.arange(3.0), "std": jnp.array([1.0, 2.0, 4.0])}
-    scaled = normalize_state(emulator, stats, first_state(emulator, data))
-    want = [0, 0, 1, 2, 2], [1, 1, 2, 4, 4]
-    expected = (found[:, 0] - jnp.array([want[0]])[None]) / jnp.array([want[1]])[None]
-    np.testing.assert_allclose(scaled, expected, atol=1e-6)
+    np.testing.assert_array_equal(every(data[0]), found[0])
+    start = np.asarray(jax.jit(partial(initial_state, emulator))(data[0, 0]))
+    np.testing.assert_array_equal(start[..., :3], found[0, 0, :, :3])
+    after = jax.jit(partial(next_state, emulator))(found[:, 2], data[:, 3, ..., :1])
+    np.testing.assert_array_equal(np.asarray(after)[..., :4], found[:, 3, ..., :4])
+    stats = {"mean": np.arange(3, dtype="f4"), "std": np.array([1, 2, 4], "f4")}
+
+    @jax.jit
+    def scaled(data):
+        return normalize_state(emulator, stats, first_state(emulator, data))
+
+    expected = (found[:, 0] - np.array([0, 0, 1, 2, 2])) / np.array([1, 1, 2, 4, 4])
+    np.testing.assert_allclose(scaled(data), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("history", [1, 2])
@@ -142,8 +147,8 @@ def test_evaluation_and_validation_give_the_known_forcing(history):
 def test_nudging_runs_with_the_forcing_of_the_given_frames():
     data = trajectories()
     emulator = integrating(ups.pde_of(data))
-    given = jnp.asarray(data.u[:, :4])
-    found = nudged_analysis(emulator, identity_params(emulator), given, jnp.zeros((N, 0)), gain=0.0)
+    given, analysis = data.u[:, :4], jax.jit(partial(nudged_analysis, emulator, gain=0.0))
+    found = np.asarray(analysis(identity_params(emulator), given, NONE))
     np.testing.assert_allclose(found[..., :2], given[:, -1, :, :2], atol=1e-5)
     np.testing.assert_array_equal(found[..., 2], given[:, -1, :, 2])
 
@@ -155,14 +160,14 @@ def test_losses_of_exact_rollouts_are_zero(history, unroll):
              integrating(ups.pde_of(data), history).operator.apply)}  # fmt: skip
     emulator = integrating(ups.pde_of(data), history, networks=noise)
     params = identity_params(emulator)
-    window = jnp.asarray(data.u[:, 1 : history + 1 + unroll])
+    window = data.u[:, 1 : history + 1 + unroll]
+    shifted = np.concatenate([window[..., :-1], np.roll(window[..., -1:], 1, 1)], -1)
     for name, size in (("operator", 1e-3), ("ensemble", 1e-5)):
         stage = bind(STAGES[name], emulator, {})
         assert (stage.history, stage.channels, stage.predicted) == (history, 3, 1)
-        batch = {"u": window, "cond": jnp.zeros((N, 0))}
-        assert stage.loss(params, batch, KEY)[0] < size
-        late = {**batch, "u": window.at[..., -1].set(jnp.roll(window[..., -1], 1, 1))}
-        assert stage.loss(params, late, KEY)[0] > 0.1
+        loss = jax.jit(stage.loss)
+        assert loss(params, {"u": window, "cond": NONE}, KEY)[0] < size
+        assert loss(params, {"u": shifted, "cond": NONE}, KEY)[0] > 0.1
 
 
 @pytest.mark.parametrize("autoregressive", [False, True])
@@ -176,7 +181,7 @@ def test_derived_data_hold_the_forcing_of_two_frames(autoregressive):
         identity_params(emulator), data
     )
     rolled, true = np.split(np.asarray(derived.u), 2, -1)
-    np.testing.assert_array_equal(true, states(emulator, jnp.asarray(data.u[:5])))
+    np.testing.assert_array_equal(true, jax.jit(partial(states, emulator))(data.u[:5]))
     np.testing.assert_allclose(rolled[..., :3], true[..., :3], atol=1e-5)
     np.testing.assert_array_equal(rolled[..., -2], true[..., -2])
     if not autoregressive:
@@ -186,26 +191,26 @@ def test_derived_data_hold_the_forcing_of_two_frames(autoregressive):
 def test_symmetries_move_forcing_with_the_field():
     data = trajectories()
     pde = ups.pde_of(data, symmetries=("translation", "reflection"), vector=("q",))
-    window = jnp.asarray(data.u[0])
-    moved, _ = pde.symmetries[0](jax.random.key(1), window, jnp.zeros(0))
+    window, none = data.u[0], np.zeros(0, np.float32)
+    changes = [jax.jit(symmetry) for symmetry in pde.symmetries]
+    moved = np.asarray(changes[0](jax.random.key(1), window, none)[0])
     shift = int(np.argmax(moved[0, :, 2] == window[0, 0, 2]))
     assert shift
     np.testing.assert_array_equal(moved, np.roll(window, shift, 1))
-    mirrored = np.asarray(window)[:, ::-1] * np.float32([-1, 1, 1])
-    drawn = [pde.symmetries[1](jax.random.key(i), window, jnp.zeros(0))[0] for i in range(8)]
+    mirrored = window[:, ::-1] * np.float32([-1, 1, 1])
+    drawn = [np.asarray(changes[1](jax.random.key(i), window, none)[0]) for i in range(8)]
     assert {bool((d == mirrored).all()) for d in drawn} == {True, False}
     assert pde.reflection is None
     # States side by side are changed as the frames of each.
     emulator = integrating(pde, 2)
-    u = states(emulator, window)
-    for symmetry in pde.symmetries:
-        for i in range(4):
-            change = partial(symmetry, jax.random.key(i))
-            both, _ = on_states(emulator, symmetry)(
-                jax.random.key(i), jnp.concatenate([u, 2 * u], -1), jnp.zeros(0)
-            )
-            want = states(emulator, change(window, jnp.zeros(0))[0])
-            np.testing.assert_array_equal(both, jnp.concatenate([want, 2 * want], -1))
+    every = jax.jit(partial(states, emulator))
+    u = np.asarray(every(window))
+    for symmetry, change in zip(pde.symmetries, changes, strict=True):
+        of_states = jax.jit(on_states(emulator, symmetry))
+        for key in map(jax.random.key, range(4)):
+            both, _ = of_states(key, np.concatenate([u, 2 * u], -1), none)
+            want = np.asarray(every(change(key, window, none)[0]))
+            np.testing.assert_array_equal(both, np.concatenate([want, 2 * want], -1))
 
 
 @pytest.mark.parametrize("history", [1, 2])

@@ -150,15 +150,18 @@ def test_a_floor_bounds_the_errors_of_small_fields_and_changes_no_bit_of_others(
     rest = np.arange(12).reshape(4, 3) != 5
     np.testing.assert_array_equal(same[rest], free[rest])
     assert free[1, 2] > 1e30 and same[1, 2] < 1e3
-    np.testing.assert_array_equal(metrics.floored(pred, true, 1, floor=few), [0, 1, 0, 0])
-    np.testing.assert_array_equal(metrics.floored(pred, true, 1, floor=floor), [1, 1, 1, 1])
-    for metric in METRICS.values():
-        stacked = metric.statistic(pred, true, 1, floor=few)
-        alone = [
-            metric.statistic(p[None], y[None], 1, floor=few)[0]
-            for p, y in zip(pred, true, strict=True)
-        ]
-        np.testing.assert_allclose(stacked, alone, rtol=1e-5)
+    counted = jax.jit(partial(metrics.floored, ndim=1))
+    np.testing.assert_array_equal(counted(pred, true, floor=few), [0, 1, 0, 0])
+    np.testing.assert_array_equal(counted(pred, true, floor=floor), [1, 1, 1, 1])
+
+    @jax.jit
+    def all_statistics(pred, true):
+        return {name: m.statistic(pred, true, 1, floor=few) for name, m in METRICS.items()}
+
+    alone = [all_statistics(p[None], y[None]) for p, y in zip(pred, true, strict=True)]
+    for name, stacked in all_statistics(pred, true).items():
+        one_by_one = np.concatenate([values[name] for values in alone])
+        np.testing.assert_allclose(stacked, one_by_one, rtol=1e-5)
 
 
 def test_a_diverged_forecast_does_not_score_well():

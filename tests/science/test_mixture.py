@@ -29,12 +29,18 @@ def test_data_are_those_of_apebench():
     data = ups.simulate(pde, jax.random.key(TEST_KEY), n=4, steps=3, cache=False)
     for i, name in enumerate(names):
         part, scenario = pde.parts[i], PDES["apebench"](scenario=f"1d_diff_{name}")
+
+        @jax.jit
+        def start(j, part=part, scenario=scenario):
+            key = part.sample_keys(jax.random.key(TEST_KEY), j)[0]
+            return scenario.initial(key, jnp.zeros(0), (160,))
+
+        step = jax.jit(scenario.step)
         for j in (0, 1):
-            key, _ = part.sample_keys(jax.random.key(TEST_KEY), jnp.int32(j))
-            want = scenario.initial(key, jnp.zeros(0), (160,))
+            want = start(np.int32(j))
             for frame in data.u[i + 2 * j]:
                 np.testing.assert_allclose(frame, want, atol=3e-6)
-                want = scenario.step(want, jnp.zeros(0))
+                want = step(want, np.zeros(0, np.float32))
 
 
 def test_equations_are_the_published_scenarios():
@@ -56,7 +62,9 @@ def test_grids_of_ml4ps(grid, total):
         assert ((family.min(0) <= test) & (test <= family.max(0))).all()
     pde = PDES["mixture"](equations=tuple(rows))
     for part, (name, family) in zip(pde.parts, rows.items(), strict=True):
-        drawn = jax.vmap(part.sample_cond)(jax.random.split(jax.random.key(0), 8 * len(family)))
+        drawn = jax.jit(jax.vmap(part.sample_cond))(
+            jax.random.split(jax.random.key(0), 8 * len(family))
+        )
         found = {tuple(row) for row in np.asarray(drawn).tolist()}
         assert found <= {tuple(row) for row in family.tolist()}, name
         assert len(found) > 0.95 * len(family)
@@ -74,20 +82,26 @@ def test_a_sample_whose_solver_fails_is_drawn_anew():
     with pytest.raises(ValueError, match="sample [0-9]+ is not finite"):
         ups.simulate(replace(weak, redraws=0), key, **options)
     # All others are those of the first draw.
-    good = [i for i in range(64) if np.isfinite(first_draw(weak, key, i)).all()]
+    drawn = first_draws(weak, key, 64)
+    good = [i for i in range(64) if np.isfinite(drawn[i]).all()]
     assert 56 < len(good) < 64
     for i in good[:3]:
-        np.testing.assert_allclose(first_draw(weak, key, i), u[i], atol=1e-4)
+        np.testing.assert_allclose(drawn[i], u[i], atol=1e-4)
 
 
-def first_draw(pde, key, i):
-    k_cond, k_initial = pde.sample_keys(key, jnp.asarray(i))
-    cond = pde.sample_cond(k_cond)
-    u = [pde.initial(k_initial, cond, pde.cells)]
-    step = jax.jit(pde.step)
+def first_draws(pde, key, n):
+    @jax.jit
+    def start(i):
+        k_cond, k_initial = pde.sample_keys(key, i)
+        cond = pde.sample_cond(k_cond)
+        return pde.initial(k_initial, cond, pde.cells), cond
+
+    starts, step = [start(np.int32(i)) for i in range(n)], jax.jit(pde.step)
+    u, cond = (np.stack(values) for values in zip(*starts, strict=True))
+    frames = [u]
     for _ in range(50):
-        u.append(step(u[-1], jnp.asarray(cond)))
-    return np.asarray(u)
+        frames.append(np.asarray(step(frames[-1], cond)))
+    return np.stack(frames, 1)
 
 
 def test_shares_of_any_first_samples_are_the_weights():
@@ -155,20 +169,19 @@ def test_the_number_of_an_equation_is_that_of_the_smallest_range_that_contains_i
 def test_flips_keep_samples_within_the_equations():
     pde = PDES["mixture"](equations=("adv", "adv_diff_coarse", "burgers"), **SMALL)
     flips = [s for s in pde.symmetries if getattr(s, "func", None) is random_flip]
-    cond = jnp.concatenate([jnp.asarray(EQUATIONS[part.name].settings) for part in pde.parts])
-    cond = jnp.tile(cond, (8, 1))
-    u = jax.random.normal(jax.random.key(0), (len(cond), 2, 32, 1))
-    changed = np.zeros(3, bool)
+    cond = np.concatenate([EQUATIONS[part.name].settings for part in pde.parts])
+    cond = np.tile(cond, (8, 1)).astype(np.float32)
+    u = np.random.default_rng(0).normal(size=(len(cond), 2, 32, 1)).astype(np.float32)
+    changed, step = np.zeros(3, bool), jax.jit(pde.step)
+    after = np.stack([step(u[:, i], cond) for i in (0, 1)], 1)
+    keys = jax.random.split(jax.random.key(1), len(cond))
     for flip in flips:
-        keys = jax.random.split(jax.random.key(1), len(cond))
-        v, new = jax.vmap(flip)(keys, u, cond)
+        change = jax.jit(jax.vmap(flip))
+        v, new = map(np.asarray, change(keys, u, cond))
         np.testing.assert_array_equal(pde.part_of(new), pde.part_of(cond))
-        step = jax.jit(pde.step)
-        np.testing.assert_allclose(
-            step(v[:, 0], new), jax.vmap(flip)(keys, step(u[:, 0], cond)[:, None], cond)[0][:, 0],
-            atol=1e-5,
-        )  # fmt: skip
-        moved = (np.asarray(v != u)).any((1, 2, 3))
+        flipped = np.asarray(change(keys, after, cond)[0])
+        np.testing.assert_allclose(step(v[:, 0], new), flipped[:, 0], atol=1e-5)
+        moved = (v != u).any((1, 2, 3))
         changed |= np.bincount(np.asarray(pde.part_of(cond)), moved, 3) > 0
     assert changed.all()
 
@@ -263,9 +276,9 @@ def test_mistakes_are_named(arguments, message):
 
 def test_the_coefficients_tell_which_equations_conserve_their_mean():
     pde = ups.PDES["mixture"](points=48, cells=48)
-    cond = jnp.stack([part.sample_cond(jax.random.key(0)) for part in pde.parts])
-    u = 0.3 + 0.2 * jax.random.normal(jax.random.key(1), (len(cond), 48, 1))
-    drift = jnp.abs(jnp.mean(pde.step(u, cond) - u, (1, 2)))
+    cond = np.stack([part.sample_cond(jax.random.key(0)) for part in pde.parts])
+    u = np.random.default_rng(1).normal(0.3, 0.2, (len(cond), 48, 1)).astype(np.float32)
+    drift = np.abs(np.mean(jax.jit(pde.step)(u, cond) - u, (1, 2)))
     np.testing.assert_array_equal(pde.conserves_mean(cond), drift < 1e-6)
     assert [part.name for part, kept in zip(pde.parts, drift < 1e-6, strict=True) if not kept] == [
         "fisher"
