@@ -23,6 +23,7 @@ from ups_jax.train.sampling import EquationSampling
 
 EQUATIONS = ("adv_diff", "fisher")
 SIZE = dict(points=32, cells=32)
+METRICS = {name: ups.METRICS[name] for name in ("nrmse", "nrmse_gmean100", "correlation_time")}
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +33,17 @@ def untrained():
     emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], width=4, blocks=1, dilations=(1,))
     test = ups.simulate(pde.test, jax.random.key(7), n=7, steps=4, cache=False)
     params = ups.init(emulator, jax.random.key(0), fit_statistics(emulator, test))
-    forecasters = ("persistence", "operator")
-    return emulator, params, test, ups.evaluate(emulator, params, test, forecasters=forecasters)
+    given = dict(forecasters=("persistence", "operator"), metrics=METRICS)
+    return emulator, params, test, ups.evaluate(emulator, params, test, **given)
 
 
 def test_a_row_is_the_evaluation_of_the_samples_of_its_equation(untrained):
     emulator, params, test, report = untrained
     own = test.take(np.arange(1, 7, 3))
-    alone = ups.evaluate(emulator, params, own, forecasters=("persistence", "operator"))
+    given = dict(forecasters=("persistence", "operator"), metrics=METRICS)
+    alone = ups.evaluate(emulator, params, own, **given)
     for mode in ("persistence", "operator"):
-        for metric in ("nrmse", "nrmse_gmean100", "correlation_time"):
+        for metric in METRICS:
             got = report.scalars[f"eval/{mode}/equations/fisher/{metric}"]
             assert got == pytest.approx(alone.scalars[f"eval/{mode}/{metric}"], rel=1e-5)
         curve = report.curves[f"{mode}/equations/fisher"]
@@ -50,10 +52,11 @@ def test_a_row_is_the_evaluation_of_the_samples_of_its_equation(untrained):
 
 def test_rows_curves_and_heat_map_follow_the_protocol(untrained):
     emulator, params, test, _ = untrained
-    given = dict(forecasters=("persistence",), protocol="p10", context_frames=2)
+    given: dict = dict(forecasters=("persistence",), metrics=METRICS)
+    given |= dict(protocol="p10", context_frames=2)
     report = ups.evaluate(emulator, params, test, **given)
     alone = ups.evaluate(emulator, params, test.take(np.arange(1, 7, 3)), **given)
-    for metric in ("nrmse", "nrmse_gmean100", "correlation_time"):
+    for metric in METRICS:
         got = report.scalars[f"eval/persistence/equations/fisher/{metric}"]
         assert got == pytest.approx(alone.scalars[f"eval/{metric}"], rel=1e-5)
     curve = report.curves["persistence/equations/fisher"]
@@ -85,7 +88,7 @@ def test_one_equation_has_no_table():
     emulator = ups.Emulator(pde, ups.OPERATORS["resnet"], width=4, blocks=1, dilations=(1,))
     data = ups.simulate(pde, jax.random.key(0), n=2, steps=2, cache=False)
     params = ups.init(emulator, jax.random.key(0))
-    report = ups.evaluate(emulator, params, data, forecasters=("persistence",))
+    report = ups.evaluate(emulator, params, data, forecasters=("persistence",), metrics=METRICS)
     assert equation_table(report.scalars, report.held_out)[1] == []
     assert equation_errors(ReportData(report)) is None
 
@@ -122,9 +125,11 @@ def trained_error(splits, *, inputs="all", history=1):
         steps=200, batch=8, warmup=20, steps_per_call=50, val_every=200,
         unroll=(1,), phase_fractions=(1.0,), augment=False,
     )  # fmt: skip
-    params = ups.train(emulator, splits.train, splits.val, recipe, key=jax.random.key(0))
+    key, metrics = jax.random.key(0), {"nrmse": ups.METRICS["nrmse"]}
+    params = ups.train(emulator, splits.train, splits.val, recipe, key=key, progress=False)
     shuffled = replace(splits.test, cond=np.roll(np.asarray(splits.test.cond), 1, 0))
-    given = dict(forecasters=("persistence", "mean", "operator"), protocol="p10", context_frames=2)
+    given: dict = dict(forecasters=("persistence", "operator"), metrics=metrics, num_figures=0)
+    given |= dict(protocol="p10", context_frames=2)
     return [ups.evaluate(emulator, params, d, **given).scalars for d in (splits.test, shuffled)]
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -25,13 +26,16 @@ STILL = ups.Recipe(
 """A recipe whose learning rate leaves the parameters where they started."""
 
 
+SIZES = dict(width=4, blocks=1, dilations=(1,))
+
+
 def close(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), a, b)
 
 
 def make(**options):
     pde = ups.PDES["advection"](points=16, cells=16)
-    return ups.Emulator(pde, ups.OPERATORS["resnet"], **{"width": 4, "blocks": 1} | options)
+    return ups.Emulator(pde, ups.OPERATORS["resnet"], **{**SIZES, **options})
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +46,13 @@ def trained(tmp_path_factory):
     params = ups.init(emulator, jax.random.key(7), {"mean": np.full(1, 0.5, np.float32)})
     folder = ups.save(tmp_path_factory.mktemp("trained") / "a", emulator, params)
     return folder, params, splits
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Runs whose reports draw nothing."""
+    for name in list(ups.FIGURES):
+        monkeypatch.delitem(ups.FIGURES, name)
 
 
 def test_new_channels_are_zero_in_networks_and_kept_in_statistics():
@@ -108,35 +119,44 @@ def test_an_emulator_with_another_channel_forecasts_the_first_one_as_before():
     def network(channels):
         shape = (1, 3, 16, channels)
         data = ups.Trajectories(np.ones(shape, np.float32), dt=1.0)
-        return ups.Emulator(data, ups.OPERATORS["resnet"], width=4, blocks=1)
+        return ups.Emulator(data, ups.OPERATORS["resnet"], **SIZES)
 
     small, large = network(1), network(2)
     scales = {"std": np.ones(2, np.float32), "mean": np.zeros(2, np.float32)}
     params = ups.init(small, jax.random.key(3), {name: x[:1] for name, x in scales.items()})
     moved = transfer(ups.init(large, jax.random.key(4), scales), params)
-    u, cond = jax.random.normal(jax.random.key(5), (2, 16, 2)), np.zeros((2, 0), np.float32)
-    step = ups.step(large, moved, u, cond)
-    np.testing.assert_allclose(step[..., :1], ups.step(small, params, u[..., :1], cond), atol=1e-6)
-    np.testing.assert_allclose(step[..., 1], u[..., 1], atol=1e-6)
+    u = np.random.default_rng(5).normal(size=(2, 16, 2)).astype(np.float32)
+    cond = np.zeros((2, 0), np.float32)
+
+    def step(emulator, params, u):
+        return np.asarray(jax.jit(partial(ups.step, emulator))(params, u, cond))
+
+    both = step(large, moved, u)
+    np.testing.assert_allclose(both[..., :1], step(small, params, u[..., :1]), atol=1e-6)
+    np.testing.assert_allclose(both[..., 1], u[..., 1], atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("other", "options", "message"),
     [
-        ("fno", dict(modes=4, width=4), "operator.name of a run is 'resnet', here it is 'fno'"),
-        ("resnet", dict(patch=2), "operator.patch of a run is 1, here it is 2"),
+        (
+            "fno",
+            dict(modes=4, width=4, layers=1),
+            "operator.name of a run is 'resnet', here it is 'fno'",
+        ),
+        ("resnet", dict(patch=2, **SIZES), "operator.patch of a run is 1, here it is 2"),
     ],
 )
 def test_a_network_of_another_kind_takes_no_parameters(other, options, message):
-    trained = ups.Emulator(make().pde, ups.OPERATORS["resnet"], width=4, blocks=1, patch=1)
-    emulator = ups.Emulator(make().pde, ups.OPERATORS[other], **options)
+    trained = make(patch=1)
+    emulator = ups.Emulator(trained.pde, ups.OPERATORS[other], **options)
     with pytest.raises(ValueError, match=message):
         require_same_kind(emulator, trained, "a run")
 
 
 def test_a_network_of_another_dimension_takes_no_parameters(tmp_path):
     plane = ups.PDES["advection"](points=(8, 8), cells=(8, 8), velocity=(1.0, 1.0))
-    square = ups.Emulator(plane, ups.OPERATORS["resnet"], width=4, blocks=1)
+    square = ups.Emulator(plane, ups.OPERATORS["resnet"], **SIZES)
     with pytest.raises(ValueError, match="a run is trained in 1D, pde 'advection' has 2D"):
         require_same_kind(square, make(), "a run")
 
@@ -190,15 +210,17 @@ def flags(**changed):
     fit = {"steps": 10, "batch": 4, "warmup": 2, "lr": 1e-12, "steps_per_call": 5, "val_every": 5}
     keys = {f"fit.operator.{key}": value for key, value in {**fit, **changed}.items()}
     keys |= {"data.train": 8, "data.val": 2, "data.test": 2, "pde.points": 16, "data.cells": 16}
+    keys |= {"fit.operator.unroll": 1, "fit.operator.phase_fractions": 1}
     keys |= {"eval.num_figures": 0, "report.dpi": 40}
     keys |= {"stages": "operator", "eval.forecasters": "mean,operator"}
     words = [f"--config.{key}={value}" for key, value in keys.items()]
     return ["--config=advection:smoke", "--wandb_mode=disabled", *words]
 
 
-def test_a_run_starts_from_a_folder_and_records_it(trained, tmp_path, capsys):
+def test_a_run_starts_from_a_folder_and_records_it(trained, tmp_path, capsys, no_figures):
     folder, params, _ = trained
-    network = [f"--config.operator.{key}" for key in ("name=resnet", "width=4", "blocks=1")]
+    keys = ("name=resnet", "width=4", "blocks=1", "dilations=1")
+    network = [f"--config.operator.{key}" for key in keys]
     argv = [*flags(), *network, f"--config.init_from={folder}", "--workdir", str(tmp_path / "run")]
     assert commands.main(argv) == 0
     close(ups.load(tmp_path / "run")[1]["operator"], params["operator"])
@@ -210,7 +232,7 @@ def test_a_run_starts_from_a_folder_and_records_it(trained, tmp_path, capsys):
     assert "none holds no run: config.json is missing" in capsys.readouterr().err
 
 
-def test_the_command_takes_the_operator_of_the_source(trained, tmp_path, capsys):
+def test_the_command_takes_the_operator_of_the_source(trained, tmp_path, capsys, no_figures):
     folder, params, _ = trained
     argv = ["finetune", "--from", str(folder), *flags(), "--workdir", str(tmp_path / "run")]
     assert commands.main(argv) == 0
@@ -252,18 +274,21 @@ def test_a_pretrained_network_is_fine_tuned_by_its_name():
     record = read_origin("universal-1d", emulator).record
     assert record["folder"] == "universal-1d" and record["notes"] == []
     assert record["copied"] == ups.num_params(params["operator"])
-    splits = ups.simulate_splits(emulator.pde, train=10, val=10, test=1, steps=2)
+    pde, rng = emulator.pde, np.random.default_rng(0)
+    cond = np.tile(pde.parts[0].sample_cond(jax.random.key(0)), (4, 1))
+    u = rng.normal(size=(4, 3, *pde.points, 1)).astype(np.float32)
+    data = ups.Trajectories(u, cond, pde.dt)
     tuned, found = ups.finetune(
-        "universal-1d", splits.train, splits.val, STILL, key=jax.random.key(0), progress=False
+        "universal-1d", data, data, STILL, key=jax.random.key(0), progress=False
     )
     close(found, params)
     assert tuned.spec["provenance"]["source"] == "universal-1d"
     with pytest.raises(ValueError, match="unknown folder or pretrained emulator 'none'"):
-        ups.finetune("none", splits.train, splits.val, STILL, key=jax.random.key(0))
+        ups.finetune("none", data, data, STILL, key=jax.random.key(0))
 
 
 def test_an_interrupted_fine_tuning_resumes_to_the_same_bits(
-    trained, tmp_path, monkeypatch, capsys
+    trained, tmp_path, monkeypatch, capsys, no_figures
 ):
     argv = ["finetune", "--from", str(trained[0]), *flags(steps=20, lr=1e-2), "--workdir"]
     whole, cut = str(tmp_path / "one" / "w"), str(tmp_path / "two" / "w")
@@ -287,8 +312,7 @@ def test_an_interrupted_fine_tuning_resumes_to_the_same_bits(
 def test_the_blocks_of_the_page_run_in_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     mixture = ups.PDES["mixture"](equations=("adv_diff", "kdv"), points=32, cells=32)
-    spec = dict(width=4, blocks=1, dilations=(1,))
-    emulator = ups.Emulator(mixture, ups.OPERATORS["resnet"], **spec)
+    emulator = ups.Emulator(mixture, ups.OPERATORS["resnet"], **SIZES)
     ups.save("joint", emulator, ups.init(emulator, jax.random.key(0)))
     monkeypatch.setattr(ups, "pretrained", lambda name: ups.load("joint"))
     page = (ROOT / "docs" / "pretrained.md").read_text()

@@ -32,6 +32,8 @@ from ups_jax.train import Hooks, Progress, Recipe, TrainSnapshot, TrainState, fi
 from ups_jax.types import Interrupted
 
 small = {"pde.points": 32, "data.cells": (64,), "operator.width": 16, "operator.dilations": (1,)}
+small |= {"diffusion.steps": 2}
+small |= {"denoiser.width": 8, "denoiser.dilations": (1,)}
 emulator = build(load("configs/burgers.py:smoke", small))
 data = ups.simulate(emulator.pde, jax.random.key(0), n=32, steps=8, cache=False)
 params = ups.init(emulator, jax.random.key(1), fit_statistics(emulator, data))

@@ -19,7 +19,7 @@ SMALL = dict(points=32, cells=32)
 OTHERS = {
     "transport": ("fno", "advection", dict(points=(32,), cells=(64,))),
     "dispersion": ("dilated", "semilinear", dict(**SMALL, convection=-1.0, gamma3=2.0)),
-    "reaction": ("unet", "reaction_diffusion", dict(points=(16, 16), cells=(16, 16))),
+    "reaction": ("unet", "reaction_diffusion", dict(points=(8, 8), cells=(16, 16))),
 }
 """Further equations, each with another network."""
 

@@ -22,6 +22,8 @@ SMALL = {
     "fit.operator.steps_per_call": 10,
     "fit.operator.val_every": 20,
     "fit.operator.warmup": 2,
+    "operator.layers": 1,
+    "eval.forecasters": "mean,operator",
     "eval.num_figures": 0,
     "report.dpi": 40,
 }
@@ -31,7 +33,9 @@ def equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_training_in_python_gives_the_parameters_of_a_run(tmp_path):
+def test_training_in_python_gives_the_parameters_of_a_run(tmp_path, monkeypatch):
+    for name in list(ups.FIGURES):
+        monkeypatch.delitem(ups.FIGURES, name)
     flags = [f"--config.{key}={value}" for key, value in SMALL.items()]
     argv = ["--config", "configs/advection.py:smoke", "--workdir", str(tmp_path / "run"), *flags]
     assert commands.main([*argv, "--wandb_mode=disabled"]) == 0

@@ -472,6 +472,8 @@ def test_a_report_is_drawn_again_from_its_folder_alone(tmp_path, monkeypatch):
     assert "data:image/png" not in text and text.count("data:image/svg+xml;base64,") == 5
     figures = {file.name for file in (tmp_path / "figures").iterdir()}
     assert {"gates.svg", "gates.png", "forecast_0.svg"} <= figures
+    for name in FIGURES.keys() - {"gates"}:
+        monkeypatch.delitem(FIGURES, name)
     redraw(tmp_path, dpi=30, format="pdf")
     figures = {file.name: file for file in (tmp_path / "figures").iterdir()}
     assert "gates.svg" not in figures and figures["gates.pdf"].read_bytes().startswith(b"%PDF")
