@@ -112,14 +112,28 @@ def test_what_cannot_commute_is_refused_with_the_remedy(pde, options, said):
         ups.Emulator(ups.PDES["apebench"](**pde), ups.OPERATORS["resnet"], **options)
 
 
-def test_networks_with_and_without_the_symmetry_do_not_exchange_parameters(tmp_path):
+def test_a_free_network_takes_the_weights_of_an_equivariant_one_but_not_the_other_way(tmp_path):
     pde = ups.PDES["burgers"](points=16, cells=16)
     data = ups.simulate(pde, jax.random.key(0), n=4, steps=2, cache=False)
-    one = EQUIVARIANT(pde, ups.OPERATORS["resnet"])
-    ups.save(tmp_path / "one", one, ups.init(one, 0))
-    loaded = ups.load(tmp_path / "one")[0]
-    assert loaded.operator.equivariant and loaded.spec["operator"]["equivariant"]
-    other = ups.Emulator(pde, ups.OPERATORS["resnet"], **SIZES)
-    recipe = ups.Recipe(steps=2, batch=2, warmup=1, unroll=(1,), steps_per_call=1, val_every=1)
-    with pytest.raises(ValueError, match=r"operator.equivariant of .* is True, here it is False"):
-        ups.finetune(tmp_path / "one", data, data, recipe, emulator=other, key=jax.random.key(0))
+    tied = EQUIVARIANT(pde, ups.OPERATORS["resnet"])
+    free = ups.Emulator(pde, ups.OPERATORS["resnet"], width=8, blocks=1, dilations=(1, 2))
+    few = dict(steps=10, batch=2, warmup=1, unroll=(1,), steps_per_call=5, val_every=5)
+    recipe = ups.Recipe(**few, optimizer="muon", lr=1e-2)
+    given = (data, data, recipe)
+    quiet = dict(key=jax.random.key(0), progress=False)
+    params = ups.train(tied, *given, **quiet)
+    ups.save(tmp_path / "one", tied, params)
+    assert ups.load(tmp_path / "one")[0].operator.equivariant
+    # Ten updates have moved every weight, and kept their symmetry.
+    start, cond = data.u[:, 0], data.cond
+    ours, theirs = (
+        jax.jit(partial(ups.step, emulator))(params, start, cond) for emulator in (tied, free)
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    still = ups.Recipe(**few, lr=1e-12)
+    tuned = ups.finetune(tmp_path / "one", data, data, still, emulator=free, **quiet)[1]
+    jax.tree.map(
+        partial(np.testing.assert_allclose, atol=1e-6), tuned["operator"], params["operator"]
+    )
+    with pytest.raises(ValueError, match="operator.equivariant is true, but the weights .* false"):
+        ups.finetune((free, tuned), *given, emulator=tied, **quiet)

@@ -52,20 +52,23 @@ def copied(params: Params, source: Params) -> int:
 def require_same_kind(emulator: Emulator, trained: Emulator, name: str) -> None:
     """Raise ValueError unless the parameters of `trained` have the same meaning in `emulator`.
 
-    Parameters are copied by position: the number of dimensions, the kind of operator, its patch and
-    its symmetry must agree. The inputs of `trained` must be the first of `emulator`; on patches all
-    must agree.
+    Parameters are copied by position: the number of dimensions, the kind of operator and its patch
+    must agree. The inputs of `trained` must be the first of `emulator`; on patches all must agree.
+    Training keeps the symmetry of the weights of an equivariant network: a free one takes them too,
+    but not the other way round.
     """
     if trained.pde.ndim != emulator.pde.ndim:
         raise ValueError(
             f"{name} is trained in {trained.pde.ndim}D, pde {emulator.pde.name!r} has "
             f"{emulator.pde.ndim}D; a network serves one number of dimensions: train another one"
         )
-    specs = [
-        {**one.spec.get("operator", {}), "equivariant": one.operator.equivariant}
-        for one in (trained, emulator)
-    ]
-    for key in ("name", "patch", "equivariant"):
+    specs = [dict(one.spec.get("operator", {})) for one in (trained, emulator)]
+    if emulator.operator.equivariant and not trained.operator.equivariant:
+        raise ValueError(
+            f"operator.equivariant is true, but the weights of {name} have no symmetry; set it to "
+            "false"
+        )
+    for key in ("name", "patch"):
         was, now = (spec.get(key) for spec in specs)
         if was != now and None not in (was, now):
             raise ValueError(
