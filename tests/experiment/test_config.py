@@ -668,7 +668,7 @@ def test_difference_names_the_keys():
     assert config.difference(old, old) == config.difference(old, load(SMOKE).to_dict()) == []
     assert config.difference(old, config.to_dict(new)) == [
         "eval.horizons: [0.5, 1.0, 2.0] -> [0.5]",
-        "fit.operator.lr: 0.004 -> 0.0001",
+        "fit.operator.lr: 0.003 -> 0.0001",
     ]
     other = config.to_dict(load(SMOKE, {"operator.name": "fno"}))
     assert "operator.blocks: 1 -> absent" in config.difference(old, other)
@@ -689,6 +689,7 @@ NEW_GATES = ("student_coverage", "student_spread")
 RECIPE_OF_SCHEMA_2 = {
     "gates.accuracy.max": 0.012,
     "operator.zero_mean": False,
+    "operator.equivariant": False,
     "fit.operator.optimizer": "adamw",
     "fit.operator.lr": 3e-3,
     "fit.operator.steps": 20000,
@@ -1002,7 +1003,7 @@ def test_what_could_not_judge_a_run_is_refused(overrides, message):
                 "gate student_coverage is off: this run does not measure eval/student/coverage_90",
                 "gate student_spread is off",
             ],
-            {"eval.forecasters": ("persistence", "mean", "solver", "operator", "symmetrized")},
+            {"eval.forecasters": ("persistence", "mean", "solver", "operator")},
         ),
         (
             {"stages": "operator,control", "eval.select": "operator"},
@@ -1039,7 +1040,7 @@ def test_what_could_not_judge_a_run_is_refused(overrides, message):
             {"pde.name": "advection", "pde.points": 256},
             [
                 "pde.name=advection takes the defaults of advection: nu 0.001 -> absent",
-                "eval.forecasters without symmetrized: it needs a reflection",
+                "operator.equivariant is false: pde 'advection' has no reflection of one space",
             ],
             {"gates.energy.metric": "eval/physics/energy_growth"},
         ),
@@ -1067,6 +1068,16 @@ def test_a_metric_that_the_file_itself_cannot_have_is_no_override_s_doing(tmp_pa
     assert [note.partition(" ")[0] for note in notes] == [
         "eval.forecasters", "eval.select", "regression.metrics"
     ]  # fmt: skip
+
+
+def test_forecasters_and_symmetries_follow_the_reflection_of_the_equation():
+    advection = {"pde.name": "advection", "pde.points": 256}
+    _, notes = config.load_adapted("configs/burgers.py:sparse", advection)
+    assert any("eval.forecasters without symmetrized: it needs a reflection" in n for n in notes)
+    cfg, _ = config.load_adapted("configs/burgers.py", advection)
+    assert not cfg.operator.equivariant
+    with pytest.raises(ValueError, match="equivariant is true, which needs a PDE with"):
+        build(load("configs/burgers.py", advection | {"operator.equivariant": True}))
 
 
 def test_a_gate_without_a_metric_is_off_and_limits_can_be_moved_from_the_command_line():

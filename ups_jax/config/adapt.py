@@ -8,6 +8,7 @@ from ups_jax.config.from_file import pde_of_config
 from ups_jax.config.gate_rules import check_key
 from ups_jax.config.rules import missing_stages
 from ups_jax.config.schema import FACTORY_SECTIONS
+from ups_jax.pde.symmetries import reflection_signs
 
 IsOverridden = Callable[[str], bool]
 
@@ -25,7 +26,7 @@ def adapt(
         return any(f"{other}.".startswith(f"{key}.") for other in overrides)
 
     notes = list(_replaced_arguments(cfg, given, overrides))
-    for follow in (_forecasters, _matched_flops, _regression_metrics, _gates):
+    for follow in (_equivariance, _forecasters, _matched_flops, _regression_metrics, _gates):
         notes += follow(cfg, file, is_overridden)
     return notes
 
@@ -46,6 +47,15 @@ def _replaced_arguments(
         if changed:
             name = cfg[section].name
             yield f"{section}.name={name} takes the defaults of {name}: {', '.join(changed)}"
+
+
+def _equivariance(cfg: Config, file: Config, is_overridden: IsOverridden) -> Iterator[str]:
+    key = "operator.equivariant"
+    if cfg.pde.name == file.pde.name or not cfg.operator.get("equivariant") or is_overridden(key):
+        return
+    if reflection_signs(pde_of_config(cfg)) is None:
+        cfg.operator.equivariant = False
+        yield f"{key} is false: pde {cfg.pde.name!r} has no reflection of one space axis"
 
 
 def _forecasters(cfg: Config, file: Config, is_overridden: IsOverridden) -> Iterator[str]:

@@ -20,6 +20,7 @@ from ups_jax.forecast import FORECASTERS
 from ups_jax.pde import PDES
 from ups_jax.pde.base import PDE
 from ups_jax.pde.data import FEWEST_POINTS
+from ups_jax.pde.symmetries import reflection_signs
 from ups_jax.rewards import check_requirements
 from ups_jax.types import Trajectories
 
@@ -95,11 +96,13 @@ def drop_absent(cfg: Config, overrides: Mapping[str, Any]) -> list[str]:
     for key, possible, off in (
         ("operator.galilean", False, False),
         ("operator.base", cfg.operator.base == "identity", "identity"),
+        ("operator.equivariant", reflection_signs(pde) is not None, False),
         ("operator.zero_mean", conserved == set(pde.channels), False),
         ("ensemble.antithetic", pde.reflection is not None and cfg.operator.history == 1, False),
     ):
         section, leaf = key.split(".")
-        if not possible and cfg[section][leaf] not in (False, off) and key not in overrides:
+        is_on = cfg[section].get(leaf, off) not in (False, off)
+        if is_on and not possible and key not in overrides:
             cfg[section][leaf] = off
             notes.append(f"{key} is {format_value(off)}: the data declare no equation for it")
     return notes + (_steady_baselines(cfg, overrides) if pde.steady else [])
