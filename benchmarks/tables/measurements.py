@@ -138,7 +138,8 @@ SECTIONS = (
     ),
     Section(
         "refinement", "Ensembles, student and search over three seeds",
-        "Ratios on the test split; student against teacher on 64 validation trajectories.",
+        "Ratios on the test split; student against teacher on 64 validation trajectories. Runs of "
+        "the recipe before `operator.equivariant`.",
         ("quantity", "mean", "seeds"), _refinement,
     ),
     Section(
