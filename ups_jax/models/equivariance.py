@@ -12,8 +12,13 @@ Image = Callable[[Array, int], Array]
 
 
 def exchange_halves(x: Array, axis: int) -> Array:
-    """Mirror hidden features: the first half are the mirror images of the second."""
-    return jnp.roll(x, x.shape[axis] // 2, axis)
+    """Mirror hidden features: the first half are the mirror images of the second.
+
+    The last one of an odd number is its own mirror image.
+    """
+    half = x.shape[axis] // 2
+    first, second, last = jnp.split(x, (half, 2 * half), axis)
+    return jnp.concatenate([second, first, last], axis)
 
 
 class FieldImage(NamedTuple):
@@ -45,16 +50,16 @@ class Mirror(NamedTuple):
         return (kernel + self.kernel(kernel)) / 2, (bias + self.outputs(bias, 0)) / 2
 
 
-def mirrors(signs: Sequence[float] | None, *, inputs: int, width: int) -> dict[str, Mirror]:
+def mirrors(signs: Sequence[float] | None, *, inputs: int) -> dict[str, Mirror]:
     """Return the mirrors of layers by name: noise, lift, hidden and head.
 
     `signs` has one sign for each channel; the inputs are one or more times the channels. Raises
-    ValueError without signs, on other inputs and on an odd width.
+    ValueError without signs and on other inputs.
     """
-    if signs is None or inputs % len(signs) or width % 2:
+    if signs is None or inputs % len(signs):
         raise ValueError(
             "equivariant is true, which needs a PDE with a reflection of its one space axis and "
-            f"without further inputs, and an even width, got {width}; set it to false"
+            "without further inputs; set it to false"
         )
     one = tuple(float(sign) for sign in signs)
     return {
