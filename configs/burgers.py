@@ -38,7 +38,7 @@ def get_config(variant: str = "default") -> base.Config:
         # that need not follow it has two thirds of the error after as many updates.
         cfg.operator.zero_mean = True
         # Muon has the error of Adam's 20,000 updates after half as many, and with the symmetry
-        # after a quarter. Twice as many as these lower P1 by a third, P10 by a tenth.
+        # after a quarter. From 5,000 to 10,000 updates P1 falls by 29 %, P10 by 11 %.
         cfg.fit.operator.update(optimizer="muon", lr=3e-3, steps=7500, val_every=2500)
         # A shock is thinner than the spacing of saved points: the forecast helps to locate it.
         cfg.eval.nudging_gain = 0.5

@@ -47,7 +47,7 @@ def test_descriptions_are_short_and_name_what_counts(task, report):
         (config, "Config(burgers:smoke; pde burgers points=32; operator resnet width=16 "),
     ]:
         text = repr(value)
-        assert text.startswith(words) and "\n" not in text and len(text) < 320, text
+        assert text.startswith(words) and "\n" not in text and len(text) < 300, text
     assert repr(report) == report.table() and "operator" in repr(report)
 
 

@@ -53,12 +53,13 @@ def stop(workdir, signum, rows):
 def test_stopped_by_every_signal_it_ends_in_the_same_bits_and_a_restart_moves_it_aside(tmp_path):
     whole, cut = tmp_path / "one" / "whole", tmp_path / "two" / "cut"  # each its own leaderboard
     assert finish(start(whole)) == 0
-    moment = random.Random(os.getpid()).randint(3, 20)
-    assert stop(cut, signal.SIGKILL, moment)[0] == -9
+    moments = random.Random(os.getpid())
     for signum, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        assert stop(cut, signal.SIGKILL, moments.randint(3, 15))[0] == -9
         code, seconds, told = stop(cut, signum, 2)
         assert code == expected and seconds < 15 and "resume with: python" in told
     assert stored(cut)[-1].exit_codes == [143] and stored(cut)[-1].preempting
+    assert stop(cut, signal.SIGKILL, moments.randint(3, 15))[0] == -9
     number = newest_intact(cut / "ckpt" / "operator")[0]
     file = cut / "ckpt" / "operator" / str(number) / "meta" / "metadata"
     file.write_bytes(file.read_bytes()[:-1])

@@ -29,11 +29,11 @@ def fields(*shape):
 @pytest.mark.parametrize("boundary", ["periodic", "neumann"])
 def test_a_network_commutes_with_the_reflection_of_fields_inputs_and_noise(patch, width, boundary):
     signs = (-1.0, 1.0)
-    sizes = dict(ndim=1, channels=2, params=1, inputs=4, noise=1, boundary=(boundary,), patch=patch)
+    sizes = dict(ndim=1, channels=2, params=1, inputs=4, noise=2, boundary=(boundary,), patch=patch)
     make = partial(ups.OPERATORS["resnet"], **sizes, **SIZES | {"width": width}, signs=signs)
     tied, free = make(equivariant=True), make()
     params, u, cond = shaken(jax.jit(tied.init)(jax.random.key(0))), fields(3, 16, 4), fields(3, 1)
-    z, before, after = fields(3, 16, 1), reflection(-2, signs * 2), reflection(-2, signs)
+    z, before, after = fields(3, 16, 2), reflection(-2, signs * 2), reflection(-2, signs)
     for network, largest in ((tied, 1e-5), (free, np.inf)):
         apply = jax.jit(network.apply)
         out = after(apply(params, u, cond, z))
@@ -109,6 +109,15 @@ def test_what_cannot_commute_is_refused_with_the_remedy(pde, options, said):
     options = dict(width=8, equivariant=True) | options
     with pytest.raises(ValueError, match=f"equivariant is true.*{said}.*to false"):
         ups.Emulator(ups.PDES["apebench"](**pde), ups.OPERATORS["resnet"], **options)
+
+
+def test_an_equivariant_network_of_your_own_needs_an_equation_with_the_reflection():
+    network = ups.OPERATORS["resnet"](
+        ndim=1, channels=1, params=0, **SIZES, signs=(-1.0,), equivariant=True
+    )
+    assert ups.Emulator(ups.PDES["apebench"](), network).operator.equivariant
+    with pytest.raises(ValueError, match="network is equivariant, but pde 'apebench' has no refl"):
+        ups.Emulator(ups.PDES["apebench"](scenario="1d_diff_kdv"), network)
 
 
 def test_a_free_network_takes_the_weights_of_an_equivariant_one_but_not_the_other_way(tmp_path):

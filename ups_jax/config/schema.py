@@ -200,7 +200,7 @@ def _describe(cfg: Config, source: str) -> str:
         f"stages {', '.join(cfg.stages)}",
         f"operator trained for {cfg.fit.operator.steps} updates",
     ]
-    return f"Config({'; '.join(parts)}; print(cfg) shows all keys)"
+    return f"Config({'; '.join(parts)}; all keys: print(cfg))"
 
 
 def _words(section: str, values: Config) -> str:

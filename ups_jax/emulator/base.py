@@ -163,6 +163,11 @@ class Emulator:
         elif options:
             raise ValueError(f"unknown arguments {sorted(options)}; a Network takes no options")
         operator = base.attach(operator) if isinstance(base, LearnedStep) else operator
+        if operator.equivariant and reflection_signs(pde) is None:
+            raise ValueError(
+                f"the network is equivariant, but pde {pde.name!r} has no reflection of one space "
+                "axis; use one that is not"
+            )
         if operator.equivariant and isinstance(base, LearnedStep):
             raise ValueError(
                 "equivariant is true, but a learned base step has no symmetry; set it to false, or "

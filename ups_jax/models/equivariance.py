@@ -50,11 +50,11 @@ class Mirror(NamedTuple):
         return (kernel + self.kernel(kernel)) / 2, (bias + self.outputs(bias, 0)) / 2
 
 
-def mirrors(signs: Sequence[float] | None, *, inputs: int) -> dict[str, Mirror]:
+def mirrors(signs: Sequence[float] | None, *, inputs: int, noise: int) -> dict[str, Mirror]:
     """Return the mirrors of layers by name: noise, lift, hidden and head.
 
-    `signs` has one sign for each channel; the inputs are one or more times the channels. Raises
-    ValueError without signs and on other inputs.
+    `signs` has one sign for each channel; the inputs are one or more times the channels. Noise
+    keeps its sign. Raises ValueError without signs and on other inputs.
     """
     if signs is None or inputs % len(signs):
         raise ValueError(
@@ -63,7 +63,7 @@ def mirrors(signs: Sequence[float] | None, *, inputs: int) -> dict[str, Mirror]:
         )
     one = tuple(float(sign) for sign in signs)
     return {
-        "noise": Mirror(FieldImage((1.0,)), exchange_halves),
+        "noise": Mirror(FieldImage((1.0,) * noise), exchange_halves),
         "lift": Mirror(FieldImage(one * (inputs // len(one))), exchange_halves),
         "hidden": Mirror(exchange_halves, exchange_halves),
         "head": Mirror(exchange_halves, FieldImage(one)),

@@ -96,7 +96,7 @@ def resnet(
             f"width {width}, blocks {blocks}, dilations {tuple(dilations)}, "
             f"patch {patch}; expected one dilation or more, all values at least 1"
         )
-    pairs = mirrors(signs, inputs=inputs or channels) if equivariant else {}
+    pairs = mirrors(signs, inputs=inputs or channels, noise=noise) if equivariant else {}
     network = operator(
         ResNet,
         ndim=ndim,
